@@ -1,0 +1,231 @@
+//! Every protocol that Weir speaks, as data and pure functions: bytes in → batch out, verdict in → reply out.
+//!
+//! A dialect is a folder with `mod.rs` (its row: routes, credentials, limits, statuses), `decode.rs`, `reply.rs` and
+//! `cases/`, and its line in [`ALL`]. Routes, limits, statuses, self-metric labels, the docs row, golden tests, fuzz
+//! targets and benchmarks are derived from the row. Nothing here does I/O, knows a clock, or is async: a dialect can
+//! be fuzzed and benchmarked alone.
+
+use model::{Batch, Counts, Rejections};
+
+/// Every dialect, in the order of the docs.
+pub static ALL: &[&Dialect] = &[];
+
+/// One protocol.
+#[derive(Debug)]
+pub struct Dialect {
+    /// Name in config keys and self-metrics: `remote_write`.
+    pub name: &'static str,
+    /// One line for docs and the status page.
+    pub title: &'static str,
+    /// Its doors.
+    pub routes: &'static [Route],
+    /// Which credentials it takes.
+    pub credentials: &'static [Credential],
+    /// Body limits.
+    pub limits: ByteLimits,
+    /// Content encodings it takes; anything else is [`Refusal::UnsupportedEncoding`].
+    pub encodings: &'static [Encoding],
+    /// What it answers to each kind of refusal.
+    pub statuses: Statuses,
+}
+
+/// A way in.
+#[derive(Debug)]
+pub struct Route {
+    /// Where requests arrive.
+    pub door: Door,
+    /// What is done with them.
+    pub kind: Kind,
+}
+
+/// Where requests arrive.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Door {
+    /// An HTTP route.
+    Http {
+        /// Upper-case method.
+        method: &'static str,
+        /// Path from the root, without parameters.
+        path: &'static str,
+    },
+}
+
+/// Decodes an inflated body into `batch`. [`Malformed`] discards the whole batch; anything smaller is a rejection
+/// inside it.
+pub type Decode = for<'a> fn(&Received<'a>, &mut Batch<'a>) -> Result<(), Malformed>;
+
+/// Says what became of a request.
+pub type ReplyTo = fn(&Request<'_>, &Verdict) -> Reply;
+
+/// What is done with a request.
+#[derive(Clone, Copy, Debug)]
+pub enum Kind {
+    /// Its body is decoded and stored.
+    Ingest {
+        /// Before the body is read: is this a request that the dialect can take at all? (415 before decoding.)
+        accept: fn(&Request<'_>) -> Result<(), Refusal>,
+        /// Bytes to batch.
+        decode: Decode,
+        /// Verdict to answer.
+        reply: ReplyTo,
+    },
+    /// It is answered from what is known, nothing is stored.
+    Answer(fn(&Request<'_>) -> Reply),
+}
+
+/// The head of a request, as the dialect sees it.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Request<'a> {
+    /// Path without the query.
+    pub path: &'a str,
+    /// Query string without `?`, percent-encoded as sent.
+    pub query: &'a str,
+    /// `Content-Type`, empty when absent.
+    pub content_type: &'a str,
+    /// `Content-Encoding`, empty when absent.
+    pub content_encoding: &'a str,
+}
+
+/// A request with its body.
+#[derive(Clone, Copy, Debug)]
+pub struct Received<'a> {
+    /// The head.
+    pub request: Request<'a>,
+    /// The body, inflated.
+    pub body: &'a [u8],
+    /// Wall clock at reception, for dialects whose timestamps are optional.
+    pub received_ms: i64,
+}
+
+/// How a body is packed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Encoding {
+    /// As it is; header absent or `identity`.
+    Identity,
+    /// Snappy block format.
+    Snappy,
+    /// Zstandard frames.
+    Zstd,
+    /// Gzip members.
+    Gzip,
+    /// Zlib stream, as HTTP's `deflate`.
+    Deflate,
+}
+
+/// Where a credential may stand.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Credential {
+    /// `Authorization: Bearer TOKEN`
+    Bearer,
+    /// `Authorization: Basic`, the token is the password.
+    Basic,
+}
+
+/// Body limits in bytes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ByteLimits {
+    /// As it lies on the wire.
+    pub wire: usize,
+    /// After inflating.
+    pub decoded: usize,
+}
+
+/// The status a dialect answers to each kind of refusal.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Statuses {
+    /// Everything was stored.
+    pub stored: u16,
+    /// No credential.
+    pub no_credential: u16,
+    /// An unknown credential.
+    pub bad_credential: u16,
+    /// A good token of another tenant or without the scope.
+    pub forbidden: u16,
+    /// Body over a byte limit.
+    pub too_big: u16,
+    /// Body that cannot be decoded.
+    pub undecodable: u16,
+    /// Media type or encoding that the dialect does not take.
+    pub unsupported: u16,
+    /// Some samples were rejected, the rest is stored.
+    pub partial: u16,
+    /// The tenant is over its sample rate.
+    pub over_rate: u16,
+    /// Weir is overloaded, out of disk, starting or stopping.
+    pub overloaded: u16,
+}
+
+/// Occurs when a body is not in the dialect's format at all; nothing of it is stored.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{what} at byte {offset}")]
+pub struct Malformed {
+    /// What is wrong, without any of the body's content.
+    pub what: &'static str,
+    /// Where in the inflated body.
+    pub offset: usize,
+}
+
+/// Why a request was not taken at all.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Refusal {
+    /// Occurs when there is no credential.
+    NoCredential,
+    /// Occurs when the credential is unknown or revoked, or two differ.
+    BadCredential,
+    /// Occurs when the token has not the scope, or names another tenant.
+    Forbidden,
+    /// Occurs when the body is over `limit` bytes, on the wire or inflated.
+    TooBig {
+        /// Bytes allowed.
+        limit: usize,
+    },
+    /// Occurs when the body cannot be inflated or decoded.
+    Undecodable(String),
+    /// Occurs when the media type or the message is none of the dialect's.
+    UnsupportedMedia(String),
+    /// Occurs when the content encoding is none of the dialect's.
+    UnsupportedEncoding(String),
+    /// Occurs when the tenant is over its sample rate.
+    OverRate {
+        /// Seconds after which it may come back.
+        retry_after_s: u32,
+    },
+    /// Occurs when Weir cannot take more now: overload, disk full, starting, stopping.
+    Overloaded {
+        /// Seconds after which the sender may come back.
+        retry_after_s: u32,
+        /// What is short.
+        what: &'static str,
+    },
+    /// Occurs when something in Weir failed that is no fault of the request.
+    Internal,
+}
+
+/// What became of a request.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Verdict {
+    /// Stored, by kind.
+    pub accepted: Counts,
+    /// Refused, by kind and reason.
+    pub rejected: Rejections,
+    /// Set when the request was not taken at all (then nothing was stored).
+    pub refusal: Option<Refusal>,
+}
+
+impl Verdict {
+    /// A request that was not taken.
+    pub fn refused(refusal: Refusal) -> Self {
+        Self { accepted: Counts::default(), rejected: Rejections::default(), refusal: Some(refusal) }
+    }
+}
+
+/// An answer.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Reply {
+    /// HTTP status.
+    pub status: u16,
+    /// Header names (lower case) and values.
+    pub headers: Vec<(&'static str, String)>,
+    /// Body; empty for 204.
+    pub body: Vec<u8>,
+}

@@ -1,0 +1,387 @@
+//! One request's content on its way into the store, and what became of it.
+//!
+//! A dialect's decoder fills a [`Batch`] that the caller owns. Series point into the request's own bytes; their labels
+//! are decoded only when the store does not know them yet: `key` is a hash of the label list as it lies on the wire.
+
+use std::borrow::Cow;
+use std::ops::Range;
+use std::sync::Arc;
+
+use crate::histogram::Histogram;
+use crate::labels::LabelError;
+use crate::metadata::Metadata;
+use crate::sample::Sample;
+
+/// Decodes a label list from wire bytes, appending to `pairs` in the order of the wire.
+pub type ParseLabels = for<'a> fn(&'a [u8], &mut Vec<(&'a str, &'a str)>) -> Result<(), LabelError>;
+
+/// Where a series' labels are.
+#[derive(Clone, Debug)]
+pub enum LabelSource<'a> {
+    /// Still on the wire, contiguous.
+    Wire {
+        /// The label list's bytes.
+        bytes: &'a [u8],
+        /// How to decode them.
+        parse: ParseLabels,
+    },
+    /// In [`Batch::pairs`].
+    Pairs(Range<usize>),
+}
+
+/// One series of a batch with the rows that belong to it. A batch may name the same series more than once.
+#[derive(Clone, Debug)]
+pub struct SeriesRow<'a> {
+    /// Its labels.
+    pub labels: LabelSource<'a>,
+    /// 128-bit hash, seeded with [`Batch::seed`], of the label list as it lay on the wire. Equal keys mean equal
+    /// label lists; one series may have several keys (other order, other dialect).
+    pub key: u128,
+    /// Its rows in [`Batch::samples`].
+    pub samples: Range<usize>,
+    /// Its rows in [`Batch::histograms`].
+    pub histograms: Range<usize>,
+    /// Its rows in [`Batch::exemplars`].
+    pub exemplars: Range<usize>,
+}
+
+/// A native histogram at a time.
+#[derive(Clone, Debug, PartialEq)]
+pub struct HistogramSample {
+    /// Milliseconds since the Unix epoch.
+    pub timestamp_ms: i64,
+    /// When the counter began, in ms; 0 = not known.
+    pub start_ms: i64,
+    /// The value; already valid ([`Histogram::validate`]).
+    pub histogram: Arc<Histogram>,
+}
+
+/// An exemplar: a value with the labels of a trace.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Exemplar {
+    /// Labels, as sent.
+    pub labels: Vec<(String, String)>,
+    /// The observation.
+    pub value: f64,
+    /// Milliseconds since the Unix epoch.
+    pub timestamp_ms: i64,
+}
+
+/// A metric family's metadata as it came with a request.
+#[derive(Clone, Debug, PartialEq)]
+pub struct MetadataRow<'a> {
+    /// The family's name.
+    pub family: Cow<'a, str>,
+    /// Type, unit, help.
+    pub metadata: Metadata,
+}
+
+/// The content of one request.
+#[derive(Debug, Default)]
+pub struct Batch<'a> {
+    /// Seed for [`SeriesRow::key`]: secret, drawn at process start.
+    pub seed: u64,
+    /// Series in the order of the request.
+    pub series: Vec<SeriesRow<'a>>,
+    /// Label pairs that series point into.
+    pub pairs: Vec<(Cow<'a, str>, Cow<'a, str>)>,
+    /// Float samples.
+    pub samples: Vec<Sample>,
+    /// Native histogram samples.
+    pub histograms: Vec<HistogramSample>,
+    /// Exemplars.
+    pub exemplars: Vec<Exemplar>,
+    /// Metadata.
+    pub metadata: Vec<MetadataRow<'a>>,
+    /// What the decoder already refused: such items are not in the columns above.
+    pub rejections: Rejections,
+}
+
+impl<'a> Batch<'a> {
+    /// An empty batch whose keys will be made with `seed`.
+    pub fn new(seed: u64) -> Self {
+        Self { seed, ..Self::default() }
+    }
+
+    /// Decodes the labels of series `index`, in the order of the wire, into `pairs` (cleared first).
+    pub fn labels_of<'b>(
+        &'b self,
+        index: usize,
+        pairs: &mut Vec<(&'b str, &'b str)>,
+    ) -> Result<(), LabelError> {
+        pairs.clear();
+        match &self.series[index].labels {
+            LabelSource::Wire { bytes, parse } => parse(bytes, pairs),
+            LabelSource::Pairs(range) => {
+                pairs.extend(self.pairs[range.clone()].iter().map(|(n, v)| (n.as_ref(), v.as_ref())));
+                Ok(())
+            }
+        }
+    }
+
+    /// What is in the columns (rejections of the decoder not among them).
+    pub fn counts(&self) -> Counts {
+        Counts {
+            samples: self.samples.len() as u64,
+            histograms: self.histograms.len() as u64,
+            exemplars: self.exemplars.len() as u64,
+            metadata: self.metadata.len() as u64,
+            log_lines: 0,
+        }
+    }
+
+    /// Forgets the content (and the rejections), keeps the memory and the seed.
+    pub fn clear(&mut self) {
+        self.series.clear();
+        self.pairs.clear();
+        self.samples.clear();
+        self.histograms.clear();
+        self.exemplars.clear();
+        self.metadata.clear();
+        self.rejections = Rejections::default();
+    }
+}
+
+/// The kinds of things that are counted apart.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Signal {
+    /// A float sample.
+    Sample,
+    /// A native histogram sample.
+    Histogram,
+    /// An exemplar.
+    Exemplar,
+    /// A metadata row.
+    Metadata,
+    /// A log line.
+    LogLine,
+}
+
+impl Signal {
+    /// Every kind.
+    pub const ALL: [Signal; 5] =
+        [Self::Sample, Self::Histogram, Self::Exemplar, Self::Metadata, Self::LogLine];
+
+    /// The value of the self-metrics' label `kind`.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Sample => "sample",
+            Self::Histogram => "histogram",
+            Self::Exemplar => "exemplar",
+            Self::Metadata => "metadata",
+            Self::LogLine => "log_line",
+        }
+    }
+}
+
+/// A count for each [`Signal`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub struct Counts {
+    /// Float samples.
+    pub samples: u64,
+    /// Native histogram samples.
+    pub histograms: u64,
+    /// Exemplars.
+    pub exemplars: u64,
+    /// Metadata rows.
+    pub metadata: u64,
+    /// Log lines.
+    pub log_lines: u64,
+}
+
+impl Counts {
+    /// The count of one kind.
+    pub fn get(&self, signal: Signal) -> u64 {
+        match signal {
+            Signal::Sample => self.samples,
+            Signal::Histogram => self.histograms,
+            Signal::Exemplar => self.exemplars,
+            Signal::Metadata => self.metadata,
+            Signal::LogLine => self.log_lines,
+        }
+    }
+
+    /// The count of one kind, to change it.
+    pub fn get_mut(&mut self, signal: Signal) -> &mut u64 {
+        match signal {
+            Signal::Sample => &mut self.samples,
+            Signal::Histogram => &mut self.histograms,
+            Signal::Exemplar => &mut self.exemplars,
+            Signal::Metadata => &mut self.metadata,
+            Signal::LogLine => &mut self.log_lines,
+        }
+    }
+
+    /// All kinds together.
+    pub fn total(&self) -> u64 {
+        Signal::ALL.iter().map(|s| self.get(*s)).sum()
+    }
+}
+
+/// Why something was not stored. `as_str` is the value of the self-metrics' label `reason`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Reason {
+    /// No or empty `__name__`.
+    MissingName,
+    /// An empty or repeated label name, bytes that are not UTF-8, symbol references out of range.
+    InvalidLabels,
+    /// Over one of the tenant's label limits.
+    LabelLimit,
+    /// Before the tenant's retention.
+    TooOld,
+    /// Too far ahead of the wall clock.
+    TooFarAhead,
+    /// A new series while the tenant is at `limits.active_series`.
+    SeriesQuota,
+    /// A native histogram that is not one.
+    InvalidHistogram,
+    /// An exemplar whose labels are over 128 characters, or without a value.
+    InvalidExemplar,
+    /// A line of a text dialect that cannot be read.
+    InvalidLine,
+    /// Metadata without a family name or with an unknown type.
+    InvalidMetadata,
+    /// A series that carries what its dialect forbids together (remote write 2.0: floats and histograms), or nothing.
+    InvalidSeries,
+}
+
+impl Reason {
+    /// Every reason.
+    pub const ALL: [Reason; 11] = [
+        Self::MissingName,
+        Self::InvalidLabels,
+        Self::LabelLimit,
+        Self::TooOld,
+        Self::TooFarAhead,
+        Self::SeriesQuota,
+        Self::InvalidHistogram,
+        Self::InvalidExemplar,
+        Self::InvalidLine,
+        Self::InvalidMetadata,
+        Self::InvalidSeries,
+    ];
+
+    /// The value of the self-metrics' label `reason`.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::MissingName => "missing_name",
+            Self::InvalidLabels => "invalid_labels",
+            Self::LabelLimit => "label_limit",
+            Self::TooOld => "too_old",
+            Self::TooFarAhead => "too_far_ahead",
+            Self::SeriesQuota => "series_quota",
+            Self::InvalidHistogram => "invalid_histogram",
+            Self::InvalidExemplar => "invalid_exemplar",
+            Self::InvalidLine => "invalid_line",
+            Self::InvalidMetadata => "invalid_metadata",
+            Self::InvalidSeries => "invalid_series",
+        }
+    }
+}
+
+impl From<&LabelError> for Reason {
+    fn from(error: &LabelError) -> Self {
+        match error {
+            LabelError::MissingName => Self::MissingName,
+            LabelError::EmptyLabelName
+            | LabelError::Duplicate(_)
+            | LabelError::NotUtf8
+            | LabelError::Undecodable => Self::InvalidLabels,
+            LabelError::TooMany { .. }
+            | LabelError::NameTooLong { .. }
+            | LabelError::ValueTooLong { .. }
+            | LabelError::TooLong { .. } => Self::LabelLimit,
+        }
+    }
+}
+
+/// Messages kept for the answer; more are only counted.
+const DETAILS_MAX: usize = 10;
+
+/// What was not stored, by kind and reason, with the first few messages for the sender.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Rejections {
+    counts: Vec<(Signal, Reason, u64)>,
+    details: Vec<String>,
+    messages: u64,
+}
+
+impl Rejections {
+    /// Counts `count` things of one kind as refused. Call [`Rejections::explain`] once per cause as well.
+    pub fn add(&mut self, signal: Signal, reason: Reason, count: u64) {
+        if count == 0 {
+            return;
+        }
+        match self.counts.iter_mut().find(|(s, r, _)| (*s, *r) == (signal, reason)) {
+            Some((_, _, n)) => *n += count,
+            None => self.counts.push((signal, reason, count)),
+        }
+    }
+
+    /// Adds a message for the sender; only the first ten are built and kept.
+    pub fn explain(&mut self, message: impl FnOnce() -> String) {
+        self.messages += 1;
+        if self.details.len() < DETAILS_MAX {
+            self.details.push(message());
+        }
+    }
+
+    /// Whether nothing was refused.
+    pub fn is_empty(&self) -> bool {
+        self.counts.is_empty() && self.messages == 0
+    }
+
+    /// Refused things by kind and reason.
+    pub fn by_reason(&self) -> impl Iterator<Item = (Signal, Reason, u64)> + '_ {
+        self.counts.iter().copied()
+    }
+
+    /// Refused things by kind.
+    pub fn counts(&self) -> Counts {
+        let mut counts = Counts::default();
+        for (signal, _, n) in &self.counts {
+            *counts.get_mut(*signal) += n;
+        }
+        counts
+    }
+
+    /// The first messages, in order.
+    pub fn details(&self) -> &[String] {
+        &self.details
+    }
+
+    /// How many messages there were beyond [`Rejections::details`].
+    pub fn more(&self) -> u64 {
+        self.messages - self.details.len() as u64
+    }
+
+    /// Takes over what another stage refused.
+    pub fn merge(&mut self, other: Rejections) {
+        for (signal, reason, count) in other.counts {
+            self.add(signal, reason, count);
+        }
+        self.messages += other.messages;
+        let free = DETAILS_MAX - self.details.len();
+        self.details.extend(other.details.into_iter().take(free));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn rejections_count_everything_and_keep_ten_messages() {
+        let mut rejections = Rejections::default();
+        for i in 0..12 {
+            rejections.add(Signal::Sample, Reason::TooOld, 2);
+            rejections.explain(|| format!("sample {i}"));
+        }
+        let mut all = Rejections::default();
+        all.add(Signal::Exemplar, Reason::InvalidExemplar, 1);
+        all.explain(|| "exemplar".into());
+        all.merge(rejections);
+        assert_eq!(all.counts(), Counts { samples: 24, exemplars: 1, ..Counts::default() });
+        assert_eq!((all.details().len(), all.more()), (10, 3));
+    }
+}

@@ -1,0 +1,34 @@
+//! The words that every part of Weir shares: labels, samples, native histograms, exemplars, metadata, batches with
+//! their rejections, matchers, tenants and limits.
+//!
+//! Nothing here does I/O, knows a clock, or has a wire shape: a protocol's shape lives in its dialect, a file's shape
+//! in the store that writes it. Times are milliseconds since the Unix epoch in an `i64`, as in Prometheus; columns of
+//! them stay plain integers because they are the hottest data in the house.
+//!
+//! ```
+//! use model::{Labels, LabelLimits};
+//! let labels = Labels::canonical(&mut vec![("job", "api"), ("__name__", "up")], &LabelLimits::default()).unwrap();
+//! assert_eq!(labels.metric_name(), Some("up"));
+//! assert_eq!(labels.to_string(), r#"up{job="api"}"#);
+//! ```
+
+pub mod batch;
+pub mod histogram;
+pub mod labels;
+pub mod limits;
+pub mod matcher;
+pub mod metadata;
+pub mod re2;
+pub mod sample;
+pub mod select;
+pub mod tenant;
+
+pub use batch::{Batch, Counts, Reason, Rejections, Signal};
+pub use histogram::Histogram;
+pub use labels::{LabelError, Labels, SeriesId};
+pub use limits::{LabelLimits, TenantLimits};
+pub use matcher::{MatchOp, Matcher, Matchers};
+pub use metadata::{Metadata, MetricType};
+pub use sample::{STALE_NAN_BITS, Sample, is_stale};
+pub use select::{Budget, Hints, SeriesBlock, SeriesRef, TimeRange};
+pub use tenant::{TenantId, TenantName};
