@@ -6,6 +6,7 @@
 
 use std::cmp::Ordering;
 use std::fmt;
+use std::sync::Arc;
 
 use crate::limits::LabelLimits;
 
@@ -20,9 +21,9 @@ pub const LENGTH_MAX: usize = (1 << 14) - 1;
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Default)]
 pub struct SeriesId(pub u128);
 
-/// An immutable label set: sorted by name, names unique, no empty value.
-#[derive(Clone, PartialEq, Eq, Hash, Default)]
-pub struct Labels(Box<str>);
+/// An immutable label set: sorted by name, names unique, no empty value. Cheap to clone.
+#[derive(Clone, PartialEq, Eq, Hash)]
+pub struct Labels(Arc<str>);
 
 /// Why a label list names no series.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -78,6 +79,12 @@ pub enum LabelError {
     },
 }
 
+impl Default for Labels {
+    fn default() -> Self {
+        Labels(Arc::from(""))
+    }
+}
+
 impl Labels {
     /// Canonicalises a label list: drops empty values, sorts `pairs` by name, refuses repeats and whatever is over
     /// `limits`. A metric name is required.
@@ -125,7 +132,7 @@ impl Labels {
             push_part(&mut text, name);
             push_part(&mut text, value);
         }
-        Labels(text.into_boxed_str())
+        Labels(text.into())
     }
 
     /// Reads the canonical form back, as the store wrote it; `None` when it is not in that form.
