@@ -1,1 +1,21 @@
-//! codec
+//! Bytes: what every protocol and every file of Weir is made of, below any meaning.
+//!
+//! A zero-copy protobuf wire reader, varints, the one capped decompressor, checksums and key hashes, float text as Go
+//! writes and reads it, and the column codecs of the store. Nothing here does I/O, and nothing allocates what an input
+//! merely declares: a length is checked against the bytes that are there, or against the caller's limit, first.
+//!
+//! ```
+//! use codec::inflate::{Encoding, inflate};
+//! let mut body = Vec::new();
+//! inflate(Encoding::Snappy, b"\x05\x10hello", 1 << 20, &mut body).unwrap();
+//! assert_eq!(body, b"hello");
+//! ```
+
+pub mod checksum;
+pub mod chunk;
+pub mod float;
+pub mod hash;
+pub mod inflate;
+pub mod lz4;
+pub mod proto;
+pub mod varint;

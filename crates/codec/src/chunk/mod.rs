@@ -1,0 +1,1 @@
+//! Column codecs of the store.
