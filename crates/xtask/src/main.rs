@@ -1,2 +1,59 @@
-//! xtask
-fn main() {}
+//! `cargo xtask COMMAND`: see `cargo xtask help`. Arguments are few, so they are read by hand.
+#![allow(clippy::print_stdout, reason = "a command line")]
+
+use anyhow::{Result, bail};
+use xtask::repo::Repo;
+use xtask::{ci, test, tidy};
+
+const HELP: &str = "\
+cargo xtask COMMAND
+
+  test [--yes] [FILTER]   provides what the tests need (asks first) and runs every test
+  ci [--yes]              everything that has to be green before a merge
+  tidy                    absences, sizes, licences, names in documents
+  fuzz [--smoke]          every fuzz target for a minute (5 s)
+
+--yes allows installing Debian packages; CI=true does too.
+";
+
+fn main() -> Result<()> {
+    let repo = Repo::here();
+    let arguments = Arguments::read();
+    match arguments.command.as_str() {
+        "test" => test::test(&repo, arguments.yes(), arguments.plain()),
+        "ci" => ci::ci(&repo, arguments.yes()),
+        "tidy" => tidy::tidy(&repo),
+        "fuzz" => ci::fuzz(&repo, arguments.has("--smoke")),
+        "help" | "--help" | "-h" => {
+            print!("{HELP}");
+            Ok(())
+        }
+        other => bail!("unknown command {other:?}\n\n{HELP}"),
+    }
+}
+
+/// The command line after `cargo xtask`.
+struct Arguments {
+    command: String,
+    rest: Vec<String>,
+}
+
+impl Arguments {
+    fn read() -> Self {
+        let mut words = std::env::args().skip(1);
+        Self { command: words.next().unwrap_or_else(|| "help".to_owned()), rest: words.collect() }
+    }
+
+    fn has(&self, flag: &str) -> bool {
+        self.rest.iter().any(|word| word == flag)
+    }
+
+    fn yes(&self) -> bool {
+        self.has("--yes") || std::env::var("CI").is_ok_and(|ci| ci == "true" || ci == "1")
+    }
+
+    /// The first argument that is no flag.
+    fn plain(&self) -> Option<&str> {
+        self.rest.iter().map(String::as_str).find(|word| !word.starts_with("--"))
+    }
+}
