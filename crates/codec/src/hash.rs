@@ -23,6 +23,11 @@ pub fn crc32c_append(crc: u32, bytes: &[u8]) -> u32 {
     crc32c::crc32c_append(crc, bytes)
 }
 
+/// CRC32C of several parts as if they lay behind one another.
+pub fn crc32c_parts(parts: &[&[u8]]) -> u32 {
+    parts.iter().fold(0, |crc, part| crc32c_append(crc, part))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

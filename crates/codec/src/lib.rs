@@ -11,7 +11,6 @@
 //! assert_eq!(body, b"hello");
 //! ```
 
-pub mod checksum;
 pub mod chunk;
 pub mod float;
 pub mod hash;

@@ -1,0 +1,226 @@
+//! Writes frames in groups, each group synced together, into numbered segments.
+//!
+//! A writer never appends to a segment of an earlier run and never syncs a file again whose sync failed: it seals it
+//! and goes on in a new one. The first failure therefore costs a new file and nothing else.
+
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use env::{Env, File};
+
+use crate::frame;
+use crate::segment::{self, Header, Stream};
+use crate::{Durability, Options};
+
+/// How far a segment is preallocated ahead of what is written. Whole segments would waste disk on small hosts.
+const ALLOCATE_BYTES: u64 = 4 << 20;
+
+/// The writing end of a log.
+pub struct Writer {
+    env: Env,
+    directory: PathBuf,
+    stream: Stream,
+    options: Options,
+    open: Option<Open>,
+    next_segment: u64,
+    next_sequence: u64,
+    /// Frames of the group that is being built.
+    group: Vec<u8>,
+    group_frames: u64,
+    written_bytes: u64,
+    last_sync: Duration,
+    last_sync_took: Duration,
+}
+
+struct Open {
+    file: Arc<dyn File>,
+    header: Header,
+    /// Where the next group goes.
+    position: u64,
+    allocated: u64,
+    unsynced: bool,
+}
+
+impl Writer {
+    /// A writer whose first segment is `next_segment` and whose first frame is `next_sequence`; both must be above
+    /// everything in the directory. Nothing is created until the first group.
+    pub fn new(
+        env: Env,
+        directory: &Path,
+        stream: Stream,
+        options: Options,
+        next_segment: u64,
+        next_sequence: u64,
+    ) -> Self {
+        Self {
+            env,
+            directory: directory.to_owned(),
+            stream,
+            options,
+            open: None,
+            next_segment,
+            next_sequence,
+            group: Vec::new(),
+            group_frames: 0,
+            written_bytes: 0,
+            last_sync: Duration::ZERO,
+            last_sync_took: Duration::ZERO,
+        }
+    }
+
+    /// The number of the segment that takes the next group; a full segment is closed and a new one made first. What
+    /// the group refers to must be defined in this segment.
+    pub fn segment(&mut self) -> io::Result<u64> {
+        let full = self.open.as_ref().is_some_and(|open| open.position >= self.options.segment_bytes);
+        if full {
+            self.roll()?;
+        }
+        if self.open.is_none() {
+            self.create()?;
+        }
+        Ok(self.open.as_ref().expect("just created").header.number)
+    }
+
+    /// Adds a frame to the group; returns its sequence. Only between [`Writer::segment`] and [`Writer::commit`].
+    pub fn add(&mut self, payload: &[u8]) -> u64 {
+        let open = self.open.as_ref().expect("segment() was called");
+        let sequence = self.next_sequence + self.group_frames;
+        frame::write(payload, sequence, open.header.epoch, &mut self.group);
+        self.group_frames += 1;
+        sequence
+    }
+
+    /// Writes the group and makes it durable as configured. On an error nothing of the group counts as written, the
+    /// segment is sealed, and the caller builds the group anew against the next [`Writer::segment`].
+    pub fn commit(&mut self) -> io::Result<()> {
+        let result = self.write_group();
+        self.group.clear();
+        match result {
+            Ok(()) => self.next_sequence += self.group_frames,
+            // Frames that did reach the disk are replayed before those of the next segment: sequences stay unique.
+            Err(_) => {
+                self.next_sequence += self.group_frames;
+                self.open = None;
+            }
+        }
+        self.group_frames = 0;
+        result
+    }
+
+    fn write_group(&mut self) -> io::Result<()> {
+        let open = self.open.as_mut().expect("segment() was called");
+        let end = open.position + self.group.len() as u64;
+        if end > open.allocated {
+            let allocated = end.next_multiple_of(ALLOCATE_BYTES.min(self.options.segment_bytes.max(1)));
+            open.file.allocate(allocated)?;
+            open.allocated = allocated;
+        }
+        open.file.write_at(&self.group, open.position)?;
+        open.unsynced = true;
+        self.written_bytes += self.group.len() as u64;
+        if self.options.durability == Durability::Fsync {
+            Self::sync(open, &self.env, &mut self.last_sync, &mut self.last_sync_took)?;
+        }
+        open.position = end;
+        Ok(())
+    }
+
+    fn sync(open: &mut Open, env: &Env, last: &mut Duration, took: &mut Duration) -> io::Result<()> {
+        let start = env.clock.monotonic();
+        open.file.sync_data()?;
+        *last = env.clock.monotonic();
+        *took = last.saturating_sub(start);
+        open.unsynced = false;
+        Ok(())
+    }
+
+    /// Syncs what was written under [`Durability::Interval`] when the interval is over.
+    pub fn sync_if_due(&mut self) -> io::Result<()> {
+        let Durability::Interval(interval) = self.options.durability else { return Ok(()) };
+        let due = self.env.clock.monotonic().saturating_sub(self.last_sync) >= interval;
+        if due { self.sync_now() } else { Ok(()) }
+    }
+
+    fn sync_now(&mut self) -> io::Result<()> {
+        let Some(open) = self.open.as_mut().filter(|open| open.unsynced) else { return Ok(()) };
+        let result = Self::sync(open, &self.env, &mut self.last_sync, &mut self.last_sync_took);
+        if result.is_err() {
+            self.open = None;
+        }
+        result
+    }
+
+    /// Closes the segment: the next group goes into a new one. Returns the new one's number.
+    pub fn roll(&mut self) -> io::Result<u64> {
+        self.sync_now()?;
+        if let Some(open) = self.open.take() {
+            // Gives preallocated space back; readers stop at the last frame with or without it.
+            let _ = open.file.truncate(open.position);
+        }
+        Ok(self.next_segment)
+    }
+
+    /// Makes and syncs an empty segment, to find out whether the disk takes writes again.
+    pub fn probe(&mut self) -> io::Result<()> {
+        self.segment()?;
+        self.add(&[]);
+        self.commit()
+    }
+
+    fn create(&mut self) -> io::Result<()> {
+        let number = self.next_segment;
+        // A number is used once, even when making the file failed half way.
+        self.next_segment += 1;
+        let header = Header { number, epoch: self.env.random_u64() };
+        let path = self.directory.join(segment::file_name(number));
+        let file = self.env.files.create(&path)?;
+        let result = Self::fill_new(&*file, header, self.stream, &self.options)
+            .and_then(|()| self.env.files.sync_dir(&self.directory));
+        if let Err(error) = result {
+            let _ = self.env.files.remove(&path);
+            return Err(error);
+        }
+        let allocated = file.length()?;
+        let position = segment::HEADER_BYTES as u64;
+        self.open = Some(Open { file, header, position, allocated, unsynced: false });
+        Ok(())
+    }
+
+    fn fill_new(file: &dyn File, header: Header, stream: Stream, options: &Options) -> io::Result<()> {
+        file.allocate(ALLOCATE_BYTES.min(options.segment_bytes).max(segment::HEADER_BYTES as u64))?;
+        file.write_at(&header.encode(stream), 0)?;
+        file.sync_data()
+    }
+
+    /// Removes segments below `number`: everything in them is in blocks.
+    pub fn remove_before(&self, number: u64) -> io::Result<u64> {
+        let mut removed = 0;
+        for name in self.env.files.list(&self.directory)? {
+            if segment::parse_file_name(&name).is_some_and(|n| n < number) {
+                self.env.files.remove(&self.directory.join(name))?;
+                removed += 1;
+            }
+        }
+        if removed > 0 {
+            self.env.files.sync_dir(&self.directory)?;
+        }
+        Ok(removed)
+    }
+
+    /// The sequence that the next frame gets.
+    pub fn next_sequence(&self) -> u64 {
+        self.next_sequence
+    }
+
+    /// Bytes written since the start.
+    pub fn written_bytes(&self) -> u64 {
+        self.written_bytes
+    }
+
+    /// How long the last sync took.
+    pub fn last_sync_took(&self) -> Duration {
+        self.last_sync_took
+    }
+}
