@@ -5,10 +5,20 @@
 //! targets and benchmarks are derived from the row. Nothing here does I/O, knows a clock, or is async: a dialect can
 //! be fuzzed and benchmarked alone.
 
+mod registry;
+mod reply;
+mod rows;
+
+pub mod remote_write;
+pub mod text;
+
 use model::{Batch, Counts, Rejections};
 
+pub use codec::inflate::Encoding;
+pub use registry::{docs_table, find, methods};
+
 /// Every dialect, in the order of the docs.
-pub static ALL: &[&Dialect] = &[];
+pub static ALL: &[&Dialect] = &[&remote_write::DIALECT, &text::DIALECT];
 
 /// One protocol.
 #[derive(Debug)]
@@ -23,7 +33,8 @@ pub struct Dialect {
     pub credentials: &'static [Credential],
     /// Body limits.
     pub limits: ByteLimits,
-    /// Content encodings it takes; anything else is [`Refusal::UnsupportedEncoding`].
+    /// Content encodings it takes, first the one that an absent header means; anything else is
+    /// [`Refusal::UnsupportedEncoding`].
     pub encodings: &'static [Encoding],
     /// What it answers to each kind of refusal.
     pub statuses: Statuses,
@@ -63,6 +74,7 @@ pub enum Kind {
     /// Its body is decoded and stored.
     Ingest {
         /// Before the body is read: is this a request that the dialect can take at all? (415 before decoding.)
+        /// Media type and content encoding are both looked at; the encoding is then [`Dialect::encoding`].
         accept: fn(&Request<'_>) -> Result<(), Refusal>,
         /// Bytes to batch.
         decode: Decode,
@@ -95,21 +107,6 @@ pub struct Received<'a> {
     pub body: &'a [u8],
     /// Wall clock at reception, for dialects whose timestamps are optional.
     pub received_ms: i64,
-}
-
-/// How a body is packed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Encoding {
-    /// As it is; header absent or `identity`.
-    Identity,
-    /// Snappy block format.
-    Snappy,
-    /// Zstandard frames.
-    Zstd,
-    /// Gzip members.
-    Gzip,
-    /// Zlib stream, as HTTP's `deflate`.
-    Deflate,
 }
 
 /// Where a credential may stand.

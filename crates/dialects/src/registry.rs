@@ -1,0 +1,115 @@
+//! What is derived from the registry: the route of a request, the encoding of its body, the docs table.
+//!
+//! Lookup is a walk over all rows: some twenty comparisons of short strings, and nothing to build or to keep in step.
+
+use std::fmt::Write as _;
+
+use codec::inflate::InflateError;
+
+use crate::{ALL, Dialect, Door, Encoding, Kind, Malformed, Refusal, Request, Route, Statuses};
+
+/// The dialect and route for `method` and `path`, `None` when no dialect has that door.
+pub fn find(method: &str, path: &str) -> Option<(&'static Dialect, &'static Route)> {
+    doors().find(|(_, _, m, p)| (*m, *p) == (method, path)).map(|(dialect, route, _, _)| (dialect, route))
+}
+
+/// The methods that `path` takes, for a 405's `Allow`; empty when no dialect has that path.
+pub fn methods(path: &str) -> Vec<&'static str> {
+    doors().filter(|(_, _, _, p)| *p == path).map(|(_, _, method, _)| method).collect()
+}
+
+fn doors() -> impl Iterator<Item = (&'static Dialect, &'static Route, &'static str, &'static str)> {
+    ALL.iter().flat_map(|dialect| {
+        dialect.routes.iter().map(move |route| {
+            let Door::Http { method, path } = route.door;
+            (*dialect, route, method, path)
+        })
+    })
+}
+
+impl Dialect {
+    /// How the body of `request` is packed; refused when the dialect does not take that packing.
+    pub fn encoding(&self, request: &Request<'_>) -> Result<Encoding, Refusal> {
+        let name = request.content_encoding.trim();
+        let encoding = match name {
+            "" => self.encodings.first().copied(),
+            _ => Encoding::from_name(name).filter(|e| self.encodings.contains(e)),
+        };
+        encoding.ok_or_else(|| {
+            let known: Vec<_> = self.encodings.iter().map(|e| e.as_str()).collect();
+            Refusal::UnsupportedEncoding(format!(
+                "content encoding {:?} is not supported here: use one of {}",
+                model::labels::truncated(name),
+                known.join(", ")
+            ))
+        })
+    }
+}
+
+impl Statuses {
+    /// The status for a refusal.
+    pub fn of(&self, refusal: &Refusal) -> u16 {
+        match refusal {
+            Refusal::NoCredential => self.no_credential,
+            Refusal::BadCredential => self.bad_credential,
+            Refusal::Forbidden => self.forbidden,
+            Refusal::TooBig { .. } => self.too_big,
+            Refusal::Undecodable(_) => self.undecodable,
+            Refusal::UnsupportedMedia(_) | Refusal::UnsupportedEncoding(_) => self.unsupported,
+            Refusal::OverRate { .. } => self.over_rate,
+            Refusal::Overloaded { .. } => self.overloaded,
+            Refusal::Internal => 500,
+        }
+    }
+}
+
+impl From<InflateError> for Refusal {
+    fn from(error: InflateError) -> Self {
+        match error {
+            InflateError::TooBig { limit } => Self::TooBig { limit },
+            InflateError::Corrupt(_) => Self::Undecodable(error.to_string()),
+        }
+    }
+}
+
+impl From<Malformed> for Refusal {
+    fn from(malformed: Malformed) -> Self {
+        Self::Undecodable(malformed.to_string())
+    }
+}
+
+/// The table of dialects for the docs, as Markdown.
+pub fn docs_table() -> String {
+    let mut table = String::from(
+        "| dialect | doors | encodings | body, decoded (MiB) | stored | partial | too big | over rate | overloaded |\n\
+         | --- | --- | --- | --- | --- | --- | --- | --- | --- |\n",
+    );
+    for dialect in ALL {
+        let ingest = dialect.routes.iter().filter(|route| matches!(route.kind, Kind::Ingest { .. }));
+        let doors: Vec<_> = ingest
+            .map(|route| {
+                let Door::Http { method, path } = route.door;
+                format!("`{method} {path}`")
+            })
+            .collect();
+        let encodings: Vec<_> = dialect.encodings.iter().map(|e| e.as_str()).collect();
+        let (limits, statuses) = (dialect.limits, dialect.statuses);
+        // Writing to a String cannot fail.
+        let _ = writeln!(
+            table,
+            "| {} (`{}`) | {} | {} | {}, {} | {} | {} | {} | {} | {} |",
+            dialect.title,
+            dialect.name,
+            doors.join(", "),
+            encodings.join(", "),
+            limits.wire >> 20,
+            limits.decoded >> 20,
+            statuses.stored,
+            statuses.partial,
+            statuses.too_big,
+            statuses.over_rate,
+            statuses.overloaded,
+        );
+    }
+    table
+}

@@ -1,0 +1,240 @@
+//! Remote write 1.0: `prometheus.WriteRequest`.
+//!
+//! The hot path of the house. Where a series' labels lie together, as every known sender writes them, they are not
+//! decoded here at all: the region is hashed, and the store, which knows the hash from the last request, never looks
+//! inside. Labels that lie apart are gathered into the same bytes first, so that order on the wire has no meaning.
+
+use codec::hash::key128;
+use codec::proto::{FIXED64, LEN, Reader, VARINT, WireError, key, known};
+use model::batch::{Exemplar, LabelSource, MetadataRow};
+use model::{Batch, LabelError, Labels, Metadata, MetricType, Reason, Sample, Signal};
+
+use super::histogram;
+use crate::rows::Rows;
+
+const TIMESERIES: u32 = key(1, LEN);
+const METADATA: u32 = key(3, LEN);
+
+const LABELS: u32 = key(1, LEN);
+const SAMPLES: u32 = key(2, LEN);
+const EXEMPLARS: u32 = key(3, LEN);
+const HISTOGRAMS: u32 = key(4, LEN);
+
+/// Decodes a `WriteRequest`.
+pub(super) fn decode<'a>(body: &'a [u8], batch: &mut Batch<'a>) -> Result<(), WireError> {
+    let mut request = Reader::new(body);
+    while let Some(key) = request.key()? {
+        match key {
+            TIMESERIES => series(request.message()?, batch)?,
+            METADATA => metadata(request.message()?, batch)?,
+            _ => request.skip(key, known(&[1, 3]))?,
+        }
+    }
+    Ok(())
+}
+
+fn series<'a>(message: Reader<'a>, batch: &mut Batch<'a>) -> Result<(), WireError> {
+    let rows = Rows::begin(batch);
+    let mut reader = message;
+    let mut labels: &[u8] = &[];
+    let mut apart = false;
+    let mut complaints = Vec::new();
+    loop {
+        let start = reader.offset();
+        let Some(key) = reader.key()? else { break };
+        match key {
+            LABELS => {
+                reader.message()?;
+                while reader.peek() == Some(LABELS as u8) {
+                    reader.key()?;
+                    reader.message()?;
+                }
+                apart |= !labels.is_empty();
+                labels = reader.since(start);
+            }
+            SAMPLES => batch.samples.push(sample(reader.message()?)?),
+            HISTOGRAMS => match histogram::decode(reader.message()?)? {
+                Ok(histogram) => batch.histograms.push(histogram),
+                Err(error) => {
+                    complaints.push((Signal::Histogram, Reason::InvalidHistogram, error.to_string()))
+                }
+            },
+            EXEMPLARS => match exemplar(reader.message()?)? {
+                Ok(exemplar) => batch.exemplars.push(exemplar),
+                Err(what) => complaints.push((Signal::Exemplar, Reason::InvalidExemplar, what.to_owned())),
+            },
+            _ => reader.skip(key, known(&[1, 2, 3, 4]))?,
+        }
+    }
+    if !complaints.is_empty() {
+        complain(message, complaints, batch);
+    }
+    if apart {
+        return gathered(message, rows, batch);
+    }
+    let key = key128(batch.seed, labels);
+    rows.keep(batch, LabelSource::Wire { bytes: labels, parse: parse_labels }, key);
+    Ok(())
+}
+
+#[inline]
+fn sample(mut message: Reader<'_>) -> Result<Sample, WireError> {
+    const VALUE: u32 = key(1, FIXED64);
+    const TIMESTAMP: u32 = key(2, VARINT);
+    let mut sample = Sample { timestamp_ms: 0, value: 0.0, start_ms: 0 };
+    while let Some(key) = message.key()? {
+        match key {
+            VALUE => sample.value = message.double()?,
+            TIMESTAMP => sample.timestamp_ms = message.varint()? as i64,
+            _ => message.skip(key, known(&[1, 2]))?,
+        }
+    }
+    Ok(sample)
+}
+
+/// Decodes a run of `labels` fields, the region that [`series`] found.
+fn parse_labels<'a>(region: &'a [u8], pairs: &mut Vec<(&'a str, &'a str)>) -> Result<(), LabelError> {
+    let mut reader = Reader::new(region);
+    while let Some(key) = reader.key().map_err(|_| LabelError::Undecodable)? {
+        if key != LABELS {
+            return Err(LabelError::Undecodable);
+        }
+        pairs.push(label(reader.message().map_err(|_| LabelError::Undecodable)?)?);
+    }
+    Ok(())
+}
+
+fn label<'a>(mut message: Reader<'a>) -> Result<(&'a str, &'a str), LabelError> {
+    const NAME: u32 = key(1, LEN);
+    const VALUE: u32 = key(2, LEN);
+    let (mut name, mut value): (&[u8], &[u8]) = (&[], &[]);
+    let mut fields = || -> Result<(), WireError> {
+        while let Some(key) = message.key()? {
+            match key {
+                NAME => name = message.bytes()?,
+                VALUE => value = message.bytes()?,
+                _ => message.skip(key, known(&[1, 2]))?,
+            }
+        }
+        Ok(())
+    };
+    fields().map_err(|_| LabelError::Undecodable)?;
+    let text = |bytes| std::str::from_utf8(bytes).map_err(|_| LabelError::NotUtf8);
+    Ok((text(name)?, text(value)?))
+}
+
+/// The slow path: labels that do not lie together.
+#[cold]
+fn gathered<'a>(message: Reader<'a>, rows: Rows, batch: &mut Batch<'a>) -> Result<(), WireError> {
+    let (region, pairs) = gather(message)?;
+    match pairs {
+        Ok(pairs) => {
+            let start = batch.pairs.len();
+            batch.pairs.extend(pairs.into_iter().map(|(name, value)| (name.into(), value.into())));
+            let key = key128(batch.seed, &region);
+            rows.keep(batch, LabelSource::Pairs(start..batch.pairs.len()), key);
+        }
+        Err(error) => {
+            rows.reject(batch, Reason::from(&error));
+            batch.rejections.explain(|| format!("series at byte {}: {error}", message.offset()));
+        }
+    }
+    Ok(())
+}
+
+type Gathered<'a> = (Vec<u8>, Result<Vec<(&'a str, &'a str)>, LabelError>);
+
+/// All labels of a series, wherever they lie: the bytes of their fields as one region, and the pairs.
+fn gather<'a>(mut message: Reader<'a>) -> Result<Gathered<'a>, WireError> {
+    let (mut region, mut pairs) = (Vec::new(), Ok(Vec::new()));
+    loop {
+        let start = message.offset();
+        let Some(key) = message.key()? else { break };
+        if key != LABELS {
+            message.skip(key, 0)?;
+            continue;
+        }
+        let field = message.message()?;
+        region.extend_from_slice(message.since(start));
+        if let Ok(found) = &mut pairs {
+            match label(field) {
+                Ok(pair) => found.push(pair),
+                Err(error) => pairs = Err(error),
+            }
+        }
+    }
+    Ok((region, pairs))
+}
+
+/// Counts what a series' decoder refused, naming the series.
+#[cold]
+fn complain(message: Reader<'_>, complaints: Vec<(Signal, Reason, String)>, batch: &mut Batch<'_>) {
+    let series = match gather(message) {
+        Ok((_, Ok(pairs))) => Labels::from_pairs(pairs).to_string(),
+        _ => format!("series at byte {}", message.offset()),
+    };
+    for (signal, reason, what) in complaints {
+        batch.rejections.add(signal, reason, 1);
+        batch.rejections.explain(|| format!("{}: {what}", crate::rows::shown(&series)));
+    }
+}
+
+/// An exemplar; one that is not is refused by itself.
+fn exemplar(mut message: Reader<'_>) -> Result<Result<Exemplar, &'static str>, WireError> {
+    const LABELS: u32 = key(1, LEN);
+    const VALUE: u32 = key(2, FIXED64);
+    const TIMESTAMP: u32 = key(3, VARINT);
+    let mut labels = Ok(Vec::new());
+    let (mut value, mut timestamp_ms) = (0.0, 0);
+    while let Some(key) = message.key()? {
+        match key {
+            LABELS => {
+                let pair = label(message.message()?);
+                if let Ok(found) = &mut labels {
+                    match pair {
+                        Ok(pair) => found.push(pair),
+                        Err(_) => labels = Err("exemplar with labels that cannot be read"),
+                    }
+                }
+            }
+            VALUE => value = message.double()?,
+            TIMESTAMP => timestamp_ms = message.varint()? as i64,
+            _ => message.skip(key, known(&[1, 2, 3]))?,
+        }
+    }
+    Ok(labels.and_then(|labels| crate::rows::exemplar(labels, value, timestamp_ms)))
+}
+
+fn metadata<'a>(mut message: Reader<'a>, batch: &mut Batch<'a>) -> Result<(), WireError> {
+    const TYPE: u32 = key(1, VARINT);
+    const FAMILY: u32 = key(2, LEN);
+    const HELP: u32 = key(4, LEN);
+    const UNIT: u32 = key(5, LEN);
+    let (mut kind, mut family, mut help, mut unit) = (0, &[][..], &[][..], &[][..]);
+    while let Some(key) = message.key()? {
+        match key {
+            TYPE => kind = message.varint()?,
+            FAMILY => family = message.bytes()?,
+            HELP => help = message.bytes()?,
+            UNIT => unit = message.bytes()?,
+            _ => message.skip(key, known(&[1, 2, 4, 5]))?,
+        }
+    }
+    let row = || {
+        let family = std::str::from_utf8(family).ok().filter(|family| !family.is_empty())?;
+        let text = |bytes| std::str::from_utf8(bytes).ok().map(str::to_owned);
+        let metadata =
+            Metadata { kind: MetricType::from_number(kind)?, unit: text(unit)?, help: text(help)? };
+        Some(MetadataRow { family: family.into(), metadata })
+    };
+    match row() {
+        Some(row) => batch.metadata.push(row),
+        None => {
+            batch.rejections.add(Signal::Metadata, Reason::InvalidMetadata, 1);
+            batch.rejections.explain(|| {
+                format!("metadata at byte {}: no family name, unknown type or not UTF-8", message.offset())
+            });
+        }
+    }
+    Ok(())
+}

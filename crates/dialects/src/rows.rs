@@ -1,0 +1,91 @@
+//! The rows that one series of a request has put into a batch so far: kept with the series' labels, or taken back
+//! and counted as refused.
+
+use std::ops::Range;
+
+use model::batch::{Exemplar, LabelSource, SeriesRow};
+use model::{Batch, Reason, Signal};
+
+/// Where the batch's columns ended before a series' rows.
+#[derive(Clone, Copy)]
+pub(crate) struct Rows {
+    samples: usize,
+    histograms: usize,
+    exemplars: usize,
+}
+
+impl Rows {
+    /// Rows pushed from now on belong to one series.
+    #[inline]
+    pub(crate) fn begin(batch: &Batch<'_>) -> Self {
+        Self {
+            samples: batch.samples.len(),
+            histograms: batch.histograms.len(),
+            exemplars: batch.exemplars.len(),
+        }
+    }
+
+    /// Gives the rows their labels; without rows there is nothing to keep.
+    #[inline]
+    pub(crate) fn keep<'a>(self, batch: &mut Batch<'a>, labels: LabelSource<'a>, key: u128) {
+        let (samples, histograms, exemplars) = self.ranges(batch);
+        if samples.is_empty() && histograms.is_empty() && exemplars.is_empty() {
+            return;
+        }
+        batch.series.push(SeriesRow { labels, key, samples, histograms, exemplars });
+    }
+
+    /// Takes the rows back and counts each as refused for `reason`.
+    #[cold]
+    pub(crate) fn reject(self, batch: &mut Batch<'_>, reason: Reason) {
+        let (samples, histograms, exemplars) = self.ranges(batch);
+        for (signal, rows) in
+            [(Signal::Sample, samples), (Signal::Histogram, histograms), (Signal::Exemplar, exemplars)]
+        {
+            batch.rejections.add(signal, reason, rows.len() as u64);
+        }
+        batch.samples.truncate(self.samples);
+        batch.histograms.truncate(self.histograms);
+        batch.exemplars.truncate(self.exemplars);
+    }
+
+    #[inline]
+    fn ranges(self, batch: &Batch<'_>) -> (Range<usize>, Range<usize>, Range<usize>) {
+        (
+            self.samples..batch.samples.len(),
+            self.histograms..batch.histograms.len(),
+            self.exemplars..batch.exemplars.len(),
+        )
+    }
+}
+
+/// The most characters that an exemplar's label names and values may have together (OpenMetrics 1.0, exemplars).
+pub(crate) const EXEMPLAR_CHARACTERS_MAX: usize = 128;
+
+/// An exemplar, unless its labels are too long or name something twice.
+pub(crate) fn exemplar(
+    labels: Vec<(&str, &str)>,
+    value: f64,
+    timestamp_ms: i64,
+) -> Result<Exemplar, &'static str> {
+    let characters: usize = labels.iter().map(|(n, v)| n.chars().count() + v.chars().count()).sum();
+    if characters > EXEMPLAR_CHARACTERS_MAX {
+        return Err("exemplar whose labels have over 128 characters");
+    }
+    // At most 128 names: comparing all with all is cheaper than sorting.
+    let repeated = |i: usize| labels[..i].iter().any(|(name, _)| *name == labels[i].0);
+    if labels.iter().any(|(name, _)| name.is_empty()) || (1..labels.len()).any(repeated) {
+        return Err("exemplar with an empty or repeated label name");
+    }
+    let labels = labels.into_iter().map(|(name, value)| (name.to_owned(), value.to_owned())).collect();
+    Ok(Exemplar { labels, value, timestamp_ms })
+}
+
+/// A series as a message for its sender shows it: never more than 200 bytes.
+pub(crate) fn shown(series: &str) -> &str {
+    let mut end = series.len().min(200);
+    while !series.is_char_boundary(end) {
+        end -= 1;
+    }
+    &series[..end]
+}
