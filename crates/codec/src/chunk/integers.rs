@@ -1,0 +1,239 @@
+//! A column of whole numbers: constant, linear, or packed differences over a common divisor.
+//!
+//! A column is its first value and what is added to it. The rest is divided by the greatest common divisor of the
+//! distances to the first value (pages of 4096 bytes, scrape steps of 15,000 ms), then coded as it is, as differences,
+//! or as differences of differences, whichever has the fewest bits. All arithmetic wraps, so that any `i64` comes back.
+
+use super::bytes::{Reader, put_varint, put_zigzag};
+use super::{Corrupt, checked_rows, packing};
+
+/// All values are the first.
+const CONSTANT: u8 = 0;
+/// Every value is the one before plus a step.
+const LINEAR: u8 = 1;
+/// Packed distances from the first value.
+const DISTANCES: u8 = 2;
+/// Packed differences.
+const DELTAS: u8 = 3;
+/// Packed differences of differences.
+const SECOND_DELTAS: u8 = 4;
+/// Added to the form when a divisor follows.
+const DIVIDED: u8 = 8;
+/// Values of this size and above are not divided: their distances might not fit an `i64`.
+const DIVIDE_MAX: i64 = 1 << 62;
+
+/// Appends a column. An empty one takes no byte.
+pub fn encode(values: &[i64], out: &mut Vec<u8>) {
+    let Some((&first, rest)) = values.split_first() else { return };
+    let step = rest.first().map_or(0, |second| second.wrapping_sub(first));
+    if step == 0 && rest.iter().all(|v| *v == first) {
+        out.push(CONSTANT);
+        put_zigzag(out, first);
+        return;
+    }
+    if values.windows(2).all(|pair| pair[1].wrapping_sub(pair[0]) == step) {
+        out.push(LINEAR);
+        put_zigzag(out, first);
+        put_zigzag(out, step);
+        return;
+    }
+    let mut distances: Vec<i64> = rest.iter().map(|v| v.wrapping_sub(first)).collect();
+    let divisor =
+        if values.iter().all(|v| (-DIVIDE_MAX..DIVIDE_MAX).contains(v)) { divisor(&distances) } else { 1 };
+    divide(&mut distances, divisor);
+    let mut deltas = distances.clone();
+    difference(&mut deltas);
+    let mut seconds = deltas.clone();
+    difference(&mut seconds);
+    // The first block speaks for the others: a series rarely changes its nature within a chunk.
+    let costs =
+        [&distances, &deltas, &seconds].map(|rows| packing::cost(&rows[..rows.len().min(packing::BLOCK)]));
+    let (form, rows) = match costs {
+        [plain, first, second] if plain <= first && plain <= second => (DISTANCES, &distances),
+        [_, first, second] if first <= second => (DELTAS, &deltas),
+        _ => (SECOND_DELTAS, &seconds),
+    };
+    out.push(form | if divisor > 1 { DIVIDED } else { 0 });
+    put_zigzag(out, first);
+    if divisor > 1 {
+        put_varint(out, divisor as u64);
+    }
+    let mut rows = &rows[..];
+    if form == SECOND_DELTAS {
+        put_zigzag(out, rows[0]);
+        rows = &rows[1..];
+    }
+    for block in rows.chunks(packing::BLOCK) {
+        packing::encode(block, out);
+    }
+}
+
+/// Replaces each value by its distance to the one before, the first by its distance to zero.
+fn difference(values: &mut [i64]) {
+    let mut previous = 0i64;
+    for value in values {
+        let now = *value;
+        *value = now.wrapping_sub(previous);
+        previous = now;
+    }
+}
+
+/// The greatest common divisor of all distances.
+fn divisor(distances: &[i64]) -> i64 {
+    let shift = distances.iter().fold(0, |all, d| all | d).trailing_zeros();
+    let mut odd = 0u64;
+    for distance in distances {
+        let distance = distance.unsigned_abs() >> shift;
+        if distance == 0 || (odd != 0 && distance % odd == 0) {
+            continue;
+        }
+        odd = greatest_common_divisor(odd, distance);
+        if odd == 1 {
+            break;
+        }
+    }
+    i64::try_from(odd << shift).unwrap_or(1)
+}
+
+fn greatest_common_divisor(mut a: u64, mut b: u64) -> u64 {
+    while b != 0 {
+        (a, b) = (b, a % b);
+    }
+    a
+}
+
+fn divide(distances: &mut [i64], divisor: i64) {
+    if divisor <= 1 {
+        return;
+    }
+    if divisor.count_ones() == 1 {
+        let shift = divisor.trailing_zeros();
+        distances.iter_mut().for_each(|d| *d >>= shift);
+    } else {
+        distances.iter_mut().for_each(|d| *d /= divisor);
+    }
+}
+
+/// Reads a column of `rows` values, appending them.
+pub fn decode(reader: &mut Reader<'_>, rows: usize, out: &mut Vec<i64>) -> Result<(), Corrupt> {
+    if checked_rows(rows)? == 0 {
+        return Ok(());
+    }
+    let head = reader.byte()?;
+    let first = reader.zigzag()?;
+    let divisor = if head & DIVIDED != 0 { reader.varint()? as i64 } else { 1 };
+    out.reserve(rows);
+    match head & !DIVIDED {
+        CONSTANT => out.resize(out.len() + rows, first),
+        LINEAR => {
+            let step = reader.zigzag()?;
+            let mut value = first;
+            for _ in 0..rows {
+                out.push(value);
+                value = value.wrapping_add(step);
+            }
+        }
+        form @ (DISTANCES | DELTAS | SECOND_DELTAS) => {
+            out.push(first);
+            decode_form(form, reader, rows - 1, (first, divisor), out)?;
+        }
+        _ => return Err(Corrupt),
+    }
+    Ok(())
+}
+
+fn decode_form(
+    form: u8,
+    reader: &mut Reader<'_>,
+    rows: usize,
+    (first, divisor): (i64, i64),
+    out: &mut Vec<i64>,
+) -> Result<(), Corrupt> {
+    let (mut left, mut value, mut delta) = (rows, first, 0i64);
+    if form == SECOND_DELTAS {
+        left = rows.checked_sub(1).ok_or(Corrupt)?;
+        delta = reader.zigzag()?.wrapping_mul(divisor);
+        value = value.wrapping_add(delta);
+        out.push(value);
+    }
+    let mut block = [0i64; packing::BLOCK];
+    while left > 0 {
+        let length = left.min(packing::BLOCK);
+        packing::decode(reader, length, &mut block)?;
+        let numbers = block[..length].iter().map(|number| number.wrapping_mul(divisor));
+        match form {
+            DISTANCES => out.extend(numbers.map(|n| first.wrapping_add(n))),
+            DELTAS => out.extend(numbers.map(|n| {
+                value = value.wrapping_add(n);
+                value
+            })),
+            _ => out.extend(numbers.map(|n| {
+                delta = delta.wrapping_add(n);
+                value = value.wrapping_add(delta);
+                value
+            })),
+        }
+        left -= length;
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn round_trip(values: &[i64]) -> usize {
+        let mut out = Vec::new();
+        encode(values, &mut out);
+        let mut back = Vec::new();
+        let mut reader = Reader::new(&out);
+        decode(&mut reader, values.len(), &mut back).unwrap();
+        assert!(reader.is_empty());
+        assert_eq!(back, values);
+        out.len()
+    }
+
+    #[test]
+    fn regular_columns_take_a_few_bytes() {
+        assert_eq!(round_trip(&[]), 0);
+        assert_eq!(round_trip(&[7; 480]), 2);
+        let steps: Vec<i64> = (0..480).map(|i| 1_700_000_000_000 + i * 15_000).collect();
+        assert!(round_trip(&steps) < 12);
+        let mut gap = steps.clone();
+        gap.drain(100..150);
+        assert!(round_trip(&gap) < 20, "a gap of whole steps is one exception");
+        let pages: Vec<i64> = (0..480).map(|i: i64| (i * i % 61) * 4096).collect();
+        assert!(round_trip(&pages) < 400, "multiples of 4096 lose their twelve zero bits");
+    }
+
+    #[test]
+    fn the_ends_of_the_number_line_come_back() {
+        for values in [
+            &[i64::MIN][..],
+            &[i64::MIN, i64::MAX],
+            &[i64::MAX, i64::MIN, i64::MAX, 0],
+            &[i64::MIN, 0, i64::MAX, -1, 1],
+            &[-DIVIDE_MAX, DIVIDE_MAX - 1, -DIVIDE_MAX, 7],
+        ] {
+            round_trip(values);
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn any_column_comes_back(values in proptest::collection::vec(prop_oneof![
+            any::<i64>(), -100i64..100, (0i64..50).prop_map(|v| v * 15_000), Just(i64::MIN), Just(i64::MAX)
+        ], 0..1100)) {
+            round_trip(&values);
+        }
+
+        #[test]
+        fn any_bytes_are_rows_or_corrupt(bytes in proptest::collection::vec(any::<u8>(), 0..300), rows in 0usize..2000) {
+            let mut out = Vec::new();
+            if decode(&mut Reader::new(&bytes), rows, &mut out).is_ok() {
+                prop_assert_eq!(out.len(), rows);
+            }
+        }
+    }
+}
