@@ -18,6 +18,13 @@
 //! assert_eq!(env::read_all(&disk, Path::new("log")).unwrap(), b"hello");
 //! ```
 
-pub mod clock;
 pub mod files;
+
+pub mod clock;
 pub mod random;
+
+pub mod request;
+
+pub mod naive;
+
+pub mod ledger;

@@ -1,0 +1,304 @@
+//! What was sent, what was acknowledged, and so what a store may answer.
+//!
+//! For each series and timestamp the ledger keeps every value that was sent, in order, each with its request's fate.
+//! An acknowledged value was written; one whose request failed may have been or not. From that follows the set of
+//! answers that are right: one when all requests were acknowledged, more when some were not. What a restart after a
+//! power cut shows was on the disk, so it is settled from then on: it may neither change nor vanish later.
+
+use std::collections::BTreeMap;
+use std::fmt;
+
+use model::{Labels, TenantId};
+
+use crate::naive::{Answer, Judgement, Point};
+
+/// What became of a request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Fate {
+    /// It was acknowledged: all of it is there.
+    Acknowledged,
+    /// It failed, or nobody heard: each of its samples is there or not.
+    Unknown,
+    /// It was turned away: nothing of it is there.
+    Refused,
+}
+
+/// A request in the ledger.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct RequestId(usize);
+
+#[derive(Clone, Debug)]
+struct Sent {
+    /// None: settled by what a restart showed.
+    request: Option<RequestId>,
+    point: Point,
+}
+
+type Times = BTreeMap<i64, Vec<Sent>>;
+
+/// The ledger.
+#[derive(Clone, Debug, Default)]
+pub struct Ledger {
+    tenants: BTreeMap<TenantId, BTreeMap<Labels, Times>>,
+    /// Every value ever sent, kept for damaged disks, on which older values may come up again.
+    history: BTreeMap<TenantId, BTreeMap<Labels, BTreeMap<i64, Vec<Point>>>>,
+    fates: Vec<Fate>,
+}
+
+/// What damage or retention excuses.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Leniency {
+    /// The disk was damaged: samples may be missing or show an older value, but never one that was not sent.
+    pub damaged: bool,
+    /// Samples before this may be missing.
+    pub floor_ms: i64,
+}
+
+impl Leniency {
+    /// Nothing is excused.
+    pub const NONE: Leniency = Leniency { damaged: false, floor_ms: i64::MIN };
+}
+
+/// An answer that no right store gives.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Violation {
+    /// Whose.
+    pub tenant: TenantId,
+    /// The series.
+    pub labels: Labels,
+    /// The timestamp in ms.
+    pub timestamp_ms: i64,
+    /// What the store says.
+    pub found: Option<Point>,
+    /// What it might say.
+    pub allowed: Vec<Option<Point>>,
+}
+
+impl fmt::Display for Violation {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let kind = match (&self.found, self.allowed.iter().any(Option::is_some)) {
+            (None, _) => "lost",
+            (Some(_), true) => "altered",
+            (Some(_), false) => "never sent",
+        };
+        write!(
+            f,
+            "{kind}: tenant {} {} at {}: found {:?}, allowed {:?}",
+            self.tenant.0, self.labels, self.timestamp_ms, self.found, self.allowed
+        )
+    }
+}
+
+impl Ledger {
+    /// Writes a request down before it is sent; its fate is unknown until it is settled.
+    pub fn send(&mut self, tenant: TenantId, judgement: &Judgement) -> RequestId {
+        let request = RequestId(self.fates.len());
+        self.fates.push(Fate::Unknown);
+        let series = self.tenants.entry(tenant).or_default();
+        let history = self.history.entry(tenant).or_default();
+        for sample in &judgement.samples {
+            let sent = Sent { request: Some(request), point: sample.point.clone() };
+            series
+                .entry(sample.labels.clone())
+                .or_default()
+                .entry(sample.timestamp_ms)
+                .or_default()
+                .push(sent);
+            let ever =
+                history.entry(sample.labels.clone()).or_default().entry(sample.timestamp_ms).or_default();
+            ever.push(sample.point.clone());
+        }
+        request
+    }
+
+    /// Writes down what became of a request.
+    pub fn settle(&mut self, request: RequestId, fate: Fate) {
+        self.fates[request.0] = fate;
+    }
+
+    /// Samples that requests with this fate sent.
+    pub fn samples(&self, fate: Fate) -> usize {
+        let sent = self.tenants.values().flat_map(BTreeMap::values).flat_map(BTreeMap::values).flatten();
+        sent.filter(|sent| self.fate(sent) == fate).count()
+    }
+
+    fn fate(&self, sent: &Sent) -> Fate {
+        sent.request.map_or(Fate::Acknowledged, |request| self.fates[request.0])
+    }
+
+    /// The answers that are right for a series at a time.
+    pub fn allowed(&self, tenant: TenantId, labels: &Labels, timestamp_ms: i64) -> Vec<Option<Point>> {
+        let times = self.tenants.get(&tenant).and_then(|series| series.get(labels));
+        self.states(times.and_then(|times| times.get(&timestamp_ms)).map_or(&[], Vec::as_slice))
+    }
+
+    fn states(&self, all_sent: &[Sent]) -> Vec<Option<Point>> {
+        let mut states = vec![None];
+        for sent in all_sent {
+            let mut after: Vec<Option<Point>> = Vec::new();
+            let fate = self.fate(sent);
+            let mut add = |state: Option<Point>| {
+                if !after.contains(&state) {
+                    after.push(state);
+                }
+            };
+            for state in states {
+                let written =
+                    sent.point.replaces(state.as_ref()).then(|| sent.point.clone()).or(state.clone());
+                match fate {
+                    Fate::Acknowledged => add(written),
+                    Fate::Refused => add(state),
+                    Fate::Unknown => {
+                        add(written);
+                        add(state);
+                    }
+                }
+            }
+            states = after;
+        }
+        states
+    }
+
+    /// Everything that is wrong with an answer over a tenant's whole data.
+    pub fn check(&self, tenant: TenantId, answer: &Answer, leniency: Leniency) -> Vec<Violation> {
+        let mut violations = Vec::new();
+        let nothing = BTreeMap::new();
+        let series = self.tenants.get(&tenant).unwrap_or(&nothing);
+        for (labels, times) in series {
+            let found = answer.get(labels);
+            for (timestamp_ms, all_sent) in times {
+                let found = found.and_then(|points| points.get(timestamp_ms));
+                let mut allowed = self.states(all_sent);
+                if leniency.damaged {
+                    let ever = self.history[&tenant][labels][timestamp_ms].iter().cloned().map(Some);
+                    allowed.extend(ever);
+                }
+                let excused = found.is_none() && (leniency.damaged || *timestamp_ms < leniency.floor_ms);
+                if !excused && !allowed.iter().any(|state| state.as_ref() == found) {
+                    let (labels, found) = (labels.clone(), found.cloned());
+                    violations.push(Violation {
+                        tenant,
+                        labels,
+                        timestamp_ms: *timestamp_ms,
+                        found,
+                        allowed,
+                    });
+                }
+            }
+        }
+        for (labels, points) in answer {
+            let times = series.get(labels);
+            for (timestamp_ms, point) in points {
+                if times.is_none_or(|times| !times.contains_key(timestamp_ms)) {
+                    let (labels, found) = (labels.clone(), Some(point.clone()));
+                    let allowed = vec![None];
+                    violations.push(Violation {
+                        tenant,
+                        labels,
+                        timestamp_ms: *timestamp_ms,
+                        found,
+                        allowed,
+                    });
+                }
+            }
+        }
+        violations
+    }
+
+    /// Acknowledged samples that an answer lacks: on a damaged disk their loss must at least be reported.
+    pub fn missing(&self, tenant: TenantId, answer: &Answer, floor_ms: i64) -> usize {
+        let strict = Leniency { damaged: false, floor_ms };
+        self.check(tenant, answer, strict).iter().filter(|violation| violation.found.is_none()).count()
+    }
+
+    /// After a restart from a power cut: what is there now was on the disk and stays, what is not never comes.
+    /// Samples before `floor_ms` stay open, since retention takes them when it likes.
+    pub fn settle_restart(&mut self, tenant: TenantId, answer: &Answer, floor_ms: i64) {
+        for (labels, times) in self.tenants.entry(tenant).or_default() {
+            let found = answer.get(labels);
+            for (timestamp_ms, all_sent) in times.range_mut(floor_ms..) {
+                let point = found.and_then(|points| points.get(timestamp_ms)).cloned();
+                *all_sent = point.map(|point| Sent { request: None, point }).into_iter().collect();
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::naive::{Accepted, Value};
+    use model::STALE_NAN_BITS;
+
+    const TENANT: TenantId = TenantId(1);
+
+    fn labels() -> Labels {
+        Labels::from_pairs([("__name__", "m")])
+    }
+
+    fn point(bits: u64) -> Point {
+        Point { value: Value::Float(bits), start_ms: 0 }
+    }
+
+    fn send(ledger: &mut Ledger, bits: u64, fate: Fate) {
+        let sample = Accepted { labels: labels(), timestamp_ms: 5, point: point(bits) };
+        let request = ledger.send(TENANT, &Judgement { samples: vec![sample], ..Judgement::default() });
+        ledger.settle(request, fate);
+    }
+
+    fn answer(bits: Option<u64>) -> Answer {
+        bits.map(|bits| (labels(), BTreeMap::from([(5, point(bits))]))).into_iter().collect()
+    }
+
+    fn wrong(ledger: &Ledger, bits: Option<u64>) -> usize {
+        ledger.check(TENANT, &answer(bits), Leniency::NONE).len()
+    }
+
+    #[test]
+    fn acknowledged_values_are_required_and_unknown_ones_possible() {
+        let mut ledger = Ledger::default();
+        send(&mut ledger, 1, Fate::Acknowledged);
+        send(&mut ledger, 2, Fate::Unknown);
+        send(&mut ledger, 3, Fate::Refused);
+        assert_eq!([None, Some(1), Some(2), Some(3)].map(|bits| wrong(&ledger, bits)), [1, 0, 0, 1]);
+        send(&mut ledger, 4, Fate::Acknowledged);
+        assert_eq!([Some(2), Some(4)].map(|bits| wrong(&ledger, bits)), [1, 0]);
+    }
+
+    #[test]
+    fn a_stale_marker_fills_a_gap_but_replaces_nothing() {
+        let mut ledger = Ledger::default();
+        send(&mut ledger, 1, Fate::Unknown);
+        send(&mut ledger, STALE_NAN_BITS, Fate::Acknowledged);
+        assert_eq!([None, Some(1), Some(STALE_NAN_BITS)].map(|bits| wrong(&ledger, bits)), [1, 0, 0]);
+    }
+
+    #[test]
+    fn what_a_restart_showed_stays() {
+        let mut ledger = Ledger::default();
+        send(&mut ledger, 1, Fate::Unknown);
+        let mut gone = ledger.clone();
+        ledger.settle_restart(TENANT, &answer(Some(1)), i64::MIN);
+        assert_eq!([None, Some(1)].map(|bits| wrong(&ledger, bits)), [1, 0]);
+        gone.settle_restart(TENANT, &answer(None), i64::MIN);
+        assert_eq!([None, Some(1)].map(|bits| wrong(&gone, bits)), [0, 1]);
+    }
+
+    #[test]
+    fn damage_excuses_loss_and_old_values_but_no_inventions() {
+        let mut ledger = Ledger::default();
+        send(&mut ledger, 1, Fate::Acknowledged);
+        send(&mut ledger, 2, Fate::Acknowledged);
+        let damaged = Leniency { damaged: true, ..Leniency::NONE };
+        let wrong = |bits| ledger.check(TENANT, &answer(bits), damaged).len();
+        assert_eq!([None, Some(1), Some(2), Some(3)].map(wrong), [0, 0, 0, 1]);
+        assert_eq!(ledger.missing(TENANT, &answer(None), i64::MIN), 1);
+    }
+
+    #[test]
+    fn what_nobody_sent_is_named() {
+        let ledger = Ledger::default();
+        let violations = ledger.check(TENANT, &answer(Some(1)), Leniency::NONE);
+        assert!(violations[0].to_string().starts_with("never sent: tenant 1 m at 5"), "{}", violations[0]);
+    }
+}
