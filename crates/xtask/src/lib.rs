@@ -10,7 +10,9 @@
     reason = "a repository tool talks to a terminal and measures real time"
 )]
 
+pub mod bench;
 pub mod ci;
+pub mod load;
 pub mod needs;
 pub mod repo;
 pub mod run;

@@ -2,8 +2,9 @@
 #![allow(clippy::print_stdout, reason = "a command line")]
 
 use anyhow::{Result, bail};
+use xtask::bench::ingest::Plan;
 use xtask::repo::Repo;
-use xtask::{ci, test, tidy};
+use xtask::{bench, ci, test, tidy};
 
 const HELP: &str = "\
 cargo xtask COMMAND
@@ -11,6 +12,9 @@ cargo xtask COMMAND
   test [--yes] [FILTER]   provides what the tests need (asks first) and runs every test
   ci [--yes]              everything that has to be green before a merge
   tidy                    absences, sizes, licences, names in documents
+  bench ingest [--workload=A,B] [--server=weir,victoria,prometheus] [--runs=N] [--smoke]
+                          Weir and its peers on the same bodies
+  bench build             time of a clean release build, size of the binary
   fuzz [--smoke]          every fuzz target for a minute (5 s)
 
 --yes allows installing Debian packages; CI=true does too.
@@ -23,12 +27,21 @@ fn main() -> Result<()> {
         "test" => test::test(&repo, arguments.yes(), arguments.plain()),
         "ci" => ci::ci(&repo, arguments.yes()),
         "tidy" => tidy::tidy(&repo),
+        "bench" => bench(&repo, &arguments),
         "fuzz" => ci::fuzz(&repo, arguments.has("--smoke")),
         "help" | "--help" | "-h" => {
             print!("{HELP}");
             Ok(())
         }
         other => bail!("unknown command {other:?}\n\n{HELP}"),
+    }
+}
+
+fn bench(repo: &Repo, arguments: &Arguments) -> Result<()> {
+    match arguments.plain() {
+        Some("ingest") => bench::ingest::ingest(repo, &arguments.ingest_plan()?),
+        Some("build") => bench::build::build(repo),
+        _ => bail!("bench what? ingest or build"),
     }
 }
 
@@ -46,6 +59,21 @@ impl Arguments {
 
     fn has(&self, flag: &str) -> bool {
         self.rest.iter().any(|word| word == flag)
+    }
+
+    /// The value of `--name=value`.
+    fn value(&self, name: &str) -> Option<&str> {
+        self.rest.iter().find_map(|word| word.strip_prefix(name)?.strip_prefix('='))
+    }
+
+    fn list(&self, name: &str) -> Vec<String> {
+        self.value(name).map(|list| list.split(',').map(str::to_owned).collect()).unwrap_or_default()
+    }
+
+    fn ingest_plan(&self) -> Result<Plan> {
+        let smoke = self.has("--smoke");
+        let runs = self.value("--runs").map_or(Ok(if smoke { 1 } else { 3 }), str::parse)?;
+        Ok(Plan { workloads: self.list("--workload"), servers: self.list("--server"), runs, smoke })
     }
 
     fn yes(&self) -> bool {
