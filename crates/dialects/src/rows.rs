@@ -25,6 +25,18 @@ impl Rows {
         }
     }
 
+    /// Float samples so far.
+    #[inline]
+    pub(crate) fn samples(self, batch: &Batch<'_>) -> usize {
+        batch.samples.len() - self.samples
+    }
+
+    /// Native histograms so far.
+    #[inline]
+    pub(crate) fn histograms(self, batch: &Batch<'_>) -> usize {
+        batch.histograms.len() - self.histograms
+    }
+
     /// Gives the rows their labels; without rows there is nothing to keep.
     #[inline]
     pub(crate) fn keep<'a>(self, batch: &mut Batch<'a>, labels: LabelSource<'a>, key: u128) {

@@ -292,8 +292,8 @@ fn seconds_to_ms(text: &str) -> Option<i64> {
     if !plain(whole) || !plain(fraction) {
         let ms = (float::parse(text)? * 1000.0).round();
         // 2^63 itself is the first float that is too large.
-        let fits = ms >= -9_223_372_036_854_775_808.0 && ms < 9_223_372_036_854_775_808.0;
-        return fits.then_some(ms as i64);
+        const END: f64 = 9_223_372_036_854_775_808.0;
+        return (-END..END).contains(&ms).then_some(ms as i64);
     }
     let mut ms = if whole.is_empty() { 0 } else { whole.parse::<i64>().ok()? };
     for i in 0..3 {
