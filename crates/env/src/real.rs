@@ -179,3 +179,9 @@ impl Files for OsFiles {
         Ok(Box::new(OsLock { _file: file }))
     }
 }
+
+/// Reads a text that Weir is given and does not own: configuration, tokens, what the kernel tells under `/proc`. Opened
+/// for reading only, because such files often may not be written.
+pub fn read_text(path: &Path) -> io::Result<String> {
+    fs::read_to_string(path)
+}

@@ -1,0 +1,56 @@
+//! The configuration: one `weir.yaml`, every key with a default, overridden by `WEIR_SECTION__KEY` and by flags.
+//!
+//! Two stages. [`Settings`] is what was typed, valid key by key ([`Sources::load`]); [`Config`] is what it means on this
+//! machine, valid as a whole ([`Config::resolve`]). The rest of the server sees [`Config`] only. Each key stands in one
+//! table (`settings.rs`), from which the parser, the default, `weir serve --print-config`, docs/config.md and the rules
+//! of a reload are made.
+
+use std::fmt;
+
+mod docs;
+mod load;
+mod machine;
+mod resolve;
+mod section;
+mod settings;
+mod suggest;
+mod tree;
+pub mod units;
+mod value;
+
+pub use docs::{commented_defaults, markdown};
+pub use load::Sources;
+pub use machine::Machine;
+pub use resolve::{Config, DialectConfig};
+pub use section::{Key, Section, When};
+pub use settings::{
+    Auth, Dialect, Durability, Format, General, Http, Ingest, Level, Limits, Log, Query, SelfMonitoring,
+    Settings, Storage, TenantLimits,
+};
+pub use tree::Origin;
+pub use value::{Share, Size};
+
+/// Something wrong in the configuration.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub struct Problem {
+    /// Where it was given.
+    pub origin: Origin,
+    /// The key with its sections: `storage.flush_bytes`; empty when the whole file is meant.
+    pub key: String,
+    /// What is wrong.
+    pub message: String,
+}
+
+impl fmt::Display for Problem {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { origin, key, message } = self;
+        if key.is_empty() {
+            write!(f, "{origin}: {message}")
+        } else {
+            write!(f, "{origin}: {key}: {message}")
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

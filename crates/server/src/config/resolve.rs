@@ -1,0 +1,259 @@
+//! What the settings mean: shares become bytes, sections become the options of the parts that they are for, and what
+//! contradicts itself is refused.
+
+use std::collections::HashMap;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use admission::{Access, LimitOverrides, Policy};
+use dialects::ByteLimits;
+use ipnet::IpNet;
+use model::LabelLimits;
+
+use super::machine::Machine;
+use super::section::{Section, When};
+use super::settings::{Auth, Dialect, Durability, Http, Limits, Log, Settings, TenantLimits};
+use super::tree::Origin;
+use super::{Problem, Size};
+
+/// The resolved configuration: what the server runs with.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// Address of the one port.
+    pub listen: SocketAddr,
+    /// Directory of everything that is stored.
+    pub data_dir: PathBuf,
+    /// URL without a slash at its end, for printed links.
+    pub external_url: String,
+    /// Networks whose `X-Forwarded-*` headers are believed.
+    pub trusted_proxies: Vec<IpNet>,
+    /// Level and format of the log.
+    pub log: Log,
+    /// Bounds of connections.
+    pub http: Http,
+    /// Bytes that bodies may take at once.
+    pub ingest_bytes: u64,
+    /// Threads that decode large bodies.
+    pub ingest_threads: usize,
+    /// Bodies that may wait for one of them.
+    pub ingest_queue: usize,
+    /// When a query is ended.
+    pub query_timeout: Duration,
+    /// Queries that run at once.
+    pub query_concurrency: usize,
+    /// How far back a selector looks.
+    pub query_lookback: Duration,
+    /// Points that each series of a range query may have.
+    pub query_max_points: usize,
+    /// Bytes that all queries together may hold.
+    pub query_bytes: u64,
+    /// Time between two samples of Weir's own metrics; zero = they are not stored.
+    pub self_monitoring_interval: Duration,
+    /// The store's options.
+    pub storage: tsdb::Options,
+    /// Access, virtual hosts and limits, for [`admission::Authority`].
+    pub policy: Policy,
+    /// The protocols.
+    pub dialects: HashMap<&'static str, DialectConfig>,
+    /// What was typed, for reloads.
+    pub settings: Settings,
+}
+
+/// What the configuration says about one protocol.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct DialectConfig {
+    /// Whether its routes answer.
+    pub enabled: bool,
+    /// Its body limits.
+    pub limits: ByteLimits,
+}
+
+impl Config {
+    /// Gives the settings their meaning on `machine`.
+    pub fn resolve(settings: Settings, machine: Machine) -> Result<Self, Vec<Problem>> {
+        let problems = contradictions(&settings, machine);
+        if !problems.is_empty() {
+            return Err(problems);
+        }
+        let Settings { general, ingest, query, .. } = &settings;
+        let memory = general.memory_limit.of(machine.memory_bytes);
+        let threads = if ingest.threads == 0 { machine.cores } else { ingest.threads as usize };
+        let address = format!("http://{}", general.listen);
+        Ok(Self {
+            listen: general.listen,
+            data_dir: general.data_dir.clone(),
+            external_url: general.external_url.0.clone().unwrap_or(address),
+            trusted_proxies: general.trusted_proxies.clone(),
+            log: settings.log.clone(),
+            http: settings.http.clone(),
+            ingest_bytes: ingest.in_flight_bytes.of(memory),
+            ingest_threads: threads,
+            ingest_queue: ingest.queue as usize,
+            query_timeout: query.timeout,
+            query_concurrency: query.concurrency as usize,
+            query_lookback: query.lookback,
+            query_max_points: query.max_points as usize,
+            query_bytes: query.memory_bytes.of(memory),
+            self_monitoring_interval: settings.self_monitoring.interval,
+            storage: storage_options(&settings, memory),
+            policy: policy(&settings),
+            dialects: dialects::ALL.iter().map(|row| (row.name, dialect(&settings, row))).collect(),
+            settings,
+        })
+    }
+
+    /// Keys in which `next` differs and which take effect at a start only, sorted. Unless it is empty, a reload must
+    /// apply nothing.
+    pub fn restart_needed(&self, next: &Self) -> Vec<String> {
+        let (now, next) = (&self.settings, &next.settings);
+        let mut keys = Vec::new();
+        restarts("", &now.general, &next.general, &mut keys);
+        restarts("log.", &now.log, &next.log, &mut keys);
+        restarts("http.", &now.http, &next.http, &mut keys);
+        restarts("ingest.", &now.ingest, &next.ingest, &mut keys);
+        restarts("query.", &now.query, &next.query, &mut keys);
+        restarts("limits.", &now.limits, &next.limits, &mut keys);
+        restarts("storage.", &now.storage, &next.storage, &mut keys);
+        restarts("self_monitoring.", &now.self_monitoring, &next.self_monitoring, &mut keys);
+        let default = Dialect::default();
+        for row in dialects::ALL {
+            let of = |settings: &Settings| settings.dialects.get(row.name).unwrap_or(&default).clone();
+            restarts(&format!("dialects.{}.", row.name), &of(now), &of(next), &mut keys);
+        }
+        keys.sort();
+        keys
+    }
+}
+
+fn restarts<S: Section>(prefix: &str, now: &S, next: &S, keys: &mut Vec<String>) {
+    let changed = now.changed(next).into_iter().filter(|key| key.when == When::Restart);
+    keys.extend(changed.map(|key| format!("{prefix}{}", key.name)));
+}
+
+/// What cannot be meant together.
+fn contradictions(settings: &Settings, machine: Machine) -> Vec<Problem> {
+    let Settings { general, query, ingest, storage, http, .. } = settings;
+    let memory = general.memory_limit.of(machine.memory_bytes);
+    let store = storage.memory_bytes.of(memory);
+    let parts =
+        store.saturating_add(ingest.in_flight_bytes.of(memory)).saturating_add(query.memory_bytes.of(memory));
+    let open = general.auth == Auth::Off && !general.listen.ip().is_loopback();
+    let zero = Duration::ZERO;
+    let rules = [
+        ("auth", open, "off is for loopback only: `listen` must be a loopback address like 127.0.0.1:9347"),
+        ("memory_limit", memory < 64 << 20, "at least 64MiB is needed"),
+        (
+            "storage.memory_bytes",
+            parts > memory,
+            "together with ingest and query it is more than memory_limit",
+        ),
+        ("storage.cache_bytes", storage.cache_bytes.of(memory) > store, "is more than storage.memory_bytes"),
+        ("storage.segment_bytes", storage.segment_bytes.0 < 64 << 10, "at least 64KiB is needed"),
+        ("storage.queue_bytes", storage.queue_bytes.0 == 0, "must be more than 0"),
+        ("storage.flush_bytes", storage.flush_bytes.0 == 0, "must be more than 0"),
+        ("storage.flush_interval", storage.flush_interval == zero, "must be more than 0"),
+        ("storage.durability_interval", storage.durability_interval == zero, "must be more than 0"),
+        ("http.max_connections", http.max_connections == 0, "must be more than 0"),
+        ("http.header_timeout", http.header_timeout == zero, "must be more than 0"),
+        ("http.header_bytes", http.header_bytes.0 < 8 << 10, "at least 8KiB is needed"),
+        ("http.body_timeout", http.body_timeout == zero, "must be more than 0"),
+        ("query.concurrency", query.concurrency == 0, "must be more than 0"),
+        ("query.timeout", query.timeout == zero, "must be more than 0"),
+        ("query.lookback", query.lookback == zero, "must be more than 0"),
+        ("query.max_points", query.max_points == 0, "must be more than 0"),
+        ("ingest.queue", ingest.queue == 0, "must be more than 0"),
+    ];
+    let broken = rules.into_iter().filter(|(_, broken, _)| *broken);
+    broken
+        .map(|(key, _, message)| Problem {
+            origin: Origin::Whole,
+            key: key.to_owned(),
+            message: message.to_owned(),
+        })
+        .collect()
+}
+
+fn storage_options(settings: &Settings, memory: u64) -> tsdb::Options {
+    let storage = &settings.storage;
+    tsdb::Options {
+        segment_bytes: storage.segment_bytes.0,
+        durability: match storage.durability {
+            Durability::Fsync => wal::Durability::Fsync,
+            Durability::Interval => wal::Durability::Interval(storage.durability_interval),
+            Durability::Os => wal::Durability::Os,
+        },
+        queue_bytes: storage.queue_bytes.0,
+        flush_bytes: storage.flush_bytes.0,
+        flush_interval: storage.flush_interval,
+        idle: storage.idle,
+        memory_bytes: storage.memory_bytes.of(memory),
+        cache_bytes: storage.cache_bytes.of(memory),
+        disk_reserve_bytes: storage.disk_reserve_bytes.0,
+        retention_confirm: storage.retention_confirm,
+    }
+}
+
+fn policy(settings: &Settings) -> Policy {
+    Policy {
+        access: match settings.general.auth {
+            Auth::Token => Access::Token,
+            Auth::Off => Access::Open,
+        },
+        domain: settings.general.domain.0.clone(),
+        limits: limits(&settings.limits, settings.storage.retention),
+        overrides: settings.tenants.iter().map(|(name, limits)| (name.clone(), overrides(limits))).collect(),
+    }
+}
+
+fn limits(limits: &Limits, retention: Duration) -> model::TenantLimits {
+    let size = |size: u64| usize::try_from(size).unwrap_or(usize::MAX);
+    model::TenantLimits {
+        labels: LabelLimits {
+            labels: size(limits.labels),
+            name_bytes: size(limits.label_name_bytes.0),
+            value_bytes: size(limits.label_value_bytes.0),
+            total_bytes: size(limits.labels_bytes.0),
+        },
+        active_series: limits.active_series,
+        samples_per_second: limits.samples_per_second,
+        samples_burst: limits.samples_burst,
+        future_ms: milliseconds(limits.future),
+        retention_ms: milliseconds(retention),
+        query_bytes: limits.query_bytes.0,
+    }
+}
+
+fn overrides(limits: &TenantLimits) -> LimitOverrides {
+    let size = |size: Option<Size>| size.map(|size| size.0);
+    LimitOverrides {
+        labels: limits.labels,
+        label_name_bytes: size(limits.label_name_bytes),
+        label_value_bytes: size(limits.label_value_bytes),
+        labels_bytes: size(limits.labels_bytes),
+        active_series: limits.active_series,
+        samples_per_second: limits.samples_per_second,
+        samples_burst: limits.samples_burst,
+        future_ms: limits.future.map(milliseconds),
+        retention_ms: limits.retention.map(milliseconds),
+        query_bytes: size(limits.query_bytes),
+    }
+}
+
+fn dialect(settings: &Settings, row: &dialects::Dialect) -> DialectConfig {
+    let Some(Dialect { enabled, wire_bytes, decoded_bytes }) = settings.dialects.get(row.name) else {
+        return DialectConfig { enabled: true, limits: row.limits };
+    };
+    let size = |set: &Option<Size>, default| {
+        set.map_or(default, |size| usize::try_from(size.0).unwrap_or(usize::MAX))
+    };
+    let limits = ByteLimits {
+        wire: size(wire_bytes, row.limits.wire),
+        decoded: size(decoded_bytes, row.limits.decoded),
+    };
+    DialectConfig { enabled: *enabled, limits }
+}
+
+fn milliseconds(duration: Duration) -> i64 {
+    i64::try_from(duration.as_millis()).unwrap_or(i64::MAX)
+}

@@ -1,0 +1,267 @@
+//! Every key of `weir.yaml`, once: the table from which parsing, defaults, docs and reloads are made.
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use ipnet::IpNet;
+use model::TenantName;
+
+use super::section::section;
+use super::value::{Domain, ExternalUrl, Share, Size, choice};
+
+choice! {
+    /// Whether requests need a token.
+    Auth, "token or off" {
+        /// Every request needs one.
+        Token = "token",
+        /// None is needed; for loopback only.
+        Off = "off",
+    }
+}
+
+choice! {
+    /// What is logged.
+    Level, "error, warn, info, debug or trace" {
+        /// What failed.
+        Error = "error",
+        /// And what may fail next.
+        Warn = "warn",
+        /// And starts, stops, reloads.
+        Info = "info",
+        /// And requests.
+        Debug = "debug",
+        /// And everything.
+        Trace = "trace",
+    }
+}
+
+choice! {
+    /// How a log line looks.
+    Format, "text or json" {
+        /// For people.
+        Text = "text",
+        /// For collectors.
+        Json = "json",
+    }
+}
+
+choice! {
+    /// When an accepted sample is durable.
+    Durability, "fsync, interval or os" {
+        /// Before the answer.
+        Fsync = "fsync",
+        /// Within `durability_interval`.
+        Interval = "interval",
+        /// When the kernel likes.
+        Os = "os",
+    }
+}
+
+section! {
+    /// The process.
+    General {
+        /// Address of the one port that speaks every protocol.
+        listen: SocketAddr = "127.0.0.1:9347", Restart;
+        /// Directory that holds everything that Weir stores.
+        data_dir: PathBuf = "weir-data", Restart;
+        /// `token`: every request needs a token. `off`: none does and X-Scope-OrgID picks the tenant; only while
+        /// `listen` is a loopback address.
+        auth: Auth = "token", Restart;
+        /// URL under which users reach Weir, for printed links. Default: the address it listens on.
+        external_url: ExternalUrl = "", Reload;
+        /// Proxies in front of Weir. X-Forwarded-For, -Proto and -Host are believed from these only.
+        trusted_proxies: Vec<IpNet> = "", Reload;
+        /// With a domain, <tenant>.<domain> and dd.<tenant>.<domain> are virtual hosts that must agree with the token.
+        domain: Domain = "", Reload;
+        /// Memory for head, caches, bodies and queries together: a size, or a share of the machine's (or the
+        /// container's) memory.
+        memory_limit: Share = "60%", Restart;
+    }
+}
+
+section! {
+    /// Log lines go to stderr, in UTC. They never hold a credential, a label value or a body above debug.
+    Log {
+        /// error, warn, info, debug or trace.
+        level: Level = "info", Reload;
+        /// text or json.
+        format: Format = "text", Restart;
+    }
+}
+
+section! {
+    /// Bounds of connections.
+    Http {
+        /// Connections open at once; more wait unaccepted.
+        max_connections: u32 = "4096", Restart;
+        /// A connection that has not sent all its headers by then is closed.
+        header_timeout: Duration = "10s", Restart;
+        /// Bytes of a request's headers together.
+        header_bytes: Size = "64KiB", Restart;
+        /// A request whose body brings nothing for this long is closed.
+        body_timeout: Duration = "30s", Restart;
+        /// A connection without a request is closed after this.
+        idle_timeout: Duration = "2m", Restart;
+        /// A connection is closed after its current request once it is this old.
+        age_max: Duration = "1h", Restart;
+        /// How long running requests may take to end after SIGTERM.
+        shutdown_timeout: Duration = "30s", Restart;
+    }
+}
+
+section! {
+    /// Bodies on their way in.
+    Ingest {
+        /// Bytes that bodies may take at once, on the wire and inflated; a share is of `memory_limit`.
+        in_flight_bytes: Share = "10%", Restart;
+        /// Threads that decode bodies over 64 KiB; 0 = one for each core.
+        threads: u32 = "0", Restart;
+        /// Bodies that may wait for one of these threads; more are answered "overloaded".
+        queue: u32 = "256", Restart;
+    }
+}
+
+section! {
+    /// PromQL.
+    Query {
+        /// A query that takes longer is ended with an error.
+        timeout: Duration = "2m", Reload;
+        /// Queries that run at once; more wait for their turn, up to `timeout`.
+        concurrency: u32 = "20", Restart;
+        /// How far back a selector looks for the last sample.
+        lookback: Duration = "5m", Reload;
+        /// Points that each series of a range query may have.
+        max_points: u32 = "11000", Reload;
+        /// Bytes that all queries together may hold; a share is of `memory_limit`.
+        memory_bytes: Share = "20%", Restart;
+    }
+}
+
+section! {
+    /// What each tenant may use; `tenants.<name>.limits` overrides it for one.
+    Limits {
+        /// Labels of a series.
+        labels: u64 = "128", Reload;
+        /// Bytes of a label name.
+        label_name_bytes: Size = "1KiB", Reload;
+        /// Bytes of a label value.
+        label_value_bytes: Size = "8KiB", Reload;
+        /// Bytes of all names and values of a series together.
+        labels_bytes: Size = "32KiB", Reload;
+        /// Series in the head at once. Beyond it new series are rejected by name, existing ones go on.
+        active_series: u64 = "10000000", Reload;
+        /// Samples a second. A tenant over it is asked to come back later.
+        samples_per_second: f64 = "10000000", Reload;
+        /// Samples that may come at once on top of that.
+        samples_burst: f64 = "50000000", Reload;
+        /// How far ahead of the clock a sample may lie.
+        future: Duration = "10m", Reload;
+        /// Bytes that one query may hold.
+        query_bytes: Size = "1GiB", Reload;
+    }
+}
+
+section! {
+    /// Limits of one tenant; what is not set is as in `limits` and `storage.retention`. What `weir tenant` sets comes on
+    /// top.
+    TenantLimits {
+        /// As `limits.labels`.
+        labels: Option<u64> = "", Reload;
+        /// As `limits.label_name_bytes`.
+        label_name_bytes: Option<Size> = "", Reload;
+        /// As `limits.label_value_bytes`.
+        label_value_bytes: Option<Size> = "", Reload;
+        /// As `limits.labels_bytes`.
+        labels_bytes: Option<Size> = "", Reload;
+        /// As `limits.active_series`.
+        active_series: Option<u64> = "", Reload;
+        /// As `limits.samples_per_second`.
+        samples_per_second: Option<f64> = "", Reload;
+        /// As `limits.samples_burst`.
+        samples_burst: Option<f64> = "", Reload;
+        /// As `limits.future`.
+        future: Option<Duration> = "", Reload;
+        /// As `limits.query_bytes`.
+        query_bytes: Option<Size> = "", Reload;
+        /// As `storage.retention`.
+        retention: Option<Duration> = "", Reload;
+    }
+}
+
+section! {
+    /// What is on disk.
+    Storage {
+        /// How long samples are kept; 0 = for ever. Older samples are rejected.
+        retention: Duration = "400d", Reload;
+        /// How long two readings of the clock must agree before retention deletes anything.
+        retention_confirm: Duration = "1h", Restart;
+        /// fsync: an answered sample survives a power cut. interval: it survives a crash of Weir, a power cut costs up
+        /// to `durability_interval`. os: a power cut costs what the kernel had not written yet.
+        durability: Durability = "fsync", Restart;
+        /// Time between two syncs with `durability: interval`.
+        durability_interval: Duration = "1s", Restart;
+        /// Bytes of a segment of the write-ahead log.
+        segment_bytes: Size = "128MiB", Restart;
+        /// Bytes that may wait for the log; beyond it requests are answered "overloaded".
+        queue_bytes: Size = "8MiB", Restart;
+        /// Bytes of samples in memory at which they are written to a block.
+        flush_bytes: Size = "64MiB", Restart;
+        /// Age of the oldest sample in memory at which they are written to a block.
+        flush_interval: Duration = "10m", Restart;
+        /// A series without a sample for this long leaves memory.
+        idle: Duration = "1h", Restart;
+        /// Bytes of head, cache and queue together; a share is of `memory_limit`.
+        memory_bytes: Share = "60%", Restart;
+        /// Bytes of cached block pages, out of `storage.memory_bytes`; a share is of `memory_limit`.
+        cache_bytes: Share = "10%", Restart;
+        /// Free bytes on the disk under which writes are refused.
+        disk_reserve_bytes: Size = "64MiB", Restart;
+    }
+}
+
+section! {
+    /// Weir's own metrics, in the tenant `system` and on GET /metrics.
+    SelfMonitoring {
+        /// Time between two samples of them in the tenant `system`; 0 = they are not stored.
+        interval: Duration = "15s", Restart;
+    }
+}
+
+section! {
+    /// One protocol.
+    Dialect {
+        /// Whether its routes answer.
+        enabled: bool = "true", Restart;
+        /// Bytes of a body on the wire. Default: the protocol's own limit.
+        wire_bytes: Option<Size> = "", Restart;
+        /// Bytes of a body after inflating. Default: the protocol's own limit.
+        decoded_bytes: Option<Size> = "", Restart;
+    }
+}
+
+/// All sections as typed: checked key by key, and not yet against each other or the machine.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Settings {
+    /// Keys without a section.
+    pub general: General,
+    /// `log`
+    pub log: Log,
+    /// `http`
+    pub http: Http,
+    /// `ingest`
+    pub ingest: Ingest,
+    /// `query`
+    pub query: Query,
+    /// `limits`
+    pub limits: Limits,
+    /// `storage`
+    pub storage: Storage,
+    /// `self_monitoring`
+    pub self_monitoring: SelfMonitoring,
+    /// `dialects.<name>`; those that are not named have their defaults.
+    pub dialects: BTreeMap<&'static str, Dialect>,
+    /// `tenants.<name>.limits`; a tenant that is named exists.
+    pub tenants: BTreeMap<TenantName, TenantLimits>,
+}

@@ -1,0 +1,217 @@
+//! The configuration as users meet it: defaults, complaints with their places, layers, reloads.
+
+use std::path::Path;
+use std::time::Duration;
+
+use admission::Access;
+use model::{TenantLimits, TenantName};
+
+use super::load::Layers;
+use super::*;
+
+const MACHINE: Machine = Machine { memory_bytes: 8 << 30, cores: 2 };
+
+fn typed(text: &str, environment: &[(&str, &str)]) -> Result<Settings, Vec<String>> {
+    let mut layers = Layers::default();
+    layers.file(Path::new("weir.yaml"), text);
+    let environment: Vec<_> = environment.iter().map(|(n, v)| ((*n).to_owned(), (*v).to_owned())).collect();
+    layers.environment(&environment);
+    if layers.problems.is_empty() { Ok(layers.settings) } else { Err(shown(&layers.problems)) }
+}
+
+fn shown(problems: &[Problem]) -> Vec<String> {
+    problems.iter().map(ToString::to_string).collect()
+}
+
+fn config(text: &str) -> Config {
+    Config::resolve(typed(text, &[]).unwrap(), MACHINE).unwrap()
+}
+
+fn refused(text: &str) -> Vec<String> {
+    shown(&Config::resolve(typed(text, &[]).unwrap(), MACHINE).unwrap_err())
+}
+
+#[test]
+fn the_defaults_are_those_of_the_parts() {
+    let config = config("");
+    let store = tsdb::Options { memory_bytes: 0, cache_bytes: 0, ..tsdb::Options::default() };
+    let resolved = tsdb::Options { memory_bytes: 0, cache_bytes: 0, ..config.storage.clone() };
+    assert_eq!(format!("{resolved:?}"), format!("{store:?}"));
+    assert_eq!(config.policy.limits, TenantLimits::default());
+    assert_eq!(config.listen.to_string(), "127.0.0.1:9347");
+    assert_eq!(config.external_url, "http://127.0.0.1:9347");
+    assert_eq!((config.ingest_threads, config.query_max_points), (2, 11_000));
+    let memory = (8u64 << 30) / 100 * 60;
+    assert_eq!(config.storage.memory_bytes, memory / 100 * 60);
+    for row in dialects::ALL {
+        assert_eq!(config.dialects[row.name], DialectConfig { enabled: true, limits: row.limits });
+    }
+}
+
+#[test]
+fn a_file_says_what_is_different() {
+    let config = config(
+        "listen: localhost:1234\n\
+         auth: off\n\
+         trusted_proxies: [10.0.0.0/8, 192.168.1.1]\n\
+         domain: Metrics.Example\n\
+         memory_limit: 1GiB\n\
+         log:\n  level: debug\n\
+         http:\n\
+         storage: {retention: 0, durability: interval, durability_interval: 250ms, flush_bytes: 64KiB}\n\
+         tenants:\n  team-a:\n    limits: {active_series: 5, retention: 30d}\n  team-b:\n",
+    );
+    assert_eq!(config.listen.to_string(), "127.0.0.1:1234");
+    assert_eq!(config.policy.access, Access::Open);
+    assert_eq!(config.trusted_proxies.len(), 2);
+    assert_eq!(config.policy.domain.as_deref(), Some("metrics.example"));
+    assert_eq!(config.policy.limits.retention_ms, 0);
+    assert_eq!(config.storage.durability, wal::Durability::Interval(Duration::from_millis(250)));
+    assert_eq!(config.storage.memory_bytes, (1u64 << 30) / 100 * 60);
+    assert_eq!(config.log.level, Level::Debug);
+    let names: Vec<_> = config.policy.overrides.keys().map(TenantName::as_str).collect();
+    assert!(names.contains(&"team-a") && names.contains(&"team-b"));
+    let limits = config.policy.overrides[&TenantName::parse("team-a").unwrap()];
+    assert_eq!((limits.active_series, limits.retention_ms), (Some(5), Some(30 * 86_400_000)));
+}
+
+#[test]
+fn everything_wrong_is_named_with_its_line() {
+    let wrong = typed(
+        "lisen: 1\n\
+         storage:\n  flush_byts: 1MiB\n  retention: 10\n\
+         # comment\n\
+         log: debug\n\
+         scrape_configs: []\n\
+         tenants:\n  Bad:\n    limits: {}\n  ok:\n    limit: {}\n\
+         trusted_proxies: [10.0.0.0/8, nonsense]\n",
+        &[],
+    );
+    assert_eq!(
+        wrong.unwrap_err(),
+        [
+            "weir.yaml:1: lisen: unknown key, did you mean listen?",
+            "weir.yaml:3: storage.flush_byts: unknown key, did you mean storage.flush_bytes?",
+            "weir.yaml:4: storage.retention: expected a duration like 30s, 10m or 400d, found \"10\"",
+            "weir.yaml:6: log: expected a map of keys",
+            "weir.yaml:7: scrape_configs: unknown key",
+            "weir.yaml:10: tenants.Bad: invalid tenant name: 1 to 63 of a-z, 0-9 and '-', not beginning or ending \
+             with '-'",
+            "weir.yaml:12: tenants.ok.limit: unknown key, did you mean tenants.ok.limits?",
+            "weir.yaml:13: trusted_proxies: expected a network like 10.0.0.0/8, found \"nonsense\"",
+        ]
+    );
+}
+
+#[test]
+fn text_that_is_no_yaml_is_refused_with_its_line() {
+    for text in ["a: [", "listen: x\nlisten: y\n", "- a\n", "a: b: c\n", "\u{0}", "&a [*a]"] {
+        let problems = typed(text, &[]).unwrap_err();
+        assert!(problems[0].starts_with("weir.yaml"), "{text:?} {problems:?}");
+    }
+    let deep = format!("log: {}{}", "[".repeat(100_000), "]".repeat(100_000));
+    assert!(typed(&deep, &[]).is_err());
+}
+
+#[test]
+fn the_environment_comes_over_the_file_and_flags_over_both() {
+    let environment = [
+        ("WEIR_STORAGE__RETENTION", "30d"),
+        ("WEIR_LISTEN", "0.0.0.0:1"),
+        ("WEIR_TRUSTED_PROXIES", "10.0.0.0/8, ::1"),
+        ("WEIR_TENANTS__TEAM_A__LIMITS__ACTIVE_SERIES", "7"),
+        // What Kubernetes sets beside a service named weir, and what the command line itself reads.
+        ("WEIR_PORT", "tcp://10.0.0.1:9347"),
+        ("WEIR_SERVICE_HOST", "10.0.0.1"),
+        ("WEIR_TOKEN", "secret"),
+    ];
+    let settings = typed("storage: {retention: 10d, idle: 2h}\nlisten: 127.0.0.1:2\n", &environment).unwrap();
+    assert_eq!(settings.storage.retention, Duration::from_secs(30 * 86400));
+    assert_eq!(settings.storage.idle, Duration::from_secs(7200));
+    assert_eq!(settings.general.listen.to_string(), "0.0.0.0:1");
+    assert_eq!(settings.general.trusted_proxies.len(), 2);
+    assert_eq!(settings.tenants[&TenantName::parse("team-a").unwrap()].active_series, Some(7));
+
+    let sources = Sources {
+        flags: vec![("listen", "listen", "127.0.0.1:3".to_owned())],
+        environment: vec![("WEIR_LISTEN".to_owned(), "0.0.0.0:1".to_owned())],
+        ..Sources::default()
+    };
+    assert_eq!(sources.load().unwrap().general.listen.to_string(), "127.0.0.1:3");
+    assert_eq!(
+        typed("", &[("WEIR_STORAGE__RETENTON", "1d"), ("WEIR_LOG__LEVEL", "loud")]).unwrap_err(),
+        [
+            "environment WEIR_STORAGE__RETENTON: storage.retenton: unknown key, did you mean storage.retention?",
+            "environment WEIR_LOG__LEVEL: log.level: expected error, warn, info, debug or trace, found \"loud\"",
+        ]
+    );
+}
+
+#[test]
+fn a_missing_file_that_was_named_is_a_problem() {
+    let sources = Sources { file: Some("no/such/weir.yaml".into()), ..Sources::default() };
+    let problems = shown(&sources.load().unwrap_err());
+    assert!(problems[0].starts_with("no/such/weir.yaml: cannot be read: "), "{problems:?}");
+}
+
+#[test]
+fn contradictions_are_refused() {
+    assert_eq!(
+        refused("auth: off\nlisten: 0.0.0.0:9347\n"),
+        [
+            "configuration: auth: off is for loopback only: `listen` must be a loopback address like 127.0.0.1:9347"
+        ]
+    );
+    assert_eq!(
+        refused("memory_limit: 1GiB\nquery: {memory_bytes: 800MiB}\n"),
+        ["configuration: storage.memory_bytes: together with ingest and query it is more than memory_limit"]
+    );
+    assert_eq!(
+        refused("storage: {flush_interval: 0}"),
+        ["configuration: storage.flush_interval: must be more than 0"]
+    );
+    assert_eq!(refused("memory_limit: 1MiB").len(), 1);
+}
+
+#[test]
+fn a_reload_names_what_needs_a_restart() {
+    let now = config("");
+    assert!(now.restart_needed(&config("limits: {labels: 5}\ntenants: [x]\nlog: {level: warn}")).is_empty());
+    let next = config("listen: 127.0.0.1:1\nstorage: {idle: 2h, retention: 1d}\nlimits: {labels: 5}");
+    assert_eq!(now.restart_needed(&next), ["listen", "storage.idle"]);
+    for row in dialects::ALL {
+        let next = config(&format!("dialects: {{{}: {{enabled: false}}}}", row.name));
+        assert_eq!(now.restart_needed(&next), [format!("dialects.{}.enabled", row.name)]);
+        let same = config(&format!("dialects: {{{}: {{enabled: true}}}}", row.name));
+        assert!(now.restart_needed(&same).is_empty());
+    }
+}
+
+#[test]
+fn the_printed_defaults_are_a_file_that_changes_nothing() {
+    let text = commented_defaults();
+    assert_eq!(typed(&text, &[]).unwrap(), Settings::default());
+    // Uncommented, every default is read as itself. Names in brackets are placeholders.
+    let uncommented: String = text
+        .lines()
+        .filter_map(|line| line.strip_prefix('#'))
+        .filter(|line| {
+            !line.trim_start().starts_with('#') && !line.starts_with(' ') || line.starts_with("  ")
+        })
+        .filter(|line| !line.trim_start().starts_with('#'))
+        .take_while(|line| !line.starts_with("dialects"))
+        .map(|line| format!("{line}\n"))
+        .collect();
+    assert_eq!(typed(&uncommented, &[]).unwrap(), Settings::default(), "{uncommented}");
+}
+
+#[test]
+fn the_docs_are_those_of_the_table() {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs/config.md");
+    if std::env::var_os("WEIR_WRITE_DOCS").is_some() {
+        let directory = path.parent().unwrap();
+        env::replace(&env::real::OsFiles, directory, "config.md", markdown().as_bytes()).unwrap();
+    }
+    let found = env::real::read_text(&path).unwrap_or_default();
+    assert!(found == markdown(), "docs/config.md is old: run this test once with WEIR_WRITE_DOCS=1");
+}

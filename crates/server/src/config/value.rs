@@ -1,0 +1,174 @@
+//! How each type of value is read from text, and written back.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use ipnet::IpNet;
+
+use super::tree::{Node, Shape};
+use super::units;
+
+/// A type that a key may have. The error says what was expected.
+pub(super) trait Value: Sized {
+    /// Reads what was typed.
+    fn read(node: &Node) -> Result<Self, String>;
+}
+
+/// A type written as one scalar.
+pub(super) trait Scalar: Sized {
+    /// What is expected, for messages: `a size like 64MiB`.
+    const EXPECTED: &'static str;
+    /// Reads the text.
+    fn parse(text: &str) -> Option<Self>;
+}
+
+impl<T: Scalar> Value for T {
+    fn read(node: &Node) -> Result<Self, String> {
+        let text = match &node.shape {
+            Shape::Scalar(text) => text.as_str(),
+            Shape::Empty => "",
+            Shape::List(_) | Shape::Map(_) => return Err(format!("expected {}", T::EXPECTED)),
+        };
+        T::parse(text.trim()).ok_or_else(|| format!("expected {}, found {text:?}", T::EXPECTED))
+    }
+}
+
+/// Bytes, or a share of the memory limit.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Share {
+    /// A fixed number.
+    Bytes(u64),
+    /// Percent of a whole that is known only at the start.
+    Percent(u64),
+}
+
+impl Share {
+    /// The bytes that this is of `whole`.
+    pub fn of(self, whole: u64) -> u64 {
+        match self {
+            Share::Bytes(bytes) => bytes,
+            Share::Percent(percent) => whole / 100 * percent,
+        }
+    }
+}
+
+/// Bytes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Size(pub u64);
+
+macro_rules! scalar {
+    ($($type:ty, $expected:literal, $parse:expr;)*) => {
+        $(impl Scalar for $type {
+            const EXPECTED: &'static str = $expected;
+            fn parse(text: &str) -> Option<Self> {
+                let parse: fn(&str) -> Option<Self> = $parse;
+                parse(text)
+            }
+        })*
+    };
+}
+
+scalar! {
+    u64, "a whole number", |text| text.parse().ok();
+    u32, "a whole number", |text| text.parse().ok();
+    f64, "a number above 0", |text| text.parse().ok().filter(|n: &f64| n.is_finite() && *n > 0.0);
+    bool, "true or false", |text| text.parse().ok();
+    Size, "a size like 64MiB", |text| units::parse_size(text).map(Size);
+    Share, "a size like 2GiB or a share like 60%", |text| match text.strip_suffix('%') {
+        Some(percent) => percent.parse().ok().filter(|p| (1..=100).contains(p)).map(Share::Percent),
+        None => units::parse_size(text).filter(|&bytes| bytes > 0).map(Share::Bytes),
+    };
+    Duration, "a duration like 30s, 10m or 400d", units::parse_duration;
+    SocketAddr, "an address with port like 127.0.0.1:9347", |text| match text.strip_prefix("localhost:") {
+        Some(port) => port.parse().ok().map(|port| SocketAddr::from(([127, 0, 0, 1], port))),
+        None => text.parse().ok(),
+    };
+    PathBuf, "a path", |text| (!text.is_empty()).then(|| text.into());
+    IpNet, "a network like 10.0.0.0/8", |text| {
+        text.parse().ok().or_else(|| text.parse().ok().map(|address: std::net::IpAddr| address.into()))
+    };
+}
+
+/// A host name, or nothing.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Domain(pub Option<String>);
+
+impl Scalar for Domain {
+    const EXPECTED: &'static str = "a domain name like metrics.example.com";
+
+    fn parse(text: &str) -> Option<Self> {
+        if text.is_empty() {
+            return Some(Self(None));
+        }
+        let label = |label: &str| {
+            let plain = |b: u8| b.is_ascii_alphanumeric() || b == b'-';
+            !label.is_empty() && label.len() <= 63 && label.bytes().all(plain)
+        };
+        (text.len() <= 253 && text.split('.').all(label)).then(|| Self(Some(text.to_ascii_lowercase())))
+    }
+}
+
+/// The URL under which users reach Weir, or nothing.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct ExternalUrl(pub Option<String>);
+
+impl Scalar for ExternalUrl {
+    const EXPECTED: &'static str = "a URL like https://metrics.example.com/weir";
+
+    fn parse(text: &str) -> Option<Self> {
+        if text.is_empty() {
+            return Some(Self(None));
+        }
+        let uri: http::Uri = text.parse().ok()?;
+        let known = matches!(uri.scheme_str(), Some("http" | "https"));
+        (known && uri.host().is_some() && uri.query().is_none())
+            .then(|| Self(Some(text.trim_end_matches('/').to_owned())))
+    }
+}
+
+/// A list; one scalar stands for a list of one, or of several with commas between them (as in the environment).
+impl<T: Scalar> Value for Vec<T> {
+    fn read(node: &Node) -> Result<Self, String> {
+        match &node.shape {
+            Shape::Empty => Ok(Vec::new()),
+            Shape::List(items) => items.iter().map(T::read).collect(),
+            Shape::Map(_) => Err(format!("expected a list, each {}", T::EXPECTED)),
+            Shape::Scalar(text) => {
+                let parts = text.split(',').map(str::trim).filter(|part| !part.is_empty());
+                parts.map(|part| T::read(&Node::scalar(part, node.origin.clone()))).collect()
+            }
+        }
+    }
+}
+
+/// Something that may be left open.
+impl<T: Scalar> Value for Option<T> {
+    fn read(node: &Node) -> Result<Self, String> {
+        if node.shape == Shape::Empty { Ok(None) } else { T::read(node).map(Some) }
+    }
+}
+
+/// An enumeration whose names are its config values.
+macro_rules! choice {
+    ($(#[$doc:meta])* $name:ident, $expected:literal { $($(#[$variant_doc:meta])* $variant:ident = $text:literal,)* }) => {
+        $(#[$doc])*
+        #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+        pub enum $name { $($(#[$variant_doc])* $variant,)* }
+
+        impl $crate::config::value::Scalar for $name {
+            const EXPECTED: &'static str = $expected;
+            fn parse(text: &str) -> Option<Self> {
+                match text { $($text => Some(Self::$variant),)* _ => None }
+            }
+        }
+
+        impl $name {
+            /// The name in the configuration.
+            pub fn as_str(self) -> &'static str {
+                match self { $(Self::$variant => $text,)* }
+            }
+        }
+    };
+}
+pub(crate) use choice;
