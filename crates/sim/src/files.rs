@@ -113,6 +113,11 @@ impl SimFiles {
         self.disk().failures
     }
 
+    /// Syncs of files whose sync had failed before: a program that makes one trusts an answer that means nothing.
+    pub fn poisoned_syncs(&self) -> u64 {
+        self.disk().poisoned_syncs
+    }
+
     /// Bytes in use.
     pub fn used(&self) -> u64 {
         self.disk().used()

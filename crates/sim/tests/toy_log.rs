@@ -132,6 +132,10 @@ fn a_log_that_syncs_again_after_a_failed_sync_is_caught() {
             .count()
     };
     assert_eq!(lost(CAREFUL), 0);
+    let disk = SimFiles::new(1);
+    disk.plan(Fault::new(Op::Sync, Failure::LostPages).on("log/0"));
+    let _ = write(&disk, Habits { trusts_a_second_sync: true, ..CAREFUL }, 1);
+    assert_eq!(disk.poisoned_syncs(), 1);
     assert!(lost(Habits { trusts_a_second_sync: true, ..CAREFUL }) > 30);
 }
 

@@ -83,6 +83,11 @@ impl Life {
                 let _ = writer.remove_before(before);
             }
         }
+        assert_eq!(
+            self.disk.poisoned_syncs(),
+            0,
+            "seed {seed}: a file was synced again after its sync had failed"
+        );
         self.disk.crash();
         self.check(seed);
     }

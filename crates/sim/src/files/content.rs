@@ -24,6 +24,8 @@ pub(super) struct Content {
     current: Vec<u8>,
     durable: Vec<u8>,
     pending: Vec<Change>,
+    /// Whether a sync failed in this life of the process: what a later one says is worth nothing.
+    pub(super) poisoned: bool,
 }
 
 impl Change {

@@ -31,6 +31,7 @@ pub(super) struct Disk {
     pub(super) files_max: u64,
     pub(super) counts: [u64; Op::ALL.len()],
     pub(super) failures: u64,
+    pub(super) poisoned_syncs: u64,
     pub(super) junk_on: bool,
     junk: Vec<u8>,
 }
@@ -58,6 +59,7 @@ impl Disk {
             files_max: u64::MAX,
             counts: [0; Op::ALL.len()],
             failures: 0,
+            poisoned_syncs: 0,
             junk_on: false,
             junk: Vec::new(),
         }
@@ -161,12 +163,15 @@ impl Disk {
     }
 
     pub(super) fn sync(&mut self, file: usize, path: &Path) -> io::Result<()> {
-        match self.fate(Op::Sync, path)? {
+        let fate = self.fate(Op::Sync, path)?;
+        self.poisoned_syncs += u64::from(self.contents[file].poisoned);
+        match fate {
             Fate::Works => {
                 self.contents[file].sync();
                 Ok(())
             }
             Fate::Fails(failure) => {
+                self.contents[file].poisoned = true;
                 if failure == Failure::LostPages {
                     self.contents[file].lose_dirty_pages(&mut self.rng);
                 }
@@ -228,16 +233,17 @@ impl Disk {
         self.locks.clear();
         self.down = false;
         self.life += 1;
-        self.drop_removed();
+        self.begin_life();
     }
 
-    /// Forgets the content of files that have neither a name nor a handle.
-    fn drop_removed(&mut self) {
+    /// A new life: failed syncs are history, and files that have neither a name nor a handle are gone.
+    fn begin_life(&mut self) {
         let mut named = vec![false; self.contents.len()];
         for file in self.names.reachable() {
             named[file] = true;
         }
         for (content, named) in self.contents.iter_mut().zip(named) {
+            content.poisoned = false;
             if !named {
                 *content = Content::default();
             }
