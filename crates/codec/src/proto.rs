@@ -5,6 +5,8 @@
 //! body. Unknown fields are skipped; groups, field number 0 and a known field in the wrong wire type are errors,
 //! because skipping one of those would drop data in silence. There is no recursion: depth is the caller's code.
 
+use std::ops::Range;
+
 use crate::varint::{self, VarintError};
 
 /// Wire type of varints.
@@ -62,10 +64,10 @@ impl<'a> Reader<'a> {
         &self.bytes[self.at..]
     }
 
-    /// The bytes of this message from offset `start` up to here.
+    /// The bytes between two offsets of this message.
     #[inline]
-    pub fn since(&self, start: usize) -> &'a [u8] {
-        &self.bytes[start..self.at]
+    pub fn between(&self, offsets: Range<usize>) -> &'a [u8] {
+        &self.bytes[offsets]
     }
 
     /// An error at this place.
@@ -74,10 +76,25 @@ impl<'a> Reader<'a> {
         WireError { what, offset: self.at }
     }
 
-    /// The next field's key without moving, when it is a one-byte key; a hint for fast paths.
+    /// Steps over `count` bytes that were read from [`Reader::rest`].
     #[inline]
-    pub fn peek(&self) -> Option<u8> {
-        self.bytes.get(self.at).copied()
+    pub fn advance(&mut self, count: usize) {
+        debug_assert!(count <= self.rest().len(), "only what is there can be stepped over");
+        self.at = (self.at + count).min(self.bytes.len());
+    }
+
+    /// Steps over the length-delimited fields with this one-byte `key` that follow each other from here on. One that
+    /// is not well-formed is left for [`Reader::key`] to come upon.
+    #[inline]
+    pub fn skip_run(&mut self, key: u8) {
+        let bytes = self.bytes;
+        while let Some([k, length]) = bytes.get(self.at..).and_then(<[u8]>::first_chunk)
+            && *k == key
+            && *length < 0x80
+            && self.at + 2 + usize::from(*length) <= bytes.len()
+        {
+            self.at += 2 + usize::from(*length);
+        }
     }
 
     /// The next field's key, `None` at the end.
@@ -95,7 +112,7 @@ impl<'a> Reader<'a> {
     }
 
     /// A varint.
-    #[inline]
+    #[inline(always)]
     pub fn varint(&mut self) -> Result<u64, WireError> {
         match varint::read(self.rest()) {
             Ok((value, length)) => {

@@ -27,7 +27,27 @@ pub fn read(bytes: &[u8]) -> Result<(u64, usize), VarintError> {
     }
 }
 
+/// Three bytes and more. Up to eight are taken from one word: the lowest byte without a continuation bit ends the
+/// number, what lies above it is masked away, and the groups of seven bits are pushed together in three steps.
+#[inline(never)]
 fn read_long(bytes: &[u8]) -> Result<(u64, usize), VarintError> {
+    if let Some(word) = bytes.first_chunk::<8>() {
+        let word = u64::from_le_bytes(*word);
+        let ends = !word & 0x8080_8080_8080_8080;
+        if ends != 0 {
+            let bits = ends.trailing_zeros() + 1;
+            let word = word & (u64::MAX >> (64 - bits)) & 0x7f7f_7f7f_7f7f_7f7f;
+            let pairs = (word & 0x7f00_7f00_7f00_7f00) >> 1 | (word & 0x007f_007f_007f_007f);
+            let fours = (pairs & 0x3fff_0000_3fff_0000) >> 2 | (pairs & 0x0000_3fff_0000_3fff);
+            let value = (fours & 0x0fff_ffff_0000_0000) >> 4 | (fours & 0x0fff_ffff);
+            return Ok((value, bits as usize / 8));
+        }
+    }
+    read_bytewise(bytes)
+}
+
+#[cold]
+fn read_bytewise(bytes: &[u8]) -> Result<(u64, usize), VarintError> {
     let mut value = 0;
     for (i, byte) in bytes.iter().take(LENGTH_MAX).enumerate() {
         if i == LENGTH_MAX - 1 && *byte > 1 {
@@ -73,6 +93,9 @@ mod tests {
                 let mut out = Vec::new();
                 write(value, &mut out);
                 assert_eq!(read(&out), Ok((value, out.len())), "{value}");
+                // With bytes behind it the number is read from a word.
+                let followed = [out.as_slice(), &[0xff; 8]].concat();
+                assert_eq!(read(&followed), Ok((value, out.len())), "{value}");
                 assert_eq!(zigzag(unzigzag(value)), value);
                 out.pop();
                 assert_eq!(read(&out), Err(VarintError::Truncated));

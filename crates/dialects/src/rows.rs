@@ -47,6 +47,13 @@ impl Rows {
         batch.series.push(SeriesRow { labels, key, samples, histograms, exemplars });
     }
 
+    /// Takes the rows back without a trace, for whoever reads them again.
+    pub(crate) fn forget(self, batch: &mut Batch<'_>) {
+        batch.samples.truncate(self.samples);
+        batch.histograms.truncate(self.histograms);
+        batch.exemplars.truncate(self.exemplars);
+    }
+
     /// Takes the rows back and counts each as refused for `reason`.
     #[cold]
     pub(crate) fn reject(self, batch: &mut Batch<'_>, reason: Reason) {
@@ -56,9 +63,7 @@ impl Rows {
         {
             batch.rejections.add(signal, reason, rows.len() as u64);
         }
-        batch.samples.truncate(self.samples);
-        batch.histograms.truncate(self.histograms);
-        batch.exemplars.truncate(self.exemplars);
+        self.forget(batch);
     }
 
     #[inline]

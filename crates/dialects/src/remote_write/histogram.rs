@@ -52,7 +52,8 @@ struct Sides<T> {
     negative: Vec<T>,
 }
 
-/// Reads a `Histogram` message.
+/// Reads a `Histogram` message. Kept out of the loops over series, which are hot for floats.
+#[inline(never)]
 pub(super) fn decode(mut message: Reader<'_>) -> Result<Result<HistogramSample, BadHistogram>, WireError> {
     const COUNT_INT: u32 = key(1, VARINT);
     const COUNT_FLOAT: u32 = key(2, FIXED64);

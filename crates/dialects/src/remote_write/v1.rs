@@ -6,6 +6,7 @@
 
 use codec::hash::key128;
 use codec::proto::{FIXED64, LEN, Reader, VARINT, WireError, key, known};
+use codec::varint;
 use model::batch::{Exemplar, LabelSource, MetadataRow};
 use model::{Batch, LabelError, Labels, Metadata, MetricType, Reason, Sample, Signal};
 
@@ -25,7 +26,12 @@ pub(super) fn decode<'a>(body: &'a [u8], batch: &mut Batch<'a>) -> Result<(), Wi
     let mut request = Reader::new(body);
     while let Some(key) = request.key()? {
         match key {
-            TIMESERIES => series(request.message()?, batch)?,
+            TIMESERIES => {
+                let message = request.message()?;
+                if !plain_series(message, batch) {
+                    series(message, batch)?;
+                }
+            }
             METADATA => metadata(request.message()?, batch)?,
             _ => request.skip(key, known(&[1, 3]))?,
         }
@@ -33,11 +39,38 @@ pub(super) fn decode<'a>(body: &'a [u8], batch: &mut Batch<'a>) -> Result<(), Wi
     Ok(())
 }
 
+/// A series as every known sender writes it: labels, then samples of a value and a timestamp each, and nothing else.
+/// `false`, with nothing done, when it is not of that shape.
+#[inline]
+fn plain_series<'a>(message: Reader<'a>, batch: &mut Batch<'a>) -> bool {
+    let rows = Rows::begin(batch);
+    let mut reader = message;
+    reader.skip_run(LABELS as u8);
+    let labels = message.between(message.offset()..reader.offset());
+    while let Some(([18, length, 9, value @ .., 16], rest)) = reader.rest().split_first_chunk::<12>() {
+        let Ok((timestamp, width)) = varint::read(rest) else { break };
+        if usize::from(*length) != 10 + width {
+            break;
+        }
+        let (value, timestamp_ms) = (f64::from_le_bytes(*value), timestamp as i64);
+        batch.samples.push(Sample { timestamp_ms, value, start_ms: 0 });
+        reader.advance(12 + width);
+    }
+    if !reader.is_empty() {
+        rows.forget(batch);
+        return false;
+    }
+    let key = key128(batch.seed, labels);
+    rows.keep(batch, LabelSource::Wire { bytes: labels, parse: parse_labels }, key);
+    true
+}
+
+/// A series of any shape.
+#[inline(never)]
 fn series<'a>(message: Reader<'a>, batch: &mut Batch<'a>) -> Result<(), WireError> {
     let rows = Rows::begin(batch);
     let mut reader = message;
-    let mut labels: &[u8] = &[];
-    let mut apart = false;
+    let (mut region, mut apart) = (0..0, false);
     let mut complaints = Vec::new();
     loop {
         let start = reader.offset();
@@ -45,12 +78,14 @@ fn series<'a>(message: Reader<'a>, batch: &mut Batch<'a>) -> Result<(), WireErro
         match key {
             LABELS => {
                 reader.message()?;
-                while reader.peek() == Some(LABELS as u8) {
-                    reader.key()?;
-                    reader.message()?;
+                reader.skip_run(LABELS as u8);
+                if region.is_empty() {
+                    region = start..reader.offset();
+                } else if region.end == start {
+                    region.end = reader.offset();
+                } else {
+                    apart = true;
                 }
-                apart |= !labels.is_empty();
-                labels = reader.since(start);
             }
             SAMPLES => batch.samples.push(sample(reader.message()?)?),
             HISTOGRAMS => match histogram::decode(reader.message()?)? {
@@ -72,12 +107,12 @@ fn series<'a>(message: Reader<'a>, batch: &mut Batch<'a>) -> Result<(), WireErro
     if apart {
         return gathered(message, rows, batch);
     }
+    let labels = message.between(region);
     let key = key128(batch.seed, labels);
     rows.keep(batch, LabelSource::Wire { bytes: labels, parse: parse_labels }, key);
     Ok(())
 }
 
-#[inline]
 fn sample(mut message: Reader<'_>) -> Result<Sample, WireError> {
     const VALUE: u32 = key(1, FIXED64);
     const TIMESTAMP: u32 = key(2, VARINT);
@@ -155,7 +190,7 @@ fn gather<'a>(mut message: Reader<'a>) -> Result<Gathered<'a>, WireError> {
             continue;
         }
         let field = message.message()?;
-        region.extend_from_slice(message.since(start));
+        region.extend_from_slice(message.between(start..message.offset()));
         if let Ok(found) = &mut pairs {
             match label(field) {
                 Ok(pair) => found.push(pair),

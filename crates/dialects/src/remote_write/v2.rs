@@ -4,6 +4,8 @@
 //! hashes, so it does not depend on where in the table a request put them. The table is read before the series, in a
 //! walk of its own, because nothing in protobuf says that field 4 lies before field 5.
 
+use std::borrow::Cow;
+
 use codec::hash::key128;
 use codec::proto::{FIXED64, LEN, Reader, VARINT, WireError, key, known};
 use model::batch::{LabelSource, MetadataRow};
@@ -34,10 +36,12 @@ pub(super) fn decode<'a>(body: &'a [u8], batch: &mut Batch<'a>) -> Result<(), Wi
     Ok(())
 }
 
-struct Symbols<'a> {
-    /// A symbol that is not UTF-8 is `None`.
-    texts: Vec<Option<&'a str>>,
-    hashes: Vec<[u8; 16]>,
+struct Symbols<'a>(Vec<Symbol<'a>>);
+
+struct Symbol<'a> {
+    /// `None` when it is not UTF-8.
+    text: Option<&'a str>,
+    hash: [u8; 16],
 }
 
 /// Why label references name no labels.
@@ -53,7 +57,7 @@ enum BadReference {
 
 impl<'a> Symbols<'a> {
     fn read(body: &'a [u8], seed: u64) -> Result<Self, WireError> {
-        let mut symbols = Self { texts: Vec::new(), hashes: Vec::new() };
+        let mut symbols = Self(Vec::new());
         let mut request = Reader::new(body);
         while let Some(key) = request.key()? {
             if key != SYMBOLS {
@@ -62,24 +66,47 @@ impl<'a> Symbols<'a> {
                 continue;
             }
             let symbol = request.bytes()?;
-            if symbols.texts.is_empty() && !symbol.is_empty() {
+            if symbols.0.is_empty() && !symbol.is_empty() {
                 return Err(request.error("first symbol is not the empty string"));
             }
-            symbols.texts.push(std::str::from_utf8(symbol).ok());
-            symbols.hashes.push(key128(seed ^ KEY_DOMAIN, symbol).to_le_bytes());
+            let hash = key128(seed ^ KEY_DOMAIN, symbol).to_le_bytes();
+            symbols.0.push(Symbol { text: std::str::from_utf8(symbol).ok(), hash });
         }
         Ok(symbols)
     }
 
-    fn text(&self, reference: u64) -> Result<&'a str, BadReference> {
+    #[inline]
+    fn get(&self, reference: u64) -> Result<&Symbol<'a>, BadReference> {
         let index = usize::try_from(reference).map_err(|_| BadReference::OutOfRange)?;
-        self.texts.get(index).ok_or(BadReference::OutOfRange)?.ok_or(BadReference::NotUtf8)
+        self.0.get(index).ok_or(BadReference::OutOfRange)
     }
 
-    fn pairs(&self, references: &[u64]) -> impl Iterator<Item = Result<(&'a str, &'a str), BadReference>> {
+    #[inline]
+    fn text(&self, reference: u64) -> Result<&'a str, BadReference> {
+        self.get(reference)?.text.ok_or(BadReference::NotUtf8)
+    }
+
+    /// The labels that `references` name, each handed to `push`.
+    #[inline]
+    fn pairs(&self, references: &[u64], mut push: impl FnMut(&'a str, &'a str)) -> Result<(), BadReference> {
         let (pairs, rest) = references.as_chunks::<2>();
-        let odd = (!rest.is_empty()).then_some(Err(BadReference::Odd));
-        odd.into_iter().chain(pairs.iter().map(|[name, value]| Ok((self.text(*name)?, self.text(*value)?))))
+        if !rest.is_empty() {
+            return Err(BadReference::Odd);
+        }
+        for [name, value] in pairs {
+            push(self.text(*name)?, self.text(*value)?);
+        }
+        Ok(())
+    }
+
+    /// The key of the label list that `references`, all of them good, name.
+    #[inline]
+    fn key(&self, references: &[u64], hashes: &mut Vec<u8>, seed: u64) -> u128 {
+        hashes.clear();
+        for symbol in references.iter().filter_map(|reference| self.get(*reference).ok()) {
+            hashes.extend_from_slice(&symbol.hash);
+        }
+        key128(seed ^ KEY_DOMAIN, hashes)
     }
 }
 
@@ -152,14 +179,12 @@ struct Series {
 impl Series {
     fn finish<'a>(mut self, symbols: &Symbols<'a>, scratch: &mut Scratch, batch: &mut Batch<'a>) {
         let pairs_start = batch.pairs.len();
-        let mut bad = None;
-        for pair in symbols.pairs(&scratch.references) {
-            match pair {
-                Ok((name, value)) => batch.pairs.push((name.into(), value.into())),
-                Err(error) => bad = bad.or(Some(error)),
-            }
-        }
-        if let Some(error) = bad {
+        batch.pairs.reserve(scratch.references.len() / 2);
+        let pairs = &mut batch.pairs;
+        let resolved = symbols.pairs(&scratch.references, |name, value| {
+            pairs.push((Cow::Borrowed(name), Cow::Borrowed(value)));
+        });
+        if let Err(error) = resolved {
             batch.pairs.truncate(pairs_start);
             return self.reject(batch, Reason::InvalidLabels, &error.to_string(), None);
         }
@@ -180,7 +205,7 @@ impl Series {
             self.complain(batch, &shown);
         }
         self.describe(symbols, scratch, batch);
-        let key = series_key(symbols, scratch, batch.seed);
+        let key = symbols.key(&scratch.references, &mut scratch.hashes, batch.seed);
         self.rows.keep(batch, LabelSource::Pairs(pairs_start..batch.pairs.len()), key);
     }
 
@@ -204,6 +229,7 @@ impl Series {
     }
 
     /// The series' metadata as its family's, unless the series before said the same.
+    #[inline]
     fn describe<'a>(&self, symbols: &Symbols<'a>, scratch: &mut Scratch, batch: &mut Batch<'a>) {
         if self.described == Described::default() {
             return;
@@ -244,15 +270,6 @@ fn family(name: &str, kind: MetricType) -> &str {
     parts.iter().find_map(|part| name.strip_suffix(part)).filter(|family| !family.is_empty()).unwrap_or(name)
 }
 
-fn series_key(symbols: &Symbols<'_>, scratch: &mut Scratch, seed: u64) -> u128 {
-    scratch.hashes.clear();
-    for reference in &scratch.references {
-        // In range: the pairs were resolved from the same references.
-        scratch.hashes.extend_from_slice(&symbols.hashes[*reference as usize]);
-    }
-    key128(seed ^ KEY_DOMAIN, &scratch.hashes)
-}
-
 #[inline]
 fn sample(mut message: Reader<'_>) -> Result<Sample, WireError> {
     const VALUE: u32 = key(1, FIXED64);
@@ -271,6 +288,7 @@ fn sample(mut message: Reader<'_>) -> Result<Sample, WireError> {
 }
 
 /// An exemplar; one that is not is refused by itself.
+#[inline(never)]
 fn exemplar(
     mut message: Reader<'_>,
     symbols: &Symbols<'_>,
@@ -290,9 +308,9 @@ fn exemplar(
             _ => message.skip(key, known(&[1, 2, 3]))?,
         }
     }
-    let labels: Result<Vec<_>, BadReference> = symbols.pairs(&references).collect();
-    Ok(match labels {
-        Ok(labels) => rows::exemplar(labels, value, timestamp_ms).map_err(str::to_owned),
+    let mut labels = Vec::new();
+    Ok(match symbols.pairs(&references, |name, value| labels.push((name, value))) {
+        Ok(()) => rows::exemplar(labels, value, timestamp_ms).map_err(str::to_owned),
         Err(error) => Err(format!("exemplar: {error}")),
     })
 }

@@ -1,0 +1,45 @@
+//! Nanoseconds per sample of each decoder alone: `cargo bench -p dialects`. Anywhere else (`cargo test --benches`) it is
+//! one small round that only checks that everything is decoded.
+
+#![allow(clippy::disallowed_methods, clippy::print_stdout)] // A benchmark reads the clock and prints.
+
+mod bodies;
+
+use std::time::{Duration, Instant};
+
+use dialects::{Kind, Received, Request, find};
+use model::Batch;
+
+fn main() {
+    let small = std::env::args().any(|argument| argument == "--test" || argument == "--list");
+    let (series, budget) = if small { (20, Duration::ZERO) } else { (2000, Duration::from_millis(1500)) };
+    for (name, path, content_type, body) in CASES {
+        let body = body(series);
+        let best = best_round(path, content_type, &body, series, budget);
+        println!(
+            "{name}: {:.1} ns per sample (best of rounds of {series} series, 5 labels, {} bytes)",
+            best.as_nanos() as f64 / series as f64,
+            body.len()
+        );
+    }
+}
+
+fn best_round(path: &str, content_type: &str, body: &[u8], series: usize, budget: Duration) -> Duration {
+    let (_, route) = find("POST", path).expect("the registry has the path");
+    let Kind::Ingest { decode, .. } = route.kind else { panic!("{path} takes no body") };
+    let received =
+        Received { request: Request { path, content_type, ..Request::default() }, body, received_ms: 0 };
+    let mut batch = Batch::new(42);
+    let (start, mut best) = (Instant::now(), Duration::MAX);
+    loop {
+        batch.clear();
+        let round = Instant::now();
+        decode(&received, &mut batch).expect("the body is well-formed");
+        best = best.min(round.elapsed());
+        assert_eq!((batch.series.len(), batch.samples.len()), (series, series));
+        assert!(batch.rejections.is_empty());
+        if start.elapsed() >= budget {
+            return best;
+        }
+    }
+}
