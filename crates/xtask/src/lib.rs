@@ -15,6 +15,7 @@ pub mod ci;
 pub mod load;
 pub mod needs;
 pub mod repo;
+pub mod rig;
 pub mod run;
 pub mod test;
 pub mod tidy;

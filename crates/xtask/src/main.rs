@@ -1,10 +1,12 @@
 //! `cargo xtask COMMAND`: see `cargo xtask help`. Arguments are few, so they are read by hand.
 #![allow(clippy::print_stdout, reason = "a command line")]
 
-use anyhow::{Result, bail};
+use anyhow::{Result, bail, ensure};
 use xtask::bench::ingest::Plan;
 use xtask::repo::Repo;
-use xtask::{bench, ci, test, tidy};
+use xtask::rig::mount::FileSystem;
+use xtask::rig::powercut::{Syncs, powercut};
+use xtask::{bench, ci, rig, test, tidy};
 
 const HELP: &str = "\
 cargo xtask COMMAND
@@ -15,6 +17,10 @@ cargo xtask COMMAND
   bench ingest [--workload=A,B] [--server=weir,victoria,prometheus] [--runs=N] [--smoke]
                           Weir and its peers on the same bodies
   bench build             time of a clean release build, size of the binary
+  torture [--cycles=N]    kill -9 under load, again and again
+  powercut [--cycles=N] [--fs=ext4|xfs]
+                          power cuts on a file system of its own (root)
+  strace-order            no answer before its sync
   fuzz [--smoke]          every fuzz target for a minute (5 s)
 
 --yes allows installing Debian packages; CI=true does too.
@@ -28,6 +34,7 @@ fn main() -> Result<()> {
         "ci" => ci::ci(&repo, arguments.yes()),
         "tidy" => tidy::tidy(&repo),
         "bench" => bench(&repo, &arguments),
+        "torture" | "powercut" | "strace-order" => rig(&repo, &arguments),
         "fuzz" => ci::fuzz(&repo, arguments.has("--smoke")),
         "help" | "--help" | "-h" => {
             print!("{HELP}");
@@ -43,6 +50,30 @@ fn bench(repo: &Repo, arguments: &Arguments) -> Result<()> {
         Some("build") => bench::build::build(repo),
         _ => bail!("bench what? ingest or build"),
     }
+}
+
+/// A rig by hand, on the binary that a user builds.
+fn rig(repo: &Repo, arguments: &Arguments) -> Result<()> {
+    let binary = bench::ingest::built(repo, bench::ingest::Profile::Release)?;
+    let seed = arguments.value("--seed").map_or_else(|| Ok(rig::seed()), str::parse)?;
+    let cycles = |default| arguments.value("--cycles").map_or(Ok(default), str::parse);
+    println!("seed {seed}");
+    match arguments.command.as_str() {
+        "torture" => println!("{}", rig::torture::torture(&binary, cycles(1_000)?, seed)?),
+        "powercut" => {
+            for kind in [FileSystem::Ext4, FileSystem::Xfs] {
+                if arguments.value("--fs").is_none_or(|name| name == kind.name()) {
+                    println!("{}", powercut(&binary, kind, cycles(500)?, seed, Syncs::Real)?.check()?);
+                }
+            }
+        }
+        _ => {
+            let report = rig::order::order(&binary, "fsync", seed)?;
+            println!("{report}");
+            ensure!(report.violations.is_empty(), "answers came too early");
+        }
+    }
+    Ok(())
 }
 
 /// The command line after `cargo xtask`.

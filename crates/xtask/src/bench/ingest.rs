@@ -74,7 +74,8 @@ fn again_optimised(repo: &Repo) -> Result<()> {
 }
 
 fn peers(repo: &Repo, plan: &Plan) -> Result<Vec<Peer>> {
-    let all = [Peer::Weir(weir_binary(repo, plan)), Peer::VictoriaMetrics, Peer::Prometheus];
+    let profile = if plan.smoke { Profile::Debug } else { Profile::Release };
+    let all = [Peer::Weir(binary(repo, profile)), Peer::VictoriaMetrics, Peer::Prometheus];
     let wanted = |peer: &Peer| {
         let name = peer.name().to_ascii_lowercase();
         plan.servers.is_empty()
@@ -89,7 +90,7 @@ fn peers(repo: &Repo, plan: &Plan) -> Result<Vec<Peer>> {
     for peer in all.into_iter().filter(wanted) {
         if installed(&peer) {
             if matches!(peer, Peer::Weir(_)) {
-                run::shown(repo, &format!("cargo build --locked -p weir{}", profile(plan).0))?;
+                built(repo, profile)?;
             }
             peers.push(peer);
         } else {
@@ -99,14 +100,26 @@ fn peers(repo: &Repo, plan: &Plan) -> Result<Vec<Peer>> {
     Ok(peers)
 }
 
-/// Weir as a user builds it. The smoke run takes a debug build, which is there already when tests run.
-fn profile(plan: &Plan) -> (&'static str, &'static str) {
-    if plan.smoke { ("", "debug") } else { (" --release", "release") }
+/// How Weir is built.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Profile {
+    /// As a user builds it.
+    Release,
+    /// As the tests do; there already when they run.
+    Debug,
 }
 
-fn weir_binary(repo: &Repo, plan: &Plan) -> PathBuf {
+/// Where Weir's binary is once it is built.
+fn binary(repo: &Repo, profile: Profile) -> PathBuf {
     let target = std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| repo.root.join("target"), PathBuf::from);
-    target.join(profile(plan).1).join("weir")
+    target.join(if profile == Profile::Release { "release" } else { "debug" }).join("weir")
+}
+
+/// Builds Weir; returns its binary.
+pub fn built(repo: &Repo, profile: Profile) -> Result<PathBuf> {
+    let flag = if profile == Profile::Release { " --release" } else { "" };
+    run::shown(repo, &format!("cargo build --locked -p weir{flag}"))?;
+    Ok(binary(repo, profile))
 }
 
 fn heading(repo: &Repo, peers: &[Peer], plan: &Plan) -> String {

@@ -49,12 +49,21 @@ impl Answer {
 impl Connection {
     /// Connects; `token` is sent as bearer token with every request.
     pub fn open(address: SocketAddr, token: Option<&str>) -> io::Result<Self> {
+        let credential = token.map(|token| format!("Authorization: Bearer {token}\r\n")).unwrap_or_default();
+        Self::open_with(address, &credential)
+    }
+
+    /// Connects to a server that takes the tenant's name for its credential.
+    pub fn open_as(address: SocketAddr, tenant: &str) -> io::Result<Self> {
+        Self::open_with(address, &format!("X-Scope-OrgID: {tenant}\r\n"))
+    }
+
+    fn open_with(address: SocketAddr, credential: &str) -> io::Result<Self> {
         let stream = TcpStream::connect_timeout(&address, Duration::from_secs(5))?;
         // A request is a head and a body: without this the second packet waits 40 ms for an acknowledgement.
         stream.set_nodelay(true)?;
         stream.set_read_timeout(Some(Duration::from_secs(120)))?;
         stream.set_write_timeout(Some(Duration::from_secs(120)))?;
-        let credential = token.map(|token| format!("Authorization: Bearer {token}\r\n")).unwrap_or_default();
         let common = format!("Host: {address}\r\n{credential}");
         Ok(Self { stream: BufReader::with_capacity(64 << 10, stream), common })
     }

@@ -1,0 +1,308 @@
+//! kill -9, again and again.
+//!
+//! Half of the kills come at a random moment of the load, the others at the n-th rename or unlink, where flushes and
+//! retention do what cannot be undone; some come before the next start is through. After each the ledger is compared.
+//! What a kill fell into is told by what it left: a start that was not ready, an unfinished block, the last system
+//! call that strace saw.
+
+use std::fmt;
+use std::fs;
+use std::path::Path;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, bail, ensure};
+
+use super::ledger::Verdict;
+use super::weir::{self, Home, SMALL};
+use super::writer::{Writer, now_ms};
+use crate::load::mix::Dice;
+use crate::load::process::Process;
+use crate::run;
+
+/// Two tenants that keep everything, and one whose samples expire at once, so that retention has work.
+const TENANTS: &str = "\
+tenants:
+  one: {}
+  two: {}
+  short:
+    limits:
+      retention: 1s
+";
+
+/// Calls at which files come and go.
+const CALLS: &str = "rename,renameat,renameat2,unlink,unlinkat";
+
+/// From here on every kind of kill must have happened.
+const CYCLES_MIN: u64 = 40;
+
+/// What a kill fell into.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Phase {
+    Ingest,
+    Flush,
+    Retention,
+    Replay,
+}
+
+/// What happened in all cycles.
+#[derive(Debug, Default)]
+pub struct Report {
+    cycles: u64,
+    kills: [u64; 4],
+    requests: u64,
+    answered: u64,
+    verdict: Verdict,
+}
+
+impl fmt::Display for Report {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { cycles, kills: [ingest, flush, retention, replay], requests, answered, verdict } = self;
+        writeln!(
+            f,
+            "torture: {cycles} cycles; kills in ingest {ingest}, flush {flush}, retention {retention}, replay {replay}"
+        )?;
+        write!(f, "  {requests} requests with {answered} samples answered 2xx; {verdict}")
+    }
+}
+
+/// Tortures a binary; fails with the report when anything is not as promised.
+pub fn torture(binary: &Path, cycles: u64, seed: u64) -> Result<Report> {
+    let directory = tempfile::tempdir()?;
+    let config = format!("{SMALL}{TENANTS}");
+    let home = Home::new(binary, directory.path(), &directory.path().join("data"), &config);
+    let mut rig = Rig::new(home, seed);
+    let result = rig.run(cycles);
+    let report = rig.report();
+    if result.is_err() || !report.verdict.is_clean() {
+        // What is left is worth more than the space.
+        eprintln!("torture: seed {seed}; data and log stay in {}", directory.keep().display());
+    }
+    result.with_context(|| format!("seed {seed}\n{report}"))?;
+    ensure!(report.verdict.is_clean(), "seed {seed}\n{report}");
+    ensure!(
+        cycles < CYCLES_MIN || report.kills.iter().all(|&kills| kills > 0),
+        "a phase was never hit\n{report}"
+    );
+    Ok(report)
+}
+
+struct Rig {
+    home: Home,
+    dice: Dice,
+    writers: Vec<Writer>,
+    present: Writer,
+    report: Report,
+    strace: bool,
+}
+
+impl Rig {
+    fn new(home: Home, seed: u64) -> Self {
+        let names = [("one", "a"), ("one", "b"), ("one", "c"), ("two", "d"), ("two", "e"), ("two", "f")];
+        let end = now_ms();
+        let writer =
+            |(at, (tenant, name)): (usize, &(&str, &str))| Writer::new(tenant, name, seed + at as u64, end);
+        let writers = names.iter().enumerate().map(writer).collect();
+        let present = Writer::of_the_present("short", "g", seed + 100);
+        let strace = run::exists("strace");
+        Self { home, dice: Dice(seed), writers, present, report: Report::default(), strace }
+    }
+
+    fn run(&mut self, cycles: u64) -> Result<()> {
+        for cycle in 0..cycles {
+            self.report.cycles += 1;
+            match cycle % 5 {
+                0 | 2 => self.random_kill().context("random kill")?,
+                1 => self.kill_at_call(false).context("kill at a call")?,
+                3 => self.kill_at_call(true).context("kill at a call of retention")?,
+                _ => self.kill_at_start().context("kill at start")?,
+            }
+            ensure!(self.report.verdict.is_clean(), "after cycle {cycle}");
+        }
+        self.last_starts()
+    }
+
+    /// Load, and a kill after 5 to 500 ms.
+    fn random_kill(&mut self) -> Result<()> {
+        let mut process = self.home.start()?;
+        self.compare(&process)?;
+        let after = Duration::from_millis(5 + self.dice.below(496));
+        let mut writers: Vec<&mut Writer> = self.writers.iter_mut().chain([&mut self.present]).collect();
+        let process = under_load(&mut writers, &mut process, |process| {
+            std::thread::sleep(after);
+            process.kill()
+        });
+        process?;
+        let phase = if self.unfinished_block() { Phase::Flush } else { Phase::Ingest };
+        self.killed(phase);
+        Ok(())
+    }
+
+    /// Load, and a kill at the n-th rename or unlink. `expiring`: only samples that expire at once are written, so
+    /// that whole blocks do.
+    fn kill_at_call(&mut self, expiring: bool) -> Result<()> {
+        if !self.strace {
+            return self.random_kill();
+        }
+        let trace = self.home.directory.join("strace");
+        let nth = 4 + self.dice.below(24);
+        let mut process = self.home.spawn(&strace(&trace, nth))?;
+        let ready = self.home.wait_ready(&mut process).is_ok();
+        if ready && self.compare(&process).is_ok() {
+            let mut writers: Vec<&mut Writer> =
+                if expiring { vec![&mut self.present] } else { self.writers.iter_mut().collect() };
+            under_load(&mut writers, &mut process, |process| until_ended(process, Duration::from_secs(6)))?;
+        }
+        if !process.has_ended() {
+            kill_traced(&mut process)?;
+        }
+        let phase = if ready { phase_of_call(&fs::read_to_string(&trace)?) } else { Some(Phase::Replay) };
+        self.killed(phase.unwrap_or(Phase::Ingest));
+        Ok(())
+    }
+
+    /// A short load, a kill, and further kills before the next starts are through.
+    fn kill_at_start(&mut self) -> Result<()> {
+        self.random_kill()?;
+        for _ in 0..3 {
+            let mut process = self.home.spawn(&[])?;
+            std::thread::sleep(Duration::from_micros(self.dice.below(60_000)));
+            let ready = crate::load::http::Connection::open(process.address, None)
+                .and_then(|mut connection| connection.get("/-/ready"))
+                .is_ok_and(|answer| answer.status == 200);
+            process.kill()?;
+            self.killed(if ready { Phase::Ingest } else { Phase::Replay });
+        }
+        Ok(())
+    }
+
+    /// A start must not change its mind; a stop must leave nothing to do; nothing may have been said in panic.
+    fn last_starts(&mut self) -> Result<()> {
+        for _ in 0..2 {
+            let mut process = self.home.start()?;
+            self.compare(&process)?;
+            let status = process.stop(Duration::from_secs(30))?;
+            ensure!(status.success(), "SIGTERM: {status}");
+        }
+        self.home.check_log()
+    }
+
+    fn compare(&mut self, process: &Process) -> Result<()> {
+        for writer in self.writers.iter_mut().chain([&mut self.present]) {
+            let verdict = writer.compare(process.address)?;
+            self.report.verdict.add(verdict);
+        }
+        Ok(())
+    }
+
+    fn killed(&mut self, phase: Phase) {
+        self.report.kills[phase as usize] += 1;
+    }
+
+    fn unfinished_block(&self) -> bool {
+        self.home
+            .files(".tmp")
+            .iter()
+            .any(|path| path.parent().is_some_and(|folder| folder.ends_with("blocks")))
+    }
+
+    fn report(&mut self) -> Report {
+        let mut report = std::mem::take(&mut self.report);
+        for writer in self.writers.iter().chain([&self.present]) {
+            report.requests += writer.requests;
+            report.answered += writer.ledger.answered;
+        }
+        report
+    }
+}
+
+/// Runs writers until `act` is done with the process.
+fn under_load<T>(
+    writers: &mut [&mut Writer],
+    process: &mut Process,
+    act: impl FnOnce(&mut Process) -> Result<T>,
+) -> Result<T> {
+    let stop = AtomicBool::new(false);
+    let address = process.address;
+    std::thread::scope(|scope| {
+        let running: Vec<_> =
+            writers.iter_mut().map(|writer| scope.spawn(|| writer.run(address, &stop))).collect();
+        let result = act(process);
+        stop.store(true, Ordering::Relaxed);
+        for writer in running {
+            writer.join().unwrap_or_else(|_| bail!("a writer panicked"))?;
+        }
+        result
+    })
+}
+
+fn until_ended(process: &mut Process, limit: Duration) -> Result<()> {
+    let start = Instant::now();
+    while !process.has_ended() && start.elapsed() < limit {
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    Ok(())
+}
+
+/// strace that sends SIGKILL at the n-th call at which files come and go.
+fn strace(trace: &Path, nth: u64) -> Vec<String> {
+    let calls: String = CALLS.split(',').map(|call| format!("?{call},")).collect();
+    let calls = calls.trim_end_matches(',');
+    let inject = format!("inject={calls}:signal=KILL:when={nth}");
+    let words = [
+        "strace",
+        "-f",
+        "--seccomp-bpf",
+        "-qq",
+        "-o",
+        &trace.display().to_string(),
+        "-e",
+        &format!("trace={calls}"),
+    ]
+    .map(str::to_owned);
+    words.into_iter().chain(["-e".to_owned(), inject]).collect()
+}
+
+/// Kills what runs under strace, which then ends by itself.
+fn kill_traced(process: &mut Process) -> Result<()> {
+    let Some(child) = weir::child_of(process.id()) else { return process.kill() };
+    std::process::Command::new("kill").args(["-KILL", &child.to_string()]).status()?;
+    process.wait(Duration::from_secs(10)).map(|_| ())
+}
+
+/// What the last call belongs to; `None` when there was none.
+fn phase_of_call(trace: &str) -> Option<Phase> {
+    let calls: Vec<&str> =
+        trace.lines().filter(|line| line.contains("rename") || line.contains("unlink")).collect();
+    let last = calls.last()?;
+    let is_block = |line: &str| line.contains(".block\"");
+    let phase = if last.contains("unlink") {
+        if is_block(last) { Phase::Retention } else { Phase::Flush }
+    } else if last.contains("manifest") {
+        // A flush renames its block first; retention only writes a manifest with fewer.
+        let before = calls.iter().rev().skip(1).find(|line| line.contains("rename"));
+        if before.is_some_and(|line| is_block(line)) { Phase::Flush } else { Phase::Retention }
+    } else {
+        Phase::Flush
+    };
+    Some(phase)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn phases() {
+        let flush = "7 rename(\"b/1.tmp\", \"b/1.block\") = 0\n";
+        let manifest = "7 rename(\"manifest.tmp\", \"manifest-0\") = 0\n";
+        let expired = "7 unlink(\"b/1.block\") = ?\n";
+        let phase = |parts: &[&str]| phase_of_call(&parts.concat());
+        assert_eq!(phase(&[]), None);
+        assert_eq!(phase(&[flush]), Some(Phase::Flush));
+        assert_eq!(phase(&[flush, manifest]), Some(Phase::Flush));
+        assert_eq!(phase(&[flush, manifest, manifest]), Some(Phase::Retention));
+        assert_eq!(phase(&[flush, manifest, manifest, expired]), Some(Phase::Retention));
+        assert_eq!(phase(&[flush, manifest, "7 unlink(\"w/1.wal\") = 0\n"]), Some(Phase::Flush));
+    }
+}
