@@ -2,13 +2,37 @@
 //!
 //! The store is synchronous. [`Store::append`] resolves a batch and queues it; whoever drives the writer
 //! ([`Store::commit`]) syncs queued batches to the log together, applies them to the head and completes their
-//! tickets; whoever drives maintenance ([`Store::maintain`]) flushes the head to blocks and drops what retention
-//! allows. In production two threads drive; under simulation the seed does.
+//! tickets; whoever drives maintenance ([`Store::next_job`], [`Store::run`]) flushes the head to blocks and drops what
+//! retention allows. In production two threads drive; under simulation the seed does.
+//!
+//! The files are described byte by byte in `FORMAT.md` beside this crate's manifest.
 
 pub mod block;
-mod store;
 
-pub use store::{
-    AppendError, Appended, ExemplarSeries, Job, OpenError, Options, Progress, SelectError, Selection, Status, Store,
-    TenantStatus, Ticket, WriteContext, WriteError,
-};
+mod append;
+mod commit;
+mod flush;
+mod head;
+mod lookup;
+mod manifest;
+mod merge;
+mod metadata;
+mod open;
+mod options;
+mod queue;
+mod record;
+mod replay;
+mod retention;
+mod select;
+mod status;
+mod store;
+mod ticket;
+
+pub use append::{AppendError, Appended, WriteContext};
+pub use lookup::ExemplarSeries;
+pub use open::{OpenError, Progress};
+pub use options::Options;
+pub use select::{SelectError, Selection};
+pub use status::{Status, TenantStatus};
+pub use store::{Job, Store};
+pub use ticket::{Ticket, WriteError};

@@ -1,166 +1,85 @@
-//! The store's face.
+//! The store as a whole: its parts, the locks between them, its background work.
+//!
+//! Locks are taken in this order: `manifest`, `resolving`, `writer`, `aliases`, `table`, `view`, `sides`,
+//! `metadata`. The writer's thread is the only one that appends; the maintenance thread is the only one that changes
+//! the manifest.
 
-use std::path::Path;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64};
+use std::fmt;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, RwLock};
 use std::time::Duration;
 
 use env::Env;
-use model::select::Stop;
-use model::{
-    Batch, Budget, Counts, Hints, Labels, Matcher, Metadata, Rejections, SeriesBlock, SeriesRef, TenantId, TenantLimits,
-    TimeRange,
-};
+use model::TenantId;
 
-/// Sizes and times of a store.
-#[derive(Clone, Debug)]
-pub struct Options {
-    /// Bytes of a WAL segment.
-    pub segment_bytes: u64,
-    /// When an append is durable.
-    pub durability: wal::Durability,
-    /// Bytes that may wait for the writer; over it appends are refused.
-    pub queue_bytes: u64,
-    /// Bytes of samples in the head at which it is flushed.
-    pub flush_bytes: u64,
-    /// Age of the oldest unflushed sample at which the head is flushed.
-    pub flush_interval: Duration,
-    /// A series without a sample for this long leaves the head at the next flush.
-    pub idle: Duration,
-    /// Bytes for head, caches and queues together; over it appends are refused.
-    pub memory_bytes: u64,
-    /// Bytes of block pages kept in memory, out of `memory_bytes`.
-    pub cache_bytes: u64,
-    /// Free bytes on the disk under which appends are refused.
-    pub disk_reserve_bytes: u64,
-    /// How long two readings of the wall clock must agree before retention deletes anything.
-    pub retention_confirm: Duration,
+use crate::block::{Block, PageCache};
+use crate::commit::WriterState;
+use crate::head::alias::AliasTable;
+use crate::head::log::SampleLog;
+use crate::head::side::Sides;
+use crate::head::table::Table;
+use crate::manifest::Manifest;
+use crate::metadata::MetadataStore;
+use crate::options::Options;
+use crate::queue::Queue;
+use crate::retention::ClockWatch;
+use crate::status::{Counters, HeadRange, Health};
+
+/// The store. Cheap to clone; all methods take `&self` and may be called from any thread.
+#[derive(Clone)]
+pub struct Store {
+    pub(crate) inner: Arc<Inner>,
 }
 
-impl Default for Options {
-    fn default() -> Self {
-        Self {
-            segment_bytes: 128 << 20,
-            durability: wal::Durability::Fsync,
-            queue_bytes: 8 << 20,
-            flush_bytes: 64 << 20,
-            flush_interval: Duration::from_secs(600),
-            idle: Duration::from_secs(3600),
-            memory_bytes: 4 << 30,
-            cache_bytes: 256 << 20,
-            disk_reserve_bytes: 64 << 20,
-            retention_confirm: Duration::from_secs(3600),
-        }
-    }
+pub(crate) struct Inner {
+    pub(crate) env: Env,
+    pub(crate) directory: PathBuf,
+    pub(crate) options: Options,
+    /// Key of series ids.
+    pub(crate) id_seed: u64,
+    /// Seed of batch keys.
+    pub(crate) batch_seed: u64,
+    /// Read while a batch's series are resolved and queued; written while series leave the head.
+    pub(crate) resolving: RwLock<()>,
+    pub(crate) queue: Queue,
+    pub(crate) writer: Mutex<WriterState>,
+    pub(crate) aliases: RwLock<AliasTable>,
+    pub(crate) table: RwLock<Table>,
+    pub(crate) log: SampleLog,
+    pub(crate) sides: RwLock<Sides>,
+    pub(crate) head_range: HeadRange,
+    /// Monotonic ms of the oldest append that is not in a block; `u64::MAX` = none.
+    pub(crate) oldest_unflushed: AtomicU64,
+    pub(crate) metadata: RwLock<MetadataStore>,
+    /// Read while a selection gathers what it will read; written when a flush or retention changes what is live.
+    pub(crate) view: RwLock<View>,
+    pub(crate) cache: Arc<PageCache>,
+    /// Changed by maintenance only.
+    pub(crate) manifest: Mutex<Live>,
+    pub(crate) clock_watch: Mutex<ClockWatch>,
+    pub(crate) health: Health,
+    pub(crate) counters: Counters,
+    /// What readers should know about damage found at open.
+    pub(crate) damage: Mutex<Vec<String>>,
 }
 
-/// Who writes, under which limits, when.
-#[derive(Clone, Copy, Debug)]
-pub struct WriteContext<'a> {
-    /// The tenant.
-    pub tenant: TenantId,
-    /// Its limits.
-    pub limits: &'a TenantLimits,
-    /// Changes with the tenant's limits or relabelling; cached label lists of other epochs are not believed.
-    pub epoch: u32,
-    /// Wall clock.
-    pub now_ms: i64,
+/// What queries read beside the head.
+#[derive(Default)]
+pub(crate) struct View {
+    /// Oldest first.
+    pub(crate) blocks: Arc<Vec<Arc<Block>>>,
 }
 
-/// What an append took and refused; true once its [`Ticket`] completes well.
-#[derive(Clone, Debug, Default, PartialEq)]
-pub struct Appended {
-    /// Taken, by kind.
-    pub accepted: Counts,
-    /// Refused by the store, the decoder's rejections included.
-    pub rejected: Rejections,
-}
-
-/// Why an append was not queued at all.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum AppendError {
-    /// Occurs when more bytes wait for the writer than `queue_bytes`.
-    #[error("write queue is full")]
-    QueueFull,
-    /// Occurs when head, caches and queues are at `memory_bytes`.
-    #[error("memory limit is reached")]
-    Memory,
-    /// Occurs when the disk has less free space than the reserve, or the last write to it failed.
-    #[error("{0}")]
-    Disk(String),
-    /// Occurs when the store is closed.
-    #[error("store is closing")]
-    Closing,
-}
-
-/// Why a queued append did not become durable. Its samples may or may not be there later; resending is safe.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum WriteError {
-    /// Occurs when the log could not be written or synced.
-    #[error("write-ahead log: {0}")]
-    Log(String),
-    /// Occurs when the store was closed first.
-    #[error("store is closing")]
-    Closing,
-}
-
-/// A queued append. Completes after its bytes are synced and the head has them. Dropping it cancels nothing.
-#[derive(Debug)]
-pub struct Ticket {
-    _private: (),
-}
-
-impl Ticket {
-    /// Blocks until the append is durable and queryable.
-    pub fn wait(self) -> Result<(), WriteError> {
-        unimplemented!()
-    }
-
-    /// Calls `done` once, from the writer's thread (or at once when it has completed already).
-    pub fn on_done(self, done: impl FnOnce(Result<(), WriteError>) + Send + 'static) {
-        let _ = done;
-        unimplemented!()
-    }
-}
-
-/// How far opening has come; shared with whoever shows it.
-#[derive(Debug, Default)]
-pub struct Progress {
-    /// Bytes of log to replay.
-    pub replay_bytes: AtomicU64,
-    /// Bytes replayed.
-    pub replayed_bytes: AtomicU64,
-    /// Set when the store is open.
-    pub done: AtomicBool,
-}
-
-/// Why a store does not open.
-#[derive(Debug, thiserror::Error)]
-pub enum OpenError {
-    /// Occurs when the data directory was written by a newer Weir.
-    #[error("{what} has format version {found}, this Weir reads up to {known}; nothing was changed")]
-    Newer {
-        /// The file.
-        what: String,
-        /// Its version.
-        found: u32,
-        /// The newest known.
-        known: u32,
-    },
-    /// Occurs when the disk cannot be read or written.
-    #[error(transparent)]
-    Io(#[from] std::io::Error),
-}
-
-/// Why a selection ended early.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum SelectError {
-    /// Occurs when the query is over its budget or was cancelled.
-    #[error(transparent)]
-    Stop(#[from] Stop),
-    /// Occurs when a file cannot be read at all.
-    #[error("{0}")]
-    Io(String),
+/// The manifest as it is on disk, and what the generation before it needs of the log.
+pub(crate) struct Live {
+    pub(crate) manifest: Manifest,
+    pub(crate) previous_replay_segment: u64,
+    /// WAL segments with damage: kept in quarantine when they are no longer needed.
+    pub(crate) damaged_segments: Vec<u64>,
+    /// Monotonic time before which a failed flush is not tried again.
+    pub(crate) retry_at: Duration,
 }
 
 /// A unit of background work.
@@ -172,236 +91,117 @@ pub enum Job {
     Retention,
 }
 
-/// Numbers for self-monitoring; all counters since start.
-#[derive(Clone, Debug, Default, PartialEq)]
-pub struct Status {
-    /// Series in the head.
-    pub head_series: u64,
-    /// Samples in the head.
-    pub head_samples: u64,
-    /// Bytes of the head (samples, entries, index, aliases).
-    pub head_bytes: u64,
-    /// Series made since start.
-    pub series_created: u64,
-    /// Series that left the head since start.
-    pub series_evicted: u64,
-    /// Live blocks.
-    pub blocks: u64,
-    /// Bytes of live blocks.
-    pub block_bytes: u64,
-    /// Bytes of pages in the cache.
-    pub cache_bytes: u64,
-    /// Flushes done.
-    pub flushes: u64,
-    /// Flushes that failed.
-    pub flush_failures: u64,
-    /// WAL segments on disk.
-    pub wal_segments: u64,
-    /// Bytes of WAL that a restart would read.
-    pub wal_replay_bytes: u64,
-    /// Bytes written to the WAL.
-    pub wal_written_bytes: u64,
-    /// Group commits.
-    pub wal_commits: u64,
-    /// Group commits that failed.
-    pub wal_failures: u64,
-    /// Seconds spent in fdatasync.
-    pub wal_sync_seconds: f64,
-    /// Slowest fdatasync in seconds since the last reading.
-    pub wal_sync_seconds_max: f64,
-    /// Whether the last group commit failed: the store is not ready for writes.
-    pub wal_failing: bool,
-    /// Whether the disk is under its reserve.
-    pub disk_low: bool,
-    /// Bytes waiting for the writer.
-    pub queue_bytes: u64,
-    /// Frames skipped in replay because they were damaged.
-    pub replay_damaged_frames: u64,
-    /// Seconds that opening took.
-    pub open_seconds: f64,
-    /// Files in quarantine.
-    pub quarantined: u64,
-    /// Pages that failed their checksum since start.
-    pub damaged_pages: u64,
-    /// Blocks removed by retention.
-    pub retention_blocks: u64,
-    /// Whether retention waits because the clock is in doubt.
-    pub retention_paused: bool,
-}
-
-/// Numbers of one tenant.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct TenantStatus {
-    /// Series in the head.
-    pub head_series: u64,
-}
-
-/// A series with its exemplars.
-#[derive(Clone, Debug, PartialEq)]
-pub struct ExemplarSeries {
-    /// The series.
-    pub labels: Labels,
-    /// Its exemplars, by time.
-    pub exemplars: Vec<model::batch::Exemplar>,
-}
-
-/// The store. Cheap to clone; all methods take `&self` and may be called from any thread.
-#[derive(Clone, Debug)]
-pub struct Store {
-    _private: (),
-}
+/// How long a failed flush waits before it is tried again.
+const FLUSH_RETRY: Duration = Duration::from_secs(5);
 
 impl Store {
-    /// Opens the store in `directory` (created when missing), replaying what the log holds. The caller holds the
-    /// directory's lock.
-    pub fn open(env: Env, directory: &Path, options: Options, progress: &Progress) -> Result<Store, OpenError> {
-        let _ = (env, directory, options, progress);
-        unimplemented!()
-    }
-
-    /// The seed that batches for this store are made with ([`Batch::new`]).
+    /// The seed that batches for this store are made with ([`model::Batch::new`]).
     pub fn seed(&self) -> u64 {
-        unimplemented!()
+        self.inner.batch_seed
     }
 
-    /// Resolves a batch's series, applies the tenant's limits, queues what is accepted. Never blocks on the disk.
-    pub fn append(&self, context: &WriteContext<'_>, batch: &Batch<'_>) -> Result<(Ticket, Appended), AppendError> {
-        let _ = (context, batch);
-        unimplemented!()
-    }
-
-    /// Waits up to `wait` for queued appends, then commits all of them as one group. Returns how many appends were
-    /// completed. Driven by one thread at a time.
-    pub fn commit(&self, wait: Duration) -> usize {
-        let _ = wait;
-        unimplemented!()
-    }
-
-    /// The next background work that is due, if any.
+    /// The next background work that is due, if any. `retention` gives each tenant's retention in ms (0 = for ever).
     pub fn next_job(&self, retention: &dyn Fn(TenantId) -> i64) -> Option<Job> {
-        let _ = retention;
-        unimplemented!()
+        if self.inner.flush_is_due() {
+            return Some(Job::Flush);
+        }
+        self.inner.retention_is_due(retention).then_some(Job::Retention)
     }
 
-    /// Does background work; `retention` gives each tenant's retention in ms (0 = for ever). One thread at a time.
-    pub fn run(&self, job: Job, retention: &dyn Fn(TenantId) -> i64) -> std::io::Result<()> {
-        let _ = (job, retention);
-        unimplemented!()
+    /// Does background work. One thread at a time.
+    pub fn run(&self, job: Job, retention: &dyn Fn(TenantId) -> i64) -> io::Result<()> {
+        match job {
+            Job::Flush => self.flush(),
+            Job::Retention => self.inner.drop_expired(retention),
+        }
     }
 
-    /// Selects a tenant's series that satisfy all matchers and have samples in the range, from head and blocks as one.
-    pub fn select<'a>(
-        &self,
-        tenant: TenantId,
-        matchers: &[Matcher],
-        range: TimeRange,
-        hints: &Hints,
-        budget: &'a Budget,
-    ) -> Result<Selection<'a>, SelectError> {
-        let _ = (tenant, matchers, range, hints, budget);
-        unimplemented!()
+    /// Writes the head to a block now.
+    pub fn flush(&self) -> io::Result<()> {
+        let inner = &*self.inner;
+        let result = inner.flush();
+        match &result {
+            Ok(()) => {
+                inner.counters.flushes.fetch_add(1, Ordering::Relaxed);
+            }
+            Err(_) => {
+                inner.counters.flush_failures.fetch_add(1, Ordering::Relaxed);
+                let retry_at = inner.env.clock.monotonic() + FLUSH_RETRY;
+                inner.manifest.lock().expect("lock").retry_at = retry_at;
+                inner.oldest_unflushed.store(0, Ordering::Relaxed);
+            }
+        }
+        result
     }
 
-    /// Label sets of series that satisfy one of the matcher sets, sorted; `limit` 0 = all.
-    pub fn series(
-        &self,
-        tenant: TenantId,
-        matcher_sets: &[Vec<Matcher>],
-        range: TimeRange,
-        limit: usize,
-        budget: &Budget,
-    ) -> Result<Vec<Labels>, SelectError> {
-        let _ = (tenant, matcher_sets, range, limit, budget);
-        unimplemented!()
-    }
-
-    /// Label names in use, sorted; no matcher sets = of all series.
-    pub fn label_names(
-        &self,
-        tenant: TenantId,
-        matcher_sets: &[Vec<Matcher>],
-        range: TimeRange,
-        budget: &Budget,
-    ) -> Result<Vec<String>, SelectError> {
-        let _ = (tenant, matcher_sets, range, budget);
-        unimplemented!()
-    }
-
-    /// Values of a label, sorted; no matcher sets = of all series.
-    pub fn label_values(
-        &self,
-        tenant: TenantId,
-        name: &str,
-        matcher_sets: &[Vec<Matcher>],
-        range: TimeRange,
-        budget: &Budget,
-    ) -> Result<Vec<String>, SelectError> {
-        let _ = (tenant, name, matcher_sets, range, budget);
-        unimplemented!()
-    }
-
-    /// Metadata of a tenant's metric families, sorted by name.
-    pub fn metadata(&self, tenant: TenantId) -> Vec<(String, Metadata)> {
-        let _ = tenant;
-        unimplemented!()
-    }
-
-    /// Exemplars of series that satisfy the matchers.
-    pub fn exemplars(
-        &self,
-        tenant: TenantId,
-        matchers: &[Matcher],
-        range: TimeRange,
-        budget: &Budget,
-    ) -> Result<Vec<ExemplarSeries>, SelectError> {
-        let _ = (tenant, matchers, range, budget);
-        unimplemented!()
-    }
-
-    /// Forgets a tenant: its series leave the head and its blocks' sections are dead at once.
-    pub fn delete_tenant(&self, tenant: TenantId) -> std::io::Result<()> {
-        let _ = tenant;
-        unimplemented!()
-    }
-
-    /// Numbers for self-monitoring.
-    pub fn status(&self) -> Status {
-        unimplemented!()
-    }
-
-    /// Numbers of one tenant.
-    pub fn tenant_status(&self, tenant: TenantId) -> TenantStatus {
-        let _ = tenant;
-        unimplemented!()
+    /// Forgets a tenant's series in the head, from the next commit on. Its samples in blocks can be reached by nobody,
+    /// since tenant ids are never reused, and go with the retention of a tenant that does not exist.
+    pub fn delete_tenant(&self, tenant: TenantId) -> io::Result<()> {
+        self.flush()?;
+        let mut writer = self.inner.writer.lock().expect("lock");
+        writer.deleted_tenants.push(tenant);
+        writer.evict = true;
+        drop(writer);
+        self.inner.metadata.write().expect("lock").remove_tenant(tenant);
+        Ok(())
     }
 
     /// Refuses new appends, commits the queued ones, flushes the head: afterwards a restart replays nothing.
-    pub fn close(&self) -> std::io::Result<()> {
-        unimplemented!()
+    pub fn close(&self) -> io::Result<()> {
+        self.inner.queue.close();
+        while self.commit(Duration::ZERO) > 0 {}
+        self.flush()
+    }
+
+    /// Whether [`Store::close`] was called: the writer's thread may end.
+    pub fn is_closed(&self) -> bool {
+        self.inner.queue.is_closed()
     }
 }
 
-/// A selection over head and blocks, pulled block by block.
-#[derive(Debug)]
-pub struct Selection<'a> {
-    _budget: &'a Budget,
-    _series: Arc<Vec<Labels>>,
+impl Inner {
+    pub(crate) fn wal_directory(&self) -> PathBuf {
+        wal_directory(&self.directory)
+    }
+
+    pub(crate) fn block_path(&self, id: u64) -> PathBuf {
+        self.directory.join("blocks").join(block_file_name(id))
+    }
+
+    /// Seconds of monotonic time, as entries note them.
+    pub(crate) fn now_s(&self) -> u32 {
+        u32::try_from(self.env.clock.monotonic().as_secs()).unwrap_or(u32::MAX)
+    }
+
+    /// Moves a damaged file out of the way and counts it. The rest is served.
+    pub(crate) fn quarantine(&self, path: &Path, why: &str) {
+        let name = path.file_name().unwrap_or_default();
+        let to = self.directory.join("quarantine").join(name);
+        let files = &self.env.files;
+        let moved = files.rename(path, &to).and_then(|()| files.sync_dir(&self.directory.join("quarantine")));
+        tracing::error!(file = %path.display(), why, moved = moved.is_ok(), "damaged file goes to quarantine");
+        self.counters.quarantined.fetch_add(1, Ordering::Relaxed);
+        self.damage.lock().expect("lock").push(format!("{} is in quarantine: {why}", name.display()));
+    }
 }
 
-impl Selection<'_> {
-    /// The next series with all their samples in the range; `None` at the end. No series comes twice.
-    pub fn next_block(&mut self) -> Result<Option<SeriesBlock>, SelectError> {
-        unimplemented!()
-    }
+pub(crate) fn wal_directory(directory: &Path) -> PathBuf {
+    directory.join("wal").join("metrics")
+}
 
-    /// The labels of a series that a block named.
-    pub fn labels(&self, series: SeriesRef) -> Result<Labels, SelectError> {
-        let _ = series;
-        unimplemented!()
-    }
+/// The file name of a block.
+pub(crate) fn block_file_name(id: u64) -> String {
+    format!("{id:012}.block")
+}
 
-    /// Damage and other things that the reader should know; complete after the last block.
-    pub fn warnings(&self) -> Vec<String> {
-        unimplemented!()
+/// The file id in a block's file name.
+pub(crate) fn parse_block_file_name(name: &str) -> Option<u64> {
+    let id = name.strip_suffix(".block")?.parse().ok()?;
+    (block_file_name(id) == name).then_some(id)
+}
+
+impl fmt::Debug for Store {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Store").field("directory", &self.inner.directory).finish_non_exhaustive()
     }
 }

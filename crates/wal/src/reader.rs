@@ -35,12 +35,14 @@ impl Damage {
 #[derive(Debug, thiserror::Error)]
 pub enum ReadError {
     /// Occurs when the segment was written by a newer Weir.
-    #[error("WAL segment {number} has format version {version}, this Weir reads up to {known}", known = segment::VERSION)]
+    #[error("WAL segment {number} has format version {version}, this Weir reads up to {known}")]
     Newer {
         /// The segment.
         number: u64,
         /// Its version.
         version: u16,
+        /// The newest version that this Weir reads.
+        known: u16,
     },
     /// Occurs when the disk cannot be read.
     #[error(transparent)]
@@ -69,7 +71,9 @@ pub fn read_segment(
     let got = file.read_at(&mut header, 0)?;
     let header = match Header::decode(&header[..got], stream, number) {
         Ok(header) => header,
-        Err(BadHeader::Newer(version)) => return Err(ReadError::Newer { number, version }),
+        Err(BadHeader::Newer(version)) => {
+            return Err(ReadError::Newer { number, version, known: segment::VERSION });
+        }
         Err(BadHeader::Damaged) => {
             // A crash while the segment was made leaves zeros or nothing: then nothing was ever in it.
             let made = !is_zero(&*file, length)?;

@@ -70,6 +70,13 @@ impl Writer {
         }
     }
 
+    /// Moves a writer that has written nothing to where replay ended.
+    pub fn go_on(&mut self, next_segment: u64, next_sequence: u64) {
+        assert!(self.open.is_none() && self.written_bytes == 0, "only a fresh writer is moved");
+        self.next_segment = next_segment;
+        self.next_sequence = next_sequence;
+    }
+
     /// The number of the segment that takes the next group; a full segment is closed and a new one made first. What
     /// the group refers to must be defined in this segment.
     pub fn segment(&mut self) -> io::Result<u64> {

@@ -1,1 +1,207 @@
-//! Immutable blocks.
+//! Immutable blocks: one file with a section for each tenant, of checksummed pages.
+//!
+//! [`BlockWriter`] streams series in [`block_order`], tenant by tenant, into pages of about 16 KiB; behind a tenant's
+//! pages of samples stands the section's own index, at the end of the file a directory of sections. [`Block`] opens a
+//! file by its header, footer and directory only; a [`Section`] finds series by matchers and reads their rows, page by
+//! page through a [`PageCache`]. FORMAT.md describes every byte.
+//!
+//! The one decision: the page is the unit of everything. It is what is read, cached, verified on each load and, when
+//! its checksum does not hold, lost: a page knows its tenant, file and place, so one that lies where it does not belong
+//! is as damaged as one with a flipped bit, and the chunks of other pages are still answered. There is no mmap: a
+//! page that cannot be read is an error value, never a signal.
+
+use std::cmp::Ordering;
+use std::io;
+use std::ops::RangeInclusive;
+
+use codec::chunk::aggregates::Aggregates;
+use model::batch::Exemplar;
+use model::select::{HistogramPoint, Stop};
+use model::{Labels, SeriesId, TenantId, TimeRange};
+
+mod cache;
+mod chunk;
+mod interner;
+mod page;
+mod parts;
+mod postings;
+mod reader;
+mod root;
+mod section;
+mod section_writer;
+mod select;
+mod series;
+mod symbols;
+mod verify;
+mod writer;
+
+pub use cache::PageCache;
+pub use reader::Block;
+pub use section::Section;
+pub use verify::{Report, verify};
+pub use writer::BlockWriter;
+
+/// A series as it is written: columns sorted by time, no time twice.
+#[derive(Clone, Copy, Debug)]
+pub struct SeriesInput<'a> {
+    /// Its identity.
+    pub id: SeriesId,
+    /// Its labels.
+    pub labels: &'a Labels,
+    /// Column of times in ms, growing.
+    pub timestamps: &'a [i64],
+    /// Column of floats, as long as the times; meaningless where a histogram stands.
+    pub values: &'a [f64],
+    /// Column of start times in ms (0 = unknown): as long as the times, or empty.
+    pub starts: &'a [i64],
+    /// Rows that hold a histogram, sorted by row.
+    pub histograms: &'a [HistogramPoint],
+    /// Exemplars, sorted by time.
+    pub exemplars: &'a [Exemplar],
+}
+
+/// Rows of a series as they are read. Reading appends.
+#[derive(Clone, Debug, Default)]
+pub struct Columns {
+    /// Column of times in ms.
+    pub timestamps: Vec<i64>,
+    /// Column of floats; 0 where a histogram stands.
+    pub values: Vec<f64>,
+    /// Rows that hold a histogram, sorted by row.
+    pub histograms: Vec<HistogramPoint>,
+    /// Column of start times in ms (0 = unknown); empty when no row has one.
+    pub starts: Vec<i64>,
+}
+
+impl Columns {
+    /// Forgets the rows, keeps the memory.
+    pub fn clear(&mut self) {
+        self.timestamps.clear();
+        self.values.clear();
+        self.histograms.clear();
+        self.starts.clear();
+    }
+}
+
+/// A tenant's part of a block.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SectionMeta {
+    /// The tenant.
+    pub tenant: TenantId,
+    /// From the first sample to the last, exemplars included; `start_ms > end_ms` when there is none.
+    pub range: TimeRange,
+    /// Series.
+    pub series: u32,
+    /// Float and histogram samples.
+    pub samples: u64,
+    /// Bytes in the file, index included.
+    pub bytes: u64,
+}
+
+/// What a block holds.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct BlockMeta {
+    /// The file's id, never used twice in a data directory.
+    pub id: u64,
+    /// WAL sequences that the samples came from.
+    pub sequences: RangeInclusive<u64>,
+    /// Bytes of the file.
+    pub bytes: u64,
+    /// Sections, by tenant.
+    pub sections: Vec<SectionMeta>,
+}
+
+impl BlockMeta {
+    /// A tenant's section, if there is one.
+    pub fn section(&self, tenant: TenantId) -> Option<&SectionMeta> {
+        self.sections
+            .binary_search_by_key(&tenant, |section| section.tenant)
+            .ok()
+            .map(|at| &self.sections[at])
+    }
+}
+
+/// What a chunk holds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ChunkKind {
+    /// Float samples.
+    Floats,
+    /// Native histogram samples, generic encoding.
+    Histograms,
+    /// Exemplars.
+    Exemplars,
+}
+
+/// A chunk as the index knows it.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct ChunkMeta {
+    /// What it holds.
+    pub kind: ChunkKind,
+    /// Rows.
+    pub rows: u32,
+    /// From its first row to its last.
+    pub range: TimeRange,
+    /// Of its floats, when there are 64 rows or more and one is live.
+    pub aggregates: Option<Aggregates>,
+    /// Where it lies.
+    place: ChunkPlace,
+}
+
+/// Where a chunk lies: a page of the section, and the bytes of its payload.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+struct ChunkPlace {
+    page: u32,
+    offset: u32,
+    length: u32,
+}
+
+/// A unit of a file that does not hold what was written there: what is to be quarantined.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("block {file}: {what}{}", place(self.tenant, self.page))]
+pub struct Damaged {
+    /// The file's name.
+    pub file: String,
+    /// What is wrong.
+    pub what: &'static str,
+    /// Whose it is; `None` when the whole file is unreadable.
+    pub tenant: Option<TenantId>,
+    /// Offset of the page in the file; `None` when the whole file is unreadable.
+    pub page: Option<u64>,
+}
+
+fn place(tenant: Option<TenantId>, page: Option<u64>) -> String {
+    let tenant = tenant.map(|t| format!(", tenant {}", t.0)).unwrap_or_default();
+    let page = page.map(|p| format!(", page at {p}")).unwrap_or_default();
+    tenant + &page
+}
+
+/// Why a block does not answer.
+#[derive(Debug, thiserror::Error)]
+pub enum BlockError {
+    /// Occurs when a unit of the file is damaged: quarantine it, answer the rest with a warning.
+    #[error(transparent)]
+    Damaged(#[from] Damaged),
+    /// Occurs when the file was written by a newer Weir.
+    #[error("block {file} has format version {found}, this Weir reads up to {known}")]
+    Newer {
+        /// The file's name.
+        file: String,
+        /// The lowest version that reads it.
+        found: u16,
+        /// The newest known.
+        known: u16,
+    },
+    /// Occurs when the query is over its budget or was cancelled.
+    #[error(transparent)]
+    Stop(#[from] Stop),
+    /// Occurs when the file cannot be read.
+    #[error(transparent)]
+    Io(#[from] io::Error),
+}
+
+/// The order of series in a section: by metric, job, instance, then label by label. What is queried together lies
+/// together.
+pub fn block_order(a: &Labels, b: &Labels) -> Ordering {
+    let by = |name: &str| a.get(name).unwrap_or("").cmp(b.get(name).unwrap_or(""));
+    by(model::labels::METRIC_NAME).then_with(|| by("job")).then_with(|| by("instance")).then_with(|| a.cmp(b))
+}

@@ -1,0 +1,382 @@
+//! From a batch to a queued append: find the series, apply the tenant's limits, refuse by name.
+//!
+//! Most series of a request were there a scrape ago: their label bytes lead to a slot without being decoded. The rest
+//! take the slow path, all of a request together, so that each lock is taken once.
+
+use std::sync::atomic::Ordering;
+
+use model::batch::{LabelSource, SeriesRow};
+use model::{Batch, Counts, Labels, Reason, Rejections, SeriesId, Signal, TenantId, TenantLimits, TimeRange};
+
+use crate::head::alias::{ALIASES_MAX, Key};
+use crate::head::side::histogram_bytes;
+use crate::head::table::series_id;
+use crate::queue::Queued;
+use crate::record::{Row, SideRow};
+use crate::store::{Inner, Store};
+use crate::ticket::{self, Ticket};
+
+/// Who writes, under which limits, when.
+#[derive(Clone, Copy, Debug)]
+pub struct WriteContext<'a> {
+    /// The tenant.
+    pub tenant: TenantId,
+    /// Its limits.
+    pub limits: &'a TenantLimits,
+    /// Changes with the tenant's limits or relabelling; cached label lists of other epochs are not believed.
+    pub epoch: u32,
+    /// Wall clock.
+    pub now_ms: i64,
+}
+
+/// What an append took and refused; true once its [`Ticket`] completes well.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Appended {
+    /// Taken, by kind.
+    pub accepted: Counts,
+    /// Refused by the store, the decoder's rejections included.
+    pub rejected: Rejections,
+}
+
+/// Why an append was not queued at all.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum AppendError {
+    /// Occurs when more bytes wait for the writer than `queue_bytes`.
+    #[error("write queue is full")]
+    QueueFull,
+    /// Occurs when head, caches and queues are at `memory_bytes`.
+    #[error("memory limit is reached")]
+    Memory,
+    /// Occurs when the disk has less free space than the reserve, or the last write to it failed.
+    #[error("{0}")]
+    Disk(String),
+    /// Occurs when the store is closed.
+    #[error("store is closing")]
+    Closing,
+}
+
+/// Marks a series that was refused.
+const REFUSED: u32 = u32::MAX;
+
+/// Longest exemplar label set, in characters (OpenMetrics 1.0).
+const EXEMPLAR_CHARACTERS_MAX: usize = 128;
+
+/// Largest native histogram, in bytes of memory: some 60,000 buckets. It must fit in a frame of the log.
+const HISTOGRAM_BYTES_MAX: u64 = 512 << 10;
+
+/// Bytes of a family's name, unit and help together.
+const METADATA_BYTES_MAX: usize = 32 << 10;
+
+impl Store {
+    /// Resolves a batch's series, applies the tenant's limits, queues what is accepted. Never blocks on the disk.
+    pub fn append(
+        &self,
+        context: &WriteContext<'_>,
+        batch: &Batch<'_>,
+    ) -> Result<(Ticket, Appended), AppendError> {
+        let inner = &*self.inner;
+        inner.refuse_append()?;
+        // Held until the append is queued: no series that it resolved leaves the head before the writer saw it.
+        let _resolving = inner.resolving.read().expect("lock");
+        let mut rejected = batch.rejections.clone();
+        let slots = inner.resolve(context, batch, &mut rejected);
+        let mut intake = Intake::new(context, batch, rejected);
+        for (series, slot) in batch.series.iter().zip(slots) {
+            intake.take_series(series, slot);
+        }
+        let metadata = intake.take_metadata(inner);
+        let Intake { rows, sides, accepted, rejected, .. } = intake;
+        let appended = Appended { accepted, rejected };
+        if rows.is_empty() && sides.is_empty() && metadata.is_empty() {
+            return Ok((Ticket::done(), appended));
+        }
+        let (ticket, completion) = ticket::pair();
+        let bytes = (rows.len() * size_of::<Row>() + sides.len() * 256 + metadata.len() * 256) as u64;
+        let since = inner.env.clock.monotonic();
+        inner.queue.push(Queued { tenant: context.tenant, rows, sides, metadata, completion, bytes, since });
+        Ok((ticket, appended))
+    }
+}
+
+impl Inner {
+    fn refuse_append(&self) -> Result<(), AppendError> {
+        if self.queue.is_closed() {
+            return Err(AppendError::Closing);
+        }
+        if self.health.wal_failing.load(Ordering::Relaxed) {
+            return Err(AppendError::Disk("the last write to the write-ahead log failed".into()));
+        }
+        if self.health.disk_low.load(Ordering::Relaxed) {
+            return Err(AppendError::Disk("free disk space is below the reserve".into()));
+        }
+        if self.health.memory_full.load(Ordering::Relaxed) {
+            return Err(AppendError::Memory);
+        }
+        if self.queue.refuses(self.options.queue_bytes, self.env.clock.monotonic()) {
+            return Err(AppendError::QueueFull);
+        }
+        Ok(())
+    }
+
+    /// The slot of each series of the batch, or [`REFUSED`] with the reason in `rejected`.
+    fn resolve(&self, context: &WriteContext<'_>, batch: &Batch<'_>, rejected: &mut Rejections) -> Vec<u32> {
+        self.forget_old_aliases(context);
+        let mut slots = Vec::with_capacity(batch.series.len());
+        let mut misses: Vec<usize> = Vec::new();
+        let key = |series: &SeriesRow<'_>| Key::new(series.key, context.tenant, context.epoch);
+        {
+            let aliases = self.aliases.read().expect("lock");
+            for (index, series) in batch.series.iter().enumerate() {
+                slots.push(aliases.get(key(series)).unwrap_or_else(|| {
+                    misses.push(index);
+                    REFUSED
+                }));
+            }
+        }
+        if misses.is_empty() {
+            return slots;
+        }
+        let found = self.resolve_slowly(context, batch, &misses, rejected);
+        let mut aliases = self.aliases.write().expect("lock");
+        let table = self.table.read().expect("lock");
+        for (index, slot) in misses.into_iter().zip(found) {
+            slots[index] = slot;
+            if slot == REFUSED {
+                continue;
+            }
+            let entry = table.entry(slot);
+            let room = entry.aliases.load(Ordering::Relaxed) < ALIASES_MAX;
+            if room && aliases.insert(key(&batch.series[index]), slot, context.epoch) {
+                entry.aliases.fetch_add(1, Ordering::Relaxed);
+            }
+        }
+        slots
+    }
+
+    /// Aliases made under other limits of this tenant lead nowhere (the epoch is in the key); here they give their
+    /// memory and their series' alias slots back.
+    fn forget_old_aliases(&self, context: &WriteContext<'_>) {
+        let known = |epoch: u32| epoch == context.epoch;
+        let table = self.table.read().expect("lock");
+        if table.tenant(context.tenant).is_none_or(|tenant| known(tenant.epoch)) {
+            return;
+        }
+        drop(table);
+        let mut aliases = self.aliases.write().expect("lock");
+        let mut table = self.table.write().expect("lock");
+        if let Some(tenant) = table.tenant_mut(context.tenant) {
+            tenant.epoch = context.epoch;
+        }
+        aliases.retain(|slot, epoch| {
+            let Some(entry) = table.get(slot) else { return false };
+            let keep = entry.tenant != context.tenant || known(epoch);
+            if !keep {
+                entry.aliases.store(0, Ordering::Relaxed);
+            }
+            keep
+        });
+    }
+
+    fn resolve_slowly(
+        &self,
+        context: &WriteContext<'_>,
+        batch: &Batch<'_>,
+        misses: &[usize],
+        rejected: &mut Rejections,
+    ) -> Vec<u32> {
+        let id_seed = self.id_seed;
+        let mut parsed: Vec<Option<(SeriesId, Labels)>> = Vec::with_capacity(misses.len());
+        for &index in misses {
+            // Made anew each time: the pairs borrow from the batch.
+            let mut pairs = Vec::with_capacity(16);
+            let labels = batch
+                .labels_of(index, &mut pairs)
+                .and_then(|()| Labels::canonical(&mut pairs, &context.limits.labels));
+            parsed.push(match labels {
+                Ok(labels) => Some((series_id(id_seed, context.tenant, &labels), labels)),
+                Err(error) => {
+                    reject_series(&batch.series[index], Reason::from(&error), rejected);
+                    rejected.explain(|| error.to_string());
+                    None
+                }
+            });
+        }
+        let mut slots: Vec<u32> = {
+            let table = self.table.read().expect("lock");
+            let find = |p: &Option<(SeriesId, Labels)>| p.as_ref().and_then(|(id, _)| table.find(*id));
+            parsed.iter().map(|p| find(p).unwrap_or(REFUSED)).collect()
+        };
+        if slots.iter().zip(&parsed).any(|(slot, p)| *slot == REFUSED && p.is_some()) {
+            self.create(context, batch, misses, parsed, &mut slots, rejected);
+        }
+        slots
+    }
+
+    /// Makes the series that are parsed but have no slot yet.
+    fn create(
+        &self,
+        context: &WriteContext<'_>,
+        batch: &Batch<'_>,
+        misses: &[usize],
+        parsed: Vec<Option<(SeriesId, Labels)>>,
+        slots: &mut [u32],
+        rejected: &mut Rejections,
+    ) {
+        let now_s = self.now_s();
+        let mut table = self.table.write().expect("lock");
+        let mut active = table.tenant(context.tenant).map_or(0, |tenant| tenant.index.len());
+        for ((slot, parsed), &index) in slots.iter_mut().zip(parsed).zip(misses) {
+            let Some((id, labels)) = parsed.filter(|_| *slot == REFUSED) else { continue };
+            // Another request, or this one, may have made it meanwhile.
+            if let Some(found) = table.find(id) {
+                *slot = found;
+            } else if active >= context.limits.active_series {
+                reject_series(&batch.series[index], Reason::SeriesQuota, rejected);
+                rejected.explain(|| {
+                    let name = model::labels::truncated(labels.metric_name().unwrap_or_default());
+                    let limit = context.limits.active_series;
+                    format!("new series of {name:?} refused: the tenant has {limit} active series (limits.active_series)")
+                });
+            } else {
+                *slot = table.insert(context.tenant, id, labels, now_s);
+                active += 1;
+            }
+        }
+        if let Some(tenant) = table.tenant_mut(context.tenant) {
+            tenant.epoch = context.epoch;
+        }
+    }
+}
+
+/// Counts everything that a series carries as refused.
+fn reject_series(series: &SeriesRow<'_>, reason: Reason, rejected: &mut Rejections) {
+    rejected.add(Signal::Sample, reason, series.samples.len() as u64);
+    rejected.add(Signal::Histogram, reason, series.histograms.len() as u64);
+    rejected.add(Signal::Exemplar, reason, series.exemplars.len() as u64);
+}
+
+/// Collects what of a batch is taken.
+struct Intake<'c, 'b, 'a> {
+    context: &'c WriteContext<'c>,
+    batch: &'b Batch<'a>,
+    window: TimeRange,
+    rows: Vec<Row>,
+    sides: Vec<SideRow>,
+    accepted: Counts,
+    rejected: Rejections,
+}
+
+impl<'c, 'b, 'a> Intake<'c, 'b, 'a> {
+    fn new(context: &'c WriteContext<'c>, batch: &'b Batch<'a>, rejected: Rejections) -> Self {
+        let limits = context.limits;
+        let oldest = match limits.retention_ms {
+            0 => i64::MIN,
+            retention => context.now_ms.saturating_sub(retention),
+        };
+        let window = TimeRange { start_ms: oldest, end_ms: context.now_ms.saturating_add(limits.future_ms) };
+        let rows = Vec::with_capacity(batch.samples.len());
+        Self { context, batch, window, rows, sides: Vec::new(), accepted: Counts::default(), rejected }
+    }
+
+    fn take_series(&mut self, series: &SeriesRow<'_>, slot: u32) {
+        if slot == REFUSED {
+            return;
+        }
+        for sample in &self.batch.samples[series.samples.clone()] {
+            if !self.window.contains(sample.timestamp_ms) {
+                self.reject_time(Signal::Sample, series, sample.timestamp_ms);
+                continue;
+            }
+            if sample.start_ms != 0 {
+                self.sides.push(SideRow::Start { row: self.rows.len(), start_ms: sample.start_ms });
+            }
+            self.rows.push(Row { slot, timestamp_ms: sample.timestamp_ms, value: sample.value });
+            self.accepted.samples += 1;
+        }
+        for sample in &self.batch.histograms[series.histograms.clone()] {
+            if histogram_bytes(sample) > HISTOGRAM_BYTES_MAX {
+                self.rejected.add(Signal::Histogram, Reason::InvalidHistogram, 1);
+                self.rejected
+                    .explain(|| format!("native histogram of more than {HISTOGRAM_BYTES_MAX} bytes"));
+            } else if self.window.contains(sample.timestamp_ms) {
+                self.sides.push(SideRow::Histogram(slot, sample.clone()));
+                self.accepted.histograms += 1;
+            } else {
+                self.reject_time(Signal::Histogram, series, sample.timestamp_ms);
+            }
+        }
+        self.take_exemplars(series, slot);
+    }
+
+    fn take_exemplars(&mut self, series: &SeriesRow<'_>, slot: u32) {
+        for exemplar in &self.batch.exemplars[series.exemplars.clone()] {
+            let characters: usize =
+                exemplar.labels.iter().map(|(n, v)| n.chars().count() + v.chars().count()).sum();
+            if characters > EXEMPLAR_CHARACTERS_MAX {
+                self.rejected.add(Signal::Exemplar, Reason::InvalidExemplar, 1);
+                self.rejected
+                    .explain(|| format!("exemplar labels of {characters} characters, the limit is 128"));
+            } else if self.window.contains(exemplar.timestamp_ms) {
+                self.sides.push(SideRow::Exemplar(slot, exemplar.clone()));
+                self.accepted.exemplars += 1;
+            } else {
+                self.reject_time(Signal::Exemplar, series, exemplar.timestamp_ms);
+            }
+        }
+    }
+
+    fn reject_time(&mut self, signal: Signal, series: &SeriesRow<'_>, timestamp_ms: i64) {
+        let reason = if timestamp_ms > self.window.end_ms { Reason::TooFarAhead } else { Reason::TooOld };
+        self.rejected.add(signal, reason, 1);
+        let (batch, context) = (self.batch, self.context);
+        self.rejected.explain(|| {
+            let name = metric_name(batch, series);
+            let kind = signal.as_str();
+            if reason == Reason::TooOld {
+                let days = context.limits.retention_ms / 86_400_000;
+                format!("{kind} of {name:?} at {timestamp_ms} ms is older than the tenant's retention of {days} days")
+            } else {
+                let ahead = context.limits.future_ms / 1000;
+                format!("{kind} of {name:?} at {timestamp_ms} ms is more than {ahead} s ahead of the clock")
+            }
+        });
+    }
+
+    /// Metadata that differs from what is stored; what does not differ is accepted without being written again.
+    fn take_metadata(&mut self, inner: &Inner) -> Vec<(String, model::Metadata)> {
+        if self.batch.metadata.is_empty() {
+            return Vec::new();
+        }
+        let stored = inner.metadata.read().expect("lock");
+        let mut changed = Vec::new();
+        for row in &self.batch.metadata {
+            let bytes = row.family.len() + row.metadata.unit.len() + row.metadata.help.len();
+            let full = stored.count(self.context.tenant) >= self.context.limits.active_series;
+            let known = stored.get(self.context.tenant, &row.family);
+            if row.family.is_empty() || bytes > METADATA_BYTES_MAX || (full && known.is_none()) {
+                self.rejected.add(Signal::Metadata, Reason::InvalidMetadata, 1);
+                self.rejected
+                    .explain(|| format!("metadata of {:?} refused", model::labels::truncated(&row.family)));
+                continue;
+            }
+            self.accepted.metadata += 1;
+            if known != Some(&row.metadata) {
+                changed.push((row.family.to_string(), row.metadata.clone()));
+            }
+        }
+        changed
+    }
+}
+
+fn metric_name(batch: &Batch<'_>, series: &SeriesRow<'_>) -> String {
+    let mut pairs = Vec::new();
+    let found = match &series.labels {
+        LabelSource::Wire { bytes, parse } => parse(bytes, &mut pairs).is_ok(),
+        LabelSource::Pairs(range) => {
+            pairs.extend(batch.pairs[range.clone()].iter().map(|(n, v)| (n.as_ref(), v.as_ref())));
+            true
+        }
+    };
+    let name = pairs.iter().find(|(name, _)| found && *name == "__name__").map_or("", |(_, value)| value);
+    model::labels::truncated(name)
+}

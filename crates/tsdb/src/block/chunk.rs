@@ -1,0 +1,121 @@
+//! A chunk in its page: which columns it has, and the column of times that it may share.
+//!
+//! Series of one scrape have the same times. A chunk whose column of times is, byte for byte, one that an earlier chunk
+//! of the same page wrote, points at it; with a few samples a chunk that is half of its size.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use codec::chunk::bytes::{Reader, put_varint};
+use codec::chunk::{Corrupt, ROWS_MAX, floats, histograms, starts, timestamps};
+use model::Histogram;
+
+/// Set when a column of starts follows the times.
+const STARTS: u8 = 1;
+/// Set when the times stand elsewhere in the page.
+const SHARED_TIMES: u8 = 2;
+
+/// What a chunk is made of.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Rows<'a> {
+    Floats(&'a [f64]),
+    Histograms(&'a [Arc<Histogram>]),
+}
+
+/// Columns of times that the page has, by their hash.
+#[derive(Debug, Default)]
+pub(super) struct PageTimes {
+    at: HashMap<u64, u32, foldhash::fast::RandomState>,
+    scratch: Vec<u8>,
+}
+
+impl PageTimes {
+    /// Forgets everything: a new page begins.
+    pub(super) fn clear(&mut self) {
+        self.at.clear();
+    }
+}
+
+/// Appends a chunk to a page's payload. `begin` = empty or parallel to the times.
+pub(super) fn encode(
+    page: &mut Vec<u8>,
+    shared: &mut PageTimes,
+    times: &[i64],
+    begin: &[i64],
+    rows: Rows<'_>,
+) {
+    let with_starts = starts::is_known(begin);
+    let flags = if with_starts { STARTS } else { 0 };
+    let mut column = std::mem::take(&mut shared.scratch);
+    column.clear();
+    timestamps::encode(times, &mut column);
+    let key = codec::hash::key128(times.len() as u64, &column) as u64;
+    match shared.at.get(&key).copied().filter(|at| page[*at as usize..].starts_with(&column)) {
+        Some(at) => {
+            page.push(flags | SHARED_TIMES);
+            put_varint(page, u64::from(at));
+        }
+        None => {
+            page.push(flags);
+            shared.at.insert(key, page.len() as u32);
+            page.extend_from_slice(&column);
+        }
+    }
+    shared.scratch = column;
+    if with_starts {
+        starts::encode(begin, page);
+    }
+    match rows {
+        Rows::Floats(values) => floats::encode(values, page),
+        Rows::Histograms(values) => histograms::encode(values, page),
+    }
+}
+
+/// A decoded chunk.
+#[derive(Debug, Default)]
+pub(super) struct Decoded {
+    pub(super) timestamps: Vec<i64>,
+    /// Empty when no start is known.
+    pub(super) starts: Vec<i64>,
+    pub(super) values: Vec<f64>,
+    pub(super) histograms: Vec<Arc<Histogram>>,
+}
+
+/// Which column of values a chunk has.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Values {
+    Floats,
+    Histograms,
+}
+
+/// Reads a chunk of a page's payload.
+pub(super) fn decode(
+    page: &[u8],
+    (offset, length): (u32, u32),
+    rows: u32,
+    values: Values,
+) -> Result<Decoded, Corrupt> {
+    let rows = rows as usize;
+    if rows > ROWS_MAX {
+        return Err(Corrupt);
+    }
+    let start = offset as usize;
+    let end = start.checked_add(length as usize).ok_or(Corrupt)?;
+    let mut reader = Reader::new(page.get(start..end).ok_or(Corrupt)?);
+    let mut decoded = Decoded::default();
+    let flags = reader.byte()?;
+    if flags & SHARED_TIMES != 0 {
+        let elsewhere = page.get(reader.length()?..).ok_or(Corrupt)?;
+        timestamps::decode(&mut Reader::new(elsewhere), rows, &mut decoded.timestamps)?;
+    } else {
+        timestamps::decode(&mut reader, rows, &mut decoded.timestamps)?;
+    }
+    if flags & STARTS != 0 {
+        starts::decode(&mut reader, rows, &mut decoded.starts)?;
+    }
+    match values {
+        Values::Floats => floats::decode(&mut reader, rows, &mut decoded.values)?,
+        Values::Histograms => histograms::decode(&mut reader, rows, &mut decoded.histograms)?,
+    }
+    if reader.is_empty() { Ok(decoded) } else { Err(Corrupt) }
+}

@@ -1,0 +1,303 @@
+//! The writer: takes what waits in the queue, logs it as one group, applies it to the head, completes the tickets.
+//!
+//! Only here do samples enter log and head, one group after the other, so the order of the log is the order of the
+//! head. A group that cannot be written is tried once more in a new segment; when that fails too its tickets fail, new
+//! appends are refused, and a probe every half second finds out when the disk is back.
+
+use std::io;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use model::TenantId;
+use roaring::RoaringBitmap;
+
+use crate::head::side::{exemplar_bytes, histogram_bytes};
+use crate::head::table::Table;
+use crate::queue::Queued;
+use crate::record::{self, SideRow};
+use crate::store::{Inner, Store};
+use crate::ticket::WriteError;
+
+/// Bytes of a frame's payload at which the next frame begins.
+const FRAME_BYTES: usize = 1 << 20;
+
+/// Rows of one samples record: bounds what a reader holds.
+const RECORD_ROWS: usize = 32 << 10;
+
+/// How often a failing disk is tried, and how often its free space is looked at.
+const PROBE_INTERVAL: Duration = Duration::from_millis(500);
+
+/// What only the writer touches.
+pub(crate) struct WriterState {
+    pub(crate) wal: wal::Writer,
+    payload: Vec<u8>,
+    probed: Option<Duration>,
+    /// Set by a flush: series without samples in the head should be looked through.
+    pub(crate) evict: bool,
+    /// Tenants whose series leave the head whatever their age.
+    pub(crate) deleted_tenants: Vec<TenantId>,
+}
+
+impl WriterState {
+    pub(crate) fn new(wal: wal::Writer) -> Self {
+        Self { wal, payload: Vec::new(), probed: None, evict: false, deleted_tenants: Vec::new() }
+    }
+}
+
+impl Store {
+    /// Waits up to `wait` for queued appends, then commits all of them as one group. Returns how many appends were
+    /// completed. Driven by one thread at a time.
+    pub fn commit(&self, wait: Duration) -> usize {
+        let inner = &*self.inner;
+        let group = inner.queue.take_group(wait);
+        let mut writer = inner.writer.lock().expect("lock");
+        let committed = group.len();
+        if !group.is_empty() {
+            inner.commit_group(&mut writer, group);
+        }
+        inner.watch_disk(&mut writer);
+        if std::mem::take(&mut writer.evict) {
+            inner.evict(&mut writer);
+        }
+        committed
+    }
+}
+
+impl Inner {
+    fn commit_group(&self, writer: &mut WriterState, group: Vec<Queued>) {
+        let logged = self.log_group(writer, &group).or_else(|error| {
+            tracing::warn!(%error, "write-ahead log failed, going on in a new segment");
+            self.counters.wal_failures.fetch_add(1, Ordering::Relaxed);
+            self.log_group(writer, &group)
+        });
+        let outcome = match logged {
+            Ok(()) => {
+                self.health.wal_failing.store(false, Ordering::Relaxed);
+                self.apply(&group);
+                Ok(())
+            }
+            Err(error) => {
+                tracing::error!(%error, "write-ahead log failed, refusing writes");
+                self.counters.wal_failures.fetch_add(1, Ordering::Relaxed);
+                self.health.wal_failing.store(true, Ordering::Relaxed);
+                writer.probed = Some(self.env.clock.monotonic());
+                Err(WriteError::Log(error.to_string()))
+            }
+        };
+        self.counters.wal_commits.fetch_add(1, Ordering::Relaxed);
+        for item in group {
+            item.completion.complete(outcome.clone());
+        }
+    }
+
+    fn log_group(&self, writer: &mut WriterState, group: &[Queued]) -> io::Result<()> {
+        let segment = writer.wal.segment()?;
+        {
+            let table = self.table.read().expect("lock");
+            let mut frames =
+                Frames { wal: &mut writer.wal, payload: &mut writer.payload, table: &table, segment };
+            frames.payload.clear();
+            for item in group {
+                frames.item(item);
+            }
+            frames.end();
+        }
+        writer.wal.commit()?;
+        self.counters.wal_synced(writer.wal.last_sync_took(), writer.wal.written_bytes());
+        Ok(())
+    }
+
+    /// Makes a logged group queryable.
+    fn apply(&self, group: &[Queued]) {
+        let table = self.table.read().expect("lock");
+        let now_s = self.now_s();
+        let mut appender = self.log.appender();
+        for item in group {
+            let first = appender.position();
+            for row in &item.rows {
+                let entry = table.entry(row.slot);
+                let previous = entry.tail.load(Ordering::Relaxed);
+                let position = appender.push(row.slot, previous, row.timestamp_ms, row.value);
+                entry.tail.store(position, Ordering::Release);
+                entry.seen_s.store(now_s, Ordering::Relaxed);
+                entry.stale.store(model::is_stale(row.value), Ordering::Relaxed);
+                self.head_range.include(row.timestamp_ms);
+            }
+            self.apply_sides(item, &table, first, appender.position(), now_s);
+            self.apply_metadata(item);
+        }
+        if self.oldest_unflushed.load(Ordering::Relaxed) == u64::MAX {
+            self.oldest_unflushed.store(self.env.clock.monotonic().as_millis() as u64, Ordering::Relaxed);
+        }
+        appender.publish();
+    }
+
+    fn apply_sides(&self, item: &Queued, table: &Table, first: u64, end: u64, now_s: u32) {
+        if item.sides.is_empty() {
+            return;
+        }
+        let mut sides = self.sides.write().expect("lock");
+        for side in &item.sides {
+            match side {
+                SideRow::Histogram(slot, sample) => {
+                    let entry = table.entry(*slot);
+                    entry.seen_s.store(now_s, Ordering::Relaxed);
+                    entry.stale.store(sample.histogram.is_stale(), Ordering::Relaxed);
+                    self.head_range.include(sample.timestamp_ms);
+                    sides.charge(histogram_bytes(sample));
+                    sides.of(*slot).histograms.push((end, sample.clone()));
+                }
+                SideRow::Exemplar(slot, exemplar) => {
+                    sides.charge(exemplar_bytes(exemplar));
+                    sides.of(*slot).exemplars.push(exemplar.clone());
+                }
+                SideRow::Start { row, start_ms } => {
+                    sides.charge(16);
+                    let slot = item.rows[*row].slot;
+                    sides.of(slot).starts.push((first + *row as u64, *start_ms));
+                }
+            }
+        }
+    }
+
+    fn apply_metadata(&self, item: &Queued) {
+        if !item.metadata.is_empty() {
+            let mut stored = self.metadata.write().expect("lock");
+            for (family, metadata) in &item.metadata {
+                stored.set(item.tenant, family, metadata.clone());
+            }
+        }
+    }
+
+    /// Looks at free space and, after a failure, whether the disk takes writes again.
+    fn watch_disk(&self, writer: &mut WriterState) {
+        let now = self.env.clock.monotonic();
+        if writer.probed.is_some_and(|at| now.saturating_sub(at) < PROBE_INTERVAL) {
+            return;
+        }
+        writer.probed = Some(now);
+        self.health.memory_full.store(self.memory_bytes() > self.options.memory_bytes, Ordering::Relaxed);
+        if let Ok(space) = self.env.files.space(&self.directory) {
+            let low = space.free < self.options.disk_reserve_bytes;
+            if low != self.health.disk_low.swap(low, Ordering::Relaxed) {
+                tracing::warn!(free_bytes = space.free, low, "free disk space crossed the reserve");
+            }
+        }
+        if self.health.wal_failing.load(Ordering::Relaxed) && writer.wal.probe().is_ok() {
+            tracing::info!("write-ahead log takes writes again");
+            self.health.wal_failing.store(false, Ordering::Relaxed);
+        }
+        if let Err(error) = writer.wal.sync_if_due() {
+            tracing::error!(%error, "write-ahead log could not be synced");
+            self.health.wal_failing.store(true, Ordering::Relaxed);
+        }
+    }
+
+    /// Lets idle and ended series leave the head. New appends wait; those queued are committed first, because they
+    /// name series by slot.
+    fn evict(&self, writer: &mut WriterState) {
+        let _nobody_resolves = self.resolving.write().expect("lock");
+        loop {
+            let group = self.queue.take_group(Duration::ZERO);
+            if group.is_empty() {
+                break;
+            }
+            self.commit_group(writer, group);
+        }
+        let idle_s = u32::try_from(self.options.idle.as_secs()).unwrap_or(u32::MAX);
+        let idle_before_s = self.now_s().saturating_sub(idle_s);
+        let base = self.log.snapshot().base();
+        let deleted = std::mem::take(&mut writer.deleted_tenants);
+        let gone = self.table.read().expect("lock").leaving(base, idle_before_s, &deleted);
+        let sides = self.sides.read().expect("lock");
+        let gone = gone.into_iter().filter(|slot| !sides.contains(*slot)).collect();
+        drop(sides);
+        self.remove_series(&gone);
+    }
+
+    /// Removes series and their aliases. The caller keeps everyone from resolving.
+    fn remove_series(&self, gone: &RoaringBitmap) {
+        if gone.is_empty() {
+            return;
+        }
+        let mut aliases = self.aliases.write().expect("lock");
+        aliases.retain(|slot, _| !gone.contains(slot));
+        self.table.write().expect("lock").remove(gone);
+    }
+}
+
+/// Builds a group's frames: whatever a frame names is defined before, in the same segment.
+struct Frames<'a> {
+    wal: &'a mut wal::Writer,
+    payload: &'a mut Vec<u8>,
+    table: &'a Table,
+    segment: u64,
+}
+
+impl Frames<'_> {
+    fn item(&mut self, item: &Queued) {
+        let mut starts = item.sides.iter().filter_map(|side| match side {
+            SideRow::Start { row, start_ms } => Some((*row, *start_ms)),
+            _ => None,
+        });
+        let mut next_start = starts.next();
+        for (part, rows) in item.rows.chunks(RECORD_ROWS).enumerate() {
+            let first = part * RECORD_ROWS;
+            rows.iter().for_each(|row| self.define(row.slot));
+            record::write_samples(rows, self.payload);
+            let mut of_part = Vec::new();
+            while let Some((row, start_ms)) = next_start.filter(|(row, _)| *row < first + rows.len()) {
+                of_part.push(((row - first) as u32, start_ms));
+                next_start = starts.next();
+            }
+            if !of_part.is_empty() {
+                record::write_starts(&of_part, self.payload);
+            }
+            self.end_if_full();
+        }
+        for side in &item.sides {
+            self.side(side);
+            self.end_if_full();
+        }
+        for (family, metadata) in &item.metadata {
+            record::write_metadata(item.tenant, family, metadata, self.payload);
+            self.end_if_full();
+        }
+    }
+
+    fn side(&mut self, side: &SideRow) {
+        match side {
+            SideRow::Histogram(slot, sample) => {
+                self.define(*slot);
+                record::write_histogram(*slot, sample, self.payload);
+            }
+            SideRow::Exemplar(slot, exemplar) => {
+                self.define(*slot);
+                record::write_exemplar(*slot, exemplar, self.payload);
+            }
+            SideRow::Start { .. } => {}
+        }
+    }
+
+    fn define(&mut self, slot: u32) {
+        let entry = self.table.entry(slot);
+        if entry.segment.load(Ordering::Relaxed) != self.segment {
+            entry.segment.store(self.segment, Ordering::Relaxed);
+            record::write_series(slot, entry.tenant, entry.id, &entry.labels, self.payload);
+            self.end_if_full();
+        }
+    }
+
+    fn end_if_full(&mut self) {
+        if self.payload.len() >= FRAME_BYTES {
+            self.end();
+        }
+    }
+
+    fn end(&mut self) {
+        if !self.payload.is_empty() {
+            self.wal.add(self.payload);
+            self.payload.clear();
+        }
+    }
+}

@@ -1,0 +1,268 @@
+//! From the head to a block.
+//!
+//! A flush freezes a point of the log between two commits, writes everything before it as one block, makes the
+//! manifest say so, and only then lets the head forget it and the write-ahead log be trimmed. Until the last step the
+//! head still has everything: a flush that fails is a flush that was not there.
+
+use std::io;
+use std::ops::RangeInclusive;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use model::{Labels, SeriesId, TenantId};
+
+use crate::block::{self, Block, BlockWriter, Columns, SeriesInput};
+use crate::head::log::{LogSample, Snapshot};
+use crate::head::side::SideMap;
+use crate::manifest::Manifest;
+use crate::metadata;
+use crate::store::Inner;
+
+/// Up to where a flush goes.
+pub(crate) struct Mark {
+    /// Position in the log of samples.
+    end: u64,
+    sides: Arc<SideMap>,
+    /// Everything before this WAL segment is covered.
+    replay_segment: u64,
+    /// Highest WAL sequence covered.
+    sequence: u64,
+}
+
+/// A series with something to flush.
+struct Member {
+    slot: u32,
+    tenant: TenantId,
+    id: SeriesId,
+    labels: Labels,
+}
+
+impl Inner {
+    pub(crate) fn flush_is_due(&self) -> bool {
+        let now = self.env.clock.monotonic();
+        if now < self.manifest.lock().expect("lock").retry_at {
+            return false;
+        }
+        let unflushed = self.unflushed_bytes();
+        let full = unflushed >= self.options.flush_bytes;
+        // Under memory pressure a flush gives back what it can.
+        let pressed =
+            self.health.memory_full.load(Ordering::Relaxed) && unflushed > self.options.flush_bytes / 16;
+        let oldest = self.oldest_unflushed.load(Ordering::Relaxed);
+        let old = oldest != u64::MAX
+            && now.as_millis() as u64
+                >= oldest.saturating_add(self.options.flush_interval.as_millis() as u64);
+        full || pressed || old
+    }
+
+    pub(crate) fn flush(&self) -> io::Result<()> {
+        let mark = self.freeze()?;
+        self.flush_to(&mark)
+    }
+
+    /// Fixes what a flush covers. Waits for the commit that is under way.
+    fn freeze(&self) -> io::Result<Mark> {
+        let mut writer = self.writer.lock().expect("lock");
+        let replay_segment = writer.wal.roll()?;
+        Ok(self.mark(replay_segment, writer.wal.next_sequence() - 1))
+    }
+
+    /// What a flush covers when everything before `replay_segment` is in the head.
+    pub(crate) fn mark(&self, replay_segment: u64, sequence: u64) -> Mark {
+        self.oldest_unflushed.store(u64::MAX, Ordering::Relaxed);
+        let sides = self.sides.write().expect("lock").freeze();
+        Mark { end: self.log.end(), sides, replay_segment, sequence }
+    }
+
+    pub(crate) fn flush_to(&self, mark: &Mark) -> io::Result<()> {
+        self.write_metadata()?;
+        let mut live = self.manifest.lock().expect("lock");
+        let cells = self.log.snapshot().until(mark.end);
+        let block = if cells.base() < mark.end || !mark.sides.is_empty() {
+            let id = live.manifest.next_file;
+            // Used once, even when the flush fails half way.
+            live.manifest.next_file += 1;
+            let sequences =
+                live.manifest.flushed_sequence.saturating_add(1).min(mark.sequence)..=mark.sequence;
+            Some((id, self.write_block(id, sequences, &cells, &mark.sides)?))
+        } else {
+            None
+        };
+        let mut next = Manifest { generation: live.manifest.generation + 1, ..live.manifest.clone() };
+        next.replay_segment = mark.replay_segment;
+        next.flushed_sequence = mark.sequence;
+        next.blocks.extend(block.as_ref().map(|(id, _)| *id));
+        next.store(&*self.env.files, &self.directory)?;
+        let trim = live.manifest.replay_segment;
+        live.manifest = next;
+        live.previous_replay_segment = trim;
+        self.publish_flush(mark, block.map(|(_, block)| block));
+        self.trim(&mut live.damaged_segments, trim);
+        Ok(())
+    }
+
+    fn publish_flush(&self, mark: &Mark, block: Option<Arc<Block>>) {
+        // No commit runs meanwhile: the head's time range is made anew from what is left.
+        let mut writer = self.writer.lock().expect("lock");
+        writer.evict = true;
+        let mut view = self.view.write().expect("lock");
+        if let Some(block) = block {
+            Arc::make_mut(&mut view.blocks).push(block);
+        }
+        self.log.drop_before(mark.end);
+        self.sides.write().expect("lock").flushed();
+        self.recompute_head_range();
+    }
+
+    fn recompute_head_range(&self) {
+        self.head_range.reset();
+        for (_, sample) in self.log.snapshot().cells() {
+            self.head_range.include(sample.timestamp_ms);
+        }
+        self.sides.read().expect("lock").each_time(|timestamp_ms| self.head_range.include(timestamp_ms));
+    }
+
+    /// Removes WAL segments that neither this nor the previous generation needs.
+    fn trim(&self, damaged: &mut Vec<u64>, before: u64) {
+        for number in damaged.extract_if(.., |number| *number < before) {
+            let path = self.wal_directory().join(wal::file_name(number));
+            self.quarantine(&path, "WAL segment with damaged frames");
+        }
+        let writer = self.writer.lock().expect("lock");
+        if let Err(error) = writer.wal.remove_before(before) {
+            tracing::warn!(%error, "WAL segments could not be removed");
+        }
+    }
+
+    fn write_metadata(&self) -> io::Result<()> {
+        let pending = self.metadata.read().expect("lock").pending();
+        if let Some((content, changes)) = pending {
+            metadata::store(&*self.env.files, &self.directory, &content)?;
+            self.metadata.write().expect("lock").written(changes);
+        }
+        Ok(())
+    }
+
+    fn write_block(
+        &self,
+        id: u64,
+        sequences: RangeInclusive<u64>,
+        cells: &Snapshot,
+        sides: &SideMap,
+    ) -> io::Result<Arc<Block>> {
+        let path = self.block_path(id);
+        let temporary = path.with_extension("tmp");
+        let written = self.fill_block(id, &temporary, sequences, cells, sides);
+        if written.is_err() {
+            let _ = self.env.files.remove(&temporary);
+        }
+        written?;
+        self.env.files.rename(&temporary, &path)?;
+        self.env.files.sync_dir(&self.directory.join("blocks"))?;
+        let block = Block::open(&*self.env.files, &path, id, self.cache.clone());
+        Ok(Arc::new(block.map_err(|error| io::Error::other(error.to_string()))?))
+    }
+
+    fn fill_block(
+        &self,
+        id: u64,
+        path: &std::path::Path,
+        sequences: RangeInclusive<u64>,
+        cells: &Snapshot,
+        sides: &SideMap,
+    ) -> io::Result<()> {
+        let by_slot = BySlot::new(cells, self.table.read().expect("lock").slots());
+        let mut members = self.members(&by_slot, sides);
+        members
+            .sort_by(|a, b| a.tenant.cmp(&b.tenant).then_with(|| block::block_order(&a.labels, &b.labels)));
+        let mut writer = BlockWriter::create(&*self.env.files, path, id, sequences)?;
+        let mut columns = Columns::default();
+        let mut tenant = None;
+        for member in &members {
+            if tenant != Some(member.tenant) {
+                tenant = Some(member.tenant);
+                writer.begin_tenant(member.tenant)?;
+            }
+            let side = sides.get(&member.slot);
+            columns.clear();
+            columns.extend_from_head(by_slot.of(member.slot), side);
+            columns.settle();
+            let mut exemplars = side.map_or_else(Vec::new, |side| side.exemplars.clone());
+            exemplars.sort_by_key(|exemplar| exemplar.timestamp_ms);
+            writer.add(SeriesInput {
+                id: member.id,
+                labels: &member.labels,
+                timestamps: &columns.timestamps,
+                values: &columns.values,
+                starts: &columns.starts,
+                histograms: &columns.histograms,
+                exemplars: &exemplars,
+            })?;
+        }
+        writer.finish().map(|_| ())
+    }
+
+    fn members(&self, by_slot: &BySlot, sides: &SideMap) -> Vec<Member> {
+        let table = self.table.read().expect("lock");
+        let has_something = |slot: &u32| by_slot.len(*slot) > 0 || sides.contains_key(slot);
+        let slots = (0..table.slots() as u32).filter(has_something);
+        slots
+            .map(|slot| {
+                let entry = table.entry(slot);
+                Member { slot, tenant: entry.tenant, id: entry.id, labels: entry.labels.clone() }
+            })
+            .collect()
+    }
+}
+
+/// The log's cells, grouped by series, each group in order of arrival.
+struct BySlot {
+    /// Group `slot` is `offsets[slot]..offsets[slot + 1]`.
+    offsets: Vec<u32>,
+    positions: Vec<u64>,
+    timestamps: Vec<i64>,
+    values: Vec<f64>,
+}
+
+impl BySlot {
+    /// A counting sort: two passes over the cells.
+    fn new(cells: &Snapshot, slots: usize) -> Self {
+        let mut offsets = vec![0u32; slots + 1];
+        for (slot, _) in cells.cells() {
+            offsets[slot as usize + 1] += 1;
+        }
+        for slot in 0..slots {
+            offsets[slot + 1] += offsets[slot];
+        }
+        let total = offsets[slots] as usize;
+        let mut next = offsets.clone();
+        let (mut positions, mut timestamps, mut values) = (vec![0; total], vec![0; total], vec![0.0; total]);
+        for (slot, sample) in cells.cells() {
+            let at = &mut next[slot as usize];
+            positions[*at as usize] = sample.position;
+            timestamps[*at as usize] = sample.timestamp_ms;
+            values[*at as usize] = sample.value;
+            *at += 1;
+        }
+        Self { offsets, positions, timestamps, values }
+    }
+
+    fn len(&self, slot: u32) -> usize {
+        let slot = slot as usize;
+        match self.offsets.get(slot + 1) {
+            Some(end) => (end - self.offsets[slot]) as usize,
+            // Made after the grouping began: nothing of it is in these cells.
+            None => 0,
+        }
+    }
+
+    fn of(&self, slot: u32) -> impl Iterator<Item = LogSample> + '_ {
+        let start = self.offsets.get(slot as usize).map_or(0, |at| *at as usize);
+        let range = start..start + self.len(slot);
+        range.map(|at| LogSample {
+            position: self.positions[at],
+            timestamp_ms: self.timestamps[at],
+            value: self.values[at],
+        })
+    }
+}

@@ -1,0 +1,253 @@
+//! The samples of the head, in order of arrival.
+//!
+//! One log for all series: an append writes the next cell and one link in the series' entry, nothing is allocated per
+//! series, and a flush drops whole chunks. A cell links back to its series' previous cell, so reading a series walks
+//! from its newest cell to the flushed part. One thread appends; readers take a [`Snapshot`] and see exactly the cells
+//! before its end, whatever is appended or flushed meanwhile.
+
+use std::collections::VecDeque;
+use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
+use std::sync::{Arc, RwLock};
+
+/// Cells of a chunk.
+const CHUNK_CELLS: u64 = 1 << 14;
+
+/// Bytes that a cell takes.
+pub(crate) const CELL_BYTES: u64 = 24;
+
+/// Marks the end of a series' chain.
+pub(crate) const NO_CELL: u64 = 0;
+
+/// Atomics only because readers share the chunk with the one writer; every access is a plain move on the machine.
+struct Cell {
+    timestamp_ms: AtomicI64,
+    value_bits: AtomicU64,
+    /// High half: the series' slot. Low half: distance to its previous cell, 0 = none.
+    link: AtomicU64,
+}
+
+type Chunk = Arc<[Cell]>;
+
+/// The log. Positions count from 1 over the life of the process; 0 is [`NO_CELL`].
+pub(crate) struct SampleLog {
+    chunks: RwLock<Chunks>,
+    /// Position behind the newest visible cell.
+    end: AtomicU64,
+}
+
+struct Chunks {
+    /// Number of the first chunk in `live`.
+    first: u64,
+    live: VecDeque<Chunk>,
+    /// Cells below are in blocks.
+    base: u64,
+}
+
+/// A sample as it is read from the log.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct LogSample {
+    pub(crate) position: u64,
+    pub(crate) timestamp_ms: i64,
+    pub(crate) value: f64,
+}
+
+impl SampleLog {
+    pub(crate) fn new() -> Self {
+        let chunks = Chunks { first: 0, live: VecDeque::new(), base: 1 };
+        Self { chunks: RwLock::new(chunks), end: AtomicU64::new(1) }
+    }
+
+    /// Starts appending; [`Appender::publish`] makes everything visible at once.
+    pub(crate) fn appender(&self) -> Appender<'_> {
+        Appender { log: self, position: self.end.load(Ordering::Relaxed), chunk: None }
+    }
+
+    /// Position behind the newest visible cell.
+    pub(crate) fn end(&self) -> u64 {
+        self.end.load(Ordering::Acquire)
+    }
+
+    /// Cells that are not in blocks.
+    pub(crate) fn live_cells(&self) -> u64 {
+        self.end() - self.chunks.read().expect("lock").base
+    }
+
+    /// The cells from the flushed part to the present end.
+    pub(crate) fn snapshot(&self) -> Snapshot {
+        let chunks = self.chunks.read().expect("lock");
+        Snapshot {
+            first: chunks.first,
+            chunks: chunks.live.iter().cloned().collect(),
+            base: chunks.base,
+            end: self.end(),
+        }
+    }
+
+    /// Forgets cells below `base`: they are in blocks now.
+    pub(crate) fn drop_before(&self, base: u64) {
+        let mut chunks = self.chunks.write().expect("lock");
+        assert!(base >= chunks.base && base <= self.end(), "a flush covers what was appended");
+        chunks.base = base;
+        while (chunks.first + 1) * CHUNK_CELLS <= base && !chunks.live.is_empty() {
+            chunks.live.pop_front();
+            chunks.first += 1;
+        }
+        chunks.live.shrink_to_fit();
+    }
+
+    fn chunk(&self, number: u64) -> Chunk {
+        let mut chunks = self.chunks.write().expect("lock");
+        if chunks.live.is_empty() {
+            chunks.first = number;
+        }
+        let first = chunks.first;
+        while first + chunks.live.len() as u64 <= number {
+            let cell = || Cell {
+                timestamp_ms: AtomicI64::new(0),
+                value_bits: AtomicU64::new(0),
+                link: AtomicU64::new(0),
+            };
+            chunks.live.push_back((0..CHUNK_CELLS).map(|_| cell()).collect());
+        }
+        chunks.live[index(number - first)].clone()
+    }
+}
+
+/// The one writer's hand on the log.
+pub(crate) struct Appender<'a> {
+    log: &'a SampleLog,
+    position: u64,
+    chunk: Option<(u64, Chunk)>,
+}
+
+impl Appender<'_> {
+    /// Writes a cell behind `previous` (the series' newest cell or [`NO_CELL`]); returns its position.
+    pub(crate) fn push(&mut self, slot: u32, previous: u64, timestamp_ms: i64, value: f64) -> u64 {
+        let position = self.position;
+        let number = position / CHUNK_CELLS;
+        if self.chunk.as_ref().is_none_or(|(n, _)| *n != number) {
+            self.chunk = Some((number, self.log.chunk(number)));
+        }
+        let (_, chunk) = self.chunk.as_ref().expect("just set");
+        let cell = &chunk[index(position % CHUNK_CELLS)];
+        // A previous cell that is too far away for the link was flushed long ago.
+        let distance = if previous == NO_CELL { 0 } else { u32::try_from(position - previous).unwrap_or(0) };
+        cell.timestamp_ms.store(timestamp_ms, Ordering::Relaxed);
+        cell.value_bits.store(value.to_bits(), Ordering::Relaxed);
+        cell.link.store(u64::from(slot) << 32 | u64::from(distance), Ordering::Relaxed);
+        self.position = position + 1;
+        position
+    }
+
+    /// The position that the next cell gets.
+    pub(crate) fn position(&self) -> u64 {
+        self.position
+    }
+
+    /// Makes the written cells visible.
+    pub(crate) fn publish(self) {
+        self.log.end.store(self.position, Ordering::Release);
+    }
+}
+
+/// What a reader sees: fixed at the time it was taken.
+#[derive(Clone)]
+pub(crate) struct Snapshot {
+    first: u64,
+    chunks: Vec<Chunk>,
+    base: u64,
+    end: u64,
+}
+
+impl Snapshot {
+    /// Position of the oldest cell.
+    pub(crate) fn base(&self) -> u64 {
+        self.base
+    }
+
+    /// The same cells without those from `end` on.
+    pub(crate) fn until(mut self, end: u64) -> Snapshot {
+        self.end = self.end.min(end);
+        self
+    }
+
+    /// The series' cells from `newest` back, appended to `out`, newest first. `newest` was read before the snapshot
+    /// was taken (so that the snapshot has its chunk) and after [`Snapshot::until`]'s end was (so that it is complete).
+    pub(crate) fn walk(&self, newest: u64, out: &mut Vec<LogSample>) {
+        let mut position = newest;
+        while position >= self.base && position != NO_CELL {
+            let cell =
+                &self.chunks[index(position / CHUNK_CELLS - self.first)][index(position % CHUNK_CELLS)];
+            let link = cell.link.load(Ordering::Relaxed);
+            if position < self.end {
+                out.push(LogSample {
+                    position,
+                    timestamp_ms: cell.timestamp_ms.load(Ordering::Relaxed),
+                    value: f64::from_bits(cell.value_bits.load(Ordering::Relaxed)),
+                });
+            }
+            let distance = link & u64::from(u32::MAX);
+            if distance == 0 {
+                return;
+            }
+            position -= distance;
+        }
+    }
+
+    /// Every cell in order of arrival: slot and sample.
+    pub(crate) fn cells(&self) -> impl Iterator<Item = (u32, LogSample)> + '_ {
+        (self.base..self.end).map(|position| {
+            let chunk = &self.chunks[index(position / CHUNK_CELLS - self.first)];
+            let cell = &chunk[index(position % CHUNK_CELLS)];
+            let slot = (cell.link.load(Ordering::Relaxed) >> 32) as u32;
+            let timestamp_ms = cell.timestamp_ms.load(Ordering::Relaxed);
+            let value = f64::from_bits(cell.value_bits.load(Ordering::Relaxed));
+            (slot, LogSample { position, timestamp_ms, value })
+        })
+    }
+}
+
+fn index(number: u64) -> usize {
+    usize::try_from(number).expect("chunk counts fit in memory")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn values(snapshot: &Snapshot, newest: u64) -> Vec<f64> {
+        let mut out = Vec::new();
+        snapshot.walk(newest, &mut out);
+        out.iter().rev().map(|s| s.value).collect()
+    }
+
+    #[test]
+    fn snapshots_stay_as_they_were_taken() {
+        let log = SampleLog::new();
+        let mut tails = [NO_CELL; 2];
+        let push = |appender: &mut Appender<'_>, tails: &mut [u64; 2], slot: usize, value: f64| {
+            tails[slot] = appender.push(slot as u32, tails[slot], 0, value);
+        };
+        let mut appender = log.appender();
+        push(&mut appender, &mut tails, 0, 1.0);
+        push(&mut appender, &mut tails, 1, 2.0);
+        push(&mut appender, &mut tails, 0, 3.0);
+        assert_eq!(values(&log.snapshot(), tails[0]), Vec::<f64>::new(), "not published yet");
+        appender.publish();
+        let early = log.snapshot();
+        let mut appender = log.appender();
+        for i in 0..3 * CHUNK_CELLS {
+            push(&mut appender, &mut tails, 1, i as f64);
+        }
+        push(&mut appender, &mut tails, 0, 4.0);
+        appender.publish();
+        assert_eq!(values(&log.snapshot(), tails[0]), [1.0, 3.0, 4.0]);
+        log.drop_before(4);
+        assert_eq!(values(&log.snapshot(), tails[0]), [4.0], "flushed cells are gone from new snapshots");
+        assert_eq!(
+            early.cells().map(|(slot, s)| (slot, s.value)).collect::<Vec<_>>(),
+            [(0, 1.0), (1, 2.0), (0, 3.0)]
+        );
+        assert_eq!(log.live_cells(), 3 * CHUNK_CELLS + 1);
+    }
+}

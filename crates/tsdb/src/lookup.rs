@@ -1,0 +1,245 @@
+//! Questions about series rather than samples: label sets, names, values, exemplars.
+
+use std::collections::BTreeSet;
+
+use model::batch::Exemplar;
+use model::{Budget, Labels, Matcher, TenantId, TimeRange};
+
+use crate::block::{BlockError, Damaged, Section};
+use crate::select::SelectError;
+use crate::store::{Inner, Store};
+
+/// A series with its exemplars.
+#[derive(Clone, Debug, PartialEq)]
+pub struct ExemplarSeries {
+    /// The series.
+    pub labels: Labels,
+    /// Its exemplars, by time.
+    pub exemplars: Vec<Exemplar>,
+}
+
+/// No matcher sets means all series, which is one empty set.
+fn sets(matcher_sets: &[Vec<Matcher>]) -> &[Vec<Matcher>] {
+    const ALL: &[Vec<Matcher>] = &[Vec::new()];
+    if matcher_sets.is_empty() { ALL } else { matcher_sets }
+}
+
+impl Store {
+    /// Label sets of series that satisfy one of the matcher sets, sorted; `limit` 0 = all.
+    pub fn series(
+        &self,
+        tenant: TenantId,
+        matcher_sets: &[Vec<Matcher>],
+        range: TimeRange,
+        limit: usize,
+        budget: &Budget,
+    ) -> Result<Vec<Labels>, SelectError> {
+        let mut found = BTreeSet::new();
+        let mut add = |labels: Labels| {
+            budget.charge(labels.as_canonical().len() as u64 + 64)?;
+            found.insert(labels);
+            Ok::<(), SelectError>(())
+        };
+        for matchers in sets(matcher_sets) {
+            self.inner.each_head_series(tenant, matchers, range, &mut |labels, _| add(labels.clone()))?;
+            self.inner.each_section(tenant, range, &mut |section, damaged| {
+                for (ordinal, _) in section.select_in(matchers, range, budget, damaged)? {
+                    add(section.labels(ordinal)?)?;
+                }
+                Ok(())
+            })?;
+        }
+        let limit = if limit == 0 { usize::MAX } else { limit };
+        Ok(found.into_iter().take(limit).collect())
+    }
+
+    /// Label names in use, sorted; no matcher sets = of all series.
+    pub fn label_names(
+        &self,
+        tenant: TenantId,
+        matcher_sets: &[Vec<Matcher>],
+        range: TimeRange,
+        budget: &Budget,
+    ) -> Result<Vec<String>, SelectError> {
+        let mut names = BTreeSet::new();
+        for matchers in sets(matcher_sets) {
+            names.extend(self.inner.head_names(tenant, matchers, range));
+            self.inner.each_section(tenant, range, &mut |section, damaged| {
+                let ordinals =
+                    if matchers.is_empty() { None } else { Some(section.select(matchers, budget, damaged)?) };
+                names.extend(section.label_names(ordinals.as_deref())?);
+                Ok(())
+            })?;
+        }
+        Ok(names.into_iter().collect())
+    }
+
+    /// Values of a label, sorted; no matcher sets = of all series.
+    pub fn label_values(
+        &self,
+        tenant: TenantId,
+        name: &str,
+        matcher_sets: &[Vec<Matcher>],
+        range: TimeRange,
+        budget: &Budget,
+    ) -> Result<Vec<String>, SelectError> {
+        let mut values = BTreeSet::new();
+        for matchers in sets(matcher_sets) {
+            values.extend(self.inner.head_values(tenant, name, matchers, range));
+            self.inner.each_section(tenant, range, &mut |section, damaged| {
+                let ordinals =
+                    if matchers.is_empty() { None } else { Some(section.select(matchers, budget, damaged)?) };
+                values.extend(section.label_values(name, ordinals.as_deref())?);
+                Ok(())
+            })?;
+        }
+        Ok(values.into_iter().collect())
+    }
+
+    /// Exemplars of series that satisfy the matchers, by series and time.
+    pub fn exemplars(
+        &self,
+        tenant: TenantId,
+        matchers: &[Matcher],
+        range: TimeRange,
+        budget: &Budget,
+    ) -> Result<Vec<ExemplarSeries>, SelectError> {
+        let mut found: Vec<ExemplarSeries> = Vec::new();
+        let mut add = |labels: Labels, mut exemplars: Vec<Exemplar>| {
+            exemplars.retain(|e| range.contains(e.timestamp_ms));
+            if !exemplars.is_empty() {
+                budget.charge(exemplars.len() as u64 * 128)?;
+                found.push(ExemplarSeries { labels, exemplars });
+            }
+            Ok::<(), SelectError>(())
+        };
+        // Exemplars have their own times; every part that may hold the series is asked.
+        let always = TimeRange { start_ms: i64::MIN, end_ms: i64::MAX };
+        self.inner.each_section(tenant, always, &mut |section, damaged| {
+            for ordinal in section.select(matchers, budget, damaged)? {
+                let exemplars = section.exemplars(ordinal, range, damaged)?;
+                add(section.labels(ordinal)?, exemplars)?;
+            }
+            Ok(())
+        })?;
+        self.inner.each_head_series(tenant, matchers, always, &mut |labels, slot| {
+            let sides = self.inner.sides.read().expect("lock");
+            let exemplars = sides.get(slot).map(|side| side.exemplars).unwrap_or_default();
+            add(labels.clone(), exemplars)
+        })?;
+        Ok(joined(found))
+    }
+}
+
+/// One entry for each series, exemplars sorted by time, equal ones once.
+fn joined(mut found: Vec<ExemplarSeries>) -> Vec<ExemplarSeries> {
+    found.sort_by(|a, b| a.labels.cmp(&b.labels));
+    found.dedup_by(|later, first| {
+        let same = later.labels == first.labels;
+        if same {
+            first.exemplars.append(&mut later.exemplars);
+        }
+        same
+    });
+    for series in &mut found {
+        series.exemplars.sort_by_key(|e| e.timestamp_ms);
+        series.exemplars.dedup();
+    }
+    found
+}
+
+impl Inner {
+    fn head_overlaps(&self, range: TimeRange) -> bool {
+        let head = self.head_range.get();
+        head.start_ms <= head.end_ms && head.overlaps(&range) || range.start_ms == i64::MIN
+    }
+
+    fn each_head_series(
+        &self,
+        tenant: TenantId,
+        matchers: &[Matcher],
+        range: TimeRange,
+        each: &mut dyn FnMut(&Labels, u32) -> Result<(), SelectError>,
+    ) -> Result<(), SelectError> {
+        if !self.head_overlaps(range) {
+            return Ok(());
+        }
+        let table = self.table.read().expect("lock");
+        let Some(head) = table.tenant(tenant) else { return Ok(()) };
+        for slot in &head.index.select(matchers) {
+            each(&table.entry(slot).labels, slot)?;
+        }
+        Ok(())
+    }
+
+    fn head_names(&self, tenant: TenantId, matchers: &[Matcher], range: TimeRange) -> Vec<String> {
+        let table = self.table.read().expect("lock");
+        let Some(head) = table.tenant(tenant).filter(|_| self.head_overlaps(range)) else {
+            return Vec::new();
+        };
+        let slots = (!matchers.is_empty()).then(|| head.index.select(matchers));
+        head.index.names(slots.as_ref())
+    }
+
+    fn head_values(
+        &self,
+        tenant: TenantId,
+        name: &str,
+        matchers: &[Matcher],
+        range: TimeRange,
+    ) -> Vec<String> {
+        let table = self.table.read().expect("lock");
+        let Some(head) = table.tenant(tenant).filter(|_| self.head_overlaps(range)) else {
+            return Vec::new();
+        };
+        let slots = (!matchers.is_empty()).then(|| head.index.select(matchers));
+        head.index.values(name, slots.as_ref())
+    }
+
+    /// Asks every live block's section of the tenant; a damaged one is left out and counted.
+    fn each_section(
+        &self,
+        tenant: TenantId,
+        range: TimeRange,
+        each: &mut dyn FnMut(&Section, &mut Vec<Damaged>) -> Result<(), LookupError>,
+    ) -> Result<(), SelectError> {
+        let blocks = self.view.read().expect("lock").blocks.clone();
+        let mut damaged = Vec::new();
+        for block in blocks.iter() {
+            let inside = block.meta().section(tenant).is_some_and(|s| s.range.overlaps(&range));
+            if !inside {
+                continue;
+            }
+            let asked = block.section(tenant).map_err(LookupError::from).and_then(|section| match &section {
+                Some(section) => each(section, &mut damaged),
+                None => Ok(()),
+            });
+            match asked {
+                Ok(()) => {}
+                Err(LookupError::Select(error)) => return Err(error),
+                Err(LookupError::Block(BlockError::Damaged(unit))) => damaged.push(unit),
+                Err(LookupError::Block(error)) => return Err(error.into()),
+            }
+            self.note_damaged(&mut damaged);
+        }
+        Ok(())
+    }
+}
+
+/// What can go wrong while a section is asked.
+enum LookupError {
+    Select(SelectError),
+    Block(BlockError),
+}
+
+impl From<SelectError> for LookupError {
+    fn from(error: SelectError) -> Self {
+        Self::Select(error)
+    }
+}
+
+impl From<BlockError> for LookupError {
+    fn from(error: BlockError) -> Self {
+        Self::Block(error)
+    }
+}

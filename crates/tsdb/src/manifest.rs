@@ -1,0 +1,189 @@
+//! The manifest: what of the data directory is live.
+//!
+//! Two files, `manifest-0` and `manifest-1`; each new generation replaces the older one, so the one before is always
+//! there. Whoever falls back to it loses nothing: WAL segments are removed one generation late, so what the lost
+//! generation had put into a block is still in the log.
+//!
+//! ```text
+//! magic "WEIRMAN1" · format version (2) · lowest reader (2) · body length (4) · CRC32C of the bytes before and the body (4) · body
+//! body: generation · id seed (8) · batch of varints: replay segment, next file id, flushed sequence, blocks: count, ids
+//! ```
+
+use std::io;
+use std::path::Path;
+
+use codec::chunk::Corrupt;
+use codec::chunk::bytes::{Reader, put_varint};
+use codec::hash::crc32c_parts;
+use env::Files;
+
+use crate::open::OpenError;
+
+/// The format version that this Weir writes.
+const VERSION: u16 = 1;
+
+const MAGIC: &[u8; 8] = b"WEIRMAN1";
+
+/// Bytes before the body.
+const HEADER_BYTES: usize = 20;
+
+/// What is live.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Manifest {
+    /// Grows with each change.
+    pub(crate) generation: u64,
+    /// Key of series ids; as long as the data directory lives.
+    pub(crate) id_seed: u64,
+    /// Everything in WAL segments below is in blocks.
+    pub(crate) replay_segment: u64,
+    /// Never given to a file yet.
+    pub(crate) next_file: u64,
+    /// Highest WAL sequence that is in blocks.
+    pub(crate) flushed_sequence: u64,
+    /// File ids of live blocks, ascending by age.
+    pub(crate) blocks: Vec<u64>,
+}
+
+impl Manifest {
+    /// The newest readable generation; `None` when there is no manifest at all. Tells in `damaged` whether one of the
+    /// files could not be read.
+    pub(crate) fn load(
+        files: &dyn Files,
+        directory: &Path,
+        damaged: &mut Vec<String>,
+    ) -> Result<Option<Manifest>, OpenError> {
+        let mut newest: Option<Manifest> = None;
+        for name in ["manifest-0", "manifest-1"] {
+            let path = directory.join(name);
+            if !files.exists(&path)? {
+                continue;
+            }
+            match Self::decode(&env::read_all(files, &path)?) {
+                Ok(found) => {
+                    if newest.as_ref().is_none_or(|n| n.generation < found.generation) {
+                        newest = Some(found);
+                    }
+                }
+                Err(Undecodable::Newer(found)) => {
+                    return Err(OpenError::Newer {
+                        what: name.to_owned(),
+                        found: found.into(),
+                        known: VERSION.into(),
+                    });
+                }
+                Err(Undecodable::Damaged) => damaged.push(name.to_owned()),
+            }
+        }
+        Ok(newest)
+    }
+
+    /// Writes this generation durably.
+    pub(crate) fn store(&self, files: &dyn Files, directory: &Path) -> io::Result<()> {
+        let name = format!("manifest-{}", self.generation % 2);
+        env::replace(files, directory, &name, &self.encode())
+    }
+
+    fn encode(&self) -> Vec<u8> {
+        let mut body = Vec::new();
+        put_varint(&mut body, self.generation);
+        body.extend_from_slice(&self.id_seed.to_le_bytes());
+        for number in [self.replay_segment, self.next_file, self.flushed_sequence, self.blocks.len() as u64] {
+            put_varint(&mut body, number);
+        }
+        self.blocks.iter().for_each(|id| put_varint(&mut body, *id));
+        envelope(MAGIC, VERSION, &body)
+    }
+
+    fn decode(bytes: &[u8]) -> Result<Manifest, Undecodable> {
+        let body = open_envelope(MAGIC, VERSION, bytes)?;
+        Self::decode_body(body).map_err(|Corrupt| Undecodable::Damaged)
+    }
+
+    fn decode_body(body: &[u8]) -> Result<Manifest, Corrupt> {
+        let mut reader = Reader::new(body);
+        let generation = reader.varint()?;
+        let id_seed = u64::from_le_bytes(reader.array()?);
+        let (replay_segment, next_file, flushed_sequence) =
+            (reader.varint()?, reader.varint()?, reader.varint()?);
+        let count = reader.count_of(1)?;
+        let blocks = (0..count).map(|_| reader.varint()).collect::<Result<_, _>>()?;
+        Ok(Manifest { generation, id_seed, replay_segment, next_file, flushed_sequence, blocks })
+    }
+}
+
+/// Why a small file of the store cannot be read.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum Undecodable {
+    Damaged,
+    Newer(u16),
+}
+
+/// Wraps a small file's body: magic, versions, length, checksum.
+pub(crate) fn envelope(magic: &[u8; 8], version: u16, body: &[u8]) -> Vec<u8> {
+    let mut bytes = Vec::with_capacity(HEADER_BYTES + body.len());
+    bytes.extend_from_slice(magic);
+    bytes.extend_from_slice(&version.to_le_bytes());
+    bytes.extend_from_slice(&version.to_le_bytes());
+    bytes.extend_from_slice(&u32::try_from(body.len()).expect("small files").to_le_bytes());
+    let crc = crc32c_parts(&[&bytes, body]);
+    bytes.extend_from_slice(&crc.to_le_bytes());
+    bytes.extend_from_slice(body);
+    bytes
+}
+
+/// The body of [`envelope`], checked.
+pub(crate) fn open_envelope<'a>(
+    magic: &[u8; 8],
+    known: u16,
+    bytes: &'a [u8],
+) -> Result<&'a [u8], Undecodable> {
+    let (header, body) = bytes.split_at_checked(HEADER_BYTES).ok_or(Undecodable::Damaged)?;
+    let number = |at: usize| u32::from_le_bytes(header[at..at + 4].try_into().expect("four bytes"));
+    let length_fits = number(12) as usize == body.len();
+    if &header[..8] != magic || !length_fits || crc32c_parts(&[&header[..16], body]) != number(16) {
+        return Err(Undecodable::Damaged);
+    }
+    let lowest_reader = u16::from_le_bytes([header[10], header[11]]);
+    if lowest_reader > known {
+        return Err(Undecodable::Newer(u16::from_le_bytes([header[8], header[9]])));
+    }
+    Ok(body)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn manifest() -> Manifest {
+        let blocks = vec![3, 200, 70_000];
+        Manifest {
+            generation: 7,
+            id_seed: 42,
+            replay_segment: 9,
+            next_file: 70_001,
+            flushed_sequence: 500,
+            blocks,
+        }
+    }
+
+    #[test]
+    fn a_manifest_comes_back_and_every_flipped_bit_is_noticed() {
+        let bytes = manifest().encode();
+        assert_eq!(Manifest::decode(&bytes), Ok(manifest()));
+        for bit in 0..bytes.len() * 8 {
+            let mut damaged = bytes.clone();
+            damaged[bit / 8] ^= 1 << (bit % 8);
+            assert_eq!(Manifest::decode(&damaged), Err(Undecodable::Damaged), "bit {bit}");
+        }
+    }
+
+    #[test]
+    fn a_newer_format_is_refused_by_name() {
+        let mut bytes = manifest().encode();
+        bytes[8] = 9;
+        bytes[10] = 8;
+        let crc = crc32c_parts(&[&bytes[..16], &bytes[20..]]);
+        bytes[16..20].copy_from_slice(&crc.to_le_bytes());
+        assert_eq!(Manifest::decode(&bytes), Err(Undecodable::Newer(9)));
+    }
+}

@@ -1,0 +1,247 @@
+//! Opening a data directory: what is live, what is damaged, what the log still holds.
+//!
+//! Nothing that a crash can leave behind keeps a store from opening: a half-made file was never there, a damaged one
+//! goes to quarantine and is reported, the rest is served. Only a newer format is refused, before a byte is written.
+
+use std::io;
+use std::path::Path;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, RwLock};
+use std::time::Duration;
+
+use env::Env;
+
+use crate::block::{Block, BlockError, PageCache};
+use crate::commit::WriterState;
+use crate::head::alias::AliasTable;
+use crate::head::log::SampleLog;
+use crate::head::side::Sides;
+use crate::head::table::Table;
+use crate::manifest::{Manifest, Undecodable, envelope, open_envelope};
+use crate::metadata::MetadataStore;
+use crate::options::Options;
+use crate::queue::Queue;
+use crate::replay::Replay;
+use crate::retention::ClockWatch;
+use crate::status::{Counters, HeadRange, Health};
+use crate::store::{Inner, Live, Store, View, parse_block_file_name, wal_directory};
+
+/// How far opening has come; shared with whoever shows it.
+#[derive(Debug, Default)]
+pub struct Progress {
+    /// WAL segments to replay.
+    pub segments: AtomicU64,
+    /// WAL segments replayed.
+    pub replayed: AtomicU64,
+    /// Set when the store is open.
+    pub done: AtomicBool,
+}
+
+/// Why a store does not open.
+#[derive(Debug, thiserror::Error)]
+pub enum OpenError {
+    /// Occurs when the data directory was written by a newer Weir.
+    #[error("{what} has format version {found}, this Weir reads up to {known}; nothing was changed")]
+    Newer {
+        /// The file.
+        what: String,
+        /// Its version.
+        found: u32,
+        /// The newest known.
+        known: u32,
+    },
+    /// Occurs when the disk cannot be read or written.
+    #[error(transparent)]
+    Io(#[from] io::Error),
+}
+
+/// The format version of the directory.
+const VERSION: u16 = 1;
+const MAGIC: &[u8; 8] = b"WEIRDIR1";
+
+impl Store {
+    /// Opens the store in `directory` (created when missing), replaying what the log holds. The caller holds the
+    /// directory's lock.
+    pub fn open(
+        env: Env,
+        directory: &Path,
+        options: Options,
+        progress: &Progress,
+    ) -> Result<Store, OpenError> {
+        let start = env.clock.monotonic();
+        let mut damaged = Vec::new();
+        let format_seed = read_format(&env, directory)?;
+        let manifest = Manifest::load(&*env.files, directory, &mut damaged)?;
+        let metadata = MetadataStore::load(&*env.files, directory, &mut damaged)?;
+        let id_seed =
+            manifest.as_ref().map(|m| m.id_seed).or(format_seed).unwrap_or_else(|| env.random_u64());
+        let had_manifest = manifest.is_some();
+        let manifest = manifest.unwrap_or(Manifest { id_seed, next_file: 1, ..Manifest::default() });
+        let inner = Inner::new(env, directory, options, manifest, metadata);
+        let blocks = inner.open_blocks(had_manifest)?;
+        inner.prepare_directory(format_seed.is_none())?;
+        for name in damaged {
+            inner
+                .damage
+                .lock()
+                .expect("lock")
+                .push(format!("{name} was damaged and its previous generation is used"));
+        }
+        inner.adopt(blocks)?;
+        let store = Store { inner: Arc::new(inner) };
+        Replay::new(&store.inner).run(progress)?;
+        if let Err(error) = store.inner.remove_orphans() {
+            tracing::warn!(%error, "files that no manifest names could not be removed");
+        }
+        let took = store.inner.env.clock.monotonic().saturating_sub(start);
+        store.inner.counters.open_micros.store(took.as_micros() as u64, Ordering::Relaxed);
+        progress.done.store(true, Ordering::Release);
+        Ok(store)
+    }
+}
+
+/// The id seed in the file `FORMAT`; `None` when the file is missing or damaged.
+fn read_format(env: &Env, directory: &Path) -> Result<Option<u64>, OpenError> {
+    let path = directory.join("FORMAT");
+    if !env.files.exists(&path)? {
+        return Ok(None);
+    }
+    match open_envelope(MAGIC, VERSION, &env::read_all(&*env.files, &path)?) {
+        Ok(body) => Ok(body.try_into().ok().map(u64::from_le_bytes)),
+        Err(Undecodable::Damaged) => Ok(None),
+        Err(Undecodable::Newer(found)) => Err(OpenError::Newer {
+            what: "the data directory".to_owned(),
+            found: found.into(),
+            known: VERSION.into(),
+        }),
+    }
+}
+
+impl Inner {
+    fn new(
+        env: Env,
+        directory: &Path,
+        options: Options,
+        manifest: Manifest,
+        metadata: MetadataStore,
+    ) -> Self {
+        let wal_options =
+            wal::Options { segment_bytes: options.segment_bytes, durability: options.durability };
+        let wal_path = wal_directory(directory);
+        // Replay tells the writer where to go on.
+        let wal = wal::Writer::new(env.clone(), &wal_path, wal::Stream::Metrics, wal_options, 0, 0);
+        let id_seed = manifest.id_seed;
+        let live = Live {
+            previous_replay_segment: manifest.replay_segment,
+            manifest,
+            damaged_segments: Vec::new(),
+            retry_at: Duration::ZERO,
+        };
+        let clock_watch = ClockWatch::new(env.clock.now_ms(), env.clock.monotonic());
+        Self {
+            batch_seed: env.random_u64(),
+            cache: PageCache::new(options.cache_bytes),
+            env,
+            directory: directory.to_owned(),
+            options,
+            id_seed,
+            resolving: RwLock::new(()),
+            queue: Queue::default(),
+            writer: Mutex::new(WriterState::new(wal)),
+            aliases: RwLock::new(AliasTable::default()),
+            table: RwLock::new(Table::new()),
+            log: SampleLog::new(),
+            sides: RwLock::new(Sides::default()),
+            head_range: HeadRange::empty(),
+            oldest_unflushed: AtomicU64::new(u64::MAX),
+            metadata: RwLock::new(metadata),
+            view: RwLock::new(View::default()),
+            manifest: Mutex::new(live),
+            clock_watch: Mutex::new(clock_watch),
+            health: Health::default(),
+            counters: Counters::default(),
+            damage: Mutex::new(Vec::new()),
+        }
+    }
+
+    /// Opens the live blocks. Without a manifest every block that can be read is live: both generations were lost, and
+    /// what is in a block twice is the same twice.
+    fn open_blocks(&self, had_manifest: bool) -> Result<Vec<(u64, Result<Block, BlockError>)>, OpenError> {
+        let directory = self.directory.join("blocks");
+        let on_disk: Vec<u64> = if self.env.files.exists(&directory)? {
+            self.env.files.list(&directory)?.iter().filter_map(|name| parse_block_file_name(name)).collect()
+        } else {
+            Vec::new()
+        };
+        let wanted = if had_manifest {
+            self.manifest.lock().expect("lock").manifest.blocks.clone()
+        } else {
+            on_disk.clone()
+        };
+        let mut blocks = Vec::with_capacity(wanted.len());
+        for id in wanted {
+            if !on_disk.contains(&id) {
+                self.damage.lock().expect("lock").push(format!("block {id} is missing"));
+                self.counters.quarantined.fetch_add(1, Ordering::Relaxed);
+                continue;
+            }
+            let opened = Block::open(&*self.env.files, &self.block_path(id), id, self.cache.clone());
+            if let Err(BlockError::Newer { found, known, .. }) = &opened {
+                let (found, known) = (u32::from(*found), u32::from(*known));
+                return Err(OpenError::Newer { what: format!("block {id}"), found, known });
+            }
+            blocks.push((id, opened));
+        }
+        Ok(blocks)
+    }
+
+    fn prepare_directory(&self, write_format: bool) -> io::Result<()> {
+        let files = &*self.env.files;
+        for part in ["wal/metrics", "blocks", "quarantine"] {
+            files.create_dir(&self.directory.join(part))?;
+        }
+        files.sync_dir(&self.directory.join("wal"))?;
+        if write_format {
+            let content = envelope(MAGIC, VERSION, &self.id_seed.to_le_bytes());
+            env::replace(files, &self.directory, "FORMAT", &content)?;
+        }
+        files.sync_dir(&self.directory)?;
+        let live = self.manifest.lock().expect("lock");
+        // The first generation: from now on the id seed stands in two files.
+        if live.manifest.generation == 0 { live.manifest.store(files, &self.directory) } else { Ok(()) }
+    }
+
+    /// Makes the good blocks visible, sends the damaged ones to quarantine.
+    fn adopt(&self, blocks: Vec<(u64, Result<Block, BlockError>)>) -> io::Result<()> {
+        let mut good = Vec::with_capacity(blocks.len());
+        for (id, block) in blocks {
+            match block {
+                Ok(block) => good.push(Arc::new(block)),
+                Err(BlockError::Io(error)) => return Err(error),
+                Err(error) => self.quarantine(&self.block_path(id), &error.to_string()),
+            }
+        }
+        let mut live = self.manifest.lock().expect("lock");
+        live.manifest.blocks = good.iter().map(|block| block.meta().id).collect();
+        let highest = good.iter().map(|block| block.meta().id).max().unwrap_or(0);
+        live.manifest.next_file = live.manifest.next_file.max(highest + 1);
+        self.view.write().expect("lock").blocks = Arc::new(good);
+        Ok(())
+    }
+
+    /// Removes files that no manifest names: half-made blocks, and expired ones whose removal was cut short.
+    fn remove_orphans(&self) -> io::Result<()> {
+        let directory = self.directory.join("blocks");
+        let live = self.manifest.lock().expect("lock").manifest.blocks.clone();
+        let mut removed = false;
+        for name in self.env.files.list(&directory)? {
+            let is_live = parse_block_file_name(&name).is_some_and(|id| live.contains(&id));
+            let ours = name.ends_with(".block") || name.ends_with(".tmp");
+            if ours && !is_live {
+                self.env.files.remove(&directory.join(name))?;
+                removed = true;
+            }
+        }
+        if removed { self.env.files.sync_dir(&directory) } else { Ok(()) }
+    }
+}

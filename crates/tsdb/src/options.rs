@@ -1,0 +1,45 @@
+//! Sizes and times of a store.
+
+use std::time::Duration;
+
+/// Sizes and times of a store. Each has its config key (`storage.<field>`).
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// Bytes of a WAL segment.
+    pub segment_bytes: u64,
+    /// When an append is durable.
+    pub durability: wal::Durability,
+    /// Bytes that may wait for the writer; over it appends are refused.
+    pub queue_bytes: u64,
+    /// Bytes of samples in the head at which it is flushed.
+    pub flush_bytes: u64,
+    /// Age of the oldest unflushed sample at which the head is flushed.
+    pub flush_interval: Duration,
+    /// A series without a sample for this long leaves the head at the next flush.
+    pub idle: Duration,
+    /// Bytes for head, caches and queues together; over it appends are refused.
+    pub memory_bytes: u64,
+    /// Bytes of block pages kept in memory, out of `memory_bytes`.
+    pub cache_bytes: u64,
+    /// Free bytes on the disk under which appends are refused.
+    pub disk_reserve_bytes: u64,
+    /// How long two readings of the wall clock must agree before retention deletes anything.
+    pub retention_confirm: Duration,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self {
+            segment_bytes: 128 << 20,
+            durability: wal::Durability::Fsync,
+            queue_bytes: 8 << 20,
+            flush_bytes: 64 << 20,
+            flush_interval: Duration::from_secs(600),
+            idle: Duration::from_secs(3600),
+            memory_bytes: 4 << 30,
+            cache_bytes: 256 << 20,
+            disk_reserve_bytes: 64 << 20,
+            retention_confirm: Duration::from_secs(3600),
+        }
+    }
+}

@@ -1,0 +1,197 @@
+//! What the log holds and no block does comes back into the head, segment by segment, in bounded memory.
+
+use std::sync::atomic::Ordering;
+
+use foldhash::HashMap;
+use model::batch::{Exemplar, HistogramSample};
+
+use crate::head::side::{exemplar_bytes, histogram_bytes};
+use crate::head::table::series_id;
+use crate::open::{OpenError, Progress};
+use crate::record::{self, Record, Row};
+use crate::store::Inner;
+
+/// One run over the log.
+pub(crate) struct Replay<'a> {
+    inner: &'a Inner,
+    /// Slots as the segment names them, and as the table has them now.
+    slots: HashMap<u32, u32>,
+    /// Log positions of the latest samples record, for start timestamps.
+    positions: Vec<Option<(u32, u64)>>,
+    last_sequence: u64,
+    /// Records whose series definition was lost in a damaged frame, or that cannot be decoded.
+    lost: u64,
+}
+
+impl<'a> Replay<'a> {
+    pub(crate) fn new(inner: &'a Inner) -> Self {
+        let last_sequence = inner.manifest.lock().expect("lock").manifest.flushed_sequence;
+        Self { inner, slots: HashMap::default(), positions: Vec::new(), last_sequence, lost: 0 }
+    }
+
+    /// Replays every segment that the manifest says is needed, then tells the writer where to go on.
+    pub(crate) fn run(mut self, progress: &Progress) -> Result<(), OpenError> {
+        let inner = self.inner;
+        let from = inner.manifest.lock().expect("lock").manifest.replay_segment;
+        let numbers = wal::segments(&*inner.env.files, &inner.wal_directory())?;
+        let needed: Vec<u64> = numbers.iter().copied().filter(|number| *number >= from).collect();
+        progress.segments.store(needed.len() as u64, Ordering::Relaxed);
+        for number in &needed {
+            self.segment(*number)?;
+            progress.replayed.fetch_add(1, Ordering::Relaxed);
+            if inner.unflushed_bytes() >= inner.options.flush_bytes {
+                let mark = inner.mark(number + 1, self.last_sequence);
+                // A full disk must not keep the store from opening: the log stays, the flush is tried again later.
+                match inner.flush_to(&mark) {
+                    Ok(()) => inner.counters.flushes.fetch_add(1, Ordering::Relaxed),
+                    Err(error) => {
+                        tracing::warn!(%error, "flush during replay failed");
+                        inner.counters.flush_failures.fetch_add(1, Ordering::Relaxed)
+                    }
+                };
+            }
+        }
+        let next_segment = numbers.last().map_or(1, |last| last + 1).max(from);
+        let mut writer = inner.writer.lock().expect("lock");
+        writer.wal.go_on(next_segment, self.last_sequence + 1);
+        Ok(())
+    }
+
+    fn segment(&mut self, number: u64) -> Result<(), OpenError> {
+        let inner = self.inner;
+        self.slots.clear();
+        self.lost = 0;
+        let directory = inner.wal_directory();
+        let stream = wal::Stream::Metrics;
+        let damage =
+            wal::read_segment(&*inner.env.files, &directory, stream, number, &mut |sequence, payload| {
+                self.frame(sequence, payload);
+                Ok(())
+            });
+        let damage = damage.map_err(|error| match error {
+            wal::ReadError::Newer { number, version, known } => OpenError::Newer {
+                what: format!("WAL segment {number}"),
+                found: version.into(),
+                known: known.into(),
+            },
+            wal::ReadError::Io(error) => OpenError::Io(error),
+        })?;
+        if damage.is_loss() || self.lost > 0 {
+            let gaps = damage.gaps + u64::from(damage.header);
+            tracing::error!(
+                segment = number,
+                gaps,
+                gap_bytes = damage.gap_bytes,
+                lost_records = self.lost,
+                "damaged WAL"
+            );
+            inner.counters.damaged_frames.fetch_add(gaps.max(1), Ordering::Relaxed);
+            let what = format!("WAL segment {number}: {gaps} damaged gaps of {} bytes", damage.gap_bytes);
+            inner.damage.lock().expect("lock").push(what);
+            inner.manifest.lock().expect("lock").damaged_segments.push(number);
+        }
+        Ok(())
+    }
+
+    fn frame(&mut self, sequence: u64, payload: &[u8]) {
+        self.last_sequence = self.last_sequence.max(sequence);
+        let mut records = Vec::new();
+        if record::read(payload, |record| records.push(record)).is_err() {
+            self.lost += 1;
+        }
+        for record in records {
+            self.record(record);
+        }
+    }
+
+    fn record(&mut self, record: Record) {
+        match record {
+            Record::Series { slot, tenant, id, labels } => {
+                let mut table = self.inner.table.write().expect("lock");
+                // The id is recomputed rather than believed: it decides which series a sample belongs to.
+                if series_id(self.inner.id_seed, tenant, &labels) != id {
+                    self.lost += 1;
+                    return;
+                }
+                let now_s = self.inner.now_s();
+                let ours = table.find(id).unwrap_or_else(|| table.insert(tenant, id, labels, now_s));
+                self.slots.insert(slot, ours);
+            }
+            Record::Samples(rows) => self.samples(&rows),
+            Record::Starts(starts) => self.starts(&starts),
+            Record::Histogram(slot, sample) => self.histogram(slot, sample),
+            Record::Exemplar(slot, exemplar) => self.exemplar(slot, exemplar),
+            Record::Metadata { tenant, family, metadata } => {
+                self.inner.metadata.write().expect("lock").set(tenant, &family, metadata);
+            }
+        }
+    }
+
+    fn samples(&mut self, rows: &[Row]) {
+        let inner = self.inner;
+        let table = inner.table.read().expect("lock");
+        let mut appender = inner.log.appender();
+        self.positions.clear();
+        for row in rows {
+            let Some(&slot) = self.slots.get(&row.slot) else {
+                self.lost += 1;
+                self.positions.push(None);
+                continue;
+            };
+            let entry = table.entry(slot);
+            let previous = entry.tail.load(Ordering::Relaxed);
+            let position = appender.push(slot, previous, row.timestamp_ms, row.value);
+            entry.tail.store(position, Ordering::Relaxed);
+            entry.stale.store(model::is_stale(row.value), Ordering::Relaxed);
+            inner.head_range.include(row.timestamp_ms);
+            self.positions.push(Some((slot, position)));
+        }
+        appender.publish();
+        self.note_unflushed();
+    }
+
+    fn starts(&mut self, starts: &[(u32, i64)]) {
+        let mut sides = self.inner.sides.write().expect("lock");
+        for (row, start_ms) in starts {
+            match self.positions.get(*row as usize) {
+                Some(Some((slot, position))) => {
+                    sides.charge(16);
+                    sides.of(*slot).starts.push((*position, *start_ms));
+                }
+                _ => self.lost += 1,
+            }
+        }
+    }
+
+    fn histogram(&mut self, slot: u32, sample: HistogramSample) {
+        let Some(&slot) = self.slots.get(&slot) else {
+            self.lost += 1;
+            return;
+        };
+        self.inner.head_range.include(sample.timestamp_ms);
+        let position = self.inner.log.end();
+        let mut sides = self.inner.sides.write().expect("lock");
+        sides.charge(histogram_bytes(&sample));
+        sides.of(slot).histograms.push((position, sample));
+        drop(sides);
+        self.note_unflushed();
+    }
+
+    fn exemplar(&mut self, slot: u32, exemplar: Exemplar) {
+        let Some(&slot) = self.slots.get(&slot) else {
+            self.lost += 1;
+            return;
+        };
+        let mut sides = self.inner.sides.write().expect("lock");
+        sides.charge(exemplar_bytes(&exemplar));
+        sides.of(slot).exemplars.push(exemplar);
+        drop(sides);
+        self.note_unflushed();
+    }
+
+    fn note_unflushed(&self) {
+        let now = self.inner.env.clock.monotonic().as_millis() as u64;
+        let _ =
+            self.inner.oldest_unflushed.compare_exchange(u64::MAX, now, Ordering::Relaxed, Ordering::Relaxed);
+    }
+}

@@ -1,0 +1,103 @@
+//! What is older than its tenant's retention goes, once the clock can be believed.
+//!
+//! A block goes when every tenant's part of it has expired. A wall clock that jumped must not delete anything: nothing
+//! is deleted until wall clock and monotonic clock have agreed for a while.
+
+use std::io;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use model::TenantId;
+
+use crate::block::Block;
+use crate::manifest::Manifest;
+use crate::store::Inner;
+
+/// How far the two clocks may drift apart between two observations before the wall clock is in doubt.
+const DRIFT_MAX_MS: i64 = 60_000;
+
+/// Compares the wall clock with the monotonic one.
+pub(crate) struct ClockWatch {
+    since: Duration,
+    wall_ms: i64,
+}
+
+impl ClockWatch {
+    /// Begins watching.
+    pub(crate) fn new(wall_ms: i64, monotonic: Duration) -> Self {
+        Self { since: monotonic, wall_ms }
+    }
+
+    /// Whether the clocks agree since `confirm` at least. A disagreement begins the watch anew.
+    pub(crate) fn confirmed(&mut self, wall_ms: i64, monotonic: Duration, confirm: Duration) -> bool {
+        let passed = monotonic.saturating_sub(self.since);
+        let passed_ms = i64::try_from(passed.as_millis()).unwrap_or(i64::MAX);
+        let drift = wall_ms.saturating_sub(self.wall_ms).saturating_sub(passed_ms);
+        if !(-DRIFT_MAX_MS..=DRIFT_MAX_MS).contains(&drift) {
+            *self = Self::new(wall_ms, monotonic);
+            return confirm.is_zero();
+        }
+        passed >= confirm
+    }
+}
+
+impl Inner {
+    pub(crate) fn retention_is_due(&self, retention: &dyn Fn(TenantId) -> i64) -> bool {
+        let now_ms = self.env.clock.now_ms();
+        let blocks = self.view.read().expect("lock").blocks.clone();
+        let expired = blocks.iter().any(|block| is_expired(block, now_ms, retention));
+        let monotonic = self.env.clock.monotonic();
+        let confirm = self.options.retention_confirm;
+        let confirmed = self.clock_watch.lock().expect("lock").confirmed(now_ms, monotonic, confirm);
+        self.counters.retention_paused.store(expired && !confirmed, Ordering::Relaxed);
+        expired && confirmed
+    }
+
+    pub(crate) fn drop_expired(&self, retention: &dyn Fn(TenantId) -> i64) -> io::Result<()> {
+        if !self.retention_is_due(retention) {
+            return Ok(());
+        }
+        let now_ms = self.env.clock.now_ms();
+        let mut live = self.manifest.lock().expect("lock");
+        let blocks = self.view.read().expect("lock").blocks.clone();
+        let (expired, kept): (Vec<_>, Vec<_>) =
+            blocks.iter().cloned().partition(|block| is_expired(block, now_ms, retention));
+        let mut next = Manifest { generation: live.manifest.generation + 1, ..live.manifest.clone() };
+        next.blocks.retain(|id| !expired.iter().any(|block| block.meta().id == *id));
+        next.store(&*self.env.files, &self.directory)?;
+        live.previous_replay_segment = live.manifest.replay_segment;
+        live.manifest = next;
+        self.view.write().expect("lock").blocks = Arc::new(kept);
+        self.counters.retention_blocks.fetch_add(expired.len() as u64, Ordering::Relaxed);
+        // Files that stay behind after a failure here are orphans: the next start removes them.
+        for block in &expired {
+            self.env.files.remove(&self.block_path(block.meta().id))?;
+        }
+        self.env.files.sync_dir(&self.directory.join("blocks"))
+    }
+}
+
+fn is_expired(block: &Block, now_ms: i64, retention: &dyn Fn(TenantId) -> i64) -> bool {
+    block.meta().sections.iter().all(|section| match retention(section.tenant) {
+        0 => false,
+        keep => section.range.end_ms < now_ms.saturating_sub(keep),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_clock_that_jumped_is_not_believed_until_it_agrees_again() {
+        let hour = Duration::from_secs(3600);
+        let mut watch = ClockWatch::new(1_000_000, Duration::ZERO);
+        assert!(!watch.confirmed(1_000_000, Duration::ZERO, hour), "nothing was compared yet");
+        assert!(watch.confirmed(1_000_000 + 3_600_000, hour, hour));
+        let ten_years = 10 * 365 * 86_400_000;
+        assert!(!watch.confirmed(ten_years, hour, hour), "it jumped");
+        assert!(!watch.confirmed(ten_years + 60_000, hour + Duration::from_secs(60), hour));
+        assert!(watch.confirmed(ten_years + 3_600_000, hour * 2, hour));
+    }
+}

@@ -1,0 +1,321 @@
+//! Selections: head and blocks read as one.
+//!
+//! A selection first fixes what it will see: the live blocks, the head's log up to its present end, and the series that
+//! satisfy the matchers, each once, with the places where it has samples. Then it is pulled block by block; flushes,
+//! retention and appends meanwhile change nothing of it.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use foldhash::HashMap;
+use model::select::{HistogramPoint, Stop};
+use model::{Budget, Hints, Labels, Matcher, SeriesBlock, SeriesId, SeriesRef, TenantId, TimeRange};
+use smallvec::SmallVec;
+
+use crate::block::{Block, BlockError, Columns, Damaged, Section};
+use crate::head::log::{LogSample, NO_CELL, Snapshot};
+use crate::head::side::Side;
+use crate::store::{Inner, Store};
+
+/// Why a selection ended early.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum SelectError {
+    /// Occurs when the query is over its budget or was cancelled.
+    #[error(transparent)]
+    Stop(#[from] Stop),
+    /// Occurs when a file cannot be read at all.
+    #[error("{0}")]
+    Io(String),
+}
+
+/// Rows after which a block of a selection is handed out.
+const BLOCK_ROWS: usize = 16 << 10;
+
+/// Bytes that a row takes in the columns.
+const ROW_BYTES: u64 = 16;
+
+/// A selection over head and blocks, pulled block by block.
+pub struct Selection<'a> {
+    store: Arc<Inner>,
+    budget: &'a Budget,
+    range: TimeRange,
+    /// The tenant's sections of the live blocks that lie in the range, oldest first.
+    sections: Vec<Section>,
+    head: Snapshot,
+    members: Vec<Member>,
+    next: usize,
+    warnings: Vec<String>,
+    damaged: Vec<Damaged>,
+    scratch: Scratch,
+}
+
+/// A selected series and where its samples are.
+struct Member {
+    labels: Option<Labels>,
+    /// Its newest cell in the head's log.
+    tail: u64,
+    side: Option<Box<Side>>,
+    /// Section (index into the selection's list) and ordinal in it, oldest section first.
+    parts: SmallVec<[(u32, u32); 2]>,
+}
+
+/// Bytes that a selected series takes.
+const MEMBER_BYTES: u64 = size_of::<Member>() as u64 + 32;
+
+#[derive(Default)]
+struct Scratch {
+    cells: Vec<LogSample>,
+    columns: Columns,
+}
+
+impl Store {
+    /// Selects a tenant's series that satisfy all matchers and have samples in the range, from head and blocks as one.
+    pub fn select<'a>(
+        &self,
+        tenant: TenantId,
+        matchers: &[Matcher],
+        range: TimeRange,
+        hints: &Hints,
+        budget: &'a Budget,
+    ) -> Result<Selection<'a>, SelectError> {
+        let mut gathered = Gathered::default();
+        let head = gathered.gather(&self.inner, tenant, matchers, range, budget)?;
+        let Gathered { mut members, sections, mut damaged, .. } = gathered;
+        if hints.limit > 0 {
+            members.truncate(hints.limit);
+        }
+        let mut warnings = self.inner.damage.lock().expect("lock").clone();
+        warnings.extend(self.inner.note_damaged(&mut damaged));
+        Ok(Selection {
+            store: self.inner.clone(),
+            budget,
+            range,
+            sections,
+            head,
+            members,
+            next: 0,
+            warnings,
+            damaged,
+            scratch: Scratch::default(),
+        })
+    }
+}
+
+/// The series of a selection while it is made.
+#[derive(Default)]
+struct Gathered {
+    members: Vec<Member>,
+    by_id: HashMap<SeriesId, u32>,
+    sections: Vec<Section>,
+    damaged: Vec<Damaged>,
+}
+
+impl Gathered {
+    fn gather(
+        &mut self,
+        store: &Inner,
+        tenant: TenantId,
+        matchers: &[Matcher],
+        range: TimeRange,
+        budget: &Budget,
+    ) -> Result<Snapshot, SelectError> {
+        // Nothing is flushed while this is held: what leaves the log is in a block of the same view.
+        let view = store.view.read().expect("lock");
+        let end = store.log.end();
+        let in_blocks = view.blocks.iter().any(|block| has_tenant_in(block, tenant, range));
+        if store.head_range.get().overlaps(&range) {
+            self.gather_head(store, tenant, matchers, in_blocks, budget)?;
+        }
+        // After the newest cells were read, so that it has their chunks.
+        let head = store.log.snapshot().until(end);
+        let blocks = view.blocks.clone();
+        drop(view);
+        for block in blocks.iter().filter(|block| has_tenant_in(block, tenant, range)) {
+            budget.check()?;
+            match self.gather_block(block, tenant, matchers, range, budget) {
+                Ok(()) => {}
+                Err(BlockError::Damaged(unit)) => self.damaged.push(unit),
+                Err(error) => return Err(error.into()),
+            }
+        }
+        Ok(head)
+    }
+
+    fn gather_head(
+        &mut self,
+        store: &Inner,
+        tenant: TenantId,
+        matchers: &[Matcher],
+        by_id: bool,
+        budget: &Budget,
+    ) -> Result<(), SelectError> {
+        let table = store.table.read().expect("lock");
+        let Some(head) = table.tenant(tenant) else { return Ok(()) };
+        let slots = head.index.select(matchers);
+        budget.charge(slots.len() * MEMBER_BYTES)?;
+        self.members.reserve(slots.len() as usize);
+        let sides = store.sides.read().expect("lock");
+        for slot in &slots {
+            let entry = table.entry(slot);
+            let side = if sides.is_empty() { None } else { sides.get(slot).map(Box::new) };
+            let tail = entry.tail.load(Ordering::Acquire);
+            if by_id {
+                self.by_id.insert(entry.id, self.members.len() as u32);
+            }
+            self.members.push(Member {
+                labels: Some(entry.labels.clone()),
+                tail,
+                side,
+                parts: SmallVec::new(),
+            });
+        }
+        Ok(())
+    }
+
+    fn gather_block(
+        &mut self,
+        block: &Block,
+        tenant: TenantId,
+        matchers: &[Matcher],
+        range: TimeRange,
+        budget: &Budget,
+    ) -> Result<(), BlockError> {
+        let Some(section) = block.section(tenant)? else { return Ok(()) };
+        let index = self.sections.len() as u32;
+        for (ordinal, id) in section.select_in(matchers, range, budget, &mut self.damaged)? {
+            self.member(id, budget)?.parts.push((index, ordinal));
+        }
+        self.sections.push(section);
+        Ok(())
+    }
+
+    fn member(&mut self, id: SeriesId, budget: &Budget) -> Result<&mut Member, Stop> {
+        let index = match self.by_id.get(&id) {
+            Some(index) => *index as usize,
+            None => {
+                budget.charge(MEMBER_BYTES)?;
+                self.by_id.insert(id, self.members.len() as u32);
+                self.members.push(Member { labels: None, tail: NO_CELL, side: None, parts: SmallVec::new() });
+                self.members.len() - 1
+            }
+        };
+        Ok(&mut self.members[index])
+    }
+}
+
+fn has_tenant_in(block: &Block, tenant: TenantId, range: TimeRange) -> bool {
+    block.meta().section(tenant).is_some_and(|section| section.range.overlaps(&range))
+}
+
+impl From<BlockError> for SelectError {
+    fn from(error: BlockError) -> Self {
+        match error {
+            BlockError::Stop(stop) => Self::Stop(stop),
+            other => Self::Io(other.to_string()),
+        }
+    }
+}
+
+impl Inner {
+    /// Counts damaged units and gives the warnings for the reader.
+    pub(crate) fn note_damaged(&self, damaged: &mut Vec<Damaged>) -> Vec<String> {
+        self.counters.damaged_pages.fetch_add(damaged.len() as u64, Ordering::Relaxed);
+        let warning = |unit: Damaged| {
+            tracing::error!(error = %unit, "damaged page");
+            format!("data is missing: {unit}")
+        };
+        damaged.drain(..).map(warning).collect()
+    }
+}
+
+impl Selection<'_> {
+    /// The next series with all their samples in the range; `None` at the end. No series comes twice.
+    pub fn next_block(&mut self) -> Result<Option<SeriesBlock>, SelectError> {
+        let mut block = SeriesBlock { offsets: vec![0], ..SeriesBlock::default() };
+        while self.next < self.members.len() && block.timestamps.len() < BLOCK_ROWS {
+            self.budget.check()?;
+            let member = self.next;
+            self.next += 1;
+            self.read_member(member)?;
+            let rows = self.scratch.columns.timestamps.len();
+            if rows > 0 {
+                self.budget.charge(rows as u64 * ROW_BYTES)?;
+                append(&mut block, &self.scratch.columns);
+                block.series.push(SeriesRef(member as u64));
+                block.offsets.push(block.timestamps.len() as u32);
+            }
+        }
+        Ok((!block.series.is_empty()).then_some(block))
+    }
+
+    /// Fills the scratch columns with one series' rows in the range.
+    fn read_member(&mut self, member: usize) -> Result<(), SelectError> {
+        let member = &self.members[member];
+        let Scratch { cells, columns } = &mut self.scratch;
+        columns.clear();
+        for (section, ordinal) in &member.parts {
+            let section = &self.sections[*section as usize];
+            // What of a series can be read is there even when a page of it is damaged.
+            match section.read(*ordinal, self.range, columns, &mut self.damaged) {
+                Ok(()) => {}
+                Err(BlockError::Damaged(unit)) => self.damaged.push(unit),
+                Err(error) => return Err(error.into()),
+            }
+        }
+        if !self.damaged.is_empty() {
+            let noted = self.store.note_damaged(&mut self.damaged);
+            self.warnings.extend(noted);
+            self.warnings.sort();
+            self.warnings.dedup();
+        }
+        cells.clear();
+        self.head.walk(member.tail, cells);
+        let range = self.range;
+        let side = member.side.as_deref();
+        let inside = cells.iter().rev().copied().filter(|cell| range.contains(cell.timestamp_ms));
+        columns.extend_from_head(inside, side);
+        if side.is_some_and(|side| !side.histograms.is_empty()) {
+            columns.clip(range);
+        }
+        columns.settle();
+        Ok(())
+    }
+
+    /// The labels of a series that a block named.
+    pub fn labels(&self, series: SeriesRef) -> Result<Labels, SelectError> {
+        let member = &self.members[series.0 as usize];
+        if let Some(labels) = &member.labels {
+            return Ok(labels.clone());
+        }
+        let mut last = SelectError::Io("a series without a place".into());
+        for (section, ordinal) in &member.parts {
+            match self.sections[*section as usize].labels(*ordinal) {
+                Ok(labels) => return Ok(labels),
+                Err(error) => last = error.into(),
+            }
+        }
+        Err(last)
+    }
+
+    /// Damage and other things that the reader should know; complete after the last block.
+    pub fn warnings(&self) -> Vec<String> {
+        self.warnings.clone()
+    }
+}
+
+fn append(block: &mut SeriesBlock, columns: &Columns) {
+    let first = block.timestamps.len();
+    if !columns.starts.is_empty() || !block.starts.is_empty() {
+        block.starts.resize(first, 0);
+        block.starts.extend_from_slice(&columns.starts);
+        block.starts.resize(first + columns.timestamps.len(), 0);
+    }
+    block.timestamps.extend_from_slice(&columns.timestamps);
+    block.values.extend_from_slice(&columns.values);
+    block.histograms.extend(
+        columns.histograms.iter().map(|point| HistogramPoint {
+            row: point.row + first as u32,
+            histogram: point.histogram.clone(),
+        }),
+    );
+}

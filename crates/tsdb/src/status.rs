@@ -1,0 +1,208 @@
+//! Numbers for self-monitoring.
+
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
+use std::time::Duration;
+
+use model::{TenantId, TimeRange};
+
+use crate::store::{Inner, Store};
+
+/// Numbers of the store; all counters since start.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Status {
+    /// Series in the head.
+    pub head_series: u64,
+    /// Samples in the head.
+    pub head_samples: u64,
+    /// Bytes of the head (samples, entries, index, aliases).
+    pub head_bytes: u64,
+    /// Series made since start.
+    pub series_created: u64,
+    /// Series that left the head since start.
+    pub series_evicted: u64,
+    /// Live blocks.
+    pub blocks: u64,
+    /// Bytes of live blocks.
+    pub block_bytes: u64,
+    /// Bytes of pages in the cache.
+    pub cache_bytes: u64,
+    /// Flushes done.
+    pub flushes: u64,
+    /// Flushes that failed.
+    pub flush_failures: u64,
+    /// WAL segments on disk.
+    pub wal_segments: u64,
+    /// Bytes of WAL that a restart would read, at most.
+    pub wal_replay_bytes: u64,
+    /// Bytes written to the WAL.
+    pub wal_written_bytes: u64,
+    /// Group commits.
+    pub wal_commits: u64,
+    /// Group commits and syncs that failed.
+    pub wal_failures: u64,
+    /// Seconds spent in fdatasync.
+    pub wal_sync_seconds: f64,
+    /// Slowest fdatasync in seconds since the last reading.
+    pub wal_sync_seconds_max: f64,
+    /// Whether the last group commit failed: the store is not ready for writes.
+    pub wal_failing: bool,
+    /// Whether the disk is under its reserve.
+    pub disk_low: bool,
+    /// Bytes waiting for the writer.
+    pub queue_bytes: u64,
+    /// Gaps in WAL segments found by replay: frames that had been durable and are damaged.
+    pub replay_damaged_frames: u64,
+    /// Seconds that opening took.
+    pub open_seconds: f64,
+    /// Files in quarantine.
+    pub quarantined: u64,
+    /// Pages that failed their checksum since start.
+    pub damaged_pages: u64,
+    /// Blocks removed by retention.
+    pub retention_blocks: u64,
+    /// Whether retention waits because the clock is in doubt.
+    pub retention_paused: bool,
+}
+
+/// Numbers of one tenant.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct TenantStatus {
+    /// Series in the head.
+    pub head_series: u64,
+}
+
+/// What decides whether appends are taken.
+#[derive(Default)]
+pub(crate) struct Health {
+    pub(crate) wal_failing: AtomicBool,
+    pub(crate) disk_low: AtomicBool,
+    pub(crate) memory_full: AtomicBool,
+}
+
+/// Counters that several parts add to.
+#[derive(Default)]
+pub(crate) struct Counters {
+    pub(crate) flushes: AtomicU64,
+    pub(crate) flush_failures: AtomicU64,
+    pub(crate) wal_commits: AtomicU64,
+    pub(crate) wal_failures: AtomicU64,
+    wal_written_bytes: AtomicU64,
+    wal_sync_micros: AtomicU64,
+    wal_sync_micros_max: AtomicU64,
+    pub(crate) damaged_frames: AtomicU64,
+    pub(crate) damaged_pages: AtomicU64,
+    pub(crate) quarantined: AtomicU64,
+    pub(crate) retention_blocks: AtomicU64,
+    pub(crate) retention_paused: AtomicBool,
+    pub(crate) open_micros: AtomicU64,
+}
+
+impl Counters {
+    /// Counts a sync of the log and notes how much was written so far.
+    pub(crate) fn wal_synced(&self, took: Duration, written_bytes: u64) {
+        let micros = took.as_micros() as u64;
+        self.wal_sync_micros.fetch_add(micros, Ordering::Relaxed);
+        self.wal_sync_micros_max.fetch_max(micros, Ordering::Relaxed);
+        self.wal_written_bytes.store(written_bytes, Ordering::Relaxed);
+    }
+}
+
+/// Oldest and newest sample of the head.
+pub(crate) struct HeadRange {
+    start_ms: AtomicI64,
+    end_ms: AtomicI64,
+}
+
+impl HeadRange {
+    pub(crate) fn empty() -> Self {
+        Self { start_ms: AtomicI64::new(i64::MAX), end_ms: AtomicI64::new(i64::MIN) }
+    }
+
+    /// Widens the range; almost always the sample lies inside already.
+    #[inline]
+    pub(crate) fn include(&self, timestamp_ms: i64) {
+        if timestamp_ms < self.start_ms.load(Ordering::Relaxed) {
+            self.start_ms.store(timestamp_ms, Ordering::Relaxed);
+        }
+        if timestamp_ms > self.end_ms.load(Ordering::Relaxed) {
+            self.end_ms.store(timestamp_ms, Ordering::Relaxed);
+        }
+    }
+
+    pub(crate) fn reset(&self) {
+        self.start_ms.store(i64::MAX, Ordering::Relaxed);
+        self.end_ms.store(i64::MIN, Ordering::Relaxed);
+    }
+
+    pub(crate) fn get(&self) -> TimeRange {
+        TimeRange {
+            start_ms: self.start_ms.load(Ordering::Relaxed),
+            end_ms: self.end_ms.load(Ordering::Relaxed),
+        }
+    }
+}
+
+impl Inner {
+    /// Bytes of the head, estimated.
+    pub(crate) fn head_bytes(&self) -> u64 {
+        let table = self.table.read().expect("lock").bytes();
+        let aliases = self.aliases.read().expect("lock").bytes();
+        table + aliases + self.unflushed_bytes()
+    }
+
+    /// Bytes that a flush frees.
+    pub(crate) fn unflushed_bytes(&self) -> u64 {
+        self.log.live_cells() * crate::head::log::CELL_BYTES + self.sides.read().expect("lock").active_bytes()
+    }
+
+    /// Bytes of everything that the accountant counts.
+    pub(crate) fn memory_bytes(&self) -> u64 {
+        self.head_bytes() + self.cache.bytes() + self.queue.bytes()
+    }
+}
+
+impl Store {
+    /// Numbers for self-monitoring.
+    pub fn status(&self) -> Status {
+        let inner = &*self.inner;
+        let load = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
+        let counters = &inner.counters;
+        let (created, evicted) = inner.table.read().expect("lock").turnover();
+        let blocks = inner.view.read().expect("lock").blocks.clone();
+        let segments = wal::segments(&*inner.env.files, &inner.wal_directory()).unwrap_or_default();
+        Status {
+            head_series: inner.table.read().expect("lock").len(),
+            head_samples: inner.log.live_cells(),
+            head_bytes: inner.head_bytes(),
+            series_created: created,
+            series_evicted: evicted,
+            blocks: blocks.len() as u64,
+            block_bytes: blocks.iter().map(|b| b.meta().bytes).sum(),
+            cache_bytes: inner.cache.bytes(),
+            flushes: load(&counters.flushes),
+            flush_failures: load(&counters.flush_failures),
+            wal_segments: segments.len() as u64,
+            wal_replay_bytes: inner.log.live_cells() * 8,
+            wal_written_bytes: load(&counters.wal_written_bytes),
+            wal_commits: load(&counters.wal_commits),
+            wal_failures: load(&counters.wal_failures),
+            wal_sync_seconds: load(&counters.wal_sync_micros) as f64 / 1e6,
+            wal_sync_seconds_max: counters.wal_sync_micros_max.swap(0, Ordering::Relaxed) as f64 / 1e6,
+            wal_failing: inner.health.wal_failing.load(Ordering::Relaxed),
+            disk_low: inner.health.disk_low.load(Ordering::Relaxed),
+            queue_bytes: inner.queue.bytes(),
+            replay_damaged_frames: load(&counters.damaged_frames),
+            open_seconds: load(&counters.open_micros) as f64 / 1e6,
+            quarantined: load(&counters.quarantined),
+            damaged_pages: load(&counters.damaged_pages),
+            retention_blocks: load(&counters.retention_blocks),
+            retention_paused: counters.retention_paused.load(Ordering::Relaxed),
+        }
+    }
+
+    /// Numbers of one tenant.
+    pub fn tenant_status(&self, tenant: TenantId) -> TenantStatus {
+        let table = self.inner.table.read().expect("lock");
+        TenantStatus { head_series: table.tenant(tenant).map_or(0, |t| t.index.len()) }
+    }
+}

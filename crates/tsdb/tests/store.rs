@@ -1,0 +1,89 @@
+//! The store as its callers use it: append, commit, select, flush, reopen.
+
+use std::path::Path;
+use std::time::Duration;
+
+use env::Env;
+use model::batch::{LabelSource, SeriesRow};
+use model::{Batch, Budget, Hints, MatchOp, Matcher, Sample, TenantId, TenantLimits, TimeRange};
+use tsdb::{Options, Progress, Store, WriteContext};
+
+const TENANT: TenantId = TenantId(1);
+const ALWAYS: TimeRange = TimeRange { start_ms: i64::MIN, end_ms: i64::MAX };
+
+fn open(directory: &Path) -> Store {
+    Store::open(Env::real(), directory, Options::default(), &Progress::default()).unwrap()
+}
+
+fn limits() -> TenantLimits {
+    TenantLimits { retention_ms: 0, ..TenantLimits::default() }
+}
+
+/// Appends `metric{i="…"}` for each `(i, ms, value)` and waits for the ticket.
+fn write(store: &Store, rows: &[(u32, i64, f64)]) {
+    let mut batch = Batch::new(store.seed());
+    for (i, timestamp_ms, value) in rows {
+        let start = batch.pairs.len();
+        batch.pairs.push(("__name__".into(), "metric".into()));
+        batch.pairs.push(("i".into(), i.to_string().into()));
+        let at = batch.samples.len();
+        batch.samples.push(Sample { timestamp_ms: *timestamp_ms, value: *value, start_ms: 0 });
+        batch.series.push(SeriesRow {
+            labels: LabelSource::Pairs(start..start + 2),
+            key: u128::from(*i),
+            samples: at..at + 1,
+            histograms: 0..0,
+            exemplars: 0..0,
+        });
+    }
+    let limits = limits();
+    let context = WriteContext { tenant: TENANT, limits: &limits, epoch: 0, now_ms: 1_000_000 };
+    let (ticket, appended) = store.append(&context, &batch).unwrap();
+    assert_eq!(appended.accepted.samples, rows.len() as u64, "{appended:?}");
+    store.commit(Duration::ZERO);
+    ticket.wait().unwrap();
+}
+
+fn read(store: &Store) -> Vec<(String, Vec<(i64, f64)>)> {
+    let budget = Budget::new(1 << 30);
+    let matchers = [Matcher::new("__name__", MatchOp::Equal, "metric").unwrap()];
+    let mut selection = store.select(TENANT, &matchers, ALWAYS, &Hints::default(), &budget).unwrap();
+    let mut found = Vec::new();
+    while let Some(block) = selection.next_block().unwrap() {
+        for (index, series) in block.series.iter().enumerate() {
+            let rows = block.offsets[index] as usize..block.offsets[index + 1] as usize;
+            let samples = rows.map(|row| (block.timestamps[row], block.values[row])).collect();
+            found.push((selection.labels(*series).unwrap().get("i").unwrap().to_owned(), samples));
+        }
+    }
+    assert_eq!(selection.warnings(), Vec::<String>::new());
+    found.sort_by(|a, b| a.0.cmp(&b.0));
+    found
+}
+
+#[test]
+fn samples_are_there_after_commit_flush_and_reopening() {
+    let directory = tempfile::tempdir().unwrap();
+    let store = open(directory.path());
+    write(&store, &[(1, 10, 1.0), (2, 10, 2.0), (1, 30, 3.0)]);
+    let wanted = vec![("1".to_owned(), vec![(10, 1.0), (30, 3.0)]), ("2".to_owned(), vec![(10, 2.0)])];
+    assert_eq!(read(&store), wanted, "queryable when the ticket completes");
+    drop(store);
+    let store = open(directory.path());
+    assert_eq!(read(&store), wanted, "replayed");
+    store.flush().unwrap();
+    assert_eq!(store.status().head_samples, 0);
+    assert_eq!(read(&store), wanted, "from a block");
+    write(&store, &[(1, 20, 9.0), (1, 30, 4.0), (3, 5, 5.0)]);
+    let both = vec![
+        ("1".to_owned(), vec![(10, 1.0), (20, 9.0), (30, 4.0)]),
+        ("2".to_owned(), vec![(10, 2.0)]),
+        ("3".to_owned(), vec![(5, 5.0)]),
+    ];
+    assert_eq!(read(&store), both, "head and block as one, the later write wins");
+    store.close().unwrap();
+    drop(store);
+    let store = open(directory.path());
+    assert_eq!(store.status().head_samples, 0, "nothing to replay after close");
+    assert_eq!(read(&store), both);
+}
