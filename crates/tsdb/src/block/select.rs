@@ -55,9 +55,11 @@ impl Section {
     ) -> Result<Vec<(u32, SeriesId)>, BlockError> {
         let mut found = Vec::new();
         for ordinal in self.select(matchers, budget, damaged)? {
-            let series = self.range(ordinal).and_then(|lies| match lies.overlaps(&range) {
-                true => self.id(ordinal).map(Some),
-                false => Ok(None),
+            let series = self.range(ordinal).and_then(|lies| {
+                match lies.start_ms <= lies.end_ms && lies.overlaps(&range) {
+                    true => self.id(ordinal).map(Some),
+                    false => Ok(None),
+                }
             });
             match series {
                 Ok(id) => found.extend(id.map(|id| (ordinal, id))),
