@@ -12,7 +12,7 @@ use std::net::SocketAddr;
 use anyhow::{Context, Result, bail};
 use serde_json::Value;
 
-use crate::load::http::encoded;
+use crate::load::http::{Connection, encoded};
 
 /// A series as a text: its labels, sorted, `name=value` with commas.
 pub type SeriesName = String;
@@ -174,9 +174,18 @@ pub fn read(
     selector: &str,
     end_ms: i64,
 ) -> Result<BTreeMap<SeriesName, Vec<(i64, u64)>>> {
+    read_with(&mut super::weir::connect(address, tenant)?, selector, end_ms)
+}
+
+/// Reads all samples of a day that end at `end_ms` and have `selector`, over a connection.
+pub fn read_with(
+    connection: &mut Connection,
+    selector: &str,
+    end_ms: i64,
+) -> Result<BTreeMap<SeriesName, Vec<(i64, u64)>>> {
     let query = format!("{selector}[1d]");
     let target = format!("/api/v1/query?time={}&query={}", end_ms as f64 / 1e3, encoded(&query));
-    let answer = super::weir::connect(address, tenant)?.get(&target)?;
+    let answer = connection.get(&target)?;
     let json: Value = serde_json::from_slice(&answer.body).with_context(|| answer.text())?;
     if json["status"] != "success" || answer.header("warnings").is_some() || !json["warnings"].is_null() {
         bail!("{query}: status {}: {}", answer.status, answer.text());

@@ -25,6 +25,8 @@ pub struct Home {
     pub data: PathBuf,
     /// Further lines of `weir.yaml`.
     pub config: String,
+    /// Where it listens; `None` = somewhere else at each start.
+    pub address: Option<SocketAddr>,
 }
 
 /// Sizes at which every second brings flushes, new segments and trimming. Requests name their tenant in a header, so
@@ -47,7 +49,7 @@ impl Home {
     /// A home in `directory`, data in `data`.
     pub fn new(binary: &Path, directory: &Path, data: &Path, config: &str) -> Self {
         let (binary, directory, data) = (binary.to_path_buf(), directory.to_path_buf(), data.to_path_buf());
-        Self { binary, directory, data, config: config.to_owned() }
+        Self { binary, directory, data, config: config.to_owned(), address: None }
     }
 
     /// The file that takes what Weir prints.
@@ -75,7 +77,7 @@ impl Home {
 
     /// Starts it, under `wrapper` (a command line that takes another as its last arguments) when that is not empty.
     pub fn spawn(&self, wrapper: &[String]) -> Result<Process> {
-        let address = http::free_address()?;
+        let address = self.address.map_or_else(http::free_address, Ok)?;
         let config = self.directory.join("weir.yaml");
         let head = format!("data_dir: {}\nlisten: {address}\n", self.data.display());
         fs::write(&config, head + &self.config)?;

@@ -10,9 +10,9 @@ use crate::repo::{Repo, TextFile};
 /// Commands of the README and docs, and the test that runs each. A command without a line here is a complaint, and so
 /// is a line whose test does not exist.
 const COMMANDS: &[(&str, &str)] = &[
-    ("cargo run --release", "fn readme_curl_lines_work_when_pasted"),
+    ("cargo run --release", "fn e2e_readme_lines_work_when_pasted"),
     ("cargo xtask test", "fn the_test_command_knows_what_it_needs"),
-    ("curl ", "fn readme_curl_lines_work_when_pasted"),
+    ("curl ", "fn e2e_readme_lines_work_when_pasted"),
 ];
 
 /// Complaints about names.
