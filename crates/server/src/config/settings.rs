@@ -15,9 +15,9 @@ choice! {
     /// Whether requests need a token.
     Auth, "token or off" {
         /// Every request needs one.
-        Token = "token",
-        /// None is needed; for loopback only.
-        Off = "off",
+        Token = "token" | "true",
+        /// None is needed; for loopback only. YAML reads a bare `off` as false.
+        Off = "off" | "false",
     }
 }
 

@@ -52,7 +52,10 @@ pub fn parse_duration(text: &str) -> Option<Duration> {
     }
     let mut rest = text;
     let mut total_ms = 0u64;
-    while !rest.is_empty() || total_ms == 0 && text.is_empty() {
+    if text.is_empty() {
+        return None;
+    }
+    while !rest.is_empty() {
         let split = rest.find(|c: char| !c.is_ascii_digit() && c != '.')?;
         let (number, tail) = rest.split_at(split);
         let end = tail.find(|c: char| c.is_ascii_digit()).unwrap_or(tail.len());
@@ -75,11 +78,10 @@ pub fn show_duration(duration: Duration) -> String {
 /// A decimal number times `factor`; none when it is no number or the product is not whole or too large.
 fn scaled(number: &str, factor: u64) -> Option<u64> {
     let (whole, fraction) = number.split_once('.').unwrap_or((number, "0"));
-    let digits =
-        |text: &str| (!text.is_empty() && text.len() <= 18).then(|| text.parse::<u64>().ok()).flatten();
+    let digits = |text: &str| text.parse::<u64>().ok();
     let whole = digits(whole)?.checked_mul(factor)?;
     let parts = u128::from(digits(fraction)?) * u128::from(factor);
-    let scale = 10u128.pow(u32::try_from(fraction.len()).ok()?);
+    let scale = 10u128.checked_pow(u32::try_from(fraction.len()).ok()?)?;
     let part = parts.is_multiple_of(scale).then(|| u64::try_from(parts / scale).ok()).flatten()?;
     whole.checked_add(part)
 }

@@ -151,7 +151,7 @@ impl<T: Scalar> Value for Option<T> {
 
 /// An enumeration whose names are its config values.
 macro_rules! choice {
-    ($(#[$doc:meta])* $name:ident, $expected:literal { $($(#[$variant_doc:meta])* $variant:ident = $text:literal,)* }) => {
+    ($(#[$doc:meta])* $name:ident, $expected:literal { $($(#[$variant_doc:meta])* $variant:ident = $text:literal $(| $also:literal)*,)* }) => {
         $(#[$doc])*
         #[derive(Clone, Copy, Debug, PartialEq, Eq)]
         pub enum $name { $($(#[$variant_doc])* $variant,)* }
@@ -159,7 +159,7 @@ macro_rules! choice {
         impl $crate::config::value::Scalar for $name {
             const EXPECTED: &'static str = $expected;
             fn parse(text: &str) -> Option<Self> {
-                match text { $($text => Some(Self::$variant),)* _ => None }
+                match text { $($text $(| $also)* => Some(Self::$variant),)* _ => None }
             }
         }
 
