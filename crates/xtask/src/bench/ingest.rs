@@ -42,6 +42,13 @@ pub struct Plan {
     pub smoke: bool,
 }
 
+impl Plan {
+    /// Everything, tiny.
+    pub fn smoke() -> Self {
+        Self { workloads: Vec::new(), servers: Vec::new(), runs: 1, smoke: true }
+    }
+}
+
 /// Runs the plan and prints tables.
 pub fn ingest(repo: &Repo, plan: &Plan) -> Result<()> {
     if cfg!(debug_assertions) && !plan.smoke {
@@ -117,8 +124,9 @@ fn binary(repo: &Repo, profile: Profile) -> PathBuf {
 
 /// Builds Weir; returns its binary.
 pub fn built(repo: &Repo, profile: Profile) -> Result<PathBuf> {
-    let flag = if profile == Profile::Release { " --release" } else { "" };
-    run::shown(repo, &format!("cargo build --locked -p weir{flag}"))?;
+    // The test profile's artifacts lie in the folder of debug builds.
+    let flag = if profile == Profile::Release { "--release" } else { "--profile test" };
+    run::shown(repo, &format!("cargo build --locked -p weir {flag}"))?;
     Ok(binary(repo, profile))
 }
 
