@@ -12,7 +12,7 @@ use std::net::SocketAddr;
 use anyhow::{Context, Result, bail};
 use serde_json::Value;
 
-use crate::load::http::{Connection, encoded};
+use crate::load::http::{Answer, Connection, encoded};
 
 /// A series as a text: its labels, sorted, `name=value` with commas.
 pub type SeriesName = String;
@@ -185,10 +185,14 @@ pub fn read_with(
 ) -> Result<BTreeMap<SeriesName, Vec<(i64, u64)>>> {
     let query = format!("{selector}[1d]");
     let target = format!("/api/v1/query?time={}&query={}", end_ms as f64 / 1e3, encoded(&query));
-    let answer = connection.get(&target)?;
+    parse(&connection.get(&target)?).context(query)
+}
+
+/// The series of an answer to a range selector: timestamps in ms, bits of values. A warning is an error here.
+pub fn parse(answer: &Answer) -> Result<BTreeMap<SeriesName, Vec<(i64, u64)>>> {
     let json: Value = serde_json::from_slice(&answer.body).with_context(|| answer.text())?;
-    if json["status"] != "success" || answer.header("warnings").is_some() || !json["warnings"].is_null() {
-        bail!("{query}: status {}: {}", answer.status, answer.text());
+    if json["status"] != "success" || !json["warnings"].is_null() {
+        bail!("status {}: {:.2000}", answer.status, answer.text());
     }
     let mut found = BTreeMap::new();
     for series in json["data"]["result"].as_array().context("no result")? {
