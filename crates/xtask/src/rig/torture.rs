@@ -16,6 +16,7 @@ use anyhow::{Context, Result, bail, ensure};
 use super::ledger::Verdict;
 use super::weir::{self, Home, SMALL};
 use super::writer::{Writer, now_ms};
+use crate::load::http::Connection;
 use crate::load::mix::Dice;
 use crate::load::process::Process;
 use crate::run;
@@ -166,12 +167,10 @@ impl Rig {
         self.random_kill()?;
         for _ in 0..3 {
             let mut process = self.home.spawn(&[])?;
-            std::thread::sleep(Duration::from_micros(self.dice.below(60_000)));
-            let ready = crate::load::http::Connection::open(process.address, None)
-                .and_then(|mut connection| connection.get("/-/ready"))
-                .is_ok_and(|answer| answer.status == 200);
+            let replaying = seen_replaying(&process);
+            std::thread::sleep(Duration::from_micros(self.dice.below(2_000)));
             process.kill()?;
-            self.killed(if ready { Phase::Ingest } else { Phase::Replay });
+            self.killed(if replaying { Phase::Replay } else { Phase::Ingest });
         }
         Ok(())
     }
@@ -234,6 +233,21 @@ fn under_load<T>(
         }
         result
     })
+}
+
+/// Waits until the process says that it replays, or that it is through.
+fn seen_replaying(process: &Process) -> bool {
+    let start = Instant::now();
+    while start.elapsed() < Duration::from_secs(10) {
+        let answer =
+            Connection::open(process.address, None).and_then(|mut connection| connection.get("/-/ready"));
+        match answer {
+            Ok(answer) if answer.status == 200 => return false,
+            Ok(answer) if answer.text().contains("replaying") => return true,
+            _ => std::thread::sleep(Duration::from_micros(200)),
+        }
+    }
+    false
 }
 
 fn until_ended(process: &mut Process, limit: Duration) -> Result<()> {
