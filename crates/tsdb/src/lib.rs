@@ -10,6 +10,7 @@
 pub mod block;
 
 mod append;
+mod check;
 mod commit;
 mod flush;
 mod head;
@@ -29,6 +30,7 @@ mod store;
 mod ticket;
 
 pub use append::{AppendError, Appended, WriteContext};
+pub use check::{CheckReport, check};
 pub use lookup::ExemplarSeries;
 pub use open::{OpenError, Progress};
 pub use options::Options;
