@@ -5,12 +5,16 @@
 //! targets and benchmarks are derived from the row. Nothing here does I/O, knows a clock, or is async: a dialect can
 //! be fuzzed and benchmarked alone.
 
+pub mod exercise;
+pub mod remote_write;
+pub mod text;
+
 mod registry;
 mod reply;
 mod rows;
 
-pub mod remote_write;
-pub mod text;
+#[cfg(test)]
+mod golden;
 
 use model::{Batch, Counts, Rejections};
 

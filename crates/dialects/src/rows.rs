@@ -1,10 +1,47 @@
 //! The rows that one series of a request has put into a batch so far: kept with the series' labels, or taken back
-//! and counted as refused.
+//! and counted as refused. And the room there is for all of them: two bytes of a hostile body can stand for a sample,
+//! a series or a histogram, so a cap on the body's bytes alone would be a cap on a hundred times as much memory.
 
 use std::ops::Range;
 
+use codec::proto::{Reader, WireError};
 use model::batch::{Exemplar, LabelSource, SeriesRow};
 use model::{Batch, Reason, Signal};
+
+/// What one request's decoded content may take, in bytes, roughly as it lies in memory: four times the largest body.
+const ROOM_BYTES: usize = 256 << 20;
+
+/// The room that is left for one request's content.
+pub(crate) struct Room(usize);
+
+/// Occurs when a request's content takes more memory than one request may have.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Full;
+
+impl Full {
+    /// What the sender is told.
+    pub(crate) const WHAT: &'static str = "decoded content over 256 MiB: send smaller requests";
+}
+
+impl Room {
+    /// A request's room.
+    pub(crate) fn new() -> Self {
+        Self(ROOM_BYTES)
+    }
+
+    /// Takes `bytes` before they are allocated.
+    #[inline]
+    pub(crate) fn take(&mut self, bytes: usize) -> Result<(), Full> {
+        self.0 = self.0.checked_sub(bytes).ok_or(Full)?;
+        Ok(())
+    }
+
+    /// Takes `bytes` for what `reader` has in front of it.
+    #[inline]
+    pub(crate) fn take_for(&mut self, bytes: usize, reader: &Reader<'_>) -> Result<(), WireError> {
+        self.take(bytes).map_err(|Full| reader.error(Full::WHAT))
+    }
+}
 
 /// Where the batch's columns ended before a series' rows.
 #[derive(Clone, Copy)]

@@ -11,9 +11,12 @@ use dialects::{Kind, Received, Request, find};
 use model::Batch;
 
 fn main() {
-    let small = std::env::args().any(|argument| argument == "--test" || argument == "--list");
-    let (series, budget) = if small { (20, Duration::ZERO) } else { (2000, Duration::from_millis(1500)) };
-    for (name, path, content_type, body) in CASES {
+    if std::env::args().any(|argument| argument == "--list") {
+        return;
+    }
+    let full = std::env::args().any(|argument| argument == "--bench");
+    let (series, budget) = if full { (2000, Duration::from_millis(1500)) } else { (20, Duration::ZERO) };
+    for bodies::Case { name, path, content_type, body } in bodies::CASES {
         let body = body(series);
         let best = best_round(path, content_type, &body, series, budget);
         println!(

@@ -12,6 +12,8 @@ use model::Histogram;
 use model::batch::HistogramSample;
 use model::histogram::{BucketCounts, InvalidHistogram, ResetHint, Span};
 
+use crate::rows::Room;
+
 /// The finest resolution that is stored.
 const SCHEMA_MAX: i32 = 8;
 /// The finest resolution that the format knows.
@@ -54,7 +56,10 @@ struct Sides<T> {
 
 /// Reads a `Histogram` message. Kept out of the loops over series, which are hot for floats.
 #[inline(never)]
-pub(super) fn decode(mut message: Reader<'_>) -> Result<Result<HistogramSample, BadHistogram>, WireError> {
+pub(super) fn decode(
+    mut message: Reader<'_>,
+    room: &mut Room,
+) -> Result<Result<HistogramSample, BadHistogram>, WireError> {
     const COUNT_INT: u32 = key(1, VARINT);
     const COUNT_FLOAT: u32 = key(2, FIXED64);
     const SUM: u32 = key(3, FIXED64);
@@ -78,6 +83,8 @@ pub(super) fn decode(mut message: Reader<'_>) -> Result<Result<HistogramSample, 
     const CUSTOM_VALUE: u32 = key(16, FIXED64);
     const START_TIMESTAMP: u32 = key(17, VARINT);
 
+    // A bucket's delta is 1 byte at least, and 8 as a count.
+    room.take_for(320 + 8 * message.rest().len(), &message)?;
     let mut parts = Parts::default();
     let (mut timestamp_ms, mut start_ms) = (0, 0);
     let mut histogram = Histogram {

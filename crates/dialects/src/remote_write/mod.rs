@@ -12,6 +12,8 @@ mod decode;
 mod handshake;
 mod histogram;
 mod message;
+#[cfg(test)]
+mod published;
 mod reply;
 mod v1;
 mod v2;

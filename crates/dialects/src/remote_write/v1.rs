@@ -11,7 +11,7 @@ use model::batch::{Exemplar, LabelSource, MetadataRow};
 use model::{Batch, LabelError, Labels, Metadata, MetricType, Reason, Sample, Signal};
 
 use super::histogram;
-use crate::rows::Rows;
+use crate::rows::{Room, Rows};
 
 const TIMESERIES: u32 = key(1, LEN);
 const METADATA: u32 = key(3, LEN);
@@ -21,18 +21,28 @@ const SAMPLES: u32 = key(2, LEN);
 const EXEMPLARS: u32 = key(3, LEN);
 const HISTOGRAMS: u32 = key(4, LEN);
 
+/// Labels that are looked at before a series is refused, whatever its tenant's limits say.
+const LABELS_MAX: usize = 10_000;
+
 /// Decodes a `WriteRequest`.
 pub(super) fn decode<'a>(body: &'a [u8], batch: &mut Batch<'a>) -> Result<(), WireError> {
     let mut request = Reader::new(body);
+    let mut room = Room::new();
     while let Some(key) = request.key()? {
         match key {
             TIMESERIES => {
                 let message = request.message()?;
+                // A row, and samples of 24 bytes from 14 on the wire, as plain series have them.
+                room.take_for(128 + 2 * message.rest().len(), &message)?;
                 if !plain_series(message, batch) {
-                    series(message, batch)?;
+                    series(message, &mut room, batch)?;
                 }
             }
-            METADATA => metadata(request.message()?, batch)?,
+            METADATA => {
+                let message = request.message()?;
+                room.take_for(128 + message.rest().len(), &message)?;
+                metadata(message, batch)?;
+            }
             _ => request.skip(key, known(&[1, 3]))?,
         }
     }
@@ -67,7 +77,7 @@ fn plain_series<'a>(message: Reader<'a>, batch: &mut Batch<'a>) -> bool {
 
 /// A series of any shape.
 #[inline(never)]
-fn series<'a>(message: Reader<'a>, batch: &mut Batch<'a>) -> Result<(), WireError> {
+fn series<'a>(message: Reader<'a>, room: &mut Room, batch: &mut Batch<'a>) -> Result<(), WireError> {
     let rows = Rows::begin(batch);
     let mut reader = message;
     let (mut region, mut apart) = (0..0, false);
@@ -87,14 +97,17 @@ fn series<'a>(message: Reader<'a>, batch: &mut Batch<'a>) -> Result<(), WireErro
                     apart = true;
                 }
             }
-            SAMPLES => batch.samples.push(sample(reader.message()?)?),
-            HISTOGRAMS => match histogram::decode(reader.message()?)? {
+            SAMPLES => {
+                room.take_for(size_of::<Sample>(), &reader)?;
+                batch.samples.push(sample(reader.message()?)?);
+            }
+            HISTOGRAMS => match histogram::decode(reader.message()?, room)? {
                 Ok(histogram) => batch.histograms.push(histogram),
                 Err(error) => {
                     complaints.push((Signal::Histogram, Reason::InvalidHistogram, error.to_string()))
                 }
             },
-            EXEMPLARS => match exemplar(reader.message()?)? {
+            EXEMPLARS => match exemplar(reader.message()?, room)? {
                 Ok(exemplar) => batch.exemplars.push(exemplar),
                 Err(what) => complaints.push((Signal::Exemplar, Reason::InvalidExemplar, what.to_owned())),
             },
@@ -102,10 +115,10 @@ fn series<'a>(message: Reader<'a>, batch: &mut Batch<'a>) -> Result<(), WireErro
         }
     }
     if !complaints.is_empty() {
-        complain(message, complaints, batch);
+        complain(message, complaints, room, batch)?;
     }
     if apart {
-        return gathered(message, rows, batch);
+        return gathered(message, rows, room, batch);
     }
     let labels = message.between(region);
     let key = key128(batch.seed, labels);
@@ -134,6 +147,9 @@ fn parse_labels<'a>(region: &'a [u8], pairs: &mut Vec<(&'a str, &'a str)>) -> Re
         if key != LABELS {
             return Err(LabelError::Undecodable);
         }
+        if pairs.len() == LABELS_MAX {
+            return Err(LabelError::TooMany { count: LABELS_MAX + 1, limit: LABELS_MAX });
+        }
         pairs.push(label(reader.message().map_err(|_| LabelError::Undecodable)?)?);
     }
     Ok(())
@@ -160,8 +176,13 @@ fn label<'a>(mut message: Reader<'a>) -> Result<(&'a str, &'a str), LabelError> 
 
 /// The slow path: labels that do not lie together.
 #[cold]
-fn gathered<'a>(message: Reader<'a>, rows: Rows, batch: &mut Batch<'a>) -> Result<(), WireError> {
-    let (region, pairs) = gather(message)?;
+fn gathered<'a>(
+    message: Reader<'a>,
+    rows: Rows,
+    room: &mut Room,
+    batch: &mut Batch<'a>,
+) -> Result<(), WireError> {
+    let (region, pairs) = gather(message, room)?;
     match pairs {
         Ok(pairs) => {
             let start = batch.pairs.len();
@@ -180,7 +201,7 @@ fn gathered<'a>(message: Reader<'a>, rows: Rows, batch: &mut Batch<'a>) -> Resul
 type Gathered<'a> = (Vec<u8>, Result<Vec<(&'a str, &'a str)>, LabelError>);
 
 /// All labels of a series, wherever they lie: the bytes of their fields as one region, and the pairs.
-fn gather<'a>(mut message: Reader<'a>) -> Result<Gathered<'a>, WireError> {
+fn gather<'a>(mut message: Reader<'a>, room: &mut Room) -> Result<Gathered<'a>, WireError> {
     let (mut region, mut pairs) = (Vec::new(), Ok(Vec::new()));
     loop {
         let start = message.offset();
@@ -190,6 +211,7 @@ fn gather<'a>(mut message: Reader<'a>) -> Result<Gathered<'a>, WireError> {
             continue;
         }
         let field = message.message()?;
+        room.take_for(128 + field.rest().len(), &field)?;
         region.extend_from_slice(message.between(start..message.offset()));
         if let Ok(found) = &mut pairs {
             match label(field) {
@@ -203,22 +225,30 @@ fn gather<'a>(mut message: Reader<'a>) -> Result<Gathered<'a>, WireError> {
 
 /// Counts what a series' decoder refused, naming the series.
 #[cold]
-fn complain(message: Reader<'_>, complaints: Vec<(Signal, Reason, String)>, batch: &mut Batch<'_>) {
-    let series = match gather(message) {
-        Ok((_, Ok(pairs))) => Labels::from_pairs(pairs).to_string(),
+fn complain(
+    message: Reader<'_>,
+    complaints: Vec<(Signal, Reason, String)>,
+    room: &mut Room,
+    batch: &mut Batch<'_>,
+) -> Result<(), WireError> {
+    let series = match gather(message, room)? {
+        (_, Ok(pairs)) => Labels::from_pairs(pairs).to_string(),
         _ => format!("series at byte {}", message.offset()),
     };
     for (signal, reason, what) in complaints {
         batch.rejections.add(signal, reason, 1);
         batch.rejections.explain(|| format!("{}: {what}", crate::rows::shown(&series)));
     }
+    Ok(())
 }
 
 /// An exemplar; one that is not is refused by itself.
-fn exemplar(mut message: Reader<'_>) -> Result<Result<Exemplar, &'static str>, WireError> {
+fn exemplar(mut message: Reader<'_>, room: &mut Room) -> Result<Result<Exemplar, &'static str>, WireError> {
     const LABELS: u32 = key(1, LEN);
     const VALUE: u32 = key(2, FIXED64);
     const TIMESTAMP: u32 = key(3, VARINT);
+    // An empty label is 2 bytes here and 32 as a pair.
+    room.take_for(128 + 16 * message.rest().len(), &message)?;
     let mut labels = Ok(Vec::new());
     let (mut value, mut timestamp_ms) = (0.0, 0);
     while let Some(key) = message.key()? {

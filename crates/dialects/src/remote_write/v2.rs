@@ -13,7 +13,7 @@ use model::labels::METRIC_NAME;
 use model::{Batch, Labels, Metadata, MetricType, Reason, Sample, Signal};
 
 use super::histogram;
-use crate::rows::{self, Rows};
+use crate::rows::{self, Full, Room, Rows};
 
 const SYMBOLS: u32 = key(4, LEN);
 const TIMESERIES: u32 = key(5, LEN);
@@ -24,12 +24,17 @@ const KEY_DOMAIN: u64 = 0x7277_3220_7379_6d73;
 
 /// Decodes a `Request`.
 pub(super) fn decode<'a>(body: &'a [u8], batch: &mut Batch<'a>) -> Result<(), WireError> {
-    let symbols = Symbols::read(body, batch.seed)?;
+    let mut room = Room::new();
+    let symbols = Symbols::read(body, batch.seed, &mut room)?;
     let mut request = Reader::new(body);
     let mut scratch = Scratch::default();
     while let Some(key) = request.key()? {
         match key {
-            TIMESERIES => series(request.message()?, &symbols, &mut scratch, batch)?,
+            TIMESERIES => {
+                let message = request.message()?;
+                room.take_for(128, &message)?;
+                series(message, &symbols, &mut scratch, &mut room, batch)?;
+            }
             _ => request.skip(key, 0)?,
         }
     }
@@ -56,7 +61,7 @@ enum BadReference {
 }
 
 impl<'a> Symbols<'a> {
-    fn read(body: &'a [u8], seed: u64) -> Result<Self, WireError> {
+    fn read(body: &'a [u8], seed: u64, room: &mut Room) -> Result<Self, WireError> {
         let mut symbols = Self(Vec::new());
         let mut request = Reader::new(body);
         while let Some(key) = request.key()? {
@@ -69,6 +74,7 @@ impl<'a> Symbols<'a> {
             if symbols.0.is_empty() && !symbol.is_empty() {
                 return Err(request.error("first symbol is not the empty string"));
             }
+            room.take_for(2 * size_of::<Symbol<'_>>(), &request)?;
             let hash = key128(seed ^ KEY_DOMAIN, symbol).to_le_bytes();
             symbols.0.push(Symbol { text: std::str::from_utf8(symbol).ok(), hash });
         }
@@ -130,6 +136,7 @@ fn series<'a>(
     message: Reader<'a>,
     symbols: &Symbols<'a>,
     scratch: &mut Scratch,
+    room: &mut Room,
     batch: &mut Batch<'a>,
 ) -> Result<(), WireError> {
     const LABELS: u32 = key(1, LEN);
@@ -146,16 +153,28 @@ fn series<'a>(
     scratch.references.clear();
     while let Some(key) = reader.key()? {
         match key {
-            LABELS => reader.packed_varints(|reference| scratch.references.push(reference))?,
-            LABEL => scratch.references.push(reader.varint()?),
-            SAMPLES => batch.samples.push(sample(reader.message()?)?),
-            HISTOGRAMS => match histogram::decode(reader.message()?)? {
+            LABELS => {
+                let mut references = reader.message()?;
+                room.take_for(32 * references.rest().len(), &references)?;
+                while !references.is_empty() {
+                    scratch.references.push(references.varint()?);
+                }
+            }
+            LABEL => {
+                room.take_for(32, &reader)?;
+                scratch.references.push(reader.varint()?);
+            }
+            SAMPLES => {
+                room.take_for(size_of::<Sample>(), &reader)?;
+                batch.samples.push(sample(reader.message()?)?);
+            }
+            HISTOGRAMS => match histogram::decode(reader.message()?, room)? {
                 Ok(histogram) => batch.histograms.push(histogram),
                 Err(error) => {
                     complaints.push((Signal::Histogram, Reason::InvalidHistogram, error.to_string()))
                 }
             },
-            EXEMPLARS => match exemplar(reader.message()?, symbols)? {
+            EXEMPLARS => match exemplar(reader.message()?, symbols, room)? {
                 Ok(exemplar) => batch.exemplars.push(exemplar),
                 Err(what) => complaints.push((Signal::Exemplar, Reason::InvalidExemplar, what)),
             },
@@ -164,8 +183,7 @@ fn series<'a>(
         }
     }
     let series = Series { offset: message.offset(), rows, described, complaints };
-    series.finish(symbols, scratch, batch);
-    Ok(())
+    series.finish(symbols, scratch, room, batch).map_err(|Full| message.error(Full::WHAT))
 }
 
 /// A series whose message has been read.
@@ -177,7 +195,13 @@ struct Series {
 }
 
 impl Series {
-    fn finish<'a>(mut self, symbols: &Symbols<'a>, scratch: &mut Scratch, batch: &mut Batch<'a>) {
+    fn finish<'a>(
+        mut self,
+        symbols: &Symbols<'a>,
+        scratch: &mut Scratch,
+        room: &mut Room,
+        batch: &mut Batch<'a>,
+    ) -> Result<(), Full> {
         let pairs_start = batch.pairs.len();
         batch.pairs.reserve(scratch.references.len() / 2);
         let pairs = &mut batch.pairs;
@@ -186,7 +210,8 @@ impl Series {
         });
         if let Err(error) = resolved {
             batch.pairs.truncate(pairs_start);
-            return self.reject(batch, Reason::InvalidLabels, &error.to_string(), None);
+            self.reject(batch, Reason::InvalidLabels, &error.to_string(), None);
+            return Ok(());
         }
         let refused = |signal| self.complaints.iter().filter(|(s, _, _)| *s == signal).count();
         let samples = self.rows.samples(batch);
@@ -198,15 +223,17 @@ impl Series {
         };
         if let Some(what) = what {
             let shown = Labels::from_pairs(batch.pairs.drain(pairs_start..)).to_string();
-            return self.reject(batch, Reason::InvalidSeries, what, Some(&shown));
+            self.reject(batch, Reason::InvalidSeries, what, Some(&shown));
+            return Ok(());
         }
         if !self.complaints.is_empty() {
             let shown = Labels::from_pairs(batch.pairs[pairs_start..].iter().cloned()).to_string();
             self.complain(batch, &shown);
         }
-        self.describe(symbols, scratch, batch);
+        self.describe(symbols, scratch, room, batch)?;
         let key = symbols.key(&scratch.references, &mut scratch.hashes, batch.seed);
         self.rows.keep(batch, LabelSource::Pairs(pairs_start..batch.pairs.len()), key);
+        Ok(())
     }
 
     /// Refuses the whole series, what was refused before for reasons of its own included.
@@ -230,15 +257,26 @@ impl Series {
 
     /// The series' metadata as its family's, unless the series before said the same.
     #[inline]
-    fn describe<'a>(&self, symbols: &Symbols<'a>, scratch: &mut Scratch, batch: &mut Batch<'a>) {
+    fn describe<'a>(
+        &self,
+        symbols: &Symbols<'a>,
+        scratch: &mut Scratch,
+        room: &mut Room,
+        batch: &mut Batch<'a>,
+    ) -> Result<(), Full> {
         if self.described == Described::default() {
-            return;
+            return Ok(());
         }
         let is_name = |pair: &&[u64; 2]| symbols.text(pair[0]) == Ok(METRIC_NAME);
-        let Some([_, name]) = scratch.references.as_chunks::<2>().0.iter().find(is_name) else { return };
+        let Some([_, name]) = scratch.references.as_chunks::<2>().0.iter().find(is_name) else {
+            return Ok(());
+        };
         if scratch.metadata == Some((*name, self.described)) {
-            return;
+            return Ok(());
         }
+        // Texts are copied, and a short series can refer to a long symbol again and again.
+        let length = |reference| symbols.text(reference).map_or(0, str::len);
+        room.take(128 + length(self.described.unit) + length(self.described.help))?;
         scratch.metadata = Some((*name, self.described));
         let row = || {
             let kind = MetricType::from_number(self.described.kind)?;
@@ -256,6 +294,7 @@ impl Series {
                 });
             }
         }
+        Ok(())
     }
 }
 
@@ -292,11 +331,14 @@ fn sample(mut message: Reader<'_>) -> Result<Sample, WireError> {
 fn exemplar(
     mut message: Reader<'_>,
     symbols: &Symbols<'_>,
+    room: &mut Room,
 ) -> Result<Result<model::batch::Exemplar, String>, WireError> {
     const LABELS: u32 = key(1, LEN);
     const LABEL: u32 = key(1, VARINT);
     const VALUE: u32 = key(2, FIXED64);
     const TIMESTAMP: u32 = key(3, VARINT);
+    // A reference is 1 byte at least; here 8, and half of a pair's 32.
+    room.take_for(128 + 24 * message.rest().len(), &message)?;
     let mut references = Vec::new();
     let (mut value, mut timestamp_ms) = (0.0, 0);
     while let Some(key) = message.key()? {

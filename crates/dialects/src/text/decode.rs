@@ -9,7 +9,7 @@ use model::{Batch, Reason, Sample, Signal};
 use super::format::Format;
 use super::line::{self, Line, LineExemplar};
 use super::metadata::Families;
-use crate::rows::{self, Rows};
+use crate::rows::{self, Full, Room, Rows};
 use crate::{Malformed, Received};
 
 /// The longest line that is read.
@@ -26,9 +26,15 @@ pub(super) fn decode<'a>(received: &Received<'a>, batch: &mut Batch<'a>) -> Resu
     let mut body =
         Body { format, received_ms: received.received_ms, families: Families::default(), ended: false };
     let (mut start, mut number) = (0, 0u64);
+    let mut room = Room::new();
     while start < received.body.len() {
         let end = memchr::memchr(b'\n', &received.body[start..]).map_or(received.body.len(), |at| start + at);
         number += 1;
+        // Escapes and exemplars are copied: a label is 5 bytes at least, and 48 as an owned pair.
+        let copied = memchr::memchr2(b'\\', b'#', &received.body[start..end]).is_some();
+        let factor = if copied { 24 } else { 2 };
+        let room_taken = room.take(128 + factor * (end - start));
+        room_taken.map_err(|Full| Malformed { what: Full::WHAT, offset: start })?;
         let line = match text {
             Some(text) => Ok(&text[start..end]),
             None => std::str::from_utf8(&received.body[start..end]).map_err(|_| "line is not valid UTF-8"),
@@ -75,6 +81,9 @@ impl<'a> Body<'a> {
                 .map_err(|what| (Signal::Metadata, Reason::InvalidMetadata, what));
         }
         let line = line::parse(text, self.format).map_err(bad_line)?;
+        if !line.named {
+            return Err((Signal::Sample, Reason::MissingName, "metric name is missing"));
+        }
         self.sample(line, batch)
     }
 

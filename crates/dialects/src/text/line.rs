@@ -18,6 +18,8 @@ pub(super) struct Line<'a> {
     pub(super) series: &'a str,
     /// Whether a name or value in `series` has a backslash.
     pub(super) escaped: bool,
+    /// Whether there is a metric name.
+    pub(super) named: bool,
     /// The value.
     pub(super) value: f64,
     /// Milliseconds, where the line says so.
@@ -40,12 +42,15 @@ pub(super) struct LineExemplar<'a> {
 /// Reads a line.
 pub(super) fn parse(text: &str, format: Format) -> Result<Line<'_>, &'static str> {
     let mut scanner = Scanner { text, at: 0 };
-    let mut escaped = false;
-    scanner.series(|name, value| escaped |= name.escaped || value.escaped)?;
+    let (mut escaped, mut named) = (false, false);
+    scanner.series(|name, value| {
+        escaped |= name.escaped || value.escaped;
+        named |= name.text == METRIC_NAME && !value.text.is_empty();
+    })?;
     let series = &text[..scanner.at];
     scanner.separator()?;
     let value = scanner.float()?;
-    let mut line = Line { series, escaped, value, timestamp_ms: None, exemplar: None };
+    let mut line = Line { series, escaped, named, value, timestamp_ms: None, exemplar: None };
     scanner.blanks();
     if !matches!(scanner.peek(), None | Some(b'#')) {
         line.timestamp_ms = Some(match format {

@@ -1,0 +1,119 @@
+//! What must hold for any bytes that any dialect is given: the body of its fuzz target and of its mutation test.
+//!
+//! A dialect is found by its registry row, so a new one is fuzzed the day it gets its line.
+
+use std::collections::HashMap;
+
+use model::{Batch, LabelLimits, Labels, Reason, Signal};
+
+use crate::{Dialect, Kind, Received, Reply, Request, Verdict};
+
+/// Media types that any dialect may tell its messages apart by; the first byte of the input picks one.
+pub const CONTENT_TYPES: [&str; 6] = [
+    "",
+    "application/x-protobuf",
+    "application/x-protobuf;proto=io.prometheus.write.v2.Request",
+    "text/plain; version=0.0.4",
+    "application/openmetrics-text; version=1.0.0",
+    "application/json",
+];
+
+/// Runs `input` (one byte of choice, then an inflated body) through every ingest route's functions.
+///
+/// # Panics
+/// When the dialect breaks a rule that all share; never otherwise.
+pub fn exercise(dialect: &Dialect, input: &[u8]) {
+    let Some((choice, body)) = input.split_first() else { return };
+    let content_type = CONTENT_TYPES[usize::from(*choice) % CONTENT_TYPES.len()];
+    let mut seen: Vec<*const ()> = Vec::new();
+    for route in dialect.routes {
+        let Kind::Ingest { decode, .. } = route.kind else { continue };
+        // Doors that share a decoder are one case.
+        if seen.contains(&(decode as *const ())) {
+            continue;
+        }
+        seen.push(decode as *const ());
+        let request = Request { content_type, ..Request::default() };
+        answer(route.kind, request, body, 1_795_167_944_000);
+    }
+}
+
+/// Takes a request from acceptance to reply, with a store that keeps everything whose labels are labels.
+///
+/// # Panics
+/// When the dialect breaks a rule that all share.
+pub fn answer(kind: Kind, request: Request<'_>, body: &[u8], received_ms: i64) -> (Verdict, Reply) {
+    let Kind::Ingest { accept, decode, reply } = kind else { panic!("not an ingest route") };
+    let mut batch = Batch::new(42);
+    let verdict = match accept(&request) {
+        Err(refusal) => Verdict::refused(refusal),
+        Ok(()) => match decode(&Received { request, body, received_ms }, &mut batch) {
+            Err(malformed) => {
+                assert!(malformed.offset <= body.len(), "offset {} of {}", malformed.offset, body.len());
+                Verdict::refused(malformed.into())
+            }
+            Ok(()) => {
+                check_rows(&batch);
+                check_keys(&batch);
+                store(&mut batch)
+            }
+        },
+    };
+    let reply = reply(&request, &verdict);
+    let success = (200..300).contains(&reply.status);
+    let complete = verdict.refusal.is_none() && verdict.rejected.is_empty();
+    assert!(complete || !success, "a 2xx over something refused: {verdict:?}");
+    (verdict, reply)
+}
+
+/// Every row belongs to one series, in order, and no column outgrows the body.
+fn check_rows(batch: &Batch<'_>) {
+    let (mut samples, mut histograms, mut exemplars) = (0, 0, 0);
+    for series in &batch.series {
+        assert_eq!(
+            (series.samples.start, series.histograms.start, series.exemplars.start),
+            (samples, histograms, exemplars)
+        );
+        (samples, histograms, exemplars) = (series.samples.end, series.histograms.end, series.exemplars.end);
+    }
+    assert_eq!(
+        (samples, histograms, exemplars),
+        (batch.samples.len(), batch.histograms.len(), batch.exemplars.len())
+    );
+    for sample in &batch.histograms {
+        assert_eq!(sample.histogram.validate(), Ok(()));
+    }
+}
+
+/// Equal keys mean equal label lists.
+fn check_keys(batch: &Batch<'_>) {
+    let mut lists = HashMap::new();
+    for (index, series) in batch.series.iter().enumerate() {
+        let mut pairs = Vec::new();
+        let labels = batch.labels_of(index, &mut pairs).map(|()| pairs);
+        assert_eq!(lists.entry(series.key).or_insert_with(|| labels.clone()), &labels);
+    }
+}
+
+/// The gate's part of a verdict: series whose labels name no series are refused.
+fn store(batch: &mut Batch<'_>) -> Verdict {
+    let mut accepted = batch.counts();
+    let mut rejected = std::mem::take(&mut batch.rejections);
+    for (index, series) in batch.series.iter().enumerate() {
+        let mut pairs = Vec::new();
+        let labels = batch.labels_of(index, &mut pairs);
+        let labels = labels.and_then(|()| Labels::canonical(&mut pairs, &LabelLimits::default()));
+        let Err(error) = labels else { continue };
+        let rows = [
+            (Signal::Sample, series.samples.len()),
+            (Signal::Histogram, series.histograms.len()),
+            (Signal::Exemplar, series.exemplars.len()),
+        ];
+        for (signal, count) in rows {
+            rejected.add(signal, Reason::from(&error), count as u64);
+            *accepted.get_mut(signal) -= count as u64;
+        }
+        rejected.explain(|| format!("series {index}: {error}"));
+    }
+    Verdict { accepted, rejected, refusal: None }
+}

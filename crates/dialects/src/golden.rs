@@ -1,0 +1,322 @@
+//! Golden cases of every dialect in the registry: `<dialect>/cases/NAME.in` is a request, `NAME.want` what is wanted of
+//! it. A request is a request line, headers, an empty line and the body as it was captured; `case-body: hex` instead
+//! means hand-written bytes, already inflated, with `#` comments. `WEIR_BLESS=1` writes what came out as wanted: read
+//! the difference before committing it.
+
+use std::fmt::Write as _;
+use std::path::{Path, PathBuf};
+
+use codec::inflate::inflate;
+use model::batch::HistogramSample;
+use model::histogram::{BucketCounts, Span};
+use model::{Batch, Signal};
+
+use crate::exercise::{CONTENT_TYPES, answer, exercise};
+use crate::{ALL, Dialect, Kind, Received, Refusal, Reply, Request, Verdict, find};
+
+/// When all golden requests arrive.
+const RECEIVED_MS: i64 = 1_795_167_944_000;
+
+struct Case {
+    path: PathBuf,
+    method: String,
+    target: String,
+    headers: Vec<(String, String)>,
+    body: Vec<u8>,
+}
+
+impl Case {
+    fn read(path: &Path) -> Self {
+        let bytes = std::fs::read(path).unwrap_or_else(|e| panic!("{}: {e}", path.display()));
+        let end = memchr::memmem::find(&bytes, b"\n\n").expect("an empty line ends the head");
+        let head = std::str::from_utf8(&bytes[..end]).expect("the head is text");
+        let mut lines = head.lines();
+        let (method, target) = lines.next().and_then(|line| line.split_once(' ')).expect("a request line");
+        let headers = lines
+            .map(|line| line.split_once(':').expect("a header"))
+            .map(|(name, value)| (name.trim().to_ascii_lowercase(), value.trim().to_owned()))
+            .collect();
+        let body = bytes[end + 2..].to_vec();
+        Self { path: path.to_owned(), method: method.into(), target: target.into(), headers, body }
+    }
+
+    fn header(&self, name: &str) -> &str {
+        self.headers.iter().find(|(n, _)| n == name).map_or("", |(_, value)| value)
+    }
+
+    fn request(&self) -> Request<'_> {
+        let (path, query) = self.target.split_once('?').unwrap_or((&self.target, ""));
+        Request {
+            path,
+            query,
+            content_type: self.header("content-type"),
+            content_encoding: self.header("content-encoding"),
+        }
+    }
+
+    /// The inflated body.
+    fn inflated(&self, dialect: &Dialect) -> Result<Vec<u8>, Refusal> {
+        if self.header("case-body") == "hex" {
+            return Ok(from_hex(&self.body));
+        }
+        let mut out = Vec::new();
+        inflate(dialect.encoding(&self.request())?, &self.body, dialect.limits.decoded, &mut out)?;
+        Ok(out)
+    }
+}
+
+fn from_hex(text: &[u8]) -> Vec<u8> {
+    let text = std::str::from_utf8(text).expect("hex is text");
+    let digits: Vec<u32> = text
+        .lines()
+        .flat_map(|line| line.split('#').next().unwrap_or("").chars())
+        .filter(|c| !c.is_whitespace())
+        .map(|c| c.to_digit(16).expect("hex digits"))
+        .collect();
+    let (pairs, rest) = digits.as_chunks::<2>();
+    assert!(rest.is_empty(), "an odd number of hex digits");
+    pairs.iter().map(|[high, low]| (high << 4 | low) as u8).collect()
+}
+
+fn cases(dialect: &Dialect) -> Vec<Case> {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("src").join(dialect.name).join("cases");
+    let mut paths: Vec<_> = std::fs::read_dir(&folder)
+        .unwrap_or_else(|e| panic!("{}: {e}", folder.display()))
+        .map(|entry| entry.expect("a readable folder").path())
+        .filter(|path| path.extension().is_some_and(|e| e == "in"))
+        .collect();
+    paths.sort();
+    paths.iter().map(|path| Case::read(path)).collect()
+}
+
+/// What became of a case, in words.
+fn outcome(dialect: &Dialect, case: &Case) -> String {
+    let request = case.request();
+    let (found, route) = find(&case.method, request.path).expect("a route of the registry");
+    assert_eq!(found.name, dialect.name);
+    let mut out = String::new();
+    match route.kind {
+        Kind::Answer(answer) => show_reply(&answer(&request), &mut out),
+        Kind::Ingest { accept, reply, .. } => match accept(&request).and_then(|()| case.inflated(dialect)) {
+            Err(refusal) => show_reply(&reply(&request, &Verdict::refused(refusal)), &mut out),
+            Ok(body) => {
+                let (_, reply) = answer(route.kind, request, &body, RECEIVED_MS);
+                show_reply(&reply, &mut out);
+                show_batch(route.kind, request, &body, &mut out);
+            }
+        },
+    }
+    out
+}
+
+fn show_reply(reply: &Reply, out: &mut String) {
+    let _ = writeln!(out, "{}", reply.status);
+    for (name, value) in &reply.headers {
+        let _ = writeln!(out, "{name}: {value}");
+    }
+    let _ = writeln!(out, "{}", String::from_utf8_lossy(&reply.body));
+}
+
+fn show_batch(kind: Kind, request: Request<'_>, body: &[u8], out: &mut String) {
+    let Kind::Ingest { decode, .. } = kind else { return };
+    let mut batch = Batch::new(42);
+    if decode(&Received { request, body, received_ms: RECEIVED_MS }, &mut batch).is_err() {
+        return;
+    }
+    for (index, series) in batch.series.iter().enumerate() {
+        let mut pairs = Vec::new();
+        match batch.labels_of(index, &mut pairs) {
+            Ok(()) => {
+                let pairs: Vec<_> = pairs.iter().map(|(n, v)| format!("{n}={v:?}")).collect();
+                let _ = writeln!(out, "{{{}}}", pairs.join(", "));
+            }
+            Err(error) => {
+                let _ = writeln!(out, "({error})");
+            }
+        }
+        for sample in &batch.samples[series.samples.clone()] {
+            let mut value = String::new();
+            codec::float::write_sample(sample.value, &mut value);
+            if sample.value.is_nan() {
+                value = format!("NaN({:#x})", sample.value.to_bits());
+            }
+            let start =
+                if sample.start_ms == 0 { String::new() } else { format!(" since {}", sample.start_ms) };
+            let _ = writeln!(out, "    {value} @ {}{start}", sample.timestamp_ms);
+        }
+        for sample in &batch.histograms[series.histograms.clone()] {
+            show_histogram(sample, out);
+        }
+        for exemplar in &batch.exemplars[series.exemplars.clone()] {
+            let _ = writeln!(
+                out,
+                "    exemplar {:?} {} @ {}",
+                exemplar.labels, exemplar.value, exemplar.timestamp_ms
+            );
+        }
+    }
+    for row in &batch.metadata {
+        let metadata = &row.metadata;
+        let _ = writeln!(
+            out,
+            "metadata {:?} {} unit={:?} help={:?}",
+            row.family,
+            metadata.kind.as_str(),
+            metadata.unit,
+            metadata.help
+        );
+    }
+}
+
+fn show_histogram(sample: &HistogramSample, out: &mut String) {
+    let histogram = &sample.histogram;
+    let spans = |spans: &[Span]| {
+        spans.iter().map(|s| format!("{:+}x{}", s.offset, s.length)).collect::<Vec<_>>().join(" ")
+    };
+    let counts = match &histogram.counts {
+        BucketCounts::Integer { count, zero, positive, negative } => {
+            format!("integer {count}, zero {zero}, positive {positive:?}, negative {negative:?}")
+        }
+        BucketCounts::Float { count, zero, positive, negative } => {
+            format!("float {count}, zero {zero}, positive {positive:?}, negative {negative:?}")
+        }
+    };
+    let _ = writeln!(
+        out,
+        "    histogram schema {} sum {} zero {} {:?} spans [{}] [{}] bounds {:?}: {counts} @ {} since {}",
+        histogram.schema,
+        if histogram.is_stale() { "stale".to_owned() } else { histogram.sum.to_string() },
+        histogram.zero_threshold,
+        histogram.reset_hint,
+        spans(&histogram.positive_spans),
+        spans(&histogram.negative_spans),
+        histogram.custom_bounds,
+        sample.timestamp_ms,
+        sample.start_ms,
+    );
+}
+
+#[test]
+fn every_case_comes_out_as_wanted() {
+    let bless = std::env::var_os("WEIR_BLESS").is_some();
+    let mut wrong = Vec::new();
+    for dialect in ALL {
+        let cases = cases(dialect);
+        assert!(!cases.is_empty(), "{} has no cases", dialect.name);
+        for case in cases {
+            let path = case.path.with_extension("want");
+            let got = outcome(dialect, &case);
+            if bless {
+                std::fs::write(&path, &got).expect("cases can be written");
+            } else if std::fs::read_to_string(&path).ok().as_deref() != Some(&got) {
+                wrong.push(format!("{}: got\n{got}", path.display()));
+            }
+        }
+    }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
+
+/// Inputs for [`exercise`] from the golden cases: the byte that picks the case's media type, then its body.
+fn seeds(dialect: &Dialect) -> Vec<Vec<u8>> {
+    let seed = |case: Case| {
+        let body = case.inflated(dialect).ok()?;
+        let content_type = case.header("content-type");
+        let choice = CONTENT_TYPES.iter().position(|known| *known == content_type).unwrap_or(0);
+        Some([&[choice as u8], body.as_slice()].concat())
+    };
+    cases(dialect).into_iter().filter_map(seed).collect()
+}
+
+/// xorshift64*: mutations need no better dice, and the seed alone tells the run.
+struct Dice(u64);
+
+impl Dice {
+    fn roll(&mut self, sides: usize) -> usize {
+        self.0 ^= self.0 >> 12;
+        self.0 ^= self.0 << 25;
+        self.0 ^= self.0 >> 27;
+        (self.0.wrapping_mul(0x2545_f491_4f6c_dd1d) >> 33) as usize % sides.max(1)
+    }
+
+    fn mutate(&mut self, bytes: &mut Vec<u8>, other: &[u8]) {
+        for _ in 0..=self.roll(4) {
+            let at = self.roll(bytes.len());
+            match self.roll(7) {
+                0 if !bytes.is_empty() => bytes[at] ^= 1 << self.roll(8),
+                1 if !bytes.is_empty() => {
+                    bytes[at] = [0, 1, 0x7f, 0x80, 0xff, b'"', b'\\', b'\n'][self.roll(8)]
+                }
+                2 => bytes.truncate(at.max(1)),
+                3 => bytes.insert(at, self.roll(256) as u8),
+                4 if bytes.len() > 1 => drop(bytes.drain(at..(at + 1 + self.roll(8)).min(bytes.len()))),
+                5 => {
+                    let from = self.roll(other.len());
+                    let piece = other[from..(from + self.roll(32)).min(other.len())].to_vec();
+                    bytes.splice(at..at, piece);
+                }
+                _ => {
+                    let piece = bytes[at..(at + self.roll(32)).min(bytes.len())].to_vec();
+                    bytes.splice(at..at, piece);
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn mutated_cases_break_no_rule() {
+    for dialect in ALL {
+        let seeds = seeds(dialect);
+        for seed in &seeds {
+            exercise(dialect, seed);
+        }
+        for round in 1..=10_000u64 {
+            let mut dice = Dice(round.wrapping_mul(0x9e37_79b9_7f4a_7c15));
+            let mut input = seeds[dice.roll(seeds.len())].clone();
+            let other = dice.roll(seeds.len());
+            dice.mutate(&mut input, &seeds[other]);
+            let outcome = std::panic::catch_unwind(|| exercise(dialect, &input));
+            assert!(outcome.is_ok(), "{} breaks with round {round}: {input:02x?}", dialect.name);
+        }
+    }
+}
+
+#[test]
+fn every_refusal_has_its_status_in_every_dialect() {
+    let refusals = [
+        Refusal::NoCredential,
+        Refusal::BadCredential,
+        Refusal::Forbidden,
+        Refusal::TooBig { limit: 1 },
+        Refusal::Undecodable("undecodable".into()),
+        Refusal::UnsupportedMedia("media".into()),
+        Refusal::UnsupportedEncoding("encoding".into()),
+        Refusal::OverRate { retry_after_s: 3 },
+        Refusal::Overloaded { retry_after_s: 4, what: "disk" },
+        Refusal::Internal,
+    ];
+    for dialect in ALL {
+        for route in dialect.routes {
+            let Kind::Ingest { reply, .. } = route.kind else { continue };
+            for refusal in &refusals {
+                let reply = reply(&Request::default(), &Verdict::refused(refusal.clone()));
+                let what = format!("{} {refusal:?} {reply:?}", dialect.name);
+                assert_eq!(reply.status, dialect.statuses.of(refusal), "{what}");
+                assert!(reply.status >= 400 && !reply.body.is_empty(), "{what}");
+                let wait =
+                    reply.headers.iter().find(|(name, _)| *name == "retry-after").map(|(_, v)| v.as_str());
+                match refusal {
+                    Refusal::OverRate { .. } => assert_eq!(wait, Some("3"), "{what}"),
+                    Refusal::Overloaded { .. } => assert_eq!(wait, Some("4"), "{what}"),
+                    _ => assert_eq!(wait, None, "{what}"),
+                }
+            }
+            let complete =
+                Verdict { accepted: Default::default(), rejected: Default::default(), refusal: None };
+            assert_eq!(reply(&Request::default(), &complete).status, dialect.statuses.stored);
+            let mut partial = complete;
+            partial.rejected.add(Signal::Sample, model::Reason::TooOld, 1);
+            assert_eq!(reply(&Request::default(), &partial).status, dialect.statuses.partial);
+        }
+    }
+}
