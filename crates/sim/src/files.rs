@@ -64,6 +64,12 @@ impl SimFiles {
         self.disk().crash_after = Some(changes);
     }
 
+    /// From now on everything fails until [`SimFiles::crash`] or [`SimFiles::kill`]: so that what a dying process still
+    /// tries does not reach the disk.
+    pub fn power_off(&self) {
+        self.disk().down = true;
+    }
+
     /// Whether the power is off.
     pub fn is_down(&self) -> bool {
         self.disk().down

@@ -8,7 +8,8 @@
 use std::collections::BTreeMap;
 use std::fmt;
 
-use model::{Labels, TenantId};
+use model::batch::Exemplar;
+use model::{Labels, Metadata, TenantId};
 
 use crate::naive::{Answer, Judgement, Point};
 
@@ -28,13 +29,13 @@ pub enum Fate {
 pub struct RequestId(usize);
 
 #[derive(Clone, Debug)]
-struct Sent {
+struct Sent<T> {
     /// None: settled by what a restart showed.
     request: Option<RequestId>,
-    point: Point,
+    value: T,
 }
 
-type Times = BTreeMap<i64, Vec<Sent>>;
+type Times = BTreeMap<i64, Vec<Sent<Point>>>;
 
 /// The ledger.
 #[derive(Clone, Debug, Default)]
@@ -42,6 +43,8 @@ pub struct Ledger {
     tenants: BTreeMap<TenantId, BTreeMap<Labels, Times>>,
     /// Every value ever sent, kept for damaged disks, on which older values may come up again.
     history: BTreeMap<TenantId, BTreeMap<Labels, BTreeMap<i64, Vec<Point>>>>,
+    exemplars: BTreeMap<TenantId, BTreeMap<Labels, Vec<Exemplar>>>,
+    metadata: BTreeMap<(TenantId, String), Vec<Sent<Metadata>>>,
     fates: Vec<Fate>,
 }
 
@@ -50,7 +53,8 @@ pub struct Ledger {
 pub struct Leniency {
     /// The disk was damaged: samples may be missing or show an older value, but never one that was not sent.
     pub damaged: bool,
-    /// Samples before this may be missing.
+    /// Samples before this may be missing, or show an older value: retention takes blocks, and may take the one with
+    /// the newer value first.
     pub floor_ms: i64,
 }
 
@@ -72,6 +76,8 @@ pub struct Violation {
     pub found: Option<Point>,
     /// What it might say.
     pub allowed: Vec<Option<Point>>,
+    /// All that was sent for it, in order.
+    pub sent: Vec<(Fate, Point)>,
 }
 
 impl fmt::Display for Violation {
@@ -83,8 +89,8 @@ impl fmt::Display for Violation {
         };
         write!(
             f,
-            "{kind}: tenant {} {} at {}: found {:?}, allowed {:?}",
-            self.tenant.0, self.labels, self.timestamp_ms, self.found, self.allowed
+            "{kind}: tenant {} {} at {}: found {:?}, allowed {:?}, sent {:?}",
+            self.tenant.0, self.labels, self.timestamp_ms, self.found, self.allowed, self.sent
         )
     }
 }
@@ -97,7 +103,7 @@ impl Ledger {
         let series = self.tenants.entry(tenant).or_default();
         let history = self.history.entry(tenant).or_default();
         for sample in &judgement.samples {
-            let sent = Sent { request: Some(request), point: sample.point.clone() };
+            let sent = Sent { request: Some(request), value: sample.point.clone() };
             series
                 .entry(sample.labels.clone())
                 .or_default()
@@ -108,6 +114,14 @@ impl Ledger {
                 history.entry(sample.labels.clone()).or_default().entry(sample.timestamp_ms).or_default();
             ever.push(sample.point.clone());
         }
+        let exemplars = self.exemplars.entry(tenant).or_default();
+        for (labels, exemplar) in &judgement.exemplars {
+            exemplars.entry(labels.clone()).or_default().push(exemplar.clone());
+        }
+        for (family, metadata) in &judgement.metadata {
+            let sent = Sent { request: Some(request), value: metadata.clone() };
+            self.metadata.entry((tenant, family.clone())).or_default().push(sent);
+        }
         request
     }
 
@@ -116,42 +130,56 @@ impl Ledger {
         self.fates[request.0] = fate;
     }
 
-    /// Samples that requests with this fate sent.
-    pub fn samples(&self, fate: Fate) -> usize {
-        let sent = self.tenants.values().flat_map(BTreeMap::values).flat_map(BTreeMap::values).flatten();
-        sent.filter(|sent| self.fate(sent) == fate).count()
+    /// Series that a request wrote to.
+    pub fn series_of(&self, tenant: TenantId, request: RequestId) -> Vec<Labels> {
+        let wrote = |times: &Times| times.values().flatten().any(|sent| sent.request == Some(request));
+        let series = self.tenants.get(&tenant).into_iter().flatten();
+        series.filter(|(_, times)| wrote(times)).map(|(labels, _)| labels.clone()).collect()
     }
 
-    fn fate(&self, sent: &Sent) -> Fate {
+    /// Whether anything was ever sent for a series.
+    pub fn knows(&self, tenant: TenantId, labels: &Labels) -> bool {
+        self.tenants.get(&tenant).is_some_and(|series| series.contains_key(labels))
+            || self.exemplars.get(&tenant).is_some_and(|series| series.contains_key(labels))
+    }
+
+    fn fate<T>(&self, sent: &Sent<T>) -> Fate {
         sent.request.map_or(Fate::Acknowledged, |request| self.fates[request.0])
     }
 
     /// The answers that are right for a series at a time.
     pub fn allowed(&self, tenant: TenantId, labels: &Labels, timestamp_ms: i64) -> Vec<Option<Point>> {
         let times = self.tenants.get(&tenant).and_then(|series| series.get(labels));
-        self.states(times.and_then(|times| times.get(&timestamp_ms)).map_or(&[], Vec::as_slice))
+        self.points(times.and_then(|times| times.get(&timestamp_ms)).map_or(&[], Vec::as_slice))
     }
 
-    fn states(&self, all_sent: &[Sent]) -> Vec<Option<Point>> {
+    fn points(&self, all_sent: &[Sent<Point>]) -> Vec<Option<Point>> {
+        self.states(all_sent, |new, old| new.replaces(old))
+    }
+
+    /// What may stand after all that was sent, when `replaces(new, old)` says whether a write has an effect.
+    fn states<T: Clone + PartialEq>(
+        &self,
+        all_sent: &[Sent<T>],
+        replaces: impl Fn(&T, Option<&T>) -> bool,
+    ) -> Vec<Option<T>> {
         let mut states = vec![None];
         for sent in all_sent {
-            let mut after: Vec<Option<Point>> = Vec::new();
+            let mut after: Vec<Option<T>> = Vec::new();
             let fate = self.fate(sent);
-            let mut add = |state: Option<Point>| {
+            let mut add = |state: Option<T>| {
                 if !after.contains(&state) {
                     after.push(state);
                 }
             };
             for state in states {
-                let written =
-                    sent.point.replaces(state.as_ref()).then(|| sent.point.clone()).or(state.clone());
-                match fate {
-                    Fate::Acknowledged => add(written),
-                    Fate::Refused => add(state),
-                    Fate::Unknown => {
-                        add(written);
-                        add(state);
-                    }
+                let effect = replaces(&sent.value, state.as_ref());
+                let written = if effect { Some(sent.value.clone()) } else { state.clone() };
+                if fate != Fate::Refused {
+                    add(written);
+                }
+                if fate != Fate::Acknowledged {
+                    add(state);
                 }
             }
             states = after;
@@ -168,21 +196,17 @@ impl Ledger {
             let found = answer.get(labels);
             for (timestamp_ms, all_sent) in times {
                 let found = found.and_then(|points| points.get(timestamp_ms));
-                let mut allowed = self.states(all_sent);
-                if leniency.damaged {
+                let mut allowed = self.points(all_sent);
+                if leniency.damaged || *timestamp_ms < leniency.floor_ms {
                     let ever = self.history[&tenant][labels][timestamp_ms].iter().cloned().map(Some);
                     allowed.extend(ever);
                 }
                 let excused = found.is_none() && (leniency.damaged || *timestamp_ms < leniency.floor_ms);
                 if !excused && !allowed.iter().any(|state| state.as_ref() == found) {
                     let (labels, found) = (labels.clone(), found.cloned());
-                    violations.push(Violation {
-                        tenant,
-                        labels,
-                        timestamp_ms: *timestamp_ms,
-                        found,
-                        allowed,
-                    });
+                    let sent = all_sent.iter().map(|sent| (self.fate(sent), sent.value.clone())).collect();
+                    let timestamp_ms = *timestamp_ms;
+                    violations.push(Violation { tenant, labels, timestamp_ms, found, allowed, sent });
                 }
             }
         }
@@ -192,13 +216,8 @@ impl Ledger {
                 if times.is_none_or(|times| !times.contains_key(timestamp_ms)) {
                     let (labels, found) = (labels.clone(), Some(point.clone()));
                     let allowed = vec![None];
-                    violations.push(Violation {
-                        tenant,
-                        labels,
-                        timestamp_ms: *timestamp_ms,
-                        found,
-                        allowed,
-                    });
+                    let (timestamp_ms, sent) = (*timestamp_ms, Vec::new());
+                    violations.push(Violation { tenant, labels, timestamp_ms, found, allowed, sent });
                 }
             }
         }
@@ -211,15 +230,60 @@ impl Ledger {
         self.check(tenant, answer, strict).iter().filter(|violation| violation.found.is_none()).count()
     }
 
+    /// The first thing that is wrong with the exemplars that a store shows for a series: each must have been sent.
+    pub fn check_exemplars(&self, tenant: TenantId, labels: &Labels, found: &[Exemplar]) -> Option<Exemplar> {
+        let sent = self.exemplars.get(&tenant).and_then(|series| series.get(labels));
+        let same = |a: &Exemplar, b: &Exemplar| {
+            (&a.labels, a.value.to_bits(), a.timestamp_ms) == (&b.labels, b.value.to_bits(), b.timestamp_ms)
+        };
+        let was_sent = |exemplar: &Exemplar| sent.is_some_and(|sent| sent.iter().any(|s| same(s, exemplar)));
+        found.iter().find(|exemplar| !was_sent(exemplar)).cloned()
+    }
+
+    /// What is wrong with the metadata that a store shows of a tenant; `damaged` excuses what is missing or old.
+    pub fn check_metadata(
+        &self,
+        tenant: TenantId,
+        found: &[(String, Metadata)],
+        damaged: bool,
+    ) -> Option<String> {
+        let found: BTreeMap<&String, &Metadata> =
+            found.iter().map(|(family, metadata)| (family, metadata)).collect();
+        for ((_, family), all_sent) in self.metadata.iter().filter(|((of, _), _)| *of == tenant) {
+            let mut allowed = self.states(all_sent, |_, _| true);
+            if damaged {
+                allowed.push(None);
+                allowed.extend(all_sent.iter().map(|sent| Some(sent.value.clone())));
+            }
+            let found = found.get(family).copied();
+            if !allowed.iter().any(|state| state.as_ref() == found) {
+                return Some(format!("metadata of {family}: found {found:?}, allowed {allowed:?}"));
+            }
+        }
+        let unknown = found.keys().find(|family| !self.metadata.contains_key(&(tenant, (**family).clone())));
+        unknown.map(|family| format!("metadata of {family} was never sent"))
+    }
+
     /// After a restart from a power cut: what is there now was on the disk and stays, what is not never comes.
     /// Samples before `floor_ms` stay open, since retention takes them when it likes.
-    pub fn settle_restart(&mut self, tenant: TenantId, answer: &Answer, floor_ms: i64) {
+    pub fn settle_restart(
+        &mut self,
+        tenant: TenantId,
+        answer: &Answer,
+        metadata: &[(String, Metadata)],
+        floor_ms: i64,
+    ) {
         for (labels, times) in self.tenants.entry(tenant).or_default() {
             let found = answer.get(labels);
             for (timestamp_ms, all_sent) in times.range_mut(floor_ms..) {
                 let point = found.and_then(|points| points.get(timestamp_ms)).cloned();
-                *all_sent = point.map(|point| Sent { request: None, point }).into_iter().collect();
+                *all_sent = point.map(|value| Sent { request: None, value }).into_iter().collect();
             }
+        }
+        for ((_, family), all_sent) in self.metadata.iter_mut().filter(|((of, _), _)| *of == tenant) {
+            let found = metadata.iter().find(|(name, _)| name == family);
+            *all_sent =
+                found.map(|(_, value)| Sent { request: None, value: value.clone() }).into_iter().collect();
         }
     }
 }
@@ -278,9 +342,9 @@ mod tests {
         let mut ledger = Ledger::default();
         send(&mut ledger, 1, Fate::Unknown);
         let mut gone = ledger.clone();
-        ledger.settle_restart(TENANT, &answer(Some(1)), i64::MIN);
+        ledger.settle_restart(TENANT, &answer(Some(1)), &[], i64::MIN);
         assert_eq!([None, Some(1)].map(|bits| wrong(&ledger, bits)), [1, 0]);
-        gone.settle_restart(TENANT, &answer(None), i64::MIN);
+        gone.settle_restart(TENANT, &answer(None), &[], i64::MIN);
         assert_eq!([None, Some(1)].map(|bits| wrong(&gone, bits)), [0, 1]);
     }
 

@@ -28,3 +28,6 @@ pub mod request;
 pub mod naive;
 
 pub mod ledger;
+
+#[cfg(feature = "world")]
+pub mod world;

@@ -101,9 +101,10 @@ impl Judgement {
                 }
             }
             for exemplar in &batch.exemplars[row.exemplars.clone()] {
-                match &labels {
-                    Ok(labels) => judgement.exemplars.push((labels.clone(), exemplar.clone())),
-                    Err(reason) => judgement.refuse(Signal::Exemplar, *reason),
+                let window = check_window(limits, now_ms, exemplar.timestamp_ms);
+                match labels.clone().and_then(|labels| window.map(|()| labels)) {
+                    Ok(labels) => judgement.exemplars.push((labels, exemplar.clone())),
+                    Err(reason) => judgement.refuse(Signal::Exemplar, reason),
                 }
             }
         }

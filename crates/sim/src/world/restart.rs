@@ -1,0 +1,142 @@
+//! The ways in which a store goes down and comes back.
+
+use std::path::Path;
+use std::time::Duration;
+
+use anyhow::{Context, Result, bail, ensure};
+use env::Clock;
+use tsdb::{Progress, Store};
+
+use super::{DIRECTORY, Life, Trouble};
+use crate::files::{Failure, Fault, Op};
+use crate::naive::Answer;
+
+/// Power cuts during one recovery, one after the other.
+const CUTS_MAX: usize = 5;
+
+impl Life {
+    /// An orderly stop: everything queued is committed, the head flushed.
+    pub(super) fn close_and_reopen(&mut self) -> Result<()> {
+        self.commit()?;
+        let closed = self.store().close();
+        if let Err(error) = closed {
+            let expected = self.disk.is_down() || self.scenario.may_fail();
+            ensure!(expected, "closing fails on a good disk: {error}");
+        }
+        if self.disk.is_down() {
+            return Ok(());
+        }
+        self.tally.closes += 1;
+        self.stop();
+        self.disk.kill();
+        self.open_once()?;
+        self.look_twice(false)
+    }
+
+    /// The process dies where it is; what it wrote stays.
+    pub(super) fn kill(&mut self) -> Result<()> {
+        self.tally.kills += 1;
+        self.stop();
+        self.disk.kill();
+        self.open_once()?;
+        self.look_twice(false)
+    }
+
+    /// The power goes now, or has gone during the last operation.
+    pub(super) fn restart_after_power_cut(&mut self) -> Result<()> {
+        self.tally.power_cuts += 1;
+        self.stop();
+        self.disk.crash();
+        self.recover()?;
+        self.look_twice(true)
+    }
+
+    /// The store's process is gone: nothing that it still does reaches the disk.
+    pub(super) fn stop(&mut self) {
+        self.count_store();
+        self.tally.faults += self.disk.failures();
+        self.disk.power_off();
+        // Their fate stays unknown.
+        self.waiting.clear();
+        self.store = None;
+        self.evicted_before = 0;
+        for party in &mut self.parties {
+            party.surely_active.clear();
+        }
+        self.clock.advance(Duration::from_secs(self.rng.below(60)));
+    }
+
+    pub(super) fn open_once(&mut self) -> Result<()> {
+        self.clock_in_doubt_since = self.clock.monotonic();
+        let directory = Path::new(DIRECTORY);
+        let store =
+            Store::open(self.env.clone(), directory, self.scenario.options.clone(), &Progress::default())
+                .context("the store does not open")?;
+        self.store = Some(store);
+        Ok(())
+    }
+
+    /// Opens the store on a disk that may lose its power again, or fail, while it recovers.
+    fn recover(&mut self) -> Result<()> {
+        for round in 0..=CUTS_MAX {
+            let calm = round == CUTS_MAX;
+            if !calm && self.rng.chance(1, 2) {
+                self.disk.crash_after(self.rng.below(30));
+            }
+            let faulty = !calm && self.scenario.trouble == Trouble::Faults && self.rng.chance(1, 6);
+            if faulty {
+                let op = *self.rng.pick(&Op::ALL);
+                self.disk.plan(Fault::new(op, Failure::Io).after(self.rng.below(10)));
+            }
+            let opened = self.open_once();
+            if self.disk.is_down() {
+                self.tally.power_cuts_in_recovery += 1;
+                self.disk.power_off();
+                self.store = None;
+                self.disk.crash();
+                continue;
+            }
+            self.disk.heal();
+            match opened {
+                Ok(()) => return Ok(()),
+                Err(_) if faulty => self.disk.kill(),
+                Err(error) => return Err(error),
+            }
+        }
+        bail!("the store does not open after {CUTS_MAX} interrupted recoveries")
+    }
+
+    /// Looks, and sometimes restarts at once and looks again: nothing may have changed.
+    fn look_twice(&mut self, power_was_cut: bool) -> Result<()> {
+        let first = [self.verify(0)?, self.verify(1)?];
+        if power_was_cut && !self.damaged && !self.disk.is_down() {
+            self.settle(&first);
+        }
+        if !self.rng.chance(1, 3) || self.disk.is_down() {
+            return Ok(());
+        }
+        let (files, bytes) = (self.disk.paths().len(), self.disk.used());
+        self.stop();
+        self.disk.kill();
+        self.open_once().context("second restart")?;
+        let second = [self.verify(0)?, self.verify(1)?];
+        // A page that goes bad between two looks is not the restart's doing.
+        if !self.damaged {
+            ensure!(first == second, "a second restart changes the answer");
+        }
+        let (files_now, bytes_now) = (self.disk.paths().len(), self.disk.used());
+        ensure!(files_now <= files, "a restart without writes leaves {files_now} files of {files}");
+        ensure!(bytes_now <= bytes + 4096, "a restart without writes takes {} bytes", bytes_now - bytes);
+        Ok(())
+    }
+
+    fn settle(&mut self, answers: &[Option<Answer>; 2]) {
+        let store = self.store();
+        for (party, answer) in self.parties.iter().zip(answers) {
+            if let Some(answer) = answer {
+                let metadata = store.metadata(party.tenant);
+                self.ledger.settle_restart(party.tenant, answer, &metadata, party.floor_ms);
+            }
+        }
+    }
+}
