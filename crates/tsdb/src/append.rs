@@ -58,6 +58,10 @@ pub enum AppendError {
 /// Marks a series that was refused.
 const REFUSED: u32 = u32::MAX;
 
+/// Marks a series that was not made because nothing that it brings lies in the time window: its rows are refused one
+/// by one, and it takes no place in head, quota and series lists.
+const NOT_MADE: u32 = u32::MAX - 1;
+
 /// Longest exemplar label set, in characters (OpenMetrics 1.0).
 const EXEMPLAR_CHARACTERS_MAX: usize = 128;
 
@@ -141,7 +145,7 @@ impl Inner {
         let table = self.table.read().expect("lock");
         for (index, slot) in misses.into_iter().zip(found) {
             slots[index] = slot;
-            if slot == REFUSED {
+            if slot >= NOT_MADE {
                 continue;
             }
             let entry = table.entry(slot);
@@ -223,6 +227,7 @@ impl Inner {
         rejected: &mut Rejections,
     ) {
         let now_s = self.now_s();
+        let window = window(context);
         let mut table = self.table.write().expect("lock");
         let mut active = table.tenant(context.tenant).map_or(0, |tenant| tenant.index.len());
         for ((slot, parsed), &index) in slots.iter_mut().zip(parsed).zip(misses) {
@@ -230,6 +235,8 @@ impl Inner {
             // Another request, or this one, may have made it meanwhile.
             if let Some(found) = table.find(id) {
                 *slot = found;
+            } else if !brings_something(batch, index, window) {
+                *slot = NOT_MADE;
             } else if active >= context.limits.active_series {
                 reject_series(&batch.series[index], Reason::SeriesQuota, rejected);
                 rejected.explain(|| {
@@ -255,6 +262,25 @@ fn reject_series(series: &SeriesRow<'_>, reason: Reason, rejected: &mut Rejectio
     rejected.add(Signal::Exemplar, reason, series.exemplars.len() as u64);
 }
 
+/// The times that the tenant may write now.
+fn window(context: &WriteContext<'_>) -> TimeRange {
+    let limits = context.limits;
+    let start_ms = match limits.retention_ms {
+        0 => i64::MIN,
+        retention => context.now_ms.saturating_sub(retention),
+    };
+    TimeRange { start_ms, end_ms: context.now_ms.saturating_add(limits.future_ms) }
+}
+
+/// Whether anything that a series carries lies in the window.
+fn brings_something(batch: &Batch<'_>, index: usize, window: TimeRange) -> bool {
+    let series = &batch.series[index];
+    let samples = batch.samples[series.samples.clone()].iter().map(|sample| sample.timestamp_ms);
+    let histograms = batch.histograms[series.histograms.clone()].iter().map(|sample| sample.timestamp_ms);
+    let exemplars = batch.exemplars[series.exemplars.clone()].iter().map(|exemplar| exemplar.timestamp_ms);
+    samples.chain(histograms).chain(exemplars).any(|timestamp_ms| window.contains(timestamp_ms))
+}
+
 /// Collects what of a batch is taken.
 struct Intake<'c, 'b, 'a> {
     context: &'c WriteContext<'c>,
@@ -268,12 +294,7 @@ struct Intake<'c, 'b, 'a> {
 
 impl<'c, 'b, 'a> Intake<'c, 'b, 'a> {
     fn new(context: &'c WriteContext<'c>, batch: &'b Batch<'a>, rejected: Rejections) -> Self {
-        let limits = context.limits;
-        let oldest = match limits.retention_ms {
-            0 => i64::MIN,
-            retention => context.now_ms.saturating_sub(retention),
-        };
-        let window = TimeRange { start_ms: oldest, end_ms: context.now_ms.saturating_add(limits.future_ms) };
+        let window = window(context);
         let rows = Vec::with_capacity(batch.samples.len());
         Self { context, batch, window, rows, sides: Vec::new(), accepted: Counts::default(), rejected }
     }
