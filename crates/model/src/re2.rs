@@ -51,3 +51,8 @@ impl Anchored {
         &self.prefix
     }
 }
+
+/// A pattern that matches exactly this text.
+pub fn quote(text: &str) -> String {
+    regex_syntax::escape(text)
+}

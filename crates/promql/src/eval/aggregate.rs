@@ -1,0 +1,536 @@
+//! Aggregations: series fold into groups, column by column.
+
+use std::collections::HashMap;
+
+use model::Labels;
+use model::labels::METRIC_NAME;
+
+use crate::annotation::Note;
+use crate::ast::{Aggregate, AggregateOp, Span};
+use crate::column::{Column, Point, Row, Rows, Steps, is_absent};
+use crate::eval::math::{self, KahanSum, Mean};
+use crate::eval::{EvalError, Evaluates, Evaluator};
+use crate::histogram::sum::HistogramFold;
+use crate::text::{float_plain, quoted_bytes};
+
+impl<'a> Evaluator<'a> {
+    pub(crate) fn aggregate(&mut self, aggregate: &Aggregate, steps: Steps) -> Evaluates<Rows<'a>> {
+        if aggregate.op == AggregateOp::CountValues {
+            return self.count_values(aggregate, steps);
+        }
+        let params = match aggregate.param {
+            Some(param) => self.eval_scalar(param, steps)?,
+            None => Vec::new(),
+        };
+        let rows = self.eval_rows(aggregate.expr, steps)?;
+        let grouping = Grouping::new(aggregate);
+        let (groups, labels) = grouping.assign(&rows.rows);
+        match aggregate.op {
+            AggregateOp::Topk | AggregateOp::Bottomk | AggregateOp::Limitk | AggregateOp::LimitRatio => {
+                let select =
+                    Selection { aggregate, params: &params, groups: &groups, count: labels.len(), steps };
+                self.select(&select, rows)
+            }
+            _ => self.fold(aggregate, &params, rows, &groups, labels, steps),
+        }
+    }
+
+    fn fold(
+        &mut self,
+        aggregate: &Aggregate,
+        params: &[f64],
+        rows: Rows<'a>,
+        groups: &[usize],
+        labels: Vec<Labels>,
+        steps: Steps,
+    ) -> Evaluates<Rows<'a>> {
+        let span = self.span(aggregate.expr);
+        if let Some(param) = aggregate.param {
+            let span = self.span(param);
+            quantile_notes(params, |q| self.notes.add(Note::quantile(q, span)));
+        }
+        let mut out = Rows::none(self.budget);
+        let mut members = vec![Vec::new(); labels.len()];
+        groups.iter().enumerate().for_each(|(row, group)| members[*group].push(&rows.rows[row]));
+        for (labels, members) in labels.into_iter().zip(members) {
+            self.budget.check()?;
+            out.charge.add_row(steps.count)?;
+            let column = match aggregate.op {
+                AggregateOp::Sum | AggregateOp::Avg => self.sum_or_mean(aggregate.op, &members, span, steps),
+                AggregateOp::Quantile => self.quantile(params, &members, span, steps),
+                AggregateOp::Count | AggregateOp::Group => count(aggregate.op, &members, steps),
+                op => self.floats_only(op, &members, span, steps),
+            };
+            // A group's name goes if any of its series lost its name.
+            let drop_name = members.iter().any(|row| row.drop_name);
+            if column.has_any() {
+                out.rows.push(Row { labels, drop_name, column });
+            }
+        }
+        Ok(out)
+    }
+
+    fn sum_or_mean(&mut self, op: AggregateOp, members: &[&Row], span: Span, steps: Steps) -> Column {
+        if members.iter().any(|row| !row.column.histograms.is_empty()) {
+            return self.sum_or_mean_mixed(op, members, span, steps);
+        }
+        if op == AggregateOp::Avg {
+            let means = accumulate(members, steps, Mean::of, |mean, value| mean.add(value));
+            return column(means, |mean| mean.value());
+        }
+        let sums = accumulate(members, steps, KahanSum::of, |sum, value| sum.add(value));
+        column(sums, |sum| sum.value())
+    }
+
+    /// Where histograms are among the members, each step is decided by itself: floats and histograms do not mix.
+    fn sum_or_mean_mixed(&mut self, op: AggregateOp, members: &[&Row], span: Span, steps: Steps) -> Column {
+        let mut column = Column::absent(steps.count);
+        for step in 0..steps.count {
+            let (mut floats, mut histograms) = (Vec::new(), Vec::new());
+            for row in members {
+                match row.column.get(step) {
+                    Some(Point::Float(value)) => floats.push(value),
+                    Some(Point::Histogram(h)) => {
+                        histograms.push((h, row.labels.metric_name().unwrap_or_default()))
+                    }
+                    None => {}
+                }
+            }
+            if !floats.is_empty() && !histograms.is_empty() {
+                self.notes.add(Note::mixed_in_aggregation(span));
+            } else if let Some((first, rest)) = floats.split_first() {
+                let mut sum = KahanSum::of(*first);
+                let mut mean = Mean::of(*first);
+                rest.iter().for_each(|value| {
+                    sum.add(*value);
+                    mean.add(*value);
+                });
+                column
+                    .set(step, Point::Float(if op == AggregateOp::Sum { sum.value() } else { mean.value() }));
+            } else if let Some((first, rest)) = histograms.split_first() {
+                let mut fold = HistogramFold::new(&first.0, op == AggregateOp::Avg);
+                for (histogram, metric) in rest {
+                    if fold.add(histogram).is_err() {
+                        self.notes.add(Note::mixed_schemas(metric, span));
+                        break;
+                    }
+                }
+                fold.remarks("aggregation", span).into_iter().for_each(|note| self.notes.add(note));
+                if let Some(histogram) = fold.value() {
+                    column.set(step, Point::Histogram(histogram.into()));
+                }
+            }
+        }
+        column
+    }
+
+    fn note_ignored(&mut self, op: AggregateOp, members: &[&Row], span: Span) {
+        if members.iter().any(|row| row.column.histograms.iter().any(Option::is_some)) {
+            self.notes.add(Note::histogram_ignored_in_aggregation(op.as_str(), span));
+        }
+    }
+
+    fn floats_only(&mut self, op: AggregateOp, members: &[&Row], span: Span, steps: Steps) -> Column {
+        self.note_ignored(op, members, span);
+        match op {
+            AggregateOp::Min => {
+                let keep =
+                    |old: &mut f64, new: f64| *old = if *old > new || old.is_nan() { new } else { *old };
+                column(accumulate(members, steps, |first| first, keep), |value| *value)
+            }
+            AggregateOp::Max => {
+                let keep =
+                    |old: &mut f64, new: f64| *old = if *old < new || old.is_nan() { new } else { *old };
+                column(accumulate(members, steps, |first| first, keep), |value| *value)
+            }
+            op => {
+                let variances =
+                    accumulate(members, steps, Variance::of, |variance, value| variance.add(value));
+                let deviation = op == AggregateOp::Stddev;
+                column(
+                    variances,
+                    |variance| if deviation { variance.value().sqrt() } else { variance.value() },
+                )
+            }
+        }
+    }
+
+    fn quantile(&mut self, params: &[f64], members: &[&Row], span: Span, steps: Steps) -> Column {
+        self.note_ignored(AggregateOp::Quantile, members, span);
+        let (mut out, mut values) = (Column::absent(steps.count), Vec::with_capacity(members.len()));
+        for (step, q) in params.iter().enumerate().take(steps.count) {
+            values.clear();
+            values
+                .extend(members.iter().map(|row| row.column.floats[step]).filter(|value| !is_absent(*value)));
+            if !values.is_empty() {
+                out.floats[step] = math::quantile(*q, &mut values);
+            }
+        }
+        out
+    }
+
+    fn count_values(&mut self, aggregate: &Aggregate, steps: Steps) -> Evaluates<Rows<'a>> {
+        let label = aggregate.param.map(|param| self.string(param)).unwrap_or_default();
+        let name = std::str::from_utf8(label).ok().filter(|name| !name.is_empty());
+        let Some(name) = name else {
+            return Err(EvalError::Execution(format!("invalid label name {}", quoted_bytes(label))));
+        };
+        let rows = self.eval_rows(aggregate.expr, steps)?;
+        let mut grouping = Grouping::new(aggregate);
+        if !aggregate.without {
+            grouping.labels.push(name);
+        }
+        let mut places: HashMap<Labels, usize> = HashMap::new();
+        let mut out = Rows::none(self.budget);
+        for row in &rows.rows {
+            for (step, point) in row.column.points() {
+                let value = match point {
+                    Point::Float(value) => float_plain(value),
+                    Point::Histogram(histogram) => histogram.to_string(),
+                };
+                let valued =
+                    row.labels.iter().filter(|(label, _)| *label != name).chain([(name, value.as_str())]);
+                let labels = grouping.labels_of(&valued.collect());
+                let next = out.rows.len();
+                let place = *places.entry(labels.clone()).or_insert(next);
+                if place == next {
+                    out.push(Row::new(labels, Column::absent(steps.count)))?;
+                }
+                let count = &mut out.rows[place].column.floats[step];
+                *count = if is_absent(*count) { 1.0 } else { *count + 1.0 };
+            }
+        }
+        self.finish(out, steps)
+    }
+
+    /// `topk`, `bottomk`, `limitk`, `limit_ratio`: which series of each group stay at each step.
+    fn select(&mut self, selection: &Selection<'_>, mut rows: Rows<'a>) -> Evaluates<Rows<'a>> {
+        let Selection { aggregate, params, steps, .. } = *selection;
+        if !self.check_params(aggregate, params)? {
+            return Ok(Rows::none(self.budget));
+        }
+        let mut order = Vec::new();
+        let mut kept = vec![vec![false; steps.count]; rows.rows.len()];
+        for step in 0..steps.count {
+            self.budget.check()?;
+            order = selection.at_step(&rows.rows, step);
+            order.iter().for_each(|row| kept[*row][step] = true);
+        }
+        if matches!(aggregate.op, AggregateOp::Topk | AggregateOp::Bottomk) {
+            let looked_at = |step: usize| params[step] >= 1.0;
+            let ignored = rows.rows.iter().any(|row| {
+                (0..steps.count).any(|step| looked_at(step) && row.column.histogram(step).is_some())
+            });
+            if ignored {
+                let span = selection.span(self);
+                self.notes.add(Note::histogram_ignored_in_aggregation(aggregate.op.as_str(), span));
+            }
+        }
+        for (row, kept) in rows.rows.iter_mut().zip(&kept) {
+            kept.iter().enumerate().filter(|(_, kept)| !**kept).for_each(|(step, _)| row.column.clear(step));
+        }
+        if steps.count == 1 {
+            let mut taken: Vec<Option<Row>> = rows.rows.into_iter().map(Some).collect();
+            rows.rows = order.iter().filter_map(|row| taken[*row].take()).collect();
+        } else {
+            rows.rows.retain(|row| row.column.has_any());
+        }
+        Ok(rows)
+    }
+
+    /// Whether there is anything to select; an error when the parameter is no number that can be used.
+    fn check_params(&mut self, aggregate: &Aggregate, params: &[f64]) -> Evaluates<bool> {
+        let largest = params.iter().copied().filter(|p| !p.is_nan()).fold(f64::NEG_INFINITY, f64::max);
+        let smallest = params.iter().copied().filter(|p| !p.is_nan()).fold(f64::INFINITY, f64::min);
+        let any_nan = params.iter().any(|p| p.is_nan());
+        let fail = |message: String| Err(EvalError::Execution(message));
+        if aggregate.op == AggregateOp::LimitRatio {
+            if any_nan {
+                return fail("Ratio value is NaN".into());
+            }
+            if largest == 0.0 && smallest == 0.0 {
+                return Ok(false);
+            }
+            let span = self.span(aggregate.param.unwrap_or(aggregate.expr));
+            if largest > 1.0 {
+                self.notes.add(Note::ratio(largest, 1.0, span));
+            }
+            if smallest < -1.0 {
+                self.notes.add(Note::ratio(smallest, -1.0, span));
+            }
+            return Ok(true);
+        }
+        if any_nan {
+            return fail("Parameter value is NaN".into());
+        }
+        if largest < 1.0 {
+            return Ok(false);
+        }
+        let general = crate::text::float_general;
+        if smallest <= i64::MIN as f64 {
+            return fail(format!("Scalar value {} underflows int64", general(smallest)));
+        }
+        if largest >= i64::MAX as f64 {
+            return fail(format!("Scalar value {} overflows int64", general(largest)));
+        }
+        Ok(true)
+    }
+}
+
+/// One warning for each way in which the quantiles are out of range, each with its worst value.
+fn quantile_notes(params: &[f64], mut note: impl FnMut(f64)) {
+    if params.iter().any(|q| q.is_nan()) {
+        note(f64::NAN);
+    }
+    let largest = params.iter().copied().fold(f64::NEG_INFINITY, f64::max);
+    let smallest = params.iter().copied().fold(f64::INFINITY, f64::min);
+    if largest > 1.0 {
+        note(largest);
+    }
+    if smallest < 0.0 {
+        note(smallest);
+    }
+}
+
+/// Starts an accumulator at each step's first float and adds the others.
+fn accumulate<T>(
+    members: &[&Row],
+    steps: Steps,
+    first: impl Fn(f64) -> T,
+    add: impl Fn(&mut T, f64),
+) -> Vec<Option<T>> {
+    let mut accumulators: Vec<Option<T>> = (0..steps.count).map(|_| None).collect();
+    for row in members {
+        for (accumulator, value) in accumulators.iter_mut().zip(&row.column.floats) {
+            if is_absent(*value) {
+                continue;
+            }
+            match accumulator {
+                Some(accumulator) => add(accumulator, *value),
+                None => *accumulator = Some(first(*value)),
+            }
+        }
+    }
+    accumulators
+}
+
+fn column<T>(accumulators: Vec<Option<T>>, value: impl Fn(&T) -> f64) -> Column {
+    Column::of(accumulators.iter().map(|a| a.as_ref().map_or(crate::column::ABSENT, &value)).collect())
+}
+
+fn count(op: AggregateOp, members: &[&Row], steps: Steps) -> Column {
+    let mut column = Column::absent(steps.count);
+    for row in members {
+        for step in (0..steps.count).filter(|step| row.column.is_present(*step)) {
+            let count = &mut column.floats[step];
+            *count = if is_absent(*count) || op == AggregateOp::Group { 1.0 } else { *count + 1.0 };
+        }
+    }
+    column
+}
+
+/// Welford's running variance.
+#[derive(Clone, Copy, Debug)]
+struct Variance {
+    count: f64,
+    mean: f64,
+    squares: f64,
+}
+
+impl Variance {
+    fn of(first: f64) -> Self {
+        let squares = if first.is_finite() { 0.0 } else { f64::NAN };
+        Self { count: 1.0, mean: first, squares }
+    }
+
+    fn add(&mut self, value: f64) {
+        self.count += 1.0;
+        let delta = value - self.mean;
+        self.mean += delta / self.count;
+        self.squares += delta * (value - self.mean);
+    }
+
+    fn value(&self) -> f64 {
+        self.squares / self.count
+    }
+}
+
+/// Which labels make a group.
+struct Grouping<'g> {
+    labels: Vec<&'g str>,
+    without: bool,
+}
+
+impl<'g> Grouping<'g> {
+    fn new(aggregate: &'g Aggregate) -> Self {
+        Self { labels: aggregate.grouping.iter().map(String::as_str).collect(), without: aggregate.without }
+    }
+
+    fn labels_of(&self, labels: &Labels) -> Labels {
+        if !self.without && self.labels.is_empty() {
+            return Labels::default();
+        }
+        let kept = |name: &str| {
+            let listed = self.labels.contains(&name);
+            if self.without { !listed && name != METRIC_NAME } else { listed }
+        };
+        labels.iter().filter(|(name, _)| kept(name)).collect()
+    }
+
+    /// Each series' group, and the groups' labels.
+    fn assign(&self, rows: &[Row]) -> (Vec<usize>, Vec<Labels>) {
+        let (mut numbers, mut labels) = (HashMap::new(), Vec::new());
+        let number = |row: &Row| {
+            let key = self.labels_of(&row.labels);
+            *numbers.entry(key).or_insert_with_key(|key: &Labels| {
+                labels.push(key.clone());
+                labels.len() - 1
+            })
+        };
+        let groups = rows.iter().map(number).collect();
+        (groups, labels)
+    }
+}
+
+/// What `topk` and its kin select by.
+struct Selection<'s> {
+    aggregate: &'s Aggregate,
+    params: &'s [f64],
+    groups: &'s [usize],
+    count: usize,
+    steps: Steps,
+}
+
+impl Selection<'_> {
+    /// Upstream means the whole aggregation here, not its argument.
+    fn span(&self, evaluator: &Evaluator<'_>) -> Span {
+        let own = |kind: &crate::ast::Kind| match kind {
+            crate::ast::Kind::Aggregate(a) => std::ptr::eq(a.as_ref(), self.aggregate),
+            _ => false,
+        };
+        evaluator.expr.nodes.iter().find(|node| own(&node.kind)).map(|node| node.span).unwrap_or_default()
+    }
+
+    /// The rows that stay, group by group, in the order of an instant answer.
+    fn at_step(&self, rows: &[Row], step: usize) -> Vec<usize> {
+        let param = self.params[step];
+        let limit = (param as i64).min(rows.len() as i64);
+        let ratio = param.clamp(-1.0, 1.0);
+        let by_ratio = self.aggregate.op == AggregateOp::LimitRatio;
+        if if by_ratio { param == 0.0 } else { limit < 1 } {
+            return Vec::new();
+        }
+        let mut heaps: Vec<Vec<usize>> = vec![Vec::new(); self.count];
+        for (index, row) in rows.iter().enumerate() {
+            if !row.column.is_present(step) {
+                continue;
+            }
+            let heap = &mut heaps[self.groups[index]];
+            match self.aggregate.op {
+                AggregateOp::LimitRatio if in_ratio(ratio, &row.labels) => heap.push(index),
+                AggregateOp::LimitRatio => {}
+                AggregateOp::Limitk if (heap.len() as i64) < limit => heap.push(index),
+                AggregateOp::Limitk => {}
+                _ if row.column.histogram(step).is_some() => {}
+                _ => Heap { rows, step, reverse: self.aggregate.op == AggregateOp::Bottomk }.offer(
+                    heap,
+                    index,
+                    limit as usize,
+                ),
+            }
+        }
+        if matches!(self.aggregate.op, AggregateOp::Topk | AggregateOp::Bottomk) {
+            let order = Heap { rows, step, reverse: self.aggregate.op == AggregateOp::Bottomk };
+            heaps.iter_mut().for_each(|heap| order.sort(heap));
+        }
+        heaps.concat()
+    }
+}
+
+/// A heap with the sample on top that has to go first. NaN goes before all others.
+struct Heap<'h> {
+    rows: &'h [Row],
+    step: usize,
+    reverse: bool,
+}
+
+impl Heap<'_> {
+    fn value(&self, row: usize) -> f64 {
+        self.rows[row].column.floats[self.step]
+    }
+
+    fn goes_before(&self, a: usize, b: usize) -> bool {
+        let (a, b) = (self.value(a), self.value(b));
+        a.is_nan() || if self.reverse { a > b } else { a < b }
+    }
+
+    fn offer(&self, heap: &mut Vec<usize>, row: usize, limit: usize) {
+        if heap.len() < limit {
+            heap.push(row);
+            let mut at = heap.len() - 1;
+            while at > 0 && self.goes_before(heap[at], heap[(at - 1) / 2]) {
+                heap.swap(at, (at - 1) / 2);
+                at = (at - 1) / 2;
+            }
+            return;
+        }
+        let (top, new) = (self.value(heap[0]), self.value(row));
+        let better = if self.reverse { top > new } else { top < new };
+        if better || (top.is_nan() && !new.is_nan()) {
+            heap[0] = row;
+            self.sift_down(heap);
+        }
+    }
+
+    fn sift_down(&self, heap: &mut [usize]) {
+        let mut at = 0;
+        loop {
+            let (left, right) = (2 * at + 1, 2 * at + 2);
+            if left >= heap.len() {
+                return;
+            }
+            let right_first = right < heap.len() && self.goes_before(heap[right], heap[left]);
+            let child = if right_first { right } else { left };
+            if !self.goes_before(heap[child], heap[at]) {
+                return;
+            }
+            heap.swap(at, child);
+            at = child;
+        }
+    }
+
+    /// The best first; equal samples stay in the heap's order.
+    fn sort(&self, heap: &mut [usize]) {
+        heap.sort_by(|a, b| {
+            let (a, b) = (self.value(*a), self.value(*b));
+            let by_value = a.partial_cmp(&b).unwrap_or(std::cmp::Ordering::Equal);
+            let by_value = if self.reverse { by_value } else { by_value.reverse() };
+            a.is_nan().cmp(&b.is_nan()).then(by_value)
+        });
+    }
+}
+
+/// Whether a series belongs to the share that `ratio` asks for; a negative one asks for the complement.
+fn in_ratio(ratio: f64, labels: &Labels) -> bool {
+    let offset = label_hash(labels) as f64 / u64::MAX as f64;
+    if ratio >= 0.0 { offset < ratio } else { offset >= 1.0 + ratio }
+}
+
+/// Prometheus' hash of a label set: xxHash64 over each name and value with its length in front, one byte, or from
+/// 255 on the byte 255 and three more.
+fn label_hash(labels: &Labels) -> u64 {
+    let mut bytes = Vec::new();
+    for (name, value) in labels.iter() {
+        for part in [name, value] {
+            match part.len() {
+                length @ 0..255 => bytes.push(length as u8),
+                length => {
+                    bytes.push(255);
+                    bytes.extend_from_slice(&(length as u32).to_le_bytes()[..3]);
+                }
+            }
+            bytes.extend_from_slice(part.as_bytes());
+        }
+    }
+    xxhash_rust::xxh64::xxh64(&bytes, 0)
+}

@@ -1,0 +1,183 @@
+//! Arithmetic on floats, exactly as Go does it.
+
+use crate::ast::BinaryOp;
+
+/// The smaller; NaN if either is, -0 is smaller than 0.
+pub(crate) fn min(a: f64, b: f64) -> f64 {
+    if a == f64::NEG_INFINITY || b == f64::NEG_INFINITY {
+        f64::NEG_INFINITY
+    } else if a.is_nan() || b.is_nan() {
+        f64::NAN
+    } else if a == 0.0 && b == 0.0 {
+        if a.is_sign_negative() { a } else { b }
+    } else if a < b {
+        a
+    } else {
+        b
+    }
+}
+
+/// The larger; NaN if either is, 0 is larger than -0.
+pub(crate) fn max(a: f64, b: f64) -> f64 {
+    if a == f64::INFINITY || b == f64::INFINITY {
+        f64::INFINITY
+    } else if a.is_nan() || b.is_nan() {
+        f64::NAN
+    } else if a == 0.0 && b == 0.0 {
+        if a.is_sign_negative() { b } else { a }
+    } else if a > b {
+        a
+    } else {
+        b
+    }
+}
+
+/// An arithmetic operator, or a comparison as 0 or 1.
+pub(crate) fn binary(op: BinaryOp, a: f64, b: f64) -> f64 {
+    match op {
+        BinaryOp::Add => a + b,
+        BinaryOp::Sub => a - b,
+        BinaryOp::Mul => a * b,
+        BinaryOp::Div => a / b,
+        BinaryOp::Mod => a % b,
+        BinaryOp::Pow => a.powf(b),
+        BinaryOp::Atan2 => a.atan2(b),
+        op => f64::from(u8::from(compare(op, a, b))),
+    }
+}
+
+/// A comparison; false for every other operator.
+pub(crate) fn compare(op: BinaryOp, a: f64, b: f64) -> bool {
+    match op {
+        BinaryOp::Eq => a == b,
+        BinaryOp::Ne => a != b,
+        BinaryOp::Lt => a < b,
+        BinaryOp::Gt => a > b,
+        BinaryOp::Le => a <= b,
+        BinaryOp::Ge => a >= b,
+        _ => false,
+    }
+}
+
+/// A sum with Kahan's and Neumaier's compensation.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct KahanSum {
+    /// The running sum.
+    pub(crate) sum: f64,
+    /// What rounding took from it.
+    pub(crate) compensation: f64,
+}
+
+impl KahanSum {
+    pub(crate) fn of(sum: f64) -> Self {
+        Self { sum, compensation: 0.0 }
+    }
+
+    pub(crate) fn add(&mut self, value: f64) {
+        let total = self.sum + value;
+        if total.is_infinite() {
+            self.compensation = 0.0;
+        } else if self.sum.abs() >= value.abs() {
+            self.compensation += (self.sum - total) + value;
+        } else {
+            self.compensation += (value - total) + self.sum;
+        }
+        self.sum = total;
+    }
+
+    pub(crate) fn value(&self) -> f64 {
+        self.sum + self.compensation
+    }
+}
+
+/// A mean: the compensated sum divided by the count, or, once that sum would overflow, a running mean.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Mean {
+    sum: KahanSum,
+    count: f64,
+    incremental: bool,
+}
+
+impl Mean {
+    pub(crate) fn of(first: f64) -> Self {
+        Self { sum: KahanSum::of(first), count: 1.0, incremental: false }
+    }
+
+    pub(crate) fn add(&mut self, value: f64) {
+        self.count += 1.0;
+        if !self.incremental {
+            let mut next = self.sum;
+            next.add(value);
+            if !next.sum.is_infinite() {
+                self.sum = next;
+                return;
+            }
+            self.incremental = true;
+            self.sum.sum /= self.count - 1.0;
+            self.sum.compensation /= self.count - 1.0;
+        }
+        let share = (self.count - 1.0) / self.count;
+        self.sum.sum *= share;
+        self.sum.compensation *= share;
+        self.sum.add(value / self.count);
+    }
+
+    pub(crate) fn value(&self) -> f64 {
+        if self.incremental {
+            self.sum.value()
+        } else {
+            self.sum.sum / self.count + self.sum.compensation / self.count
+        }
+    }
+}
+
+/// The `q` quantile by linear interpolation; NaN sorts first. The values are reordered.
+pub(crate) fn quantile(q: f64, values: &mut [f64]) -> f64 {
+    if values.is_empty() || q.is_nan() {
+        return f64::NAN;
+    }
+    if q < 0.0 {
+        return f64::NEG_INFINITY;
+    }
+    if q > 1.0 {
+        return f64::INFINITY;
+    }
+    values.sort_by(|a, b| {
+        b.is_nan().cmp(&a.is_nan()).then(a.partial_cmp(b).unwrap_or(std::cmp::Ordering::Equal))
+    });
+    let last = values.len() - 1;
+    let rank = q * last as f64;
+    let lower = rank.floor() as usize;
+    let weight = rank - rank.floor();
+    values[lower] * (1.0 - weight) + values[(lower + 1).min(last)] * weight
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn compensated_sums_keep_what_plain_sums_lose() {
+        let mut sum = KahanSum::default();
+        [1.0, 1e100, 1.0, -1e100].into_iter().for_each(|v| sum.add(v));
+        assert_eq!(sum.value(), 2.0);
+        let mut mean = Mean::of(f64::MAX);
+        mean.add(f64::MAX);
+        assert_eq!(mean.value(), f64::MAX);
+    }
+
+    #[test]
+    fn quantiles_interpolate_and_put_nan_first() {
+        assert_eq!(quantile(0.5, &mut [3.0, 1.0, 2.0, 4.0]), 2.5);
+        assert_eq!(quantile(1.0, &mut [f64::NAN, 1.0]), 1.0);
+        assert!(quantile(0.0, &mut [1.0, f64::NAN]).is_nan());
+        assert_eq!(quantile(1.1, &mut [1.0]), f64::INFINITY);
+    }
+
+    #[test]
+    fn minimum_and_maximum_know_signed_zeros_and_nan() {
+        assert!(min(0.0, -0.0).is_sign_negative() && max(-0.0, 0.0).is_sign_positive());
+        assert!(min(f64::NAN, 1.0).is_nan() && max(1.0, f64::NAN).is_nan());
+        assert_eq!(max(f64::INFINITY, f64::NAN), f64::INFINITY);
+    }
+}

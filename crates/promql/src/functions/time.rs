@@ -1,0 +1,128 @@
+//! Functions of time.
+
+use jiff::Timestamp;
+use jiff::civil::DateTime;
+use jiff::tz::TimeZone;
+
+use crate::ast::{Kind, NodeId};
+use crate::column::{ABSENT, Rows, Steps, is_absent};
+use crate::eval::{Evaluated, Evaluates, Evaluator};
+use crate::functions::math::each_float;
+use crate::functions::{Call, lone_row};
+
+pub(super) fn time<'a>(_: &mut Evaluator<'a>, call: Call<'_, 'a>) -> Evaluates<Evaluated<'a>> {
+    Ok(Evaluated::Scalar(call.steps.times().map(|ms| ms as f64 / 1000.0).collect()))
+}
+
+/// The first step of the whole query.
+pub(super) fn start<'a>(evaluator: &mut Evaluator<'a>, call: Call<'_, 'a>) -> Evaluates<Evaluated<'a>> {
+    Ok(constant(&call, evaluator.params.start_ms))
+}
+
+/// The end of the whole query.
+pub(super) fn end<'a>(evaluator: &mut Evaluator<'a>, call: Call<'_, 'a>) -> Evaluates<Evaluated<'a>> {
+    Ok(constant(&call, evaluator.params.end_ms))
+}
+
+/// The step of the whole query; 0 for a single time.
+pub(super) fn step<'a>(evaluator: &mut Evaluator<'a>, call: Call<'_, 'a>) -> Evaluates<Evaluated<'a>> {
+    let params = evaluator.params;
+    Ok(constant(&call, if params.start_ms == params.end_ms { 0 } else { params.step_ms }))
+}
+
+/// From the first to the last time of the whole query.
+pub(super) fn range<'a>(evaluator: &mut Evaluator<'a>, call: Call<'_, 'a>) -> Evaluates<Evaluated<'a>> {
+    Ok(constant(&call, evaluator.params.end_ms - evaluator.params.start_ms))
+}
+
+fn constant<'a>(call: &Call<'_, 'a>, millis: i64) -> Evaluated<'a> {
+    Evaluated::Scalar(vec![millis as f64 / 1000.0; call.steps.count])
+}
+
+/// The time of the sample for a bare selector, the evaluation time for everything else.
+pub(super) fn timestamp<'a>(
+    evaluator: &mut Evaluator<'a>,
+    _: NodeId,
+    args: &[NodeId],
+    steps: Steps,
+) -> Evaluates<Evaluated<'a>> {
+    let (expr, arg) = (evaluator.expr, evaluator.expr.unwrap(args[0]));
+    let mut rows = match &expr.node(arg).kind {
+        Kind::Vector(selector) => evaluator.selector_times(arg, selector, steps)?,
+        _ => {
+            let mut rows = evaluator.eval_rows(arg, steps)?;
+            for row in &mut rows.rows {
+                let times = (0..steps.count).map(|step| {
+                    if row.column.is_present(step) { steps.at(step) as f64 / 1000.0 } else { ABSENT }
+                });
+                row.column.floats = times.collect();
+                row.column.histograms = Vec::new();
+            }
+            rows
+        }
+    };
+    rows.rows.iter_mut().for_each(|row| evaluator.drop_name(row));
+    Ok(Evaluated::Rows(evaluator.finish(rows, steps)?))
+}
+
+/// The start time of the sample for a bare selector; nothing for everything else.
+pub(super) fn start_timestamp<'a>(
+    evaluator: &mut Evaluator<'a>,
+    _: NodeId,
+    args: &[NodeId],
+    steps: Steps,
+) -> Evaluates<Evaluated<'a>> {
+    let (expr, arg) = (evaluator.expr, evaluator.expr.unwrap(args[0]));
+    let mut rows = match &expr.node(arg).kind {
+        Kind::Vector(selector) if evaluator.params.options.start_timestamps => {
+            evaluator.selector_starts(arg, selector, steps)?
+        }
+        _ => Rows::none(evaluator.budget),
+    };
+    rows.rows.iter_mut().for_each(|row| evaluator.drop_name(row));
+    Ok(Evaluated::Rows(evaluator.finish(rows, steps)?))
+}
+
+macro_rules! date_functions {
+    ($($name:ident: $part:expr),* $(,)?) => {
+        $(pub(super) fn $name<'a>(
+            evaluator: &mut Evaluator<'a>,
+            call: Call<'_, 'a>,
+        ) -> Evaluates<Evaluated<'a>> {
+            of_date(evaluator, call, $part)
+        })*
+    };
+}
+
+date_functions! {
+    minute: |t| f64::from(t.minute()),
+    hour: |t| f64::from(t.hour()),
+    day_of_month: |t| f64::from(t.day()),
+    day_of_week: |t| f64::from(t.weekday().to_sunday_zero_offset()),
+    day_of_year: |t| f64::from(t.day_of_year()),
+    days_in_month: |t| f64::from(t.days_in_month()),
+    month: |t| f64::from(t.month()),
+    year: |t| f64::from(t.year()),
+}
+
+/// A part of the dates that the samples' values are, or of the evaluation time.
+fn of_date<'a>(
+    evaluator: &mut Evaluator<'a>,
+    mut call: Call<'_, 'a>,
+    part: fn(DateTime) -> f64,
+) -> Evaluates<Evaluated<'a>> {
+    if call.args.is_empty() {
+        let values = call.steps.times().map(|ms| part(utc((ms / 1000) as f64))).collect();
+        return lone_row(evaluator, values);
+    }
+    let rows = call.rows(0, evaluator);
+    Ok(each_float(evaluator, rows, |_, value| if is_absent(value) { value } else { part(utc(value)) }))
+}
+
+/// Seconds since the epoch as a date in UTC; the nearest one that there is.
+fn utc(seconds: f64) -> DateTime {
+    // NaN becomes what the conversion makes of it in Go on amd64: the smallest integer.
+    let seconds = if seconds.is_nan() { i64::MIN } else { seconds as i64 };
+    let bounded = seconds.clamp(Timestamp::MIN.as_second(), Timestamp::MAX.as_second());
+    Timestamp::from_second(bounded).unwrap_or(Timestamp::UNIX_EPOCH).to_zoned(TimeZone::UTC).datetime()
+}

@@ -1,0 +1,243 @@
+//! Scaling, adding, subtracting; coarsening one of two histograms until they fit.
+
+use model::histogram::ResetHint;
+
+use crate::eval::math::KahanSum;
+use crate::histogram::{Buckets, FloatHistogram};
+
+/// Occurs when one histogram has exponential buckets and the other custom bounds.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Incompatible;
+
+/// What is worth a note about two histograms that were combined.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Mismatch {
+    /// One says that there was a reset, the other that there was none.
+    pub(crate) conflicting_resets: bool,
+    /// Their custom bounds differ; only the common ones were kept.
+    pub(crate) reconciled_bounds: bool,
+}
+
+impl FloatHistogram {
+    pub(crate) fn multiply(&mut self, factor: f64) {
+        self.each_count(|count| count * factor);
+        if factor < 0.0 {
+            self.reset_hint = ResetHint::Gauge;
+        }
+    }
+
+    /// Divides all counts; by zero there are no buckets left.
+    pub(crate) fn divide(&mut self, divisor: f64) {
+        if divisor == 0.0 {
+            self.positive.clear();
+            self.negative.clear();
+        }
+        self.each_count(|count| count / divisor);
+        if divisor < 0.0 {
+            self.reset_hint = ResetHint::Gauge;
+        }
+    }
+
+    fn each_count(&mut self, change: impl Fn(f64) -> f64) {
+        let buckets = self.positive.iter_mut().chain(&mut self.negative).map(|(_, count)| count);
+        buckets
+            .chain([&mut self.count, &mut self.sum, &mut self.zero_count])
+            .for_each(|count| *count = change(*count));
+    }
+
+    pub(crate) fn add(&mut self, other: &Self) -> Result<Mismatch, Incompatible> {
+        self.combine(other, 1.0)
+    }
+
+    pub(crate) fn subtract(&mut self, other: &Self) -> Result<Mismatch, Incompatible> {
+        self.combine(other, -1.0)
+    }
+
+    fn combine(&mut self, other: &Self, sign: f64) -> Result<Mismatch, Incompatible> {
+        if self.has_custom_bounds() != other.has_custom_bounds() {
+            return Err(Incompatible);
+        }
+        let mut remarks = Mismatch { conflicting_resets: self.join_hints(other), reconciled_bounds: false };
+        self.count += sign * other.count;
+        self.sum += sign * other.sum;
+        if self.has_custom_bounds() {
+            let mut buckets = other.positive.clone();
+            if self.custom_bounds != other.custom_bounds {
+                remarks.reconciled_bounds = true;
+                let common = common_bounds(&self.custom_bounds, &other.custom_bounds);
+                self.positive = rebound(&self.positive, &self.custom_bounds, &common);
+                buckets = rebound(&other.positive, &other.custom_bounds, &common);
+                self.custom_bounds = common;
+            }
+            self.positive = merge(&self.positive, &buckets, sign);
+            if remarks.reconciled_bounds {
+                self.compact();
+            }
+            return Ok(remarks);
+        }
+        let other = self.fit(other);
+        self.zero_count += sign * other.zero_count;
+        self.positive = merge(&self.positive, &other.positive, sign);
+        self.negative = merge(&self.negative, &other.negative, sign);
+        Ok(remarks)
+    }
+
+    /// Joins the reset hints of two operands; true when they contradict each other.
+    pub(crate) fn join_hints(&mut self, other: &Self) -> bool {
+        use ResetHint::{Gauge, Unknown};
+        let (own, theirs) = (self.reset_hint, other.reset_hint);
+        if own == theirs || own == Gauge || own == Unknown {
+            return false;
+        }
+        self.reset_hint = if theirs == Gauge { Gauge } else { Unknown };
+        !matches!(theirs, Gauge | Unknown)
+    }
+
+    /// Brings two exponential histograms to one zero bucket and one resolution; gives the other one as it then is.
+    pub(crate) fn fit(&mut self, other: &Self) -> Self {
+        let mut other = other.clone();
+        while self.zero_threshold != other.zero_threshold {
+            if self.zero_threshold > other.zero_threshold {
+                other.widen_zero_bucket(self.zero_threshold);
+            } else {
+                self.widen_zero_bucket(other.zero_threshold);
+            }
+        }
+        let schema = self.schema.min(other.schema);
+        self.coarsen(schema);
+        other.coarsen(schema);
+        other
+    }
+
+    /// Takes all buckets that begin below a new threshold into the zero bucket. A populated bucket that the threshold
+    /// would cut moves it further out.
+    pub(crate) fn widen_zero_bucket(&mut self, threshold: f64) {
+        let (count, threshold) = self.zero_count_within(threshold);
+        self.zero_count = count;
+        let inside = |lower: f64| lower < threshold;
+        let positive: Vec<bool> =
+            self.positive.iter().map(|b| inside(self.positive_bucket(*b).lower)).collect();
+        let negative: Vec<bool> =
+            self.negative.iter().map(|b| inside(-self.negative_bucket(*b).upper)).collect();
+        self.zero_threshold = threshold;
+        remove(&mut self.positive, &positive);
+        remove(&mut self.negative, &negative);
+    }
+
+    /// How many observations a zero bucket of (at least) this threshold holds, and its threshold.
+    pub(crate) fn zero_count_within(&self, threshold: f64) -> (f64, f64) {
+        let mut threshold = threshold;
+        if threshold == self.zero_threshold {
+            return (self.zero_count, threshold);
+        }
+        'wider: loop {
+            let mut count = KahanSum::of(self.zero_count);
+            for bucket in self.positive.iter().map(|b| self.positive_bucket(*b)) {
+                if bucket.lower >= threshold {
+                    break;
+                }
+                count.add(bucket.count);
+                if bucket.upper > threshold {
+                    // An empty bucket may be cut.
+                    threshold = if bucket.count != 0.0 { bucket.upper } else { threshold };
+                    break;
+                }
+            }
+            for bucket in self.negative.iter().map(|b| self.negative_bucket(*b)) {
+                if bucket.upper <= -threshold {
+                    break;
+                }
+                count.add(bucket.count);
+                if bucket.lower < -threshold {
+                    if bucket.count != 0.0 {
+                        threshold = -bucket.lower;
+                        continue 'wider;
+                    }
+                    break;
+                }
+            }
+            return (count.sum, threshold);
+        }
+    }
+
+    /// Merges buckets down to a lower resolution.
+    pub(crate) fn coarsen(&mut self, schema: i32) {
+        if schema >= self.schema {
+            return;
+        }
+        let shift = (self.schema - schema).min(31);
+        for buckets in [&mut self.positive, &mut self.negative] {
+            let coarse = |index: i32| ((index.saturating_sub(1)) >> shift).saturating_add(1);
+            let mut merged: Buckets = Vec::with_capacity(buckets.len());
+            for (index, count) in buckets.iter() {
+                match merged.last_mut() {
+                    Some((last, sum)) if *last == coarse(*index) => *sum += count,
+                    _ => merged.push((coarse(*index), *count)),
+                }
+            }
+            *buckets = merged;
+        }
+        self.schema = schema;
+    }
+
+    /// A copy at a lower or equal resolution; custom bounds stay.
+    pub(crate) fn at_schema(&self, schema: i32) -> Self {
+        let mut copy = self.clone();
+        if !copy.has_custom_bounds() && schema < copy.schema {
+            copy.coarsen(schema);
+            copy.reset_hint = ResetHint::Unknown;
+        }
+        copy
+    }
+
+    pub(crate) fn overflows(&self) -> bool {
+        let buckets = self.positive.iter().chain(&self.negative).map(|(_, count)| *count);
+        buckets.chain([self.count, self.sum, self.zero_count]).any(f64::is_infinite)
+    }
+}
+
+fn remove(buckets: &mut Buckets, gone: &[bool]) {
+    let mut gone = gone.iter();
+    buckets.retain(|_| !gone.next().copied().unwrap_or(false));
+}
+
+/// Adds (or subtracts) bucket by bucket.
+fn merge(left: &Buckets, right: &Buckets, sign: f64) -> Buckets {
+    let mut out = Vec::with_capacity(left.len() + right.len());
+    let (mut l, mut r) = (left.iter().peekable(), right.iter().peekable());
+    loop {
+        let order = match (l.peek(), r.peek()) {
+            (None, None) => return out,
+            (Some(_), None) => std::cmp::Ordering::Less,
+            (None, Some(_)) => std::cmp::Ordering::Greater,
+            (Some(a), Some(b)) => a.0.cmp(&b.0),
+        };
+        let left = if order.is_le() { l.next() } else { None };
+        let right = if order.is_ge() { r.next() } else { None };
+        match (left, right) {
+            (Some((index, a)), Some((_, b))) => out.push((*index, a + sign * b)),
+            (Some((index, a)), None) => out.push((*index, *a)),
+            (None, Some((index, b))) => out.push((*index, sign * b)),
+            (None, None) => return out,
+        }
+    }
+}
+
+/// The bounds that both lists have; both are sorted.
+pub(crate) fn common_bounds(a: &[f64], b: &[f64]) -> Vec<f64> {
+    a.iter().copied().filter(|bound| b.contains(bound)).collect()
+}
+
+/// Buckets under fewer bounds: each goes where its upper bound lies.
+pub(crate) fn rebound(buckets: &Buckets, bounds: &[f64], fewer: &[f64]) -> Buckets {
+    let mut out: Buckets = Vec::new();
+    for (index, count) in buckets {
+        let upper = usize::try_from(*index).ok().and_then(|index| bounds.get(index));
+        let target = upper.map_or(fewer.len(), |upper| fewer.partition_point(|bound| bound < upper)) as i32;
+        match out.last_mut() {
+            Some((last, sum)) if *last == target => *sum += count,
+            _ => out.push((target, *count)),
+        }
+    }
+    out
+}
