@@ -197,3 +197,149 @@ fn nothing_left(mut rest: impl BufRead) -> Result<(), InflateError> {
         _ => Err(InflateError::Corrupt("deflate")),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::io::Write;
+
+    use flate2::write::{DeflateEncoder, GzEncoder, ZlibEncoder};
+
+    use super::*;
+
+    fn deflate<W: Write>(mut encoder: W, bytes: &[u8], finish: fn(W) -> Vec<u8>) -> Vec<u8> {
+        encoder.write_all(bytes).unwrap();
+        finish(encoder)
+    }
+
+    fn gzip(bytes: &[u8]) -> Vec<u8> {
+        deflate(GzEncoder::new(Vec::new(), Default::default()), bytes, |e| e.finish().unwrap())
+    }
+
+    fn raw_deflate(bytes: &[u8]) -> Vec<u8> {
+        deflate(DeflateEncoder::new(Vec::new(), Default::default()), bytes, |e| e.finish().unwrap())
+    }
+
+    fn zstd_frame(bytes: &[u8]) -> Vec<u8> {
+        zstd::bulk::compress(bytes, 1).unwrap()
+    }
+
+    fn pack(encoding: Encoding, bytes: &[u8]) -> Vec<u8> {
+        match encoding {
+            Encoding::Identity => bytes.to_vec(),
+            Encoding::Snappy => snap::raw::Encoder::new().compress_vec(bytes).unwrap(),
+            Encoding::Zstd => zstd_frame(bytes),
+            Encoding::Gzip => gzip(bytes),
+            Encoding::Deflate => {
+                deflate(ZlibEncoder::new(Vec::new(), Default::default()), bytes, |e| e.finish().unwrap())
+            }
+        }
+    }
+
+    /// Bytes that compress somewhat.
+    fn sample(length: usize) -> Vec<u8> {
+        (0..length as u32).map(|i| (i.wrapping_mul(i) >> 5) as u8 & 0x3f).collect()
+    }
+
+    fn unpack(encoding: Encoding, input: &[u8], limit: usize) -> Result<Vec<u8>, InflateError> {
+        let mut out = Vec::new();
+        inflate(encoding, input, limit, &mut out).map(|()| out)
+    }
+
+    #[test]
+    fn every_encoding_comes_back_and_stops_at_the_limit() {
+        for encoding in Encoding::ALL {
+            for length in [0, 1, 100, STEP - 1, STEP, STEP + 1, 3 * STEP + 7] {
+                let (bytes, what) = (sample(length), format!("{encoding:?} {length}"));
+                let packed = pack(encoding, &bytes);
+                assert_eq!(unpack(encoding, &packed, length).as_ref(), Ok(&bytes), "{what}");
+                if length > 0 {
+                    let short = unpack(encoding, &packed, length - 1);
+                    assert_eq!(short, Err(InflateError::TooBig { limit: length - 1 }), "{what}");
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn a_bomb_costs_no_more_than_the_limit() {
+        let zeros = vec![0; 32 << 20];
+        for encoding in [Encoding::Snappy, Encoding::Zstd, Encoding::Gzip, Encoding::Deflate] {
+            let (bomb, limit) = (pack(encoding, &zeros), 1 << 20);
+            let mut out = Vec::new();
+            assert_eq!(inflate(encoding, &bomb, limit, &mut out), Err(InflateError::TooBig { limit }));
+            assert!(out.capacity() <= 2 * limit + STEP, "{encoding:?} took {}", out.capacity());
+        }
+    }
+
+    #[test]
+    fn a_declared_length_costs_nothing() {
+        // The bug class: six bytes that declare 4 GiB, and a decoder that allocates them.
+        let mut out = Vec::new();
+        let four_gib = [0xff, 0xff, 0xff, 0xff, 0x0f, 0x00];
+        let too_big = Err(InflateError::TooBig { limit: 64 << 20 });
+        assert_eq!(inflate(Encoding::Snappy, &four_gib, 64 << 20, &mut out), too_big);
+        let sixty_mib = [0x80, 0x80, 0x80, 0x1e, 0x00, 0x61];
+        let corrupt = Err(InflateError::Corrupt("snappy"));
+        assert_eq!(inflate(Encoding::Snappy, &sixty_mib, 64 << 20, &mut out), corrupt);
+        // A zstd frame header with a content size of 2^40 and no block.
+        let frame = [0x28, 0xb5, 0x2f, 0xfd, 0xe0, 0, 0, 0, 0, 0, 1, 0, 0];
+        assert_eq!(inflate(Encoding::Zstd, &frame, 64 << 20, &mut out), too_big);
+        assert_eq!(declared_length(Encoding::Zstd, &frame), Some(1 << 40));
+        assert_eq!(declared_length(Encoding::Snappy, &four_gib), Some(u64::from(u32::MAX)));
+        assert_eq!(out.capacity(), 0);
+    }
+
+    #[test]
+    fn members_frames_and_raw_deflate_are_read() {
+        let members = [gzip(b"one "), gzip(b"two")].concat();
+        assert_eq!(unpack(Encoding::Gzip, &members, 100).unwrap(), b"one two");
+        let skippable = [0x50, 0x2a, 0x4d, 0x18, 3, 0, 0, 0, 1, 2, 3];
+        let frames = [&zstd_frame(b"one ")[..], &skippable, &zstd_frame(b"two")].concat();
+        assert_eq!(unpack(Encoding::Zstd, &frames, 100).unwrap(), b"one two");
+        assert_eq!(unpack(Encoding::Deflate, &raw_deflate(b"raw"), 100).unwrap(), b"raw");
+    }
+
+    #[test]
+    fn what_is_cut_off_or_goes_on_is_corrupt() {
+        let bytes = sample(5000);
+        for encoding in [Encoding::Snappy, Encoding::Zstd, Encoding::Gzip, Encoding::Deflate] {
+            let packed = pack(encoding, &bytes);
+            for cut in [0, 1, packed.len() / 2, packed.len() - 1] {
+                let result = unpack(encoding, &packed[..cut], 1 << 20);
+                assert!(matches!(result, Err(InflateError::Corrupt(_))), "{encoding:?} {cut}: {result:?}");
+            }
+            let longer = [&packed[..], b"more"].concat();
+            let result = unpack(encoding, &longer, 1 << 20);
+            assert!(matches!(result, Err(InflateError::Corrupt(_))), "{encoding:?}: {result:?}");
+        }
+    }
+
+    #[test]
+    fn a_window_over_8_mib_is_refused() {
+        let frame = |window_log| {
+            let mut encoder = zstd::stream::write::Encoder::new(Vec::new(), 1).unwrap();
+            encoder.include_contentsize(false).unwrap();
+            encoder.window_log(window_log).unwrap();
+            encoder.write_all(&sample(1000)).unwrap();
+            encoder.finish().unwrap()
+        };
+        assert_eq!(unpack(Encoding::Zstd, &frame(23), 1 << 20).unwrap(), sample(1000));
+        assert_eq!(unpack(Encoding::Zstd, &frame(24), 1 << 20), Err(InflateError::Corrupt("zstd")));
+    }
+
+    #[test]
+    fn damage_is_an_error_or_other_bytes_and_never_more_than_the_limit() {
+        let mut seed = 1u64;
+        for encoding in Encoding::ALL {
+            let packed = pack(encoding, &sample(2000));
+            for _ in 0..2000 {
+                seed = seed.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+                let mut damaged = packed.clone();
+                damaged[(seed >> 33) as usize % packed.len()] ^= 1 << (seed >> 60 & 7);
+                let mut out = Vec::new();
+                let _ = inflate(encoding, &damaged, 4096, &mut out);
+                assert!(out.capacity() <= 8192 + STEP, "{encoding:?}: {}", out.capacity());
+            }
+        }
+    }
+}
