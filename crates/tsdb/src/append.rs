@@ -97,6 +97,7 @@ impl Store {
         let (ticket, completion) = ticket::pair();
         let bytes = (rows.len() * size_of::<Row>() + sides.len() * 256 + metadata.len() * 256) as u64;
         let since = inner.env.clock.monotonic();
+        inner.metadata_waiting.fetch_add(u64::from(!metadata.is_empty()), Ordering::Relaxed);
         inner.queue.push(Queued { tenant: context.tenant, rows, sides, metadata, completion, bytes, since });
         Ok((ticket, appended))
     }
@@ -368,6 +369,7 @@ impl<'c, 'b, 'a> Intake<'c, 'b, 'a> {
         if self.batch.metadata.is_empty() {
             return Vec::new();
         }
+        let settled = inner.metadata_waiting.load(Ordering::Relaxed) == 0;
         let stored = inner.metadata.read().expect("lock");
         let mut changed = Vec::new();
         for row in &self.batch.metadata {
@@ -381,7 +383,7 @@ impl<'c, 'b, 'a> Intake<'c, 'b, 'a> {
                 continue;
             }
             self.accepted.metadata += 1;
-            if known != Some(&row.metadata) {
+            if !settled || known != Some(&row.metadata) {
                 changed.push((row.family.to_string(), row.metadata.clone()));
             }
         }

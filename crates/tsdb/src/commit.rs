@@ -74,6 +74,9 @@ impl Inner {
             Ok(()) => {
                 self.health.wal_failing.store(false, Ordering::Relaxed);
                 self.apply(&group);
+                // Of a group that failed nobody knows what a restart will find: its metadata stays waiting.
+                let applied = group.iter().filter(|item| !item.metadata.is_empty()).count();
+                self.metadata_waiting.fetch_sub(applied as u64, Ordering::Relaxed);
                 Ok(())
             }
             Err(error) => {

@@ -155,6 +155,7 @@ impl Inner {
             head_range: HeadRange::empty(),
             oldest_unflushed: AtomicU64::new(u64::MAX),
             metadata: RwLock::new(metadata),
+            metadata_waiting: AtomicU64::new(0),
             view: RwLock::new(View::default()),
             manifest: Mutex::new(live),
             clock_watch: Mutex::new(clock_watch),

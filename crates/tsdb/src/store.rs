@@ -53,6 +53,9 @@ pub(crate) struct Inner {
     /// Monotonic ms of the oldest append that is not in a block; `u64::MAX` = none.
     pub(crate) oldest_unflushed: AtomicU64,
     pub(crate) metadata: RwLock<MetadataStore>,
+    /// Queued appends with metadata that are not applied yet, and those that failed: while there are any, what is
+    /// stored does not tell what was written last.
+    pub(crate) metadata_waiting: AtomicU64,
     /// Read while a selection gathers what it will read; written when a flush or retention changes what is live.
     pub(crate) view: RwLock<View>,
     pub(crate) cache: Arc<PageCache>,
