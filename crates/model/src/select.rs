@@ -78,6 +78,8 @@ pub struct Budget {
     bytes_left: AtomicU64,
     bytes_limit: u64,
     cancelled: AtomicBool,
+    /// What all queries together may hold; given back when this budget ends.
+    total: Option<Arc<Budget>>,
 }
 
 /// Why a query must stop.
@@ -89,6 +91,12 @@ pub enum Stop {
         /// Bytes allowed.
         limit: u64,
     },
+    /// Occurs when all queries together would hold more memory than `query.memory_bytes`.
+    #[error("queries together need more than {limit} bytes of memory (query.memory_bytes), try again later")]
+    OverTotal {
+        /// Bytes allowed.
+        limit: u64,
+    },
     /// Occurs when the client left or the query's time ran out.
     #[error("query was cancelled")]
     Cancelled,
@@ -97,20 +105,48 @@ pub enum Stop {
 impl Budget {
     /// A budget of this many bytes.
     pub fn new(bytes_limit: u64) -> Self {
-        Self { bytes_left: AtomicU64::new(bytes_limit), bytes_limit, cancelled: AtomicBool::new(false) }
+        Self::with(bytes_limit, None)
+    }
+
+    /// A budget of this many bytes, which are taken out of `total` as they are charged.
+    pub fn within(total: Arc<Budget>, bytes_limit: u64) -> Self {
+        Self::with(bytes_limit, Some(total))
+    }
+
+    fn with(bytes_limit: u64, total: Option<Arc<Budget>>) -> Self {
+        let (bytes_left, cancelled) = (AtomicU64::new(bytes_limit), AtomicBool::new(false));
+        Self { bytes_left, bytes_limit, cancelled, total }
     }
 
     /// Takes `bytes` before they are allocated.
     pub fn charge(&self, bytes: u64) -> Result<(), Stop> {
         self.check()?;
-        self.bytes_left
-            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, |left| left.checked_sub(bytes))
-            .map(|_| ())
-            .map_err(|_| Stop::OverBudget { limit: self.bytes_limit })
+        if !self.take(bytes) {
+            return Err(Stop::OverBudget { limit: self.bytes_limit });
+        }
+        match &self.total {
+            Some(total) if !total.take(bytes) => {
+                self.give_back(bytes);
+                Err(Stop::OverTotal { limit: total.bytes_limit })
+            }
+            _ => Ok(()),
+        }
     }
 
     /// Gives `bytes` back that were charged before.
     pub fn release(&self, bytes: u64) {
+        self.give_back(bytes);
+        if let Some(total) = &self.total {
+            total.give_back(bytes);
+        }
+    }
+
+    fn take(&self, bytes: u64) -> bool {
+        let less = |left: u64| left.checked_sub(bytes);
+        self.bytes_left.fetch_update(Ordering::Relaxed, Ordering::Relaxed, less).is_ok()
+    }
+
+    fn give_back(&self, bytes: u64) {
         self.bytes_left.fetch_add(bytes, Ordering::Relaxed);
     }
 
@@ -130,9 +166,32 @@ impl Budget {
     }
 }
 
+impl Drop for Budget {
+    fn drop(&mut self) {
+        if let Some(total) = &self.total {
+            total.give_back(self.used());
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn budgets_share_a_total_and_give_it_back_when_they_end() {
+        let total = Arc::new(Budget::new(100));
+        let (first, second) = (Budget::within(Arc::clone(&total), 80), Budget::within(Arc::clone(&total), 80));
+        first.charge(70).unwrap();
+        assert_eq!(second.charge(31), Err(Stop::OverTotal { limit: 100 }));
+        assert_eq!(second.used(), 0);
+        first.release(20);
+        second.charge(50).unwrap();
+        drop(first);
+        assert_eq!(total.used(), 50);
+        drop(second);
+        assert_eq!(total.used(), 0);
+    }
 
     #[test]
     fn a_budget_refuses_before_it_is_exceeded_and_takes_back() {
