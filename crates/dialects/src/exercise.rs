@@ -2,9 +2,11 @@
 //!
 //! A dialect is found by its registry row, so a new one is fuzzed the day it gets its line.
 
+use std::borrow::Cow;
 use std::collections::HashMap;
 
-use model::{Batch, LabelLimits, Labels, Reason, Signal};
+use model::batch::{Exemplar, HistogramSample, SeriesRow};
+use model::{Batch, LabelLimits, Labels, Reason, Sample, Signal};
 
 use crate::{Dialect, Kind, Received, Reply, Request, Verdict};
 
@@ -53,7 +55,7 @@ pub fn answer(kind: Kind, request: Request<'_>, body: &[u8], received_ms: i64) -
                 Verdict::refused(malformed.into())
             }
             Ok(()) => {
-                check_rows(&batch);
+                check_rows(&batch, body.len());
                 check_keys(&batch);
                 store(&mut batch)
             }
@@ -67,7 +69,7 @@ pub fn answer(kind: Kind, request: Request<'_>, body: &[u8], received_ms: i64) -
 }
 
 /// Every row belongs to one series, in order, and no column outgrows the body.
-fn check_rows(batch: &Batch<'_>) {
+fn check_rows(batch: &Batch<'_>, body: usize) {
     let (mut samples, mut histograms, mut exemplars) = (0, 0, 0);
     for series in &batch.series {
         assert_eq!(
@@ -80,6 +82,12 @@ fn check_rows(batch: &Batch<'_>) {
         (samples, histograms, exemplars),
         (batch.samples.len(), batch.histograms.len(), batch.exemplars.len())
     );
+    let columns = batch.series.capacity() * size_of::<SeriesRow<'_>>()
+        + batch.samples.capacity() * size_of::<Sample>()
+        + batch.histograms.capacity() * size_of::<HistogramSample>()
+        + batch.exemplars.capacity() * size_of::<Exemplar>()
+        + batch.pairs.capacity() * size_of::<(Cow<'_, str>, Cow<'_, str>)>();
+    assert!(columns <= 64 * body + (8 << 10), "{columns} bytes of columns for {body} of body");
     for sample in &batch.histograms {
         assert_eq!(sample.histogram.validate(), Ok(()));
     }

@@ -3,6 +3,9 @@
 //! means hand-written bytes, already inflated, with `#` comments. `WEIR_BLESS=1` writes what came out as wanted: read
 //! the difference before committing it.
 
+#[path = "../benches/decode/bodies.rs"]
+mod bodies;
+
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 
@@ -319,4 +322,29 @@ fn every_refusal_has_its_status_in_every_dialect() {
             assert_eq!(reply(&Request::default(), &partial).status, dialect.statuses.partial);
         }
     }
+}
+
+#[test]
+fn the_benchmarks_bodies_are_decoded_whole() {
+    for bodies::Case { name, path, content_type, body } in bodies::CASES {
+        let (_, route) = find("POST", path).expect("the registry has the path");
+        let request = Request { path, content_type, ..Request::default() };
+        let (verdict, _) = answer(route.kind, request, &body(50), RECEIVED_MS);
+        assert_eq!(
+            (verdict.accepted.samples, verdict.rejected.is_empty()),
+            (50, true),
+            "{name}: {verdict:?}"
+        );
+    }
+}
+
+/// Two bytes can stand for an empty histogram: a body far below the byte limit must not become gigabytes.
+#[test]
+fn a_body_of_nothings_is_refused_before_it_fills_the_memory() {
+    let (_, route) = find("POST", "/api/v1/write").expect("the registry has the path");
+    let mut body = Vec::new();
+    codec::proto::write_bytes(1, &[0x22, 0].repeat(1 << 20), &mut body);
+    let (verdict, reply) = answer(route.kind, Request::default(), &body, RECEIVED_MS);
+    assert!(matches!(verdict.refusal, Some(Refusal::Undecodable(_))), "{verdict:?}");
+    assert!(String::from_utf8_lossy(&reply.body).contains("send smaller requests"));
 }

@@ -113,3 +113,68 @@ pub fn docs_table() -> String {
     }
     table
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_door_has_one_owner_and_is_found() {
+        let all: Vec<_> = doors().collect();
+        for (i, (dialect, route, method, path)) in all.iter().enumerate() {
+            assert!(all[..i].iter().all(|(_, _, m, p)| (m, p) != (method, path)), "{method} {path} twice");
+            let (found, found_route) = find(method, path).unwrap();
+            assert_eq!((found.name, found_route.door), (dialect.name, route.door));
+            assert!(methods(path).contains(method));
+        }
+        assert!(find("PUT", "/api/v1/write").is_none());
+        assert_eq!(methods("/api/v1/write"), ["POST", "GET"]);
+        assert!(methods("/api/v1/nothing").is_empty());
+    }
+
+    #[test]
+    fn an_absent_encoding_is_the_first_and_others_are_refused() {
+        fn encoding(dialect: &Dialect, name: &str) -> Option<Encoding> {
+            dialect.encoding(&Request { content_encoding: name, ..Request::default() }).ok()
+        }
+        for dialect in ALL {
+            assert_eq!(encoding(dialect, ""), Some(dialect.encodings[0]), "{}", dialect.name);
+            for known in Encoding::ALL {
+                let taken = dialect.encodings.contains(&known).then_some(known);
+                assert_eq!(encoding(dialect, known.as_str()), taken, "{} {known:?}", dialect.name);
+                assert_eq!(encoding(dialect, &known.as_str().to_uppercase()), taken);
+            }
+            assert_eq!(encoding(dialect, "br"), None);
+            assert_eq!(encoding(dialect, "gzip, gzip"), None);
+        }
+    }
+
+    #[test]
+    fn the_docs_table_has_a_row_for_each_dialect() {
+        let table = docs_table();
+        assert_eq!(table.lines().count(), ALL.len() + 2);
+        let columns: Vec<_> = table.lines().map(|line| line.matches('|').count()).collect();
+        assert!(columns.iter().all(|n| *n == columns[0]), "{table}");
+        assert!(table.contains("`POST /api/v1/write`") && table.contains("(`text`)"), "{table}");
+    }
+
+    #[test]
+    fn limits_are_possible_and_statuses_are_errors() {
+        for dialect in ALL {
+            assert!(dialect.limits.wire <= dialect.limits.decoded, "{}", dialect.name);
+            assert!(!dialect.credentials.is_empty() && !dialect.encodings.is_empty());
+            let Statuses { stored, no_credential, bad_credential, forbidden, too_big, .. } = dialect.statuses;
+            let Statuses { undecodable, unsupported, partial, over_rate, overloaded, .. } = dialect.statuses;
+            assert!((200..300).contains(&stored));
+            for status in
+                [no_credential, bad_credential, forbidden, too_big, undecodable, unsupported, partial]
+            {
+                assert!((400..500).contains(&status), "{} {status}", dialect.name);
+            }
+            // Senders must come back: 429 or 5xx.
+            for status in [over_rate, overloaded] {
+                assert!(status == 429 || status == 503, "{} {status}", dialect.name);
+            }
+        }
+    }
+}

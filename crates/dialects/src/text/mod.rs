@@ -6,6 +6,8 @@
 //! optional (then: when the request came): whole milliseconds in 0.0.4, seconds in OpenMetrics. Which of the two a body
 //! is, is told by its media type, else by what only OpenMetrics has (`# EOF`, `# UNIT`, exemplars).
 
+#[cfg(test)]
+mod conformance;
 mod decode;
 mod format;
 mod line;

@@ -1,0 +1,6 @@
+//! The decompressor: the first byte picks an encoding.
+#![no_main]
+
+use libfuzzer_sys::fuzz_target;
+
+fuzz_target!(|input: &[u8]| codec::inflate::exercise(input));
