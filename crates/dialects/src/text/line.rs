@@ -282,7 +282,8 @@ impl<'a> Scanner<'a> {
 }
 
 /// Seconds to whole milliseconds: digits are moved, not multiplied, so that 1520879607.789 is exactly …789 ms; what
-/// lies below a millisecond is cut off. With an exponent the number goes through a float and is rounded.
+/// lies below a millisecond is cut off. With an exponent the number goes through a float and is rounded. A number that
+/// no timestamp can hold becomes the last or first one, which is then refused for what it is: too far away.
 fn seconds_to_ms(text: &str) -> Option<i64> {
     let (negative, digits) = match text.as_bytes() {
         [b'-', ..] => (true, &text[1..]),
@@ -296,14 +297,14 @@ fn seconds_to_ms(text: &str) -> Option<i64> {
     }
     if !plain(whole) || !plain(fraction) {
         let ms = (float::parse(text)? * 1000.0).round();
-        // 2^63 itself is the first float that is too large.
-        const END: f64 = 9_223_372_036_854_775_808.0;
-        return (-END..END).contains(&ms).then_some(ms as i64);
+        // The cast saturates.
+        return (!ms.is_nan() && text.bytes().any(|b| b.is_ascii_digit())).then_some(ms as i64);
     }
-    let mut ms = if whole.is_empty() { 0 } else { whole.parse::<i64>().ok()? };
+    // Digits that do not fit saturate.
+    let mut ms = if whole.is_empty() { 0 } else { whole.parse().unwrap_or(i64::MAX) };
     for i in 0..3 {
         let digit = fraction.as_bytes().get(i).map_or(0, |b| i64::from(b - b'0'));
-        ms = ms.checked_mul(10)?.checked_add(digit)?;
+        ms = ms.saturating_mul(10).saturating_add(digit);
     }
     Some(if negative { -ms } else { ms })
 }
@@ -324,8 +325,11 @@ mod tests {
             ("5.", Some(5000)),
             ("1.5e3", Some(1_500_000)),
             ("9223372036854775.807", Some(i64::MAX)),
-            ("9223372036854775.808", None),
-            ("1e16", None),
+            ("9223372036854775.808", Some(i64::MAX)),
+            ("-12345678901234567890.5", Some(-i64::MAX)),
+            ("1e16", Some(i64::MAX)),
+            ("1e300", Some(i64::MAX)),
+            ("1e400", None),
             ("NaN", None),
             ("+Inf", None),
             ("", None),
