@@ -6,7 +6,7 @@ use model::TenantName;
 
 use super::Problem;
 use super::section::Section;
-use super::settings::{Dialect, Settings, TenantLimits};
+use super::settings::Settings;
 use super::suggest::nearest;
 use super::tree::{Node, Origin, Shape};
 
@@ -131,7 +131,7 @@ impl Layers {
         let known = || dialects::ALL.iter().map(|dialect| dialect.name);
         each(node, "dialects", |name, node| match known().find(|known| *known == name) {
             Some(name) => {
-                let dialect = self.settings.dialects.entry(name).or_insert_with(Dialect::default);
+                let dialect = self.settings.dialects.entry(name).or_default();
                 fill(dialect, &format!("dialects.{name}"), node)
             }
             None => vec![unknown(&node.origin, "dialects", name, known())],
@@ -148,7 +148,7 @@ impl Layers {
                 Ok(tenant) => tenant,
                 Err(invalid) => return vec![problem(&node.origin, &key, invalid.to_string())],
             };
-            let limits = self.settings.tenants.entry(tenant).or_insert_with(TenantLimits::default);
+            let limits = self.settings.tenants.entry(tenant).or_default();
             each(node, &key, |section, node| match section {
                 "limits" => fill(limits, &format!("{key}.limits"), node),
                 _ => vec![unknown(&node.origin, &key, section, ["limits"])],

@@ -1,0 +1,148 @@
+//! `weir serve`: the process around a [`Server`]. Log, lock, control state, signals, reloads, and the order of an end.
+
+use std::future::Future;
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use env::{Env, LockError};
+use tokio::signal::unix::{SignalKind, signal};
+
+use crate::app::{App, Reload};
+use crate::config::{Config, Machine, Problem, Sources};
+use crate::control::{self, Control};
+use crate::proxies::Proxies;
+use crate::serve::{ServeError, Server};
+use crate::{log, system};
+
+/// Runs until SIGTERM or SIGINT. `sources` is what `config` was made of, to be read again at a reload.
+pub fn run(sources: Sources, config: Config) -> Result<(), ServeError> {
+    let log = log::start(&config.log);
+    let env = Env::real();
+    let data_dir = config.data_dir.clone();
+    let _lock = control::lock(&env, &data_dir).map_err(|error| locked(&data_dir, error))?;
+    let (control, opening) = Control::open(env.clone(), &data_dir, config.policy.clone())
+        .map_err(|error| ServeError::DataDir { path: data_dir.clone(), error: error.to_string() })?;
+    for warning in &opening.warnings {
+        tracing::error!("{warning}");
+    }
+    if opening.first_start {
+        tracing::info!(data_dir = %data_dir.display(), "first start: tenants and their token files were made");
+    }
+    let external_url = config.settings.general.external_url.0.clone();
+    let reloader = Reloader { sources, log, one_at_a_time: Mutex::default() };
+    let mut server = Server::start(env, config, control, Box::new(reloader))?;
+    let address = server.address();
+    tracing::info!(%address, data_dir = %data_dir.display(), version = env!("CARGO_PKG_VERSION"), "started");
+    let url = external_url.unwrap_or_else(|| format!("http://{address}"));
+    greet(&format!(
+        "{}\nData is in {}.\n",
+        system::two_lines(&url, &shell_word(&data_dir)),
+        data_dir.display()
+    ));
+    let app = Arc::clone(server.app());
+    let ended = server.wait(ending(app));
+    tracing::info!("stopping");
+    let stopped = server.stop();
+    let name = ended??;
+    stopped?;
+    tracing::info!(signal = name, "stopped");
+    Ok(())
+}
+
+/// Waits for the signal to end; SIGHUP reloads meanwhile.
+fn ending(app: Arc<App>) -> impl Future<Output = io::Result<&'static str>> {
+    async move {
+        let mut terminate = signal(SignalKind::terminate())?;
+        let mut interrupt = signal(SignalKind::interrupt())?;
+        let mut hang_up = signal(SignalKind::hangup())?;
+        loop {
+            tokio::select! {
+                _ = terminate.recv() => return Ok("SIGTERM"),
+                _ = interrupt.recv() => return Ok("SIGINT"),
+                // What went wrong is logged where it is found.
+                _ = hang_up.recv() => drop(app.reloader.reload(&app)),
+            }
+        }
+    }
+}
+
+/// Reads the configuration again.
+#[derive(Debug)]
+struct Reloader {
+    sources: Sources,
+    log: log::Handle,
+    one_at_a_time: Mutex<()>,
+}
+
+impl Reload for Reloader {
+    fn reload(&self, app: &App) -> Result<(), String> {
+        let _reloading = self.one_at_a_time.lock().unwrap_or_else(PoisonError::into_inner);
+        let result = self.apply(app);
+        match &result {
+            Ok(()) => {
+                app.metrics.reloads.with(&["success"]).add(1);
+                app.metrics.reload_time.set(app.env.clock.now_ms() as f64 / 1000.0);
+                tracing::info!("configuration reloaded");
+            }
+            Err(why) => {
+                app.metrics.reloads.with(&["failure"]).add(1);
+                tracing::error!("configuration not reloaded, nothing was applied: {why}");
+            }
+        }
+        result
+    }
+}
+
+impl Reloader {
+    fn apply(&self, app: &App) -> Result<(), String> {
+        let config = self.sources.load().and_then(|settings| Config::resolve(settings, Machine::this()));
+        let config = config.map_err(|problems| listed(&problems))?;
+        let restart = app.config().restart_needed(&config);
+        if !restart.is_empty() {
+            return Err(format!("a restart is needed for {}", restart.join(", ")));
+        }
+        // The one step that can fail comes first.
+        app.control.set_policy(config.policy.clone()).map_err(|error| error.to_string())?;
+        self.log.set_level(config.log.level);
+        app.proxies.store(Arc::new(Proxies::new(config.trusted_proxies.clone())));
+        app.config.store(Arc::new(config));
+        Ok(())
+    }
+}
+
+fn listed(problems: &[Problem]) -> String {
+    problems.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ")
+}
+
+fn locked(path: &Path, error: LockError) -> ServeError {
+    let error = match error {
+        LockError::Held(process) => format!("is in use by process {process}"),
+        LockError::Io(error) => error.to_string(),
+    };
+    ServeError::DataDir { path: PathBuf::from(path), error }
+}
+
+/// A path as one word of a shell's command line.
+fn shell_word(path: &Path) -> String {
+    let text = path.display().to_string();
+    let plain = |c: char| c.is_ascii_alphanumeric() || "/._-+,:@%".contains(c);
+    if text.chars().all(plain) { text } else { format!("'{}'", text.replace('\'', "'\\''")) }
+}
+
+/// Tells how to begin, on stdout: it is no line of the log. Nobody may be there to read it.
+fn greet(text: &str) {
+    let mut stdout = io::stdout().lock();
+    let _ = stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush());
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_path_is_one_word() {
+        assert_eq!(shell_word(Path::new("weir-data")), "weir-data");
+        assert_eq!(shell_word(Path::new("/a b/it's")), "'/a b/it'\\''s'");
+    }
+}
