@@ -36,20 +36,22 @@ pub struct WireError {
 /// A place in a message.
 #[derive(Clone, Copy, Debug)]
 pub struct Reader<'a> {
+    /// All bytes of the outermost message: a varint near a nested message's end is still read as a word.
     bytes: &'a [u8],
     at: usize,
+    end: usize,
 }
 
 impl<'a> Reader<'a> {
     /// Reads `bytes` as one message.
     pub fn new(bytes: &'a [u8]) -> Self {
-        Self { bytes, at: 0 }
+        Self { bytes, at: 0, end: bytes.len() }
     }
 
     /// Whether the message ends here.
     #[inline]
     pub fn is_empty(&self) -> bool {
-        self.at >= self.bytes.len()
+        self.at >= self.end
     }
 
     /// Offset in the outermost reader's bytes.
@@ -58,10 +60,16 @@ impl<'a> Reader<'a> {
         self.at
     }
 
+    /// Offset of this message's end in the outermost reader's bytes.
+    #[inline]
+    pub fn end(&self) -> usize {
+        self.end
+    }
+
     /// What is left of this message.
     #[inline]
     pub fn rest(&self) -> &'a [u8] {
-        &self.bytes[self.at..]
+        &self.bytes[self.at..self.end]
     }
 
     /// The bytes between two offsets of this message.
@@ -79,15 +87,15 @@ impl<'a> Reader<'a> {
     /// Steps over `count` bytes that were read from [`Reader::rest`].
     #[inline]
     pub fn advance(&mut self, count: usize) {
-        debug_assert!(count <= self.rest().len(), "only what is there can be stepped over");
-        self.at = (self.at + count).min(self.bytes.len());
+        debug_assert!(count <= self.end - self.at, "only what is there can be stepped over");
+        self.at = (self.at + count).min(self.end);
     }
 
     /// Steps over the length-delimited fields with this one-byte `key` that follow each other from here on. One that
     /// is not well-formed is left for [`Reader::key`] to come upon.
     #[inline]
     pub fn skip_run(&mut self, key: u8) {
-        let bytes = self.bytes;
+        let bytes = &self.bytes[..self.end];
         while let Some([k, length]) = bytes.get(self.at..).and_then(<[u8]>::first_chunk)
             && *k == key
             && *length < 0x80
@@ -114,12 +122,12 @@ impl<'a> Reader<'a> {
     /// A varint.
     #[inline(always)]
     pub fn varint(&mut self) -> Result<u64, WireError> {
-        match varint::read(self.rest()) {
-            Ok((value, length)) => {
+        match varint::read(&self.bytes[self.at..]) {
+            Ok((value, length)) if length <= self.end - self.at => {
                 self.at += length;
                 Ok(value)
             }
-            Err(VarintError::Truncated) => Err(self.error("truncated varint")),
+            Ok(_) | Err(VarintError::Truncated) => Err(self.error("truncated varint")),
             Err(VarintError::Overflow) => Err(self.error("varint over 64 bits")),
         }
     }
@@ -140,13 +148,12 @@ impl<'a> Reader<'a> {
     #[inline]
     pub fn message(&mut self) -> Result<Reader<'a>, WireError> {
         let length = self.varint()?;
-        let left = self.bytes.len() - self.at;
-        if length > left as u64 {
+        if length > (self.end - self.at) as u64 {
             return Err(self.error("length beyond the end of the message"));
         }
         let start = self.at;
         self.at += length as usize;
-        Ok(Reader { bytes: &self.bytes[..self.at], at: start })
+        Ok(Reader { bytes: self.bytes, at: start, end: self.at })
     }
 
     /// A length and that many bytes.
@@ -166,7 +173,7 @@ impl<'a> Reader<'a> {
             VARINT => self.varint().map(drop),
             FIXED64 => self.double().map(drop),
             LEN => self.message().map(drop),
-            FIXED32 if self.bytes.len() - self.at >= 4 => {
+            FIXED32 if self.end - self.at >= 4 => {
                 self.at += 4;
                 Ok(())
             }

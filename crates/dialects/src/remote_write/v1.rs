@@ -6,7 +6,6 @@
 
 use codec::hash::key128;
 use codec::proto::{FIXED64, LEN, Reader, VARINT, WireError, key, known};
-use codec::varint;
 use model::batch::{Exemplar, LabelSource, MetadataRow};
 use model::{Batch, LabelError, Labels, Metadata, MetricType, Reason, Sample, Signal};
 
@@ -56,17 +55,21 @@ fn plain_series<'a>(message: Reader<'a>, batch: &mut Batch<'a>) -> bool {
     let rows = Rows::begin(batch);
     let mut reader = message;
     reader.skip_run(LABELS as u8);
-    let labels = message.between(message.offset()..reader.offset());
-    while let Some(([18, length, 9, value @ .., 16], rest)) = reader.rest().split_first_chunk::<12>() {
-        let Ok((timestamp, width)) = varint::read(rest) else { break };
-        if usize::from(*length) != 10 + width {
+    let mut end = reader.offset();
+    let labels = message.between(message.offset()..end);
+    while let Some([18, length, 9, value @ .., 16]) = reader.rest().first_chunk::<12>() {
+        let start = reader.offset();
+        reader.advance(12);
+        let Ok(timestamp) = reader.varint() else { break };
+        if start + 2 + usize::from(*length) != reader.offset() {
             break;
         }
         let (value, timestamp_ms) = (f64::from_le_bytes(*value), timestamp as i64);
         batch.samples.push(Sample { timestamp_ms, value, start_ms: 0 });
-        reader.advance(12 + width);
+        end = reader.offset();
     }
-    if !reader.is_empty() {
+    // Whatever stopped the loop lies before the end of the message.
+    if end != message.end() {
         rows.forget(batch);
         return false;
     }

@@ -105,14 +105,25 @@ impl<'a> Symbols<'a> {
         Ok(())
     }
 
-    /// The key of the label list that `references`, all of them good, name.
+    /// Checks that `references` name labels, and gathers their symbols' hashes.
     #[inline]
-    fn key(&self, references: &[u64], hashes: &mut Vec<u8>, seed: u64) -> u128 {
+    fn check(&self, references: &[u64], hashes: &mut Vec<u8>) -> Result<(), BadReference> {
         hashes.clear();
-        for symbol in references.iter().filter_map(|reference| self.get(*reference).ok()) {
+        if references.len() % 2 == 1 {
+            return Err(BadReference::Odd);
+        }
+        for reference in references {
+            let symbol = self.get(*reference)?;
+            symbol.text.ok_or(BadReference::NotUtf8)?;
             hashes.extend_from_slice(&symbol.hash);
         }
-        key128(seed ^ KEY_DOMAIN, hashes)
+        Ok(())
+    }
+
+    /// The text of a symbol that was checked.
+    #[inline]
+    fn checked(&self, reference: u64) -> Cow<'a, str> {
+        Cow::Borrowed(self.0[reference as usize].text.unwrap_or(""))
     }
 }
 
@@ -203,16 +214,14 @@ impl Series {
         batch: &mut Batch<'a>,
     ) -> Result<(), Full> {
         let pairs_start = batch.pairs.len();
-        batch.pairs.reserve(scratch.references.len() / 2);
-        let pairs = &mut batch.pairs;
-        let resolved = symbols.pairs(&scratch.references, |name, value| {
-            pairs.push((Cow::Borrowed(name), Cow::Borrowed(value)));
-        });
-        if let Err(error) = resolved {
-            batch.pairs.truncate(pairs_start);
+        if let Err(error) = symbols.check(&scratch.references, &mut scratch.hashes) {
             self.reject(batch, Reason::InvalidLabels, &error.to_string(), None);
             return Ok(());
         }
+        let (pairs, _) = scratch.references.as_chunks::<2>();
+        batch
+            .pairs
+            .extend(pairs.iter().map(|[name, value]| (symbols.checked(*name), symbols.checked(*value))));
         let refused = |signal| self.complaints.iter().filter(|(s, _, _)| *s == signal).count();
         let samples = self.rows.samples(batch);
         let histograms = self.rows.histograms(batch) + refused(Signal::Histogram);
@@ -231,7 +240,7 @@ impl Series {
             self.complain(batch, &shown);
         }
         self.describe(symbols, scratch, room, batch)?;
-        let key = symbols.key(&scratch.references, &mut scratch.hashes, batch.seed);
+        let key = key128(batch.seed ^ KEY_DOMAIN, &scratch.hashes);
         self.rows.keep(batch, LabelSource::Pairs(pairs_start..batch.pairs.len()), key);
         Ok(())
     }

@@ -23,18 +23,19 @@ pub(super) fn decode<'a>(received: &Received<'a>, batch: &mut Batch<'a>) -> Resu
     let format = Format::of(received.request.content_type, received.body);
     // Checked at once when all is well; else each line for itself, so that one bad line refuses only itself.
     let text = std::str::from_utf8(received.body).ok();
-    let mut body =
-        Body { format, received_ms: received.received_ms, families: Families::default(), ended: false };
+    let mut body = Body {
+        format,
+        received_ms: received.received_ms,
+        families: Families::default(),
+        ended: false,
+        room: Room::new(),
+        full: false,
+    };
     let (mut start, mut number) = (0, 0u64);
-    let mut room = Room::new();
     while start < received.body.len() {
         let end = memchr::memchr(b'\n', &received.body[start..]).map_or(received.body.len(), |at| start + at);
         number += 1;
-        // Escapes and exemplars are copied: a label is 5 bytes at least, and 48 as an owned pair.
-        let copied = memchr::memchr2(b'\\', b'#', &received.body[start..end]).is_some();
-        let factor = if copied { 24 } else { 2 };
-        let room_taken = room.take(128 + factor * (end - start));
-        room_taken.map_err(|Full| Malformed { what: Full::WHAT, offset: start })?;
+        body.take(128 + 2 * (end - start));
         let line = match text {
             Some(text) => Ok(&text[start..end]),
             None => std::str::from_utf8(&received.body[start..end]).map_err(|_| "line is not valid UTF-8"),
@@ -42,6 +43,9 @@ pub(super) fn decode<'a>(received: &Received<'a>, batch: &mut Batch<'a>) -> Resu
         if let Err((signal, reason, what)) = line.map_err(bad_line).and_then(|line| body.line(line, batch)) {
             batch.rejections.add(signal, reason, 1);
             batch.rejections.explain(|| format!("line {number}: {what}"));
+        }
+        if body.full {
+            return Err(Malformed { what: Full::WHAT, offset: start });
         }
         start = end + 1;
     }
@@ -59,9 +63,15 @@ struct Body<'a> {
     received_ms: i64,
     families: Families<'a>,
     ended: bool,
+    room: Room,
+    full: bool,
 }
 
 impl<'a> Body<'a> {
+    fn take(&mut self, bytes: usize) {
+        self.full |= self.room.take(bytes).is_err();
+    }
+
     fn line(&mut self, text: &'a str, batch: &mut Batch<'a>) -> Result<(), Complaint> {
         let text = text.trim_matches([' ', '\t', '\r']);
         if text.is_empty() {
@@ -81,6 +91,10 @@ impl<'a> Body<'a> {
                 .map_err(|what| (Signal::Metadata, Reason::InvalidMetadata, what));
         }
         let line = line::parse(text, self.format).map_err(bad_line)?;
+        if line.escaped || line.exemplar.is_some() {
+            // These are copied: a label is 5 bytes at least, and 48 as an owned pair.
+            self.take(24 * text.len());
+        }
         if !line.named {
             return Err((Signal::Sample, Reason::MissingName, "metric name is missing"));
         }

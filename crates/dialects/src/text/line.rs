@@ -131,6 +131,16 @@ pub(super) fn family(text: &str) -> Result<(Cow<'_, str>, &str), &'static str> {
     Ok((name.unescaped(), text[scanner.at..].trim_start_matches([' ', '\t'])))
 }
 
+/// The bytes of unquoted names.
+const IN_NAME: [bool; 256] = {
+    let (mut table, mut byte) = ([false; 256], 0);
+    while byte < 256 {
+        table[byte] = (byte as u8).is_ascii_alphanumeric() || byte as u8 == b'_';
+        byte += 1;
+    }
+    table
+};
+
 struct Scanner<'a> {
     text: &'a str,
     at: usize,
@@ -179,10 +189,10 @@ impl<'a> Scanner<'a> {
 
     fn name(&mut self, colons: bool) -> &'a str {
         let rest = &self.text.as_bytes()[self.at..];
-        let inside = |b: &u8| b.is_ascii_alphanumeric() || *b == b'_' || (colons && *b == b':');
+        let inside = |b: &u8| IN_NAME[usize::from(*b)] || (colons && *b == b':');
         let length = match rest.first() {
             Some(first) if first.is_ascii_digit() => 0,
-            _ => rest.iter().position(|b| !inside(b)).unwrap_or(rest.len()),
+            _ => rest.iter().take_while(|b| inside(b)).count(),
         };
         let name = &self.text[self.at..self.at + length];
         self.at += length;
