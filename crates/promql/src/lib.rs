@@ -39,6 +39,7 @@ mod literal;
 mod memory;
 mod parse;
 mod print;
+pub mod script;
 pub mod source;
 pub mod text;
 

@@ -124,8 +124,9 @@ impl<'a> Evaluator<'a> {
             matching,
             span,
             swapped,
-            fill_many: if swapped { matching.fill_right } else { matching.fill_left },
-            fill_one: if swapped { matching.fill_left } else { matching.fill_right },
+            // By role, not by side: upstream has it so for `group_right`, too.
+            fill_many: matching.fill_left,
+            fill_one: matching.fill_right,
             steps,
             drop_meaning: binary.op.changes_meaning()
                 || (binary.return_bool && !self.params.options.delayed_name_removal),

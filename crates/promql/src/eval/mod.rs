@@ -7,7 +7,7 @@
 pub(crate) mod aggregate;
 pub(crate) mod binary;
 pub(crate) mod math;
-mod plan;
+pub(crate) mod plan;
 pub(crate) mod range;
 pub(crate) mod select;
 

@@ -1,6 +1,6 @@
 //! What can be known of an expression before any data is read: lengths, and which parts change with the step.
 
-use crate::ast::{At, Expr, Kind, Length, NodeId};
+use crate::ast::{At, BinaryOp, Expr, Kind, Length, NodeId};
 use crate::duration::Context;
 use crate::eval::{EvalError, Params};
 
@@ -9,6 +9,7 @@ use crate::eval::{EvalError, Params};
 pub(crate) struct Plan {
     invariant: Vec<bool>,
     windows: Vec<Window>,
+    only_totals: Vec<bool>,
 }
 
 /// Where a selector or subquery looks, seen from a step.
@@ -37,6 +38,7 @@ impl Plan {
         let mut plan = Self {
             invariant: vec![false; expr.nodes.len()],
             windows: vec![Window::default(); expr.nodes.len()],
+            only_totals: only_totals(expr),
         };
         for index in 0..expr.nodes.len() {
             plan.windows[index] = plan.window_of(expr, index, params)?;
@@ -48,6 +50,11 @@ impl Plan {
     /// Whether the node has one value for all steps.
     pub(crate) fn is_invariant(&self, id: NodeId) -> bool {
         self.invariant[id.index()]
+    }
+
+    /// Whether nothing but count and sum of a selector's histograms is asked for.
+    pub(crate) fn only_totals(&self, id: NodeId) -> bool {
+        self.only_totals[id.index()]
     }
 
     /// Where the selector or subquery looks; offset and time of a range selector are its inner selector's.
@@ -107,4 +114,42 @@ impl Plan {
             Kind::Duration(_) => true,
         }
     }
+}
+
+/// Selectors below `histogram_count` and its kin, unless something around them needs buckets. Upstream reads such
+/// histograms without their buckets and finds resets out while reading, which shows in the notes.
+fn only_totals(expr: &Expr) -> Vec<bool> {
+    let mut asked = vec![false; expr.nodes.len()];
+    let mut blocked = vec![false; expr.nodes.len()];
+    // Parents stand behind their children.
+    for index in (0..expr.nodes.len()).rev() {
+        let (mut ask, mut block) = (asked[index], blocked[index]);
+        let children: Vec<NodeId> = match &expr.nodes[index].kind {
+            Kind::Paren(inner) | Kind::Unary { expr: inner, .. } => vec![*inner],
+            Kind::Binary(binary) => {
+                block |= matches!(binary.op, BinaryOp::TrimLower | BinaryOp::TrimUpper);
+                vec![binary.left, binary.right]
+            }
+            Kind::Aggregate(aggregate) => aggregate.param.into_iter().chain([aggregate.expr]).collect(),
+            Kind::Call { function, args } => {
+                ask |= matches!(function.name, "histogram_count" | "histogram_sum" | "histogram_avg");
+                block |= matches!(
+                    function.name,
+                    "histogram_quantile" | "histogram_quantiles" | "histogram_fraction"
+                );
+                args.clone()
+            }
+            Kind::Matrix { selector, .. } => vec![*selector],
+            Kind::Subquery(subquery) => {
+                block = true;
+                vec![subquery.expr]
+            }
+            Kind::Number { .. } | Kind::String(_) | Kind::Vector(_) | Kind::Duration(_) => Vec::new(),
+        };
+        for child in children {
+            asked[child.index()] = ask;
+            blocked[child.index()] = block;
+        }
+    }
+    asked.iter().zip(&blocked).map(|(asked, blocked)| *asked && !blocked).collect()
 }

@@ -113,8 +113,8 @@ impl<'a> Evaluator<'a> {
         let mut rows = Rows::none(self.budget);
         if subquery {
             self.slide_over_subquery(&slide, matrix, &mut rows)?;
-        } else if let Kind::Matrix { selector, .. } = &expr.node(matrix).kind
-            && let Kind::Vector(selector) = &expr.node(*selector).kind
+        } else if let Kind::Matrix { selector: inner, .. } = &expr.node(matrix).kind
+            && let Kind::Vector(selector) = &expr.node(*inner).kind
         {
             slide.edge = selector.edge;
             slide.check_edge()?;
@@ -126,7 +126,7 @@ impl<'a> Evaluator<'a> {
                 ..Hints::default()
             };
             let mut split = RangeSamples::default();
-            self.for_each_series(selector, range, &hints, |this, labels, samples| {
+            self.for_each_series(*inner, selector, range, &hints, |this, labels, samples| {
                 samples.split(&mut split);
                 slide.series(this, &mut rows, labels, false, &split)
             })?;

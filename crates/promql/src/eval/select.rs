@@ -19,6 +19,8 @@ pub(crate) struct Samples<'s> {
     starts: &'s [i64],
     histograms: &'s [model::select::HistogramPoint],
     first_row: u32,
+    /// Resets are found out here, because only totals are asked for.
+    finds_resets: bool,
 }
 
 impl<'s> Samples<'s> {
@@ -33,6 +35,7 @@ impl<'s> Samples<'s> {
             starts: block.starts.get(rows).unwrap_or_default(),
             histograms: &block.histograms[first..last],
             first_row: from,
+            finds_resets: false,
         }
     }
 
@@ -50,8 +53,22 @@ impl<'s> Samples<'s> {
     fn point(&self, at: usize) -> Option<Point> {
         match self.histogram(at) {
             Some(histogram) if histogram.is_stale() => None,
-            Some(histogram) => Some(Point::Histogram(Arc::new(FloatHistogram::from(&**histogram)))),
+            Some(histogram) => {
+                let mut histogram = FloatHistogram::from(&**histogram);
+                if self.finds_resets && histogram.reset_hint == ResetHint::Unknown {
+                    self.find_reset(at, &mut histogram);
+                }
+                Some(Point::Histogram(Arc::new(histogram)))
+            }
             None => Some(self.values[at]).filter(|value| !is_stale(*value)).map(Point::Float),
+        }
+    }
+
+    fn find_reset(&self, at: usize, histogram: &mut FloatHistogram) {
+        let previous = (0..at).rev().find_map(|at| self.histogram(at).filter(|h| !h.is_stale()));
+        if let Some(previous) = previous {
+            let reset = histogram.is_reset_from(&FloatHistogram::from(&**previous));
+            histogram.reset_hint = if reset { ResetHint::Reset } else { ResetHint::NotReset };
         }
     }
 
@@ -130,19 +147,22 @@ impl<'a> Evaluator<'a> {
 
     /// Selects once for all steps and hands over each series with its samples.
     ///
-    /// `before` and `after` widen the range by what a function looks at beyond its window.
+    /// `place` is the selector's node, or the one that stands in for it.
     pub(crate) fn for_each_series(
         &mut self,
+        place: NodeId,
         selector: &VectorSelector,
         range: TimeRange,
         hints: &Hints,
         mut each: impl FnMut(&mut Self, Labels, Samples<'_>) -> Evaluates<()>,
     ) -> Evaluates<()> {
+        let finds_resets = self.plan.only_totals(place);
         let mut set = self.source.select(&selector.matchers, range, hints, self.budget)?;
         while let Some(block) = set.next_block()? {
             self.budget.check()?;
             for (index, series) in block.series.iter().enumerate() {
-                each(self, set.labels(*series)?, Samples::of(&block, index))?;
+                let samples = Samples { finds_resets, ..Samples::of(&block, index) };
+                each(self, set.labels(*series)?, samples)?;
             }
         }
         self.warnings.extend(set.warnings());
@@ -171,7 +191,7 @@ impl<'a> Evaluator<'a> {
         if selector.edge == Edge::Smoothed {
             return self.smoothed_selector(id, selector, steps);
         }
-        self.select_points(id, selector, steps, |samples, at| samples.point(at))
+        self.select_points(id, self.window(id), selector, steps, |samples, at| samples.point(at))
     }
 
     /// `timestamp(x)` of a bare selector: the time of the sample, not of the step.
@@ -181,7 +201,7 @@ impl<'a> Evaluator<'a> {
         selector: &VectorSelector,
         steps: Steps,
     ) -> Evaluates<Rows<'a>> {
-        self.select_points(id, selector, steps, |samples, at| {
+        self.select_points(id, self.window(id), selector, steps, |samples, at| {
             samples.point(at).map(|_| Point::Float(samples.times[at] as f64 / 1000.0))
         })
     }
@@ -193,23 +213,38 @@ impl<'a> Evaluator<'a> {
         selector: &VectorSelector,
         steps: Steps,
     ) -> Evaluates<Rows<'a>> {
-        self.select_points(id, selector, steps, |samples, at| {
+        self.select_points(id, self.window(id), selector, steps, |samples, at| {
             samples.point(at).map(|_| Point::Float(samples.start(at) as f64 / 1000.0))
+        })
+    }
+
+    /// The times of floats, and the histograms as they are, seen through a window that is not the selector's own.
+    pub(crate) fn info_times(
+        &mut self,
+        id: NodeId,
+        window: Window,
+        selector: &VectorSelector,
+        steps: Steps,
+    ) -> Evaluates<Rows<'a>> {
+        self.select_points(id, window, selector, steps, |samples, at| match samples.point(at)? {
+            Point::Float(_) => Some(Point::Float(samples.times[at] as f64 / 1000.0)),
+            histogram @ Point::Histogram(_) => Some(histogram),
         })
     }
 
     fn select_points(
         &mut self,
         id: NodeId,
+        window: Window,
         selector: &VectorSelector,
         steps: Steps,
         value: impl Fn(&Samples<'_>, usize) -> Option<Point>,
     ) -> Evaluates<Rows<'a>> {
-        let (window, lookback_ms) = (self.window(id), self.params.lookback_ms);
+        let lookback_ms = self.params.lookback_ms;
         let range = self.select_range(window, steps, lookback_ms, 0);
         let hints = Hints { step_ms: self.params.step_ms, ..Hints::default() };
         let mut rows = Rows::none(self.budget);
-        self.for_each_series(selector, range, &hints, |_, labels, samples| {
+        self.for_each_series(id, selector, range, &hints, |_, labels, samples| {
             rows.charge.add_row(steps.count)?;
             let mut column = Column::absent(steps.count);
             let mut next = 0;
@@ -246,7 +281,7 @@ impl<'a> Evaluator<'a> {
         let range = self.select_range(window, steps, lookback_ms, lookback_ms);
         let (mut rows, mut split) = (Rows::none(self.budget), RangeSamples::default());
         let span = self.span(id);
-        self.for_each_series(selector, range, &Hints::default(), |this, labels, samples| {
+        self.for_each_series(id, selector, range, &Hints::default(), |this, labels, samples| {
             rows.charge.add_row(steps.count)?;
             samples.split(&mut split);
             let mut column = Column::absent(steps.count);
@@ -281,7 +316,7 @@ impl<'a> Evaluator<'a> {
         let hints = Hints { window_ms: window.range_ms, ..Hints::default() };
         let (mut series, mut split) = (Vec::new(), RangeSamples::default());
         let end = window.end(steps.start_ms);
-        self.for_each_series(selector, range, &hints, |this, labels, samples| {
+        self.for_each_series(*inner, selector, range, &hints, |this, labels, samples| {
             if window.range_ms == 0 {
                 return Ok(());
             }

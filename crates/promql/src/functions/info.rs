@@ -5,8 +5,9 @@ use std::collections::{BTreeMap, HashMap};
 use model::labels::METRIC_NAME;
 use model::{Labels, MatchOp, Matcher};
 
-use crate::ast::{Edge, Kind, NodeId, VectorSelector};
+use crate::ast::{Edge, Kind, NodeId, ValueType, VectorSelector};
 use crate::column::{Column, Row, Rows, Steps, is_absent};
+use crate::eval::plan::Window;
 use crate::eval::{EvalError, Evaluated, Evaluates, Evaluator, merge_same_labels};
 use crate::text::labels_text;
 
@@ -100,30 +101,48 @@ fn select<'a>(
         edge: Edge::Plain,
         may_match_empty: true,
     };
-    let place = first_selector(evaluator, arg).unwrap_or(arg);
-    evaluator.selector_times(place, &selector, steps)
+    let (place, window) = first_selector(evaluator, arg);
+    let infos = evaluator.info_times(place, window, &selector, steps)?;
+    if infos.rows.iter().any(|row| row.column.histograms.iter().any(Option::is_some)) {
+        return Err(EvalError::Execution("info sample should be float".into()));
+    }
+    Ok(infos)
 }
 
-/// The info metrics are looked up where the first selector of the argument looks: its `@` and offset, or those of the
-/// subquery around it.
-fn first_selector(evaluator: &Evaluator<'_>, arg: NodeId) -> Option<NodeId> {
-    let first = |id: NodeId| match &evaluator.expr.node(id).kind {
-        Kind::Paren(inner) | Kind::Unary { expr: inner, .. } => Some(*inner),
-        Kind::Binary(binary) => Some(binary.left),
-        Kind::Aggregate(aggregate) => Some(aggregate.expr),
-        Kind::Call { args, .. } => args
-            .iter()
-            .copied()
-            .find(|arg| !matches!(evaluator.expr.node(*arg).kind, Kind::Number { .. } | Kind::String(_))),
-        Kind::Matrix { selector, .. } => Some(*selector),
-        Kind::Subquery(subquery) => Some(subquery.expr),
-        Kind::Vector(_) | Kind::Number { .. } | Kind::String(_) | Kind::Duration(_) => None,
-    };
+/// The info metrics are looked up where the first selector of the argument looks: its `@` and offset, or, as long as
+/// it has no `@`, those of the subqueries around it, too.
+fn first_selector(evaluator: &Evaluator<'_>, arg: NodeId) -> (NodeId, Window) {
+    let expr = evaluator.expr;
+    let mut subqueries = Vec::new();
     let mut at = arg;
-    while let Some(next) = first(at) {
-        at = next;
+    loop {
+        at = match &expr.node(at).kind {
+            Kind::Paren(inner) | Kind::Unary { expr: inner, .. } => *inner,
+            Kind::Binary(binary) => binary.left,
+            Kind::Aggregate(aggregate) => aggregate.expr,
+            Kind::Call { args, .. } => {
+                let selects =
+                    |arg: &&NodeId| !matches!(expr.type_of(**arg), ValueType::Scalar | ValueType::String);
+                match args.iter().find(selects) {
+                    Some(arg) => *arg,
+                    None => break,
+                }
+            }
+            Kind::Matrix { selector, .. } => *selector,
+            Kind::Subquery(subquery) => {
+                subqueries.push(at);
+                subquery.expr
+            }
+            Kind::Vector(_) | Kind::Number { .. } | Kind::String(_) | Kind::Duration(_) => break,
+        };
     }
-    matches!(evaluator.expr.node(at).kind, Kind::Vector(_)).then_some(at)
+    let mut window = evaluator.window(at);
+    while let (None, Some(subquery)) = (window.at_ms, subqueries.pop()) {
+        let around = evaluator.window(subquery);
+        window.offset_ms += around.offset_ms;
+        window.at_ms = around.at_ms;
+    }
+    (at, window)
 }
 
 fn identity(labels: &Labels) -> Labels {

@@ -86,11 +86,12 @@ impl FloatHistogram {
     pub(crate) fn join_hints(&mut self, other: &Self) -> bool {
         use ResetHint::{Gauge, Unknown};
         let (own, theirs) = (self.reset_hint, other.reset_hint);
-        if own == theirs || own == Gauge || own == Unknown {
-            return false;
-        }
-        self.reset_hint = if theirs == Gauge { Gauge } else { Unknown };
-        !matches!(theirs, Gauge | Unknown)
+        self.reset_hint = match (own, theirs) {
+            (own, theirs) if own == theirs => own,
+            (Gauge, _) | (_, Gauge) => Gauge,
+            _ => Unknown,
+        };
+        own != theirs && ![own, theirs].iter().any(|hint| matches!(hint, Gauge | Unknown))
     }
 
     /// Brings two exponential histograms to one zero bucket and one resolution; gives the other one as it then is.
