@@ -131,15 +131,19 @@ pub(super) fn family(text: &str) -> Result<(Cow<'_, str>, &str), &'static str> {
     Ok((name.unescaped(), text[scanner.at..].trim_start_matches([' ', '\t'])))
 }
 
-/// The bytes of unquoted names.
-const IN_NAME: [bool; 256] = {
-    let (mut table, mut byte) = ([false; 256], 0);
+/// In which unquoted names a byte may stand: a bit for each kind.
+const IN_NAME: [u8; 256] = {
+    let (mut table, mut byte) = ([0; 256], 0);
     while byte < 256 {
-        table[byte] = (byte as u8).is_ascii_alphanumeric() || byte as u8 == b'_';
+        let letter = (byte as u8).is_ascii_alphanumeric() || byte as u8 == b'_';
+        table[byte] = if letter { METRIC | LABEL } else { 0 };
         byte += 1;
     }
+    table[b':' as usize] = METRIC;
     table
 };
+const METRIC: u8 = 1;
+const LABEL: u8 = 2;
 
 struct Scanner<'a> {
     text: &'a str,
@@ -187,12 +191,11 @@ impl<'a> Scanner<'a> {
         }
     }
 
-    fn name(&mut self, colons: bool) -> &'a str {
+    fn name(&mut self, kind: u8) -> &'a str {
         let rest = &self.text.as_bytes()[self.at..];
-        let inside = |b: &u8| IN_NAME[usize::from(*b)] || (colons && *b == b':');
         let length = match rest.first() {
             Some(first) if first.is_ascii_digit() => 0,
-            _ => rest.iter().take_while(|b| inside(b)).count(),
+            _ => rest.iter().take_while(|b| IN_NAME[usize::from(**b)] & kind != 0).count(),
         };
         let name = &self.text[self.at..self.at + length];
         self.at += length;
@@ -223,7 +226,7 @@ impl<'a> Scanner<'a> {
 
     /// Name and braces; each label is handed to `label`, the metric's name as `__name__`.
     fn series(&mut self, mut label: impl FnMut(Part<'a>, Part<'a>)) -> Result<(), &'static str> {
-        let name = self.name(true);
+        let name = self.name(METRIC);
         if !name.is_empty() {
             label(Part::bare(METRIC_NAME), Part::bare(name));
         }
@@ -248,7 +251,7 @@ impl<'a> Scanner<'a> {
                 return Ok(());
             }
             let quoted = self.peek() == Some(b'"');
-            let name = if quoted { self.quoted()? } else { Part::bare(self.name(false)) };
+            let name = if quoted { self.quoted()? } else { Part::bare(self.name(LABEL)) };
             self.blanks();
             if self.take(b'=') {
                 if name.text.is_empty() {
