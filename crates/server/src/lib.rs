@@ -1,1 +1,32 @@
-//! server
+//! The server: listeners, routes from the dialect registry, the query API, self-monitoring, configuration, wiring.
+//!
+//! Everything below it is synchronous and pure; here is where sockets, tasks and threads are. Read in the order of a
+//! request: [`listen`] lets it in, [`routes`] finds its owner, [`gate`] finds its tenant, then [`ingest`] stores it or
+//! [`api`] answers it. [`run`](run()) starts all of it.
+
+pub mod admin;
+pub mod api;
+pub mod app;
+mod body;
+pub mod config;
+pub mod control;
+mod driver;
+pub mod gate;
+pub mod ingest;
+pub mod listen;
+mod log;
+pub mod metrics;
+pub mod monitor;
+pub mod pool;
+pub mod proxies;
+pub mod queries;
+pub mod respond;
+pub mod routes;
+mod run;
+pub mod serve;
+pub mod source;
+pub mod system;
+mod tally;
+
+pub use run::run;
+pub use serve::{ServeError, Server};

@@ -1,0 +1,192 @@
+//! Answers as JSON, exactly as Prometheus shapes them, written straight into one string.
+//!
+//! Samples are most of what Weir ever sends; a generic serialiser would build or visit a value for each of them. Times
+//! are seconds with three decimals at most, values are strings: JSON has no NaN, and no number that JavaScript would
+//! not round.
+
+use std::fmt::Write;
+
+use codec::float;
+use model::Labels;
+use promql::{FloatHistogram, MatrixSeries, Point, Value, VectorSample};
+
+/// The whole answer around `data`.
+pub fn envelope(data: &str, warnings: &[String], infos: &[String]) -> String {
+    let mut out = String::with_capacity(data.len() + 64);
+    out.push_str("{\"status\":\"success\",\"data\":");
+    out.push_str(data);
+    notes(&mut out, "warnings", warnings);
+    notes(&mut out, "infos", infos);
+    out.push('}');
+    out
+}
+
+fn notes(out: &mut String, key: &str, notes: &[String]) {
+    if notes.is_empty() {
+        return;
+    }
+    let _ = write!(out, ",\"{key}\":");
+    list(out, notes, |out, note| string(out, note));
+}
+
+/// An evaluated expression.
+pub fn value(out: &mut String, value: &Value) {
+    let (kind, _) = match value {
+        Value::Scalar(..) => ("scalar", ()),
+        Value::String(..) => ("string", ()),
+        Value::Vector(_) => ("vector", ()),
+        Value::Matrix(_) => ("matrix", ()),
+    };
+    let _ = write!(out, "{{\"resultType\":\"{kind}\",\"result\":");
+    match value {
+        Value::Scalar(ms, number) => {
+            time_and(out, *ms, |out| {
+                out.push('"');
+                float::write_plain(*number, out);
+                out.push('"');
+            });
+        }
+        Value::String(ms, text) => time_and(out, *ms, |out| string(out, text)),
+        Value::Vector(samples) => list(out, samples, vector_sample),
+        Value::Matrix(series) => list(out, series, matrix_series),
+    }
+    out.push('}');
+}
+
+fn vector_sample(out: &mut String, sample: &VectorSample) {
+    out.push_str("{\"metric\":");
+    labels(out, &sample.labels);
+    out.push_str(match sample.point {
+        Point::Float(_) => ",\"value\":",
+        Point::Histogram(_) => ",\"histogram\":",
+    });
+    point(out, sample.timestamp_ms, &sample.point);
+    out.push('}');
+}
+
+fn matrix_series(out: &mut String, series: &MatrixSeries) {
+    out.push_str("{\"metric\":");
+    labels(out, &series.labels);
+    for (key, histograms) in [("values", false), ("histograms", true)] {
+        let of_kind = |(_, point): &&(i64, Point)| matches!(point, Point::Histogram(_)) == histograms;
+        let mut points = series.points.iter().filter(of_kind).peekable();
+        if points.peek().is_some() {
+            let _ = write!(out, ",\"{key}\":");
+            list(out, points, |out, (ms, value)| point(out, *ms, value));
+        }
+    }
+    out.push('}');
+}
+
+fn point(out: &mut String, ms: i64, point: &Point) {
+    time_and(out, ms, |out| match point {
+        Point::Float(value) => quoted_float(out, *value),
+        Point::Histogram(value) => histogram(out, value),
+    });
+}
+
+fn time_and(out: &mut String, ms: i64, rest: impl FnOnce(&mut String)) {
+    out.push('[');
+    time(out, ms);
+    out.push(',');
+    rest(out);
+    out.push(']');
+}
+
+fn histogram(out: &mut String, histogram: &FloatHistogram) {
+    out.push_str("{\"count\":");
+    quoted_float(out, histogram.count);
+    out.push_str(",\"sum\":");
+    quoted_float(out, histogram.sum);
+    let buckets = histogram.buckets();
+    let mut filled = buckets.iter().filter(|bucket| bucket.count != 0.0).peekable();
+    if filled.peek().is_some() {
+        out.push_str(",\"buckets\":");
+        list(out, filled, |out, bucket| {
+            let rule = match (bucket.lower_inclusive, bucket.upper_inclusive) {
+                (false, true) => 0,
+                (true, false) => 1,
+                (false, false) => 2,
+                (true, true) => 3,
+            };
+            let _ = write!(out, "[{rule}");
+            for number in [bucket.lower, bucket.upper, bucket.count] {
+                out.push(',');
+                quoted_float(out, number);
+            }
+            out.push(']');
+        });
+    }
+    out.push('}');
+}
+
+/// A sample's value.
+pub fn quoted_float(out: &mut String, value: f64) {
+    out.push('"');
+    float::write_sample(value, out);
+    out.push('"');
+}
+
+/// Milliseconds as seconds.
+pub fn time(out: &mut String, ms: i64) {
+    let sign = if ms < 0 { "-" } else { "" };
+    let (seconds, rest) = (ms.unsigned_abs() / 1000, ms.unsigned_abs() % 1000);
+    let _ = match rest {
+        0 => write!(out, "{sign}{seconds}"),
+        rest => write!(out, "{sign}{seconds}.{rest:03}"),
+    };
+}
+
+/// A label set as an object.
+pub fn labels(out: &mut String, labels: &Labels) {
+    pairs(out, labels.iter());
+}
+
+/// Pairs as an object.
+pub fn pairs<'a>(out: &mut String, pairs: impl IntoIterator<Item = (&'a str, &'a str)>) {
+    out.push('{');
+    for (i, (name, value)) in pairs.into_iter().enumerate() {
+        if i > 0 {
+            out.push(',');
+        }
+        string(out, name);
+        out.push(':');
+        string(out, value);
+    }
+    out.push('}');
+}
+
+/// A list.
+pub fn list<T>(out: &mut String, items: impl IntoIterator<Item = T>, mut one: impl FnMut(&mut String, T)) {
+    out.push('[');
+    for (i, item) in items.into_iter().enumerate() {
+        if i > 0 {
+            out.push(',');
+        }
+        one(out, item);
+    }
+    out.push(']');
+}
+
+/// A string with JSON's escapes.
+pub fn string(out: &mut String, text: &str) {
+    out.push('"');
+    let mut plain = 0;
+    for (i, byte) in text.bytes().enumerate() {
+        if byte >= 0x20 && byte != b'"' && byte != b'\\' {
+            continue;
+        }
+        out.push_str(&text[plain..i]);
+        plain = i + 1;
+        let _ = match byte {
+            b'"' => out.write_str("\\\""),
+            b'\\' => out.write_str("\\\\"),
+            b'\n' => out.write_str("\\n"),
+            b'\r' => out.write_str("\\r"),
+            b'\t' => out.write_str("\\t"),
+            byte => write!(out, "\\u{byte:04x}"),
+        };
+    }
+    out.push_str(&text[plain..]);
+    out.push('"');
+}

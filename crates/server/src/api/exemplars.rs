@@ -1,0 +1,46 @@
+//! `query_exemplars`: exemplars of all series that an expression's selectors find.
+
+use std::collections::BTreeMap;
+
+use model::Budget;
+use model::batch::Exemplar;
+
+use super::error::ApiError;
+use super::{Answered, Ask, encode};
+
+/// Only the selectors of the expression count, not what is done with them.
+pub(super) fn exemplars(ask: &Ask, budget: &Budget) -> Result<Answered, ApiError> {
+    let range = ask.params.range()?;
+    let expr = promql::parse(ask.params.get("query"))?;
+    let mut found: BTreeMap<_, Vec<Exemplar>> = BTreeMap::new();
+    let mut selectors = 0;
+    for selector in expr.selectors() {
+        selectors += 1;
+        for series in ask.store.exemplars(ask.tenant.id, &selector.matchers, range, budget)? {
+            // The same series under two selectors has the same exemplars.
+            found.entry(series.labels).or_insert(series.exemplars);
+        }
+    }
+    if selectors == 0 {
+        return Ok(Answered::default());
+    }
+    let mut out = String::new();
+    encode::list(&mut out, &found, |out, (labels, exemplars)| {
+        out.push_str("{\"seriesLabels\":");
+        encode::labels(out, labels);
+        out.push_str(",\"exemplars\":");
+        encode::list(out, exemplars, exemplar);
+        out.push('}');
+    });
+    Ok(Answered::data(out))
+}
+
+fn exemplar(out: &mut String, exemplar: &Exemplar) {
+    out.push_str("{\"labels\":");
+    encode::pairs(out, exemplar.labels.iter().map(|(name, value)| (name.as_str(), value.as_str())));
+    out.push_str(",\"value\":");
+    encode::quoted_float(out, exemplar.value);
+    out.push_str(",\"timestamp\":");
+    encode::time(out, exemplar.timestamp_ms);
+    out.push('}');
+}

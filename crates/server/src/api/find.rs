@@ -1,0 +1,107 @@
+//! `series`, `labels`, `label/<name>/values`: what there is, without samples.
+
+use model::{Budget, Matcher};
+
+use super::error::{ApiError, Kind};
+use super::params::{InvalidParam, decode};
+use super::query::{TRUNCATED, shorten};
+use super::{Answered, Ask, encode};
+
+/// Label sets of series that satisfy one of the `match[]`.
+pub(super) fn series(ask: &Ask, budget: &Budget) -> Result<Answered, ApiError> {
+    let sets = matcher_sets(ask)?;
+    if sets.is_empty() {
+        return Err(ApiError::new(Kind::BadData, "no match[] parameter provided"));
+    }
+    let (range, limit) = (ask.params.range()?, ask.params.limit("limit")?);
+    // One more than wanted tells whether something was cut.
+    let asked = if limit == 0 { 0 } else { limit.saturating_add(1) };
+    let found = ask.store.series(ask.tenant.id, &sets, range, asked, budget)?;
+    Ok(listed(found, limit, |out, labels| encode::labels(out, &labels)))
+}
+
+/// Label names in use.
+pub(super) fn label_names(ask: &Ask, budget: &Budget) -> Result<Answered, ApiError> {
+    let (sets, range) = (matcher_sets(ask)?, ask.params.range()?);
+    let limit = ask.params.limit("limit")?;
+    let found = ask.store.label_names(ask.tenant.id, &sets, range, budget)?;
+    Ok(listed(found, limit, |out, name| encode::string(out, &name)))
+}
+
+/// Values of the label that the path names.
+pub(super) fn label_values(ask: &Ask, budget: &Budget) -> Result<Answered, ApiError> {
+    let name = label_name(&ask.path)?;
+    let (sets, range) = (matcher_sets(ask)?, ask.params.range()?);
+    let limit = ask.params.limit("limit")?;
+    let found = ask.store.label_values(ask.tenant.id, &name, &sets, range, budget)?;
+    Ok(listed(found, limit, |out, value| encode::string(out, &value)))
+}
+
+fn listed<T>(mut found: Vec<T>, limit: usize, one: impl FnMut(&mut String, T)) -> Answered {
+    let cut = shorten(&mut found, if limit == 0 { usize::MAX } else { limit });
+    let mut out = String::new();
+    encode::list(&mut out, found, one);
+    let warnings = if cut { vec![TRUNCATED.to_owned()] } else { Vec::new() };
+    Answered { warnings, ..Answered::data(out) }
+}
+
+/// The `match[]` parameters. One that everything satisfies is refused: it would be a dump of the tenant.
+pub(super) fn matcher_sets(ask: &Ask) -> Result<Vec<Vec<Matcher>>, ApiError> {
+    let invalid = |what: String| ApiError::from(InvalidParam::new("match[]", what));
+    let parse = |text: &str| {
+        let set = promql::matchers_of_selector(text).map_err(|error| invalid(error.to_string()))?;
+        if set.iter().all(Matcher::matches_empty) {
+            return Err(invalid("match[] must contain at least one non-empty matcher".to_owned()));
+        }
+        Ok(set)
+    };
+    ask.params.all("match[]").map(parse).collect()
+}
+
+/// The segment between `label` and `values`.
+fn label_name(path: &str) -> Result<String, ApiError> {
+    let segment = path.rsplit('/').nth(1).unwrap_or("");
+    let name = decode(segment, false);
+    let name = name.strip_prefix("U__").and_then(unescape).unwrap_or(name.clone());
+    if name.is_empty() || name.contains('\u{fffd}') {
+        return Err(ApiError::new(Kind::BadData, format!("invalid label name: {name:?}")));
+    }
+    Ok(name)
+}
+
+/// Prometheus' escaping of names for where only letters, digits and `_` may stand: `__` is `_`, `_2e_` is U+002E.
+fn unescape(text: &str) -> Option<String> {
+    let mut out = String::new();
+    let mut rest = text;
+    while let Some(at) = rest.find('_') {
+        out.push_str(&rest[..at]);
+        rest = &rest[at + 1..];
+        let end = rest.find('_')?;
+        if end == 0 {
+            out.push('_');
+        } else {
+            out.push(u32::from_str_radix(&rest[..end], 16).ok().and_then(char::from_u32)?);
+        }
+        rest = &rest[end + 1..];
+    }
+    out.push_str(rest);
+    Some(out)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn label_names_come_from_the_path() {
+        let name = |path: &str| label_name(path).map_err(|error| error.message);
+        assert_eq!(name("/api/v1/label/job/values"), Ok("job".into()));
+        assert_eq!(name("/api/v1/label/a%2Eb/values"), Ok("a.b".into()));
+        assert_eq!(
+            name("/prometheus/api/v1/label/U__http_2e_status_3a_sum__x/values"),
+            Ok("http.status:sum_x".into())
+        );
+        assert_eq!(name("/api/v1/label/U__a_zz_b/values"), Ok("U__a_zz_b".into()));
+        assert!(name("/api/v1/label/%ff/values").is_err());
+    }
+}

@@ -1,0 +1,108 @@
+//! `query`, `query_range`, `format_query`.
+
+use model::{Budget, TimeRange};
+use promql::{Answer, Params as Steps, Value};
+
+use super::error::{ApiError, Kind};
+use super::params::InvalidParam;
+use super::{Answered, Ask, encode};
+use crate::source::TenantSource;
+
+pub(super) const TRUNCATED: &str = "results truncated due to limit";
+
+/// An expression at one time.
+pub(super) fn instant(ask: &Ask, budget: &Budget) -> Result<Answered, ApiError> {
+    let at_ms = ask.params.time("time", ask.now_ms)?;
+    evaluate(ask, Steps::instant(at_ms), budget)
+}
+
+/// An expression over a range of times.
+pub(super) fn range(ask: &Ask, budget: &Budget) -> Result<Answered, ApiError> {
+    let range =
+        TimeRange { start_ms: ask.params.required_time("start")?, end_ms: ask.params.required_time("end")? };
+    if range.end_ms < range.start_ms {
+        return Err(InvalidParam::new("end", "end timestamp must not be before start time").into());
+    }
+    let step_ms = ask.params.required_duration("step")?;
+    if step_ms <= 0 {
+        let what = "zero or negative query resolution step widths are not accepted. Try a positive integer";
+        return Err(InvalidParam::new("step", what).into());
+    }
+    let points_max = ask.config.query_max_points;
+    let steps = range.end_ms.abs_diff(range.start_ms) / step_ms.unsigned_abs();
+    if steps > points_max as u64 {
+        let most = thousands(points_max);
+        let message = format!(
+            "exceeded maximum resolution of {most} points per timeseries. Try decreasing the query resolution (?step=XX)"
+        );
+        return Err(ApiError::new(Kind::BadData, message));
+    }
+    evaluate(ask, Steps::range(range.start_ms, range.end_ms, step_ms), budget)
+}
+
+/// An expression in its usual form.
+pub(super) fn format(ask: &Ask, _: &Budget) -> Result<Answered, ApiError> {
+    let expr = promql::parse(ask.params.get("query"))?;
+    let mut out = String::new();
+    encode::string(&mut out, &expr.to_string());
+    Ok(Answered::data(out))
+}
+
+fn evaluate(ask: &Ask, steps: Steps, budget: &Budget) -> Result<Answered, ApiError> {
+    let limit = ask.params.limit("limit")?;
+    let lookback_ms = match ask.params.duration("lookback_delta")? {
+        Some(ms) if ms > 0 => ms,
+        _ => i64::try_from(ask.config.query_lookback.as_millis()).unwrap_or(i64::MAX),
+    };
+    let expr = promql::parse(ask.params.get("query"))?;
+    let source = TenantSource::new(ask.store.clone(), ask.tenant.id);
+    let Answer { mut value, mut warnings, infos } =
+        promql::evaluate(&source, &expr, &Steps { lookback_ms, ..steps }, budget)?;
+    if truncate(&mut value, limit) {
+        warnings.push(TRUNCATED.to_owned());
+    }
+    budget.charge(encoded_bytes(&value))?;
+    let mut out = String::new();
+    encode::value(&mut out, &value);
+    Ok(Answered { data: Some(out), warnings, infos })
+}
+
+fn truncate(value: &mut Value, limit: usize) -> bool {
+    let limit = if limit == 0 { usize::MAX } else { limit };
+    match value {
+        Value::Vector(samples) => shorten(samples, limit),
+        Value::Matrix(series) => shorten(series, limit),
+        Value::Scalar(..) | Value::String(..) => false,
+    }
+}
+
+/// Cuts a list to `limit`; whether there was something to cut.
+pub(super) fn shorten<T>(list: &mut Vec<T>, limit: usize) -> bool {
+    let over = list.len() > limit;
+    list.truncate(limit);
+    over
+}
+
+/// About what the answer takes as text, twice: the data and the whole.
+fn encoded_bytes(value: &Value) -> u64 {
+    const POINT: usize = 32;
+    const SERIES: usize = 256;
+    let bytes = match value {
+        Value::Vector(samples) => samples.len() * (SERIES + POINT),
+        Value::Matrix(series) => series.iter().map(|series| SERIES + series.points.len() * POINT).sum(),
+        Value::Scalar(..) | Value::String(..) => POINT,
+    };
+    2 * bytes as u64
+}
+
+fn thousands(number: usize) -> String {
+    let digits = number.to_string();
+    let mut out = String::new();
+    for (i, digit) in digits.chars().enumerate() {
+        if i > 0 && (digits.len() - i) % 3 == 0 {
+            out.push(',');
+        }
+        out.push(digit);
+    }
+    out
+}

@@ -1,0 +1,175 @@
+//! The threads that drive the store: one opens it and then flushes and drops what is too old, one commits.
+//!
+//! The store itself starts no threads, so that a simulation can drive it; this is the driver of the real one. A panic
+//! in any of them leaves data in an unknown state: the process aborts, and the next start replays the log.
+
+use std::sync::Arc;
+use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
+use std::thread::{self, JoinHandle};
+use std::time::Duration;
+use std::{io, mem};
+
+use model::TenantId;
+use tokio::sync::oneshot;
+use tsdb::{Job, OpenError, Store};
+
+use crate::admin;
+use crate::app::App;
+
+/// How long the writer waits for an append before it looks whether it should end.
+const COMMIT_WAIT: Duration = Duration::from_millis(50);
+/// How often maintenance looks for work.
+const MAINTENANCE_PAUSE: Duration = Duration::from_millis(500);
+const STACK_BYTES: usize = 4 << 20;
+
+/// The threads of one store. Dropping it stops nothing; see `stop`.
+#[derive(Debug)]
+pub(crate) struct Driver {
+    app: Arc<App>,
+    stop: SyncSender<()>,
+    maintenance: JoinHandle<()>,
+}
+
+impl Driver {
+    /// Begins to open the store; `failed` is told when it cannot be opened.
+    pub(crate) fn start(app: Arc<App>, failed: oneshot::Sender<OpenError>) -> io::Result<Self> {
+        let (stop, stopped) = sync_channel(1);
+        let its = Arc::clone(&app);
+        let maintenance = spawn("store", move || match open(&its) {
+            Ok(store) => drive(&its, &store, &stopped),
+            Err(error) => {
+                let _ = failed.send(error);
+            }
+        })?;
+        Ok(Self { app, stop, maintenance })
+    }
+
+    /// Ends the threads, then flushes and closes the store: afterwards a restart replays nothing. No request may be
+    /// under way. A store that is still opening is left as it is.
+    pub(crate) fn stop(self) -> io::Result<()> {
+        let Some(store) = self.app.store() else { return Ok(()) };
+        let _ = self.stop.try_send(());
+        let _ = self.maintenance.join();
+        store.close()
+    }
+}
+
+fn open(app: &App) -> Result<Store, OpenError> {
+    let began = app.env.clock.monotonic();
+    let options = app.config().storage.clone();
+    let store = Store::open(app.env.clone(), &app.data_dir, options, &app.progress)?;
+    let took = app.env.clock.monotonic().saturating_sub(began);
+    let status = store.status();
+    tracing::info!(
+        seconds = took.as_secs_f64(),
+        series = status.head_series,
+        blocks = status.blocks,
+        quarantined = status.quarantined,
+        "store is open"
+    );
+    Ok(store)
+}
+
+fn drive(app: &Arc<App>, store: &Store, stopped: &Receiver<()>) {
+    let (stop_writer, writer_stopped) = sync_channel::<()>(1);
+    let its = store.clone();
+    let writer = spawn("store-commit", move || {
+        while matches!(writer_stopped.try_recv(), Err(std::sync::mpsc::TryRecvError::Empty)) {
+            its.commit(COMMIT_WAIT);
+        }
+    });
+    let Ok(writer) = writer else {
+        tracing::error!("cannot start the thread that commits");
+        std::process::abort();
+    };
+    // Only now may requests reach the store: somebody commits what they append.
+    let _ = app.opened.set(store.clone());
+    maintain(app, store, stopped);
+    mem::drop(stop_writer);
+    let _ = writer.join();
+}
+
+fn maintain(app: &App, store: &Store, stopped: &Receiver<()>) {
+    let mut watch = Watch::default();
+    loop {
+        let authority = app.authority();
+        let retention = |tenant: TenantId| {
+            // A tenant that is unknown here was deleted or is not loaded: nothing of it is dropped for its age.
+            authority.tenant_by_id(tenant).map_or(0, |tenant| tenant.limits.retention_ms)
+        };
+        while let Some(job) = store.next_job(&retention) {
+            if let Err(error) = store.run(job, &retention) {
+                tracing::error!(%error, ?job, "background work failed");
+                break;
+            }
+            log_job(job, store);
+        }
+        admin::forget_deleted(app);
+        watch.look(store);
+        match stopped.recv_timeout(MAINTENANCE_PAUSE) {
+            Err(RecvTimeoutError::Timeout) => {}
+            Ok(()) | Err(RecvTimeoutError::Disconnected) => return,
+        }
+    }
+}
+
+fn log_job(job: Job, store: &Store) {
+    let status = store.status();
+    tracing::debug!(?job, blocks = status.blocks, wal_segments = status.wal_segments, "background work done");
+}
+
+/// What was last seen of the store's health: changes are logged, states are not repeated.
+#[derive(Default)]
+struct Watch {
+    failing: bool,
+    disk_low: bool,
+    quarantined: u64,
+    retention_paused: bool,
+}
+
+impl Watch {
+    fn look(&mut self, store: &Store) {
+        let status = store.status();
+        if mem::replace(&mut self.failing, status.wal_failing) != status.wal_failing {
+            match status.wal_failing {
+                true => tracing::error!("the write-ahead log cannot be written: writes are refused"),
+                false => tracing::info!("the write-ahead log can be written again"),
+            }
+        }
+        if mem::replace(&mut self.disk_low, status.disk_low) != status.disk_low {
+            match status.disk_low {
+                true => tracing::warn!("the disk is under its reserve: writes are refused"),
+                false => tracing::info!("the disk has space again"),
+            }
+        }
+        if mem::replace(&mut self.quarantined, status.quarantined) != status.quarantined {
+            tracing::warn!(files = status.quarantined, "damaged files are in quarantine");
+        }
+        if mem::replace(&mut self.retention_paused, status.retention_paused) != status.retention_paused {
+            match status.retention_paused {
+                true => tracing::warn!("retention waits: the clock is in doubt"),
+                false => tracing::info!("retention goes on"),
+            }
+        }
+    }
+}
+
+fn spawn<T: Send + 'static>(
+    name: &str,
+    work: impl FnOnce() -> T + Send + 'static,
+) -> io::Result<JoinHandle<T>> {
+    thread::Builder::new().name(name.to_owned()).stack_size(STACK_BYTES).spawn(|| {
+        let _guard = AbortOnPanic;
+        work()
+    })
+}
+
+struct AbortOnPanic;
+
+impl Drop for AbortOnPanic {
+    fn drop(&mut self) {
+        if thread::panicking() {
+            std::process::abort();
+        }
+    }
+}

@@ -1,0 +1,333 @@
+//! Data's way in, on one screen: credential → tenant, rate, byte permit → body → inflate → decode → append → ticket →
+//! verdict → reply.
+//!
+//! Whatever refuses a request does so through the dialect's own reply. From the append on nothing can be cancelled: a
+//! sender that leaves takes only the answer with it, and what became of its samples is counted all the same.
+
+use std::cell::RefCell;
+use std::sync::Arc;
+use std::time::Duration;
+
+use admission::{Grant, Permit, Refused, Scope, Tenant};
+use axum::body::{Body, Bytes};
+use dialects::{ByteLimits, Decode, Dialect, Encoding, Received, Refusal, ReplyTo, Verdict};
+use http::request::Parts;
+use http::{Request, StatusCode, header};
+use model::Batch;
+use tokio::sync::oneshot;
+use tsdb::{AppendError, Appended, Ticket, WriteContext, WriteError};
+
+use crate::app::App;
+use crate::body::{self, ReadError};
+use crate::gate;
+use crate::pool::PoolError;
+use crate::respond::{self, Answer};
+use crate::tally::Tally;
+
+/// Bodies up to this many bytes are decoded where they are; larger ones would keep the runtime from other sockets.
+const INLINE_BYTES_MAX: usize = 64 << 10;
+/// Memory that a thread keeps for the next body.
+const KEPT_BYTES_MAX: usize = 4 << 20;
+
+/// One ingest route.
+#[derive(Clone, Copy, Debug)]
+pub struct Entry {
+    /// The protocol.
+    pub dialect: &'static Dialect,
+    /// Its body limits, as configured.
+    pub limits: ByteLimits,
+    /// Whether the dialect can take the request at all.
+    pub accept: fn(&dialects::Request<'_>) -> Result<(), Refusal>,
+    /// Bytes to batch.
+    pub decode: Decode,
+    /// Verdict to answer.
+    pub reply: ReplyTo,
+}
+
+/// Takes one request in.
+pub async fn ingest(app: Arc<App>, entry: Entry, request: Request<Body>) -> Answer {
+    let began = app.env.clock.monotonic();
+    let (parts, body) = request.into_parts();
+    let parts = Arc::new(parts);
+    let outcome = take(&app, entry, &parts, body).await;
+    let answer = match outcome {
+        Ok(verdict) => respond::reply((entry.reply)(&head(&parts), &verdict)),
+        Err(early) => early.answer(&app, entry, &parts),
+    };
+    let took = app.env.clock.monotonic().saturating_sub(began);
+    app.metrics.ack_seconds.with(&[entry.dialect.name]).observe(took);
+    answer
+}
+
+async fn take(app: &Arc<App>, entry: Entry, parts: &Arc<Parts>, body: Body) -> Result<Verdict, Early> {
+    let grant = gate::admit(app, parts, entry.dialect.credentials, Scope::Write)?;
+    (entry.accept)(&head(parts))?;
+    let encoding = entry.dialect.encoding(&head(parts))?;
+    let mut permit = permit(app, entry, &grant, &body)?;
+    let window = app.config().http.body_timeout;
+    let bytes = body::read(body, entry.limits.wire, &mut permit, &*app.env.clock, window).await?;
+    let work = Work { app: Arc::clone(app), entry, parts: Arc::clone(parts), encoding, bytes, permit };
+    Ok(store(app, work, Arc::clone(&grant.tenant)).await.unwrap_or_else(|refusal| {
+        app.metrics.requests_refused.with(&[label(&refusal)]).add(1);
+        Verdict::refused(refusal)
+    }))
+}
+
+async fn store(app: &App, work: Work, tenant: Arc<Tenant>) -> Result<Verdict, Refusal> {
+    let (appended, durable) = work.run(tenant).await?;
+    match durable.await {
+        Ok(Ok(())) => Ok(Verdict { accepted: appended.accepted, rejected: appended.rejected, refusal: None }),
+        Ok(Err(error)) => Err(not_durable(app, &error)),
+        Err(_) => Err(Refusal::Internal),
+    }
+}
+
+/// Everything that can be refused before a byte of the body is read.
+fn permit(app: &App, entry: Entry, grant: &Grant, body: &Body) -> Result<Permit, Refusal> {
+    let now = app.env.clock.monotonic();
+    let tenant = &grant.tenant;
+    app.may_write()?;
+    app.rates.check(tenant.id, &tenant.limits, now).map_err(|over| Refusal::OverRate {
+        retry_after_s: u32::try_from(over.retry_after.as_secs()).unwrap_or(30),
+    })?;
+    let wire = entry.limits.wire;
+    let declared = body::declared(body).unwrap_or(0);
+    if declared > wire as u64 {
+        return Err(Refusal::TooBig { limit: wire });
+    }
+    app.bytes.take(tenant.id, declared, now).map_err(|_| overloaded("bodies in flight"))
+}
+
+/// A body that was read, on its way into the store.
+struct Work {
+    app: Arc<App>,
+    entry: Entry,
+    parts: Arc<Parts>,
+    encoding: Encoding,
+    bytes: Bytes,
+    permit: Permit,
+}
+
+type Queued = (Appended, oneshot::Receiver<Result<(), WriteError>>);
+
+impl Work {
+    async fn run(self, tenant: Arc<Tenant>) -> Result<Queued, Refusal> {
+        if self.bytes.len() <= INLINE_BYTES_MAX {
+            return self.decode_and_append(&tenant);
+        }
+        let app = Arc::clone(&self.app);
+        let result = app.decoding.run(move || self.decode_and_append(&tenant)).await;
+        result.unwrap_or_else(|error| match error {
+            PoolError::Full => Err(overloaded("decoding queue")),
+            PoolError::Panicked => {
+                app.metrics.panics.add(1);
+                Err(Refusal::Internal)
+            }
+        })
+    }
+
+    fn decode_and_append(mut self, tenant: &Tenant) -> Result<Queued, Refusal> {
+        let limit = self.entry.limits.decoded;
+        self.charge_inflated(limit)?;
+        with_scratch(|scratch| {
+            let mut batch = std::mem::take(&mut scratch.batch).recycled();
+            let body: &[u8] = if self.encoding == Encoding::Identity {
+                &self.bytes
+            } else {
+                codec::inflate::inflate(self.encoding, &self.bytes, limit, &mut scratch.inflated)?;
+                &scratch.inflated
+            };
+            let received_ms = self.app.env.clock.now_ms();
+            let received = Received { request: head(&self.parts), body, received_ms };
+            let queued = self.decode_into(received, &mut batch, tenant);
+            scratch.batch = batch.recycled();
+            queued
+        })
+    }
+
+    /// A body that declares its inflated length pays for it before it is inflated.
+    fn charge_inflated(&mut self, limit: usize) -> Result<(), Refusal> {
+        let declared = codec::inflate::declared_length(self.encoding, &self.bytes).unwrap_or(0);
+        if declared > limit as u64 {
+            return Err(Refusal::TooBig { limit });
+        }
+        let now = self.app.env.clock.monotonic();
+        self.permit.grow(declared, now).map_err(|_| overloaded("bodies in flight"))
+    }
+
+    fn decode_into<'a>(
+        &self,
+        received: Received<'a>,
+        batch: &mut Batch<'a>,
+        tenant: &Tenant,
+    ) -> Result<Queued, Refusal> {
+        let app = &self.app;
+        let store = app.store().ok_or_else(|| overloaded("starting"))?;
+        batch.seed = store.seed();
+        (self.entry.decode)(&received, batch)?;
+        let tally = Tally::of(tenant.name.as_str(), batch);
+        app.rates.charge(tenant.id, &tenant.limits, tally.samples(), app.env.clock.monotonic());
+        let context = WriteContext {
+            tenant: tenant.id,
+            limits: &tenant.limits,
+            epoch: tenant.epoch,
+            now_ms: received.received_ms,
+        };
+        match store.append(&context, batch) {
+            Ok((ticket, appended)) => {
+                let durable = bridge(ticket, tally.appended(&app.metrics, &appended));
+                Ok((appended, durable))
+            }
+            Err(error) => {
+                tally.refused(&app.metrics);
+                Err(not_queued(app, &error))
+            }
+        }
+    }
+}
+
+/// Brings a ticket's completion from the writer's thread to a task. Counting happens there, whether or not the sender
+/// still waits.
+fn bridge(
+    ticket: Ticket,
+    tally: impl FnOnce(bool) + Send + 'static,
+) -> oneshot::Receiver<Result<(), WriteError>> {
+    let (done, durable) = oneshot::channel();
+    ticket.on_done(move |result| {
+        tally(result.is_ok());
+        let _ = done.send(result);
+    });
+    durable
+}
+
+/// What a thread keeps between bodies.
+#[derive(Default)]
+struct Scratch {
+    batch: Batch<'static>,
+    inflated: Vec<u8>,
+}
+
+fn with_scratch<T>(work: impl FnOnce(&mut Scratch) -> T) -> T {
+    thread_local! {
+        static SCRATCH: RefCell<Scratch> = RefCell::default();
+    }
+    // Taken out, so that a panic in `work` leaves a fresh one behind.
+    let mut scratch = SCRATCH.with(RefCell::take);
+    let result = work(&mut scratch);
+    scratch.inflated.clear();
+    scratch.inflated.shrink_to(KEPT_BYTES_MAX);
+    scratch.batch.samples.shrink_to(KEPT_BYTES_MAX / size_of::<model::Sample>());
+    scratch.batch.series.shrink_to(KEPT_BYTES_MAX / 128);
+    scratch.batch.pairs.shrink_to(KEPT_BYTES_MAX / 48);
+    SCRATCH.with(|kept| kept.replace(scratch));
+    result
+}
+
+/// The head as dialects see it.
+pub fn head(parts: &Parts) -> dialects::Request<'_> {
+    let text = |name: header::HeaderName| parts.headers.get(name).and_then(|v| v.to_str().ok()).unwrap_or("");
+    dialects::Request {
+        path: parts.uri.path(),
+        query: parts.uri.query().unwrap_or(""),
+        content_type: text(header::CONTENT_TYPE),
+        content_encoding: text(header::CONTENT_ENCODING),
+    }
+}
+
+fn overloaded(what: &'static str) -> Refusal {
+    Refusal::Overloaded { retry_after_s: 1, what }
+}
+
+fn not_queued(app: &App, error: &AppendError) -> Refusal {
+    let (what, seconds) = match error {
+        AppendError::QueueFull => ("write queue", 1),
+        AppendError::Memory => ("memory", 2),
+        AppendError::Disk(_) => ("disk", 5),
+        AppendError::Closing => ("stopping", 5),
+    };
+    app.shed.begin(app.env.clock.monotonic(), what, Duration::from_millis(200));
+    Refusal::Overloaded { retry_after_s: seconds, what }
+}
+
+fn not_durable(app: &App, error: &WriteError) -> Refusal {
+    tracing::warn!(%error, "an append did not become durable");
+    app.shed.begin(app.env.clock.monotonic(), "disk", Duration::from_millis(200));
+    Refusal::Overloaded { retry_after_s: 5, what: "disk" }
+}
+
+/// An answer that is given before the body was read to its end.
+enum Early {
+    Refused(Refused),
+    Refusal(Refusal),
+    Unread(ReadError),
+}
+
+impl From<Refused> for Early {
+    fn from(refused: Refused) -> Self {
+        Self::Refused(refused)
+    }
+}
+
+impl From<Refusal> for Early {
+    fn from(refusal: Refusal) -> Self {
+        Self::Refusal(refusal)
+    }
+}
+
+impl From<ReadError> for Early {
+    fn from(error: ReadError) -> Self {
+        Self::Unread(error)
+    }
+}
+
+impl Early {
+    fn answer(self, app: &App, entry: Entry, parts: &Parts) -> Answer {
+        let refused = |refusal| respond::reply((entry.reply)(&head(parts), &Verdict::refused(refusal)));
+        app.metrics.requests_refused.with(&[self.label()]).add(1);
+        respond::closing(match self {
+            Self::Refused(refused_) if refused_.is_bad_request() => {
+                let mut answer = refused(Refusal::Undecodable(refused_.to_string()));
+                *answer.status_mut() = StatusCode::BAD_REQUEST;
+                answer
+            }
+            Self::Refused(Refused::NoCredential) => refused(Refusal::NoCredential),
+            Self::Refused(Refused::BadCredential) => refused(Refusal::BadCredential),
+            Self::Refused(_) => refused(Refusal::Forbidden),
+            Self::Refusal(refusal) => refused(refusal),
+            Self::Unread(ReadError::TooBig(limit)) => refused(Refusal::TooBig { limit }),
+            Self::Unread(ReadError::Full(_)) => refused(overloaded("bodies in flight")),
+            Self::Unread(ReadError::Broken) => {
+                refused(Refusal::Undecodable("the body ended early".to_owned()))
+            }
+            Self::Unread(error @ ReadError::TooSlow) => {
+                respond::text(StatusCode::REQUEST_TIMEOUT, format!("{error}\n"))
+            }
+        })
+    }
+
+    fn label(&self) -> &'static str {
+        match self {
+            Self::Refused(refused) => gate::label(*refused),
+            Self::Refusal(refusal) => label(refusal),
+            Self::Unread(ReadError::TooBig(_)) => "too_big",
+            Self::Unread(ReadError::Full(_)) => "overloaded",
+            Self::Unread(ReadError::TooSlow) => "too_slow",
+            Self::Unread(ReadError::Broken) => "broken",
+        }
+    }
+}
+
+/// The value of the self-metrics' label `reason`.
+fn label(refusal: &Refusal) -> &'static str {
+    match refusal {
+        Refusal::NoCredential => "no_credential",
+        Refusal::BadCredential => "bad_credential",
+        Refusal::Forbidden => "forbidden",
+        Refusal::TooBig { .. } => "too_big",
+        Refusal::Undecodable(_) => "undecodable",
+        Refusal::UnsupportedMedia(_) | Refusal::UnsupportedEncoding(_) => "unsupported",
+        Refusal::OverRate { .. } => "over_rate",
+        Refusal::Overloaded { .. } => "overloaded",
+        Refusal::Internal => "internal",
+    }
+}

@@ -1,0 +1,161 @@
+//! Weir's own metrics: one registry of names, types, units and help, with atomics behind each row.
+//!
+//! [`registry!`] makes both from the same lines: the table [`ROWS`], from which docs/metrics.md is generated, and the
+//! struct [`Metrics`], whose fields are counted into. Whatever is measured elsewhere (the store's numbers) is copied
+//! into its row by [`crate::monitor`] before each exposition. Label values come from closed sets or from tenant names;
+//! of those the first 1,000 are told apart and the rest counts as `other`.
+
+mod family;
+pub mod text;
+
+pub use family::{Counter, Family, Gauge, Histogram};
+
+/// What kind of numbers a row holds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// Only goes up.
+    Counter,
+    /// Goes up and down.
+    Gauge,
+    /// Classic histogram of seconds.
+    Histogram,
+    /// Constant 1 with facts in labels.
+    Info,
+}
+
+impl Kind {
+    /// The type's name in OpenMetrics.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Counter => "counter",
+            Self::Gauge => "gauge",
+            Self::Histogram => "histogram",
+            Self::Info => "info",
+        }
+    }
+}
+
+/// One metric family.
+#[derive(Clone, Copy, Debug)]
+pub struct Row {
+    /// Its name, without `_total`.
+    pub name: &'static str,
+    /// Its type.
+    pub kind: Kind,
+    /// Its unit: the last word of the name, or empty.
+    pub unit: &'static str,
+    /// Its label names.
+    pub labels: &'static [&'static str],
+    /// What it means.
+    pub help: &'static str,
+}
+
+macro_rules! registry {
+    ($( $field:ident: $kind:ident $name:literal $unit:literal [$($label:literal),*] $help:literal; )*) => {
+        /// Every metric, in the order of the exposition and of the docs.
+        pub static ROWS: &[Row] = &[
+            $( Row { name: $name, kind: Kind::$kind, unit: $unit, labels: &[$($label),*], help: $help }, )*
+        ];
+
+        /// The values.
+        #[derive(Debug, Default)]
+        pub struct Metrics {
+            $( #[doc = $help] pub $field: registry!(@type $kind [$($label),*]), )*
+        }
+
+        impl Metrics {
+            /// Hands every sample to `sink`, row by row.
+            pub(crate) fn each(&self, sink: &mut dyn family::Sink) {
+                let mut rows = ROWS.iter();
+                $( if let Some(row) = rows.next() { family::Exposed::expose(&self.$field, row, sink); } )*
+            }
+        }
+    };
+    (@type Counter []) => { Counter };
+    (@type Gauge []) => { Gauge };
+    (@type Info [$($label:literal),*]) => { Family<Gauge> };
+    (@type Counter [$($label:literal),+]) => { Family<Counter> };
+    (@type Gauge [$($label:literal),+]) => { Family<Gauge> };
+    (@type Histogram [$($label:literal),+]) => { Family<Histogram> };
+    (@type Histogram []) => { Histogram };
+}
+
+registry! {
+    build: Info "weir_build" "" ["version"] "Weir's version.";
+    start_time: Gauge "weir_start_time_seconds" "seconds" [] "When this process started, in seconds since the Unix epoch.";
+    ready: Gauge "weir_ready" "" ["component"] "Whether a component is ready: 1 or 0.";
+
+    connections: Gauge "weir_connections" "" [] "Open HTTP connections.";
+    connections_accepted: Counter "weir_connections_accepted" "" [] "HTTP connections accepted.";
+    accept_failures: Counter "weir_accept_failures" "" [] "Connections that could not be accepted: no descriptors or no memory.";
+    framing_refused: Counter "weir_framing_refused" "" ["reason"] "Requests refused for how they were framed.";
+    requests: Counter "weir_requests" "" ["dialect", "code"] "HTTP requests answered; dialect is `query`, `admin`, `system` or `none` where no ingest dialect answered.";
+    not_found: Counter "weir_not_found" "" [] "Requests for paths that nothing answers.";
+    panics: Counter "weir_request_panics" "" [] "Requests that ended in a panic and were answered 500.";
+    ack_seconds: Histogram "weir_ack_seconds" "seconds" ["dialect"] "Time from the head of an ingest request to its answer.";
+
+    auth_failures: Counter "weir_auth_failures" "" ["reason"] "Requests without a credential that counts.";
+    samples_received: Counter "weir_samples_received" "" ["tenant", "kind"] "Samples decoded, by kind (sample, histogram, exemplar, metadata, log_line); equals accepted + rejected.";
+    samples_accepted: Counter "weir_samples_accepted" "" ["tenant", "kind"] "Samples stored.";
+    samples_rejected: Counter "weir_samples_rejected" "" ["tenant", "kind", "reason"] "Samples decoded and not stored, by reason.";
+    requests_refused: Counter "weir_requests_refused" "" ["reason"] "Ingest requests of which nothing was taken, by reason.";
+    inflight_bytes: Gauge "weir_ingest_inflight_bytes" "bytes" [] "Bytes of bodies that are being read, decoded or stored.";
+    ingest_queue: Gauge "weir_ingest_queue_jobs" "jobs" [] "Bodies that wait for a decoding thread.";
+
+    queries: Counter "weir_queries" "" ["endpoint", "outcome"] "Queries by endpoint and outcome.";
+    query_seconds: Histogram "weir_query_seconds" "seconds" ["endpoint"] "Time that queries took, waiting included.";
+    queries_active: Gauge "weir_queries_active" "" [] "Queries that are being evaluated.";
+    queries_waiting: Gauge "weir_queries_waiting" "" [] "Queries that wait for a slot.";
+
+    tenants: Gauge "weir_tenants" "" [] "Tenants.";
+    active_series: Gauge "weir_active_series" "" ["tenant"] "Series in the head.";
+    head_series: Gauge "weir_head_series" "" [] "Series in the head, all tenants together.";
+    head_samples: Gauge "weir_head_samples" "" [] "Samples in the head.";
+    head_bytes: Gauge "weir_head_bytes" "bytes" [] "Memory of the head.";
+    series_created: Counter "weir_series_created" "" [] "Series that entered the head.";
+    series_evicted: Counter "weir_series_evicted" "" [] "Series that left the head.";
+    blocks: Gauge "weir_blocks" "" [] "Live blocks.";
+    block_bytes: Gauge "weir_block_bytes" "bytes" [] "Bytes of live blocks.";
+    cache_bytes: Gauge "weir_page_cache_bytes" "bytes" [] "Memory of cached block pages.";
+    flushes: Counter "weir_flushes" "" [] "Flushes of the head to a block.";
+    flush_failures: Counter "weir_flush_failures" "" [] "Flushes that failed.";
+    wal_segments: Gauge "weir_wal_segments" "" [] "Segments of the write-ahead log on disk.";
+    wal_replay_bytes: Gauge "weir_wal_replay_bytes" "bytes" [] "Bytes of the write-ahead log that a restart would read.";
+    wal_written_bytes: Counter "weir_wal_written_bytes" "bytes" [] "Bytes written to the write-ahead log.";
+    wal_commits: Counter "weir_wal_commits" "" [] "Group commits.";
+    wal_failures: Counter "weir_wal_failures" "" [] "Group commits that failed.";
+    wal_sync_seconds: Counter "weir_wal_sync_seconds" "seconds" [] "Time spent in fdatasync.";
+    wal_sync_seconds_max: Gauge "weir_wal_sync_seconds_max" "" [] "Slowest fdatasync since the last exposition, in seconds.";
+    write_queue_bytes: Gauge "weir_write_queue_bytes" "bytes" [] "Bytes that wait for the writer.";
+    replay_damaged_frames: Counter "weir_replay_damaged_frames" "" [] "Damaged frames skipped by the replay at start.";
+    open_seconds: Gauge "weir_open_seconds" "seconds" [] "Time that opening the store took.";
+    quarantined: Gauge "weir_quarantined_files" "files" [] "Files in quarantine.";
+    damaged_pages: Counter "weir_damaged_pages" "" [] "Pages that failed their checksum.";
+    retention_blocks: Counter "weir_retention_blocks" "" [] "Blocks removed by retention.";
+    retention_paused: Gauge "weir_retention_paused" "" [] "1 while retention waits because the clock is in doubt.";
+
+    disk_free_bytes: Gauge "weir_disk_free_bytes" "bytes" [] "Free bytes on the file system of the data directory.";
+    disk_total_bytes: Gauge "weir_disk_total_bytes" "bytes" [] "Size of the file system of the data directory.";
+    disk_low: Gauge "weir_disk_low" "" [] "1 while the disk is under its reserve.";
+    memory_resident_bytes: Gauge "weir_memory_resident_bytes" "bytes" [] "Resident memory of the process.";
+    memory_limit_bytes: Gauge "weir_memory_limit_bytes" "bytes" [] "Memory limit of the store.";
+    reloads: Counter "weir_reloads" "" ["outcome"] "Reloads of the configuration.";
+    reload_time: Gauge "weir_reload_time_seconds" "seconds" [] "When the configuration was last reloaded with success.";
+    monitor_failures: Counter "weir_monitor_failures" "" [] "Times that Weir could not store its own metrics.";
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_follow_the_conventions() {
+        for (i, row) in ROWS.iter().enumerate() {
+            assert!(row.name.starts_with("weir_"), "{}", row.name);
+            assert!(!row.name.ends_with("_total"), "{}: the exposition adds _total", row.name);
+            assert!(row.unit.is_empty() || row.name.ends_with(row.unit), "{}: unit {}", row.name, row.unit);
+            assert!(row.help.ends_with('.'), "{}", row.name);
+            assert!(ROWS[..i].iter().all(|other| other.name != row.name), "{} stands twice", row.name);
+        }
+    }
+}

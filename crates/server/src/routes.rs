@@ -1,0 +1,288 @@
+//! Every route in one table: the dialects' doors from their registry, the query API, administration, the system's own.
+//!
+//! The table is data so that a test can list each path with its owner, a 404 can name the nearest one, and no route
+//! exists that is not in it. axum only matches paths.
+
+use std::collections::HashMap;
+use std::panic::AssertUnwindSafe;
+use std::sync::Arc;
+
+use axum::Router;
+use axum::body::Body;
+use axum::routing::{MethodFilter, on};
+use dialects::{Door, Kind};
+use http::{HeaderValue, Method, Request, StatusCode, Version, header};
+use http_body::Body as _;
+
+use crate::api::{self, Endpoint};
+use crate::app::App;
+use crate::config::DialectConfig;
+use crate::control::admin::Operation;
+use crate::ingest::{self, Entry};
+use crate::respond::{self, Answer};
+use crate::{admin, gate, system};
+
+/// One route.
+#[derive(Clone, Copy, Debug)]
+pub struct Row {
+    /// Upper-case method.
+    pub method: &'static str,
+    /// Path, parameters in braces.
+    pub path: &'static str,
+    /// Who answers: a dialect's name, `query`, `admin` or `system`.
+    pub owner: &'static str,
+    /// What is done.
+    pub action: Action,
+}
+
+/// What is done with a request.
+#[derive(Clone, Copy, Debug)]
+pub enum Action {
+    /// A body is stored.
+    Ingest(Entry),
+    /// A dialect answers from what it knows.
+    Answer(fn(&dialects::Request<'_>) -> dialects::Reply),
+    /// A question is answered from the store.
+    Query(Endpoint),
+    /// Tenants and tokens.
+    Admin(Operation),
+    /// Health, metrics, reload, greeting.
+    System(system::Action),
+}
+
+/// Every route; a dialect that `configured` does not name is as its row says.
+pub fn table(configured: &HashMap<&'static str, DialectConfig>) -> Vec<Row> {
+    let mut rows = Vec::new();
+    for dialect in dialects::ALL {
+        let standard = DialectConfig { enabled: true, limits: dialect.limits };
+        let DialectConfig { enabled, limits } = *configured.get(dialect.name).unwrap_or(&standard);
+        if !enabled {
+            continue;
+        }
+        for route in dialect.routes {
+            let Door::Http { method, path } = route.door;
+            let action = match route.kind {
+                Kind::Ingest { accept, decode, reply } => {
+                    Action::Ingest(Entry { dialect, limits, accept, decode, reply })
+                }
+                Kind::Answer(answer) => Action::Answer(answer),
+            };
+            rows.push(Row { method, path, owner: dialect.name, action });
+        }
+    }
+    let query =
+        |(method, path, endpoint)| Row { method, path, owner: "query", action: Action::Query(endpoint) };
+    rows.extend(api::ROUTES.iter().copied().map(query));
+    let admin =
+        |(method, path, operation)| Row { method, path, owner: "admin", action: Action::Admin(operation) };
+    rows.extend(admin::ROUTES.iter().copied().map(admin));
+    let system =
+        |(method, path, action)| Row { method, path, owner: "system", action: Action::System(action) };
+    rows.extend(system::ROUTES.iter().copied().map(system));
+    rows
+}
+
+/// The router over [`table`].
+pub fn router(app: &Arc<App>) -> Router {
+    let rows: Arc<[Row]> = table(&app.config().dialects).into();
+    let mut router = Router::new();
+    for row in rows.iter().copied() {
+        let Some(filter) = method_filter(row.method) else { continue };
+        let app = Arc::clone(app);
+        let handler =
+            move |request: Request<Body>| edge(Arc::clone(&app), Some(row), Arc::default(), request);
+        router = router.route(row.path, on(filter, handler));
+    }
+    let lost = |app: &Arc<App>| {
+        let (app, rows) = (Arc::clone(app), Arc::clone(&rows));
+        move |request: Request<Body>| edge(Arc::clone(&app), None, Arc::clone(&rows), request)
+    };
+    router.method_not_allowed_fallback(lost(app)).fallback(lost(app))
+}
+
+fn method_filter(method: &str) -> Option<MethodFilter> {
+    MethodFilter::try_from(Method::from_bytes(method.as_bytes()).ok()?).ok()
+}
+
+/// What surrounds every request: contradictions refused, panics caught, the answer counted.
+async fn edge(app: Arc<App>, row: Option<Row>, rows: Arc<[Row]>, request: Request<Body>) -> Answer {
+    let version = request.version();
+    let has_body = !request.body().is_end_stream();
+    let ingests = matches!(row, Some(Row { action: Action::Ingest(_), .. }));
+    let work = dispatch(Arc::clone(&app), row, rows, request);
+    let mut answer = match caught(work).await {
+        Some(answer) => answer,
+        None => {
+            app.metrics.panics.add(1);
+            tracing::error!("a request ended in a panic");
+            respond::closing(respond::error(StatusCode::INTERNAL_SERVER_ERROR, "internal", "internal error"))
+        }
+    };
+    // Only ingest knows whether it read its body; everyone else may have refused before.
+    if has_body && !ingests && !answer.status().is_success() {
+        answer = respond::closing(answer);
+    }
+    if version == Version::HTTP_2 {
+        answer.headers_mut().remove(header::CONNECTION);
+    }
+    let owner = row.map_or("none", |row| row.owner);
+    app.metrics.requests.with(&[owner, answer.status().as_str()]).add(1);
+    answer
+}
+
+async fn dispatch(app: Arc<App>, row: Option<Row>, rows: Arc<[Row]>, request: Request<Body>) -> Answer {
+    if let Some(refused) = system::framing_refusal(&app, request.uri().path()) {
+        return refused;
+    }
+    let (parts, body) = request.into_parts();
+    if gate::contradicts_itself(&parts) {
+        app.metrics.framing_refused.with(&["many_hosts"]).add(1);
+        let message = "the request names two different hosts";
+        return respond::closing(respond::error(StatusCode::BAD_REQUEST, "bad_data", message));
+    }
+    let Some(row) = row else { return lost(&app, &rows, &parts) };
+    let request = Request::from_parts(parts, body);
+    match row.action {
+        Action::Ingest(entry) => ingest::ingest(app, entry, request).await,
+        Action::Answer(answer) => {
+            let (parts, _) = request.into_parts();
+            respond::reply(answer(&ingest::head(&parts)))
+        }
+        Action::Query(endpoint) => api::answer(app, endpoint, request).await,
+        Action::Admin(operation) => admin::answer(app, operation, request).await,
+        Action::System(action) => system::answer(&app, action, request).await,
+    }
+}
+
+/// Polls `work` until it is done, or panics: then `None`.
+async fn caught<T>(work: impl Future<Output = T>) -> Option<T> {
+    let mut work = std::pin::pin!(work);
+    std::future::poll_fn(move |cx| {
+        match std::panic::catch_unwind(AssertUnwindSafe(|| work.as_mut().poll(cx))) {
+            Ok(poll) => poll.map(Some),
+            Err(_) => std::task::Poll::Ready(None),
+        }
+    })
+    .await
+}
+
+/// No route: 405 when the path has other methods, else 404 with the nearest path.
+fn lost(app: &App, rows: &[Row], parts: &http::request::Parts) -> Answer {
+    let path = parts.uri.path();
+    let methods: Vec<&str> =
+        rows.iter().filter(|row| matches(row.path, path)).map(|row| row.method).collect();
+    if !methods.is_empty() {
+        let allowed = methods.join(", ");
+        let message = format!("this path takes {allowed}, not {}", parts.method);
+        let mut answer = respond::error(StatusCode::METHOD_NOT_ALLOWED, "bad_data", &message);
+        if let Ok(value) = HeaderValue::try_from(allowed) {
+            answer.headers_mut().insert(header::ALLOW, value);
+        }
+        return answer;
+    }
+    app.metrics.not_found.add(1);
+    let nearest = nearest(rows, path);
+    tracing::debug!(%path, nearest, "no such route");
+    let body = serde_json::json!({
+        "status": "error",
+        "errorType": "not_found",
+        "error": format!("nothing is served here; the nearest path is {nearest}"),
+        "nearest": nearest,
+    });
+    respond::json(StatusCode::NOT_FOUND, body.to_string())
+}
+
+fn matches(pattern: &str, path: &str) -> bool {
+    let (mut wanted, mut given) = (pattern.split('/'), path.split('/'));
+    loop {
+        match (wanted.next(), given.next()) {
+            (None, None) => return true,
+            (Some(w), Some(g)) if w == g || w.starts_with('{') && !g.is_empty() => {}
+            _ => return false,
+        }
+    }
+}
+
+fn nearest(rows: &[Row], path: &str) -> &'static str {
+    // The paths are short: of a longer one only its beginning is compared.
+    let asked: Vec<char> = path.chars().take(128).collect();
+    let distance = |row: &&Row| distance(&asked, row.path);
+    rows.iter().min_by_key(distance).map_or("/", |row| row.path)
+}
+
+/// Levenshtein's distance.
+fn distance(a: &[char], b: &str) -> usize {
+    let mut row: Vec<usize> = (0..=a.len()).collect();
+    for (j, c) in b.chars().enumerate() {
+        let mut diagonal = row[0];
+        row[0] = j + 1;
+        for i in 0..a.len() {
+            let substitute = diagonal + usize::from(a[i] != c);
+            diagonal = row[i + 1];
+            row[i + 1] = substitute.min(row[i] + 1).min(row[i + 1] + 1);
+        }
+    }
+    row[a.len()]
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use super::*;
+
+    /// The table of design.md's paths, as far as its routes exist: a new owner of a path is a decision, not an accident.
+    #[test]
+    fn every_route_stands_once_with_its_owner() {
+        let mut owners = BTreeMap::new();
+        for row in table(&HashMap::new()) {
+            let before = owners.insert((row.path, row.method), row.owner);
+            assert_eq!(before, None, "{} {} has two owners", row.method, row.path);
+        }
+        let fixed = [
+            ("/", "GET", "system"),
+            ("/-/healthy", "GET", "system"),
+            ("/-/ready", "GET", "system"),
+            ("/ready", "GET", "system"),
+            ("/-/reload", "POST", "system"),
+            ("/metrics", "GET", "system"),
+            ("/api/v1/write", "POST", "remote_write"),
+            ("/api/v1/push", "POST", "remote_write"),
+            ("/prometheus/api/v1/write", "POST", "remote_write"),
+            ("/api/v1/import/prometheus", "POST", "text"),
+            ("/api/v1/series", "POST", "query"),
+            ("/api/v1/series", "GET", "query"),
+            ("/api/v1/metadata", "GET", "query"),
+            ("/prometheus/api/v1/query", "POST", "query"),
+            ("/api/v1/label/{name}/values", "GET", "query"),
+            ("/api/v1/admin/tenants", "POST", "admin"),
+        ];
+        for (path, method, owner) in fixed {
+            assert_eq!(owners.get(&(path, method)), Some(&owner), "{method} {path}");
+        }
+        // Only GET: clients switch from POST on a 405.
+        for path in
+            ["/api/v1/metadata", "/api/v1/label/{name}/values", "/api/v1/status/buildinfo", "/api/v1/rules"]
+        {
+            assert!(!owners.contains_key(&(path, "POST")), "{path}");
+        }
+        // Whoever finds this is taken for something else than Prometheus.
+        assert!(!owners.contains_key(&("/api/v1/status/flags", "GET")));
+    }
+
+    #[test]
+    fn a_lost_request_is_told_the_nearest_path() {
+        let rows = table(&HashMap::new());
+        for (asked, wanted) in [
+            ("/api/v1/wirte", "/api/v1/write"),
+            ("/api/v1/querry_range", "/api/v1/query_range"),
+            ("/-/health", "/-/healthy"),
+            ("/prometheus/api/v1/label", "/prometheus/api/v1/labels"),
+        ] {
+            assert_eq!(nearest(&rows, asked), wanted);
+        }
+        assert!(!nearest(&rows, &"/x".repeat(40_000)).is_empty());
+        assert!(matches("/api/v1/label/{name}/values", "/api/v1/label/job/values"));
+        assert!(!matches("/api/v1/label/{name}/values", "/api/v1/label//values"));
+    }
+}

@@ -1,0 +1,175 @@
+//! Starting and stopping: the runtime, the listener, the store's threads, and the order in which they end.
+//!
+//! HTTP answers before the store is open (503 with the progress of the replay), and stops before the store closes, so
+//! nothing that was acknowledged can still be on its way.
+
+use std::io;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::sync::atomic::Ordering;
+use std::sync::{Arc, OnceLock};
+use std::time::Duration;
+
+use admission::Rates;
+use arc_swap::ArcSwap;
+use env::Env;
+use model::Budget;
+use tokio::net::TcpListener;
+use tokio::runtime::Runtime;
+use tokio::sync::{oneshot, watch};
+use tokio::task::JoinHandle;
+use tsdb::OpenError;
+
+use crate::app::{App, Reload};
+use crate::config::Config;
+use crate::control::Control;
+use crate::driver::Driver;
+use crate::listen::{self, Listener};
+use crate::metrics::Metrics;
+use crate::pool::Pool;
+use crate::proxies::Proxies;
+use crate::queries::Queries;
+use crate::{monitor, routes};
+
+/// Why Weir does not start, or did not stop well.
+#[derive(Debug, thiserror::Error)]
+pub enum ServeError {
+    /// Occurs when the address cannot be bound.
+    #[error("cannot listen on {address}: {error}")]
+    Listen {
+        /// The address.
+        address: SocketAddr,
+        /// Why.
+        error: io::Error,
+    },
+    /// Occurs when the data directory, or what controls it, cannot be opened.
+    #[error("{}: {error}", path.display())]
+    DataDir {
+        /// The directory.
+        path: PathBuf,
+        /// Why.
+        error: String,
+    },
+    /// Occurs when the store cannot be opened.
+    #[error(transparent)]
+    Open(#[from] OpenError),
+    /// Occurs when the system gives no threads or signals, or the store cannot be closed.
+    #[error(transparent)]
+    Io(#[from] io::Error),
+}
+
+/// A running Weir.
+#[derive(Debug)]
+pub struct Server {
+    runtime: Runtime,
+    address: SocketAddr,
+    app: Arc<App>,
+    driver: Driver,
+    listener: JoinHandle<usize>,
+    stop: watch::Sender<bool>,
+    failed: oneshot::Receiver<OpenError>,
+}
+
+impl Server {
+    /// Starts to listen and to open the store.
+    pub fn start(
+        env: Env,
+        config: Config,
+        control: Control,
+        reloader: Box<dyn Reload>,
+    ) -> Result<Self, ServeError> {
+        let runtime = tokio::runtime::Builder::new_multi_thread()
+            .thread_name("http")
+            .thread_stack_size(4 << 20)
+            .enable_all()
+            .build()?;
+        let socket = runtime.block_on(bind(config.listen))?;
+        let address = socket.local_addr()?;
+        let settings = listener_settings(&config);
+        let grace = config.http.shutdown_timeout;
+        let interval = config.self_monitoring_interval;
+        let app = Arc::new(app(env, config, control, reloader)?);
+        let (stop, stopped) = watch::channel(false);
+        let (fail, failed) = oneshot::channel();
+        let driver = Driver::start(Arc::clone(&app), fail)?;
+        let listener = Listener::new(socket, settings, routes::router(&app), Arc::clone(&app.metrics));
+        let listener = runtime.spawn(listener.serve(stopped, grace));
+        if !interval.is_zero() {
+            runtime.spawn(monitor::write_regularly(Arc::clone(&app), interval));
+        }
+        Ok(Self { runtime, address, app, driver, listener, stop, failed })
+    }
+
+    /// Where it listens.
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// Its parts.
+    pub fn app(&self) -> &Arc<App> {
+        &self.app
+    }
+
+    /// Runs until `ends` completes, or the store cannot be opened.
+    pub fn wait<T>(&mut self, ends: impl Future<Output = T>) -> Result<T, ServeError> {
+        let failed = &mut self.failed;
+        self.runtime.block_on(async {
+            let mut ends = std::pin::pin!(ends);
+            tokio::select! {
+                result = ends.as_mut() => Ok(result),
+                Ok(error) = failed => Err(ServeError::Open(error)),
+            }
+        })
+    }
+
+    /// Stops: not ready any more, no new connections, running requests end, the store is flushed and closed.
+    pub fn stop(self) -> Result<(), ServeError> {
+        self.app.draining.store(true, Ordering::Relaxed);
+        let _ = self.stop.send(true);
+        let cut = self.runtime.block_on(self.listener).unwrap_or(0);
+        if cut > 0 {
+            tracing::warn!(connections = cut, "connections were cut while stopping");
+        }
+        self.runtime.shutdown_timeout(Duration::from_millis(100));
+        self.driver.stop()?;
+        Ok(())
+    }
+}
+
+async fn bind(address: SocketAddr) -> Result<TcpListener, ServeError> {
+    TcpListener::bind(address).await.map_err(|error| ServeError::Listen { address, error })
+}
+
+fn listener_settings(config: &Config) -> listen::Settings {
+    listen::Settings {
+        connections_max: config.http.max_connections as usize,
+        head_bytes_max: usize::try_from(config.http.header_bytes.0).unwrap_or(usize::MAX),
+        head_timeout: config.http.header_timeout,
+        idle_timeout: config.http.idle_timeout,
+        age_max: config.http.age_max,
+    }
+}
+
+fn app(env: Env, config: Config, control: Control, reloader: Box<dyn Reload>) -> io::Result<App> {
+    let metrics = Arc::new(Metrics::default());
+    metrics.start_time.set(env.clock.now_ms() as f64 / 1000.0);
+    Ok(App {
+        control,
+        rates: Rates::default(),
+        bytes: admission::Pool::new(config.ingest_bytes),
+        decoding: Pool::start("decode", config.ingest_threads, config.ingest_queue)?,
+        queries: Queries::start(config.query_concurrency, env.clone(), Arc::clone(&metrics))?,
+        query_memory: Arc::new(Budget::new(config.query_bytes)),
+        shed: Default::default(),
+        refusals: Default::default(),
+        progress: Arc::default(),
+        data_dir: config.data_dir.clone(),
+        reloader,
+        proxies: ArcSwap::from_pointee(Proxies::new(config.trusted_proxies.clone())),
+        config: ArcSwap::from_pointee(config),
+        opened: OnceLock::new(),
+        draining: Default::default(),
+        metrics,
+        env,
+    })
+}

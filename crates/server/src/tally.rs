@@ -1,0 +1,88 @@
+//! Counting what became of a batch, so that received = accepted + rejected at every moment after its answer.
+//!
+//! A decoded batch is received; each of its items ends as accepted or rejected exactly once: by the decoder, by the
+//! store, or all together when the append was refused or did not become durable.
+
+use std::sync::Arc;
+
+use model::{Batch, Counts, Signal};
+use tsdb::Appended;
+
+use crate::metrics::Metrics;
+
+/// A batch that was decoded and not counted yet.
+#[derive(Debug)]
+pub(crate) struct Tally {
+    tenant: String,
+    received: Counts,
+}
+
+impl Tally {
+    /// Of a decoded batch, the decoder's rejections included.
+    pub(crate) fn of(tenant: &str, batch: &Batch<'_>) -> Self {
+        let (mut received, rejected) = (batch.counts(), batch.rejections.counts());
+        for signal in Signal::ALL {
+            *received.get_mut(signal) += rejected.get(signal);
+        }
+        Self { tenant: tenant.to_owned(), received }
+    }
+
+    /// Samples that count against the tenant's rate.
+    pub(crate) fn samples(&self) -> u64 {
+        self.received.samples + self.received.histograms
+    }
+
+    /// Nothing was queued.
+    pub(crate) fn refused(self, metrics: &Metrics) {
+        self.reject_all(metrics, "not_taken");
+    }
+
+    /// Queued: what to call with whether it became durable.
+    pub(crate) fn appended(
+        self,
+        metrics: &Arc<Metrics>,
+        appended: &Appended,
+    ) -> impl FnOnce(bool) + Send + 'static {
+        let (metrics, appended) = (Arc::clone(metrics), appended.clone());
+        move |durable| {
+            if durable {
+                self.stored(&metrics, &appended);
+            } else {
+                self.reject_all(&metrics, "not_durable");
+            }
+        }
+    }
+
+    fn stored(self, metrics: &Metrics, appended: &Appended) {
+        self.receive(metrics);
+        for signal in Signal::ALL {
+            let count = appended.accepted.get(signal);
+            if count > 0 {
+                metrics.samples_accepted.of_tenant(&self.tenant, &[signal.as_str()]).add(count);
+            }
+        }
+        for (signal, reason, count) in appended.rejected.by_reason() {
+            let labels = [signal.as_str(), reason.as_str()];
+            metrics.samples_rejected.of_tenant(&self.tenant, &labels).add(count);
+        }
+    }
+
+    fn reject_all(self, metrics: &Metrics, reason: &str) {
+        self.receive(metrics);
+        for signal in Signal::ALL {
+            let count = self.received.get(signal);
+            if count > 0 {
+                metrics.samples_rejected.of_tenant(&self.tenant, &[signal.as_str(), reason]).add(count);
+            }
+        }
+    }
+
+    fn receive(&self, metrics: &Metrics) {
+        for signal in Signal::ALL {
+            let count = self.received.get(signal);
+            if count > 0 {
+                metrics.samples_received.of_tenant(&self.tenant, &[signal.as_str()]).add(count);
+            }
+        }
+    }
+}

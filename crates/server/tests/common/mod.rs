@@ -1,0 +1,161 @@
+//! A Weir in this process on a free port with a directory of its own, and the plainest of clients.
+#![allow(dead_code, reason = "each test file uses its part")]
+
+use std::io::{Read, Write};
+use std::net::{SocketAddr, TcpStream};
+use std::time::Duration;
+
+use env::Env;
+use server::Server;
+use server::app::{App, Reload};
+use server::config::{Config, Machine, Settings};
+use server::control::{ADMIN_TOKEN, Control, DEFAULT_TOKEN, SYSTEM_TOKEN};
+
+#[derive(Debug)]
+struct NoReload;
+
+impl Reload for NoReload {
+    fn reload(&self, _: &App) -> Result<(), String> {
+        Err("this test has no configuration to reload".into())
+    }
+}
+
+pub(crate) struct Weir {
+    server: Option<Server>,
+    pub(crate) address: SocketAddr,
+    /// Reads and writes the tenant `default`.
+    pub(crate) token: String,
+    /// Reads and writes the tenant `system`.
+    pub(crate) system: String,
+    pub(crate) admin: String,
+    pub(crate) directory: tempfile::TempDir,
+}
+
+impl Weir {
+    pub(crate) fn start() -> Self {
+        Self::start_with(|_| {})
+    }
+
+    pub(crate) fn start_with(change: impl FnOnce(&mut Settings)) -> Self {
+        Self::start_in(tempfile::tempdir().unwrap(), change)
+    }
+
+    pub(crate) fn start_in(directory: tempfile::TempDir, change: impl FnOnce(&mut Settings)) -> Self {
+        let mut settings = Settings::default();
+        settings.general.listen = "127.0.0.1:0".parse().unwrap();
+        settings.general.data_dir = directory.path().to_owned();
+        change(&mut settings);
+        let config = Config::resolve(settings, Machine { memory_bytes: 2 << 30, cores: 2 }).unwrap();
+        let env = Env::real();
+        let (control, _) = Control::open(env.clone(), directory.path(), config.policy.clone()).unwrap();
+        let read = |name| std::fs::read_to_string(directory.path().join(name)).unwrap().trim().to_owned();
+        let (token, system, admin) = (read(DEFAULT_TOKEN), read(SYSTEM_TOKEN), read(ADMIN_TOKEN));
+        let server = Server::start(env, config, control, Box::new(NoReload)).unwrap();
+        let address = server.address();
+        let weir = Self { server: Some(server), address, token, system, admin, directory };
+        weir.wait_until_ready();
+        weir
+    }
+
+    pub(crate) fn app(&self) -> &App {
+        self.server.as_ref().unwrap().app()
+    }
+
+    fn wait_until_ready(&self) {
+        for _ in 0..2000 {
+            if self.get("/-/ready", "").status == 200 {
+                return;
+            }
+            std::thread::sleep(Duration::from_millis(5));
+        }
+        panic!("not ready: {}", self.get("/-/ready", "").body);
+    }
+
+    pub(crate) fn connect(&self) -> TcpStream {
+        let stream = TcpStream::connect(self.address).unwrap();
+        stream.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
+        stream
+    }
+
+    /// Sends bytes, reads until the connection is closed.
+    pub(crate) fn exchange(&self, bytes: &[u8]) -> String {
+        let mut stream = self.connect();
+        stream.write_all(bytes).unwrap();
+        let mut answer = Vec::new();
+        let _ = stream.read_to_end(&mut answer);
+        String::from_utf8_lossy(&answer).into_owned()
+    }
+
+    pub(crate) fn get(&self, path: &str, token: &str) -> Response {
+        self.request("GET", path, token, "", b"")
+    }
+
+    pub(crate) fn post(&self, path: &str, body: &str) -> Response {
+        self.request("POST", path, &self.token, "", body.as_bytes())
+    }
+
+    /// `headers` are whole lines, each with its line end.
+    pub(crate) fn request(
+        &self,
+        method: &str,
+        path: &str,
+        token: &str,
+        headers: &str,
+        body: &[u8],
+    ) -> Response {
+        let auth =
+            if token.is_empty() { String::new() } else { format!("Authorization: Bearer {token}\r\n") };
+        let head = format!(
+            "{method} {path} HTTP/1.1\r\nHost: weir\r\nConnection: close\r\n{auth}{headers}Content-Length: {}\r\n\r\n",
+            body.len()
+        );
+        Response::parse(&self.exchange(&[head.as_bytes(), body].concat()))
+    }
+
+    pub(crate) fn stop(mut self) -> tempfile::TempDir {
+        self.server.take().unwrap().stop().unwrap();
+        std::mem::replace(&mut self.directory, tempfile::tempdir().unwrap())
+    }
+}
+
+impl Drop for Weir {
+    fn drop(&mut self) {
+        if let Some(server) = self.server.take() {
+            let _ = server.stop();
+        }
+    }
+}
+
+#[derive(Debug, Clone)]
+pub(crate) struct Response {
+    pub(crate) status: u16,
+    pub(crate) head: String,
+    pub(crate) body: String,
+}
+
+impl Response {
+    pub(crate) fn parse(text: &str) -> Self {
+        let (head, body) = text.split_once("\r\n\r\n").unwrap_or((text, ""));
+        let status = head.split(' ').nth(1).and_then(|code| code.parse().ok()).unwrap_or(0);
+        let chunked = head.to_ascii_lowercase().contains("transfer-encoding: chunked");
+        let body = if chunked { unchunk(body) } else { body.to_owned() };
+        Self { status, head: head.to_ascii_lowercase(), body }
+    }
+
+    pub(crate) fn json(&self) -> serde_json::Value {
+        serde_json::from_str(&self.body).unwrap_or_else(|e| panic!("{e}: {self:?}"))
+    }
+}
+
+fn unchunk(mut text: &str) -> String {
+    let mut out = String::new();
+    while let Some((size, rest)) = text.split_once("\r\n") {
+        let size = usize::from_str_radix(size, 16).unwrap_or(0);
+        if size == 0 {
+            break;
+        }
+        out.push_str(&rest[..size]);
+        text = rest.get(size + 2..).unwrap_or("");
+    }
+    out
+}
