@@ -147,6 +147,13 @@ pub struct ChunkMeta {
     place: ChunkPlace,
 }
 
+impl ChunkMeta {
+    /// Bytes of the chunk.
+    pub fn length(&self) -> u32 {
+        self.place.length
+    }
+}
+
 /// Where a chunk lies: a page of the section, and the bytes of its payload.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
 struct ChunkPlace {
