@@ -465,7 +465,6 @@ fn a_damaged_page_loses_only_what_is_in_it() {
         assert!(!damaged.is_empty());
         kinds.entry(kind).or_insert_with(Vec::new).push(whole);
     }
-    println!("series left of {SERIES} by kind of page: {kinds:?}");
     assert!(kinds[&1].iter().all(|whole| (7000..9000).contains(whole)), "chunks: {kinds:?}");
     // The page that holds the name `__name__` costs its section; most others cost what they list.
     let most = kinds[&2].iter().filter(|whole| **whole > 7000).count();

@@ -40,11 +40,14 @@ pub struct Section {
     parsed: Arc<Parsed>,
 }
 
+/// A part of rows with its number.
+type NumberedRows = (u32, Arc<SeriesRows>);
+
 /// A root as it is kept with its page, and what was parsed last.
 #[derive(Debug)]
 pub(super) struct Parsed {
     root: Root,
-    rows: [Mutex<Option<(u32, Arc<SeriesRows>)>>; MEMO_ROWS],
+    rows: [Mutex<Option<NumberedRows>>; MEMO_ROWS],
     symbols: Mutex<HashMap<u32, Arc<str>, foldhash::fast::RandomState>>,
 }
 
