@@ -24,6 +24,8 @@ struct Cell {
     owed: Option<u64>,
     /// Bits of values sent later whose requests were not answered 2xx.
     may: Vec<u64>,
+    /// Bits of values that an owed one replaced.
+    replaced: Vec<u64>,
 }
 
 /// A sample with its series.
@@ -106,7 +108,7 @@ impl Ledger {
             if let Some(cell) =
                 self.cells.get_mut(&sample.series).and_then(|series| series.get_mut(&sample.timestamp))
             {
-                *cell = Cell { owed: Some(sample.bits), may: Vec::new() };
+                cell.settle(sample.bits);
             }
         }
         self.answered += samples.len() as u64;
@@ -127,7 +129,7 @@ impl Ledger {
                 }
                 before = timestamp;
                 let cell = self.cells.get_mut(name).and_then(|series| series.remove(&timestamp));
-                let Some(cell) = cell else {
+                let Some(mut cell) = cell else {
                     verdict.phantom += 1;
                     verdict.example(format!("{name} at {timestamp}: never sent"));
                     continue;
@@ -135,12 +137,10 @@ impl Ledger {
                 if !cell.allows(bits) {
                     verdict.altered += 1;
                     verdict
-                        .example(format!("{name} at {timestamp}: {}, sent {cell:?}", f64::from_bits(bits)));
+                        .example(format!("{name} at {timestamp}: {bits:#x}, which is {}", cell.blame(bits)));
                 }
-                settled
-                    .entry(name.clone())
-                    .or_default()
-                    .insert(timestamp, Cell { owed: Some(bits), may: Vec::new() });
+                cell.settle(bits);
+                settled.entry(name.clone()).or_default().insert(timestamp, cell);
             }
         }
         let missing =
@@ -159,6 +159,25 @@ impl Ledger {
 impl Cell {
     fn allows(&self, bits: u64) -> bool {
         self.owed.iter().chain(&self.may).any(|&allowed| same(allowed, bits))
+    }
+}
+
+impl Cell {
+    /// From now on this value must be there.
+    fn settle(&mut self, bits: u64) {
+        self.replaced.extend(self.owed.take());
+        self.replaced.append(&mut self.may);
+        self.replaced.retain(|&replaced| replaced != bits);
+        self.owed = Some(bits);
+    }
+
+    /// What a value that should not be there is.
+    fn blame(&self, bits: u64) -> String {
+        let replaced = self.replaced.iter().rev().position(|&replaced| same(replaced, bits));
+        match replaced {
+            Some(back) => format!("{} before {:x?} of {}", back + 1, self.owed, self.replaced.len()),
+            None => format!("not one that was ever sent, instead of {:x?}", self.owed),
+        }
     }
 }
 

@@ -6,7 +6,7 @@
 
 use std::fmt;
 use std::path::Path;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail, ensure};
@@ -14,7 +14,7 @@ use anyhow::{Context, Result, bail, ensure};
 use super::ledger::Verdict;
 use super::mount::{FileSystem, Mount};
 use super::weir::{self, Home, SMALL};
-use super::writer::{Writer, now_ms};
+use super::writer::{Signals, Writer, now_ms};
 use crate::load::mix::Dice;
 
 const TENANTS: &str = "tenants:\n  one: {}\n  two: {}\n";
@@ -67,6 +67,7 @@ pub fn powercut(binary: &Path, kind: FileSystem, cycles: u64, seed: u64, syncs: 
             .with_context(|| format!("seed {seed}, cycle {done}\n{}", home.printed()))?;
         done += 1;
         if !verdict.is_clean() {
+            eprintln!("{}", home.printed());
             break;
         }
     }
@@ -114,16 +115,16 @@ fn cycle(
     for writer in writers.iter_mut() {
         verdict.add(writer.compare(process.address)?);
     }
-    let stop = AtomicBool::new(false);
+    let signals = Signals::default();
     let address = process.address;
     std::thread::scope(|scope| -> Result<()> {
         let running: Vec<_> =
-            writers.iter_mut().map(|writer| scope.spawn(|| writer.run(address, &stop))).collect();
+            writers.iter_mut().map(|writer| scope.spawn(|| writer.run(address, &signals))).collect();
         std::thread::sleep(load);
+        signals.power_off.store(true, Ordering::SeqCst);
         let cut = mount.cut();
-        // Whatever is still answered now was synced before, or it is a lie that the comparison finds.
         std::thread::sleep(Duration::from_millis(20));
-        stop.store(true, Ordering::Relaxed);
+        signals.stop.store(true, Ordering::SeqCst);
         if let Some(child) = weir::child_of(process.id()).filter(|_| syncs == Syncs::Pretended) {
             std::process::Command::new("kill").args(["-KILL", &child.to_string()]).status()?;
             process.wait(Duration::from_secs(10))?;
