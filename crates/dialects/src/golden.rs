@@ -325,7 +325,11 @@ fn every_refusal_has_its_status_in_every_dialect() {
 }
 
 #[test]
-fn the_benchmarks_bodies_are_decoded_whole() {
+fn every_dialect_has_a_benchmark_whose_body_is_decoded_whole() {
+    for dialect in ALL {
+        let owns = |case: &bodies::Case| find("POST", case.path).is_some_and(|(d, _)| d.name == dialect.name);
+        assert!(bodies::CASES.iter().any(owns), "{} has no benchmark", dialect.name);
+    }
     for bodies::Case { name, path, content_type, body } in bodies::CASES {
         let (_, route) = find("POST", path).expect("the registry has the path");
         let request = Request { path, content_type, ..Request::default() };

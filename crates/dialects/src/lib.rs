@@ -4,6 +4,20 @@
 //! `cases/`, and its line in [`ALL`]. Routes, limits, statuses, self-metric labels, the docs row, golden tests, fuzz
 //! targets and benchmarks are derived from the row. Nothing here does I/O, knows a clock, or is async: a dialect can
 //! be fuzzed and benchmarked alone.
+//!
+//! ```
+//! use dialects::{Kind, Received, Request, find};
+//! let (dialect, route) = find("POST", "/api/v1/import/prometheus").unwrap();
+//! assert_eq!(dialect.name, "text");
+//! if let Kind::Ingest { decode, .. } = route.kind {
+//!     let mut batch = model::Batch::new(42);
+//!     let body = b"up{job=\"api\"} 1\n";
+//!     decode(&Received { request: Request::default(), body, received_ms: 1000 }, &mut batch).unwrap();
+//!     assert_eq!((batch.samples[0].timestamp_ms, batch.samples[0].value), (1000, 1.0));
+//! }
+//! ```
+//!
+//! To add one: its folder, its line in [`ALL`], and requests in `cases/` (see `golden.rs`).
 
 pub mod exercise;
 pub mod remote_write;
