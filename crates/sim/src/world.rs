@@ -72,8 +72,8 @@ struct Life {
     /// Whether the disk was damaged in this life, and whether only where the store must notice.
     damaged: bool,
     damage_is_noticeable: bool,
-    /// Monotonic time of the last jump of the wall clock, or start of the store.
-    clock_in_doubt_since: Duration,
+    /// By how much the wall clock has jumped in all, with the monotonic time of each jump since the store was opened.
+    clock_offsets_ms: Vec<(Duration, i64)>,
     epoch: u32,
     evicted_before: u64,
     tally: Tally,
@@ -136,7 +136,7 @@ impl Life {
             waiting: Vec::new(),
             damaged: false,
             damage_is_noticeable: true,
-            clock_in_doubt_since: Duration::ZERO,
+            clock_offsets_ms: vec![(Duration::ZERO, 0)],
             epoch: 1,
             evicted_before: 0,
             tally: Tally { lives: 1, ..Tally::default() },

@@ -40,7 +40,10 @@ impl Life {
 
     /// Damages one file; says what was done.
     fn damage(&mut self) -> Result<Option<String>> {
-        let paths: Vec<PathBuf> = self.disk.paths();
+        let mut paths: Vec<PathBuf> = self.disk.paths();
+        if self.rng.chance(1, 2) && paths.iter().any(|path| in_blocks(path)) {
+            paths.retain(|path| in_blocks(path));
+        }
         let Some(path) = (!paths.is_empty()).then(|| self.rng.pick(&paths).clone()) else { return Ok(None) };
         let length = self.disk.content(&path)?.len();
         if length == 0 {

@@ -73,9 +73,10 @@ impl Life {
             series >= party.limits.active_series,
             "refused over the quota with {series} series in the head"
         );
-        let known = |labels| party.surely_active.contains(labels);
-        let all_known = judgement.samples.iter().all(|sample| known(&sample.labels));
-        ensure!(!all_known || judgement.samples.is_empty(), "series in the head are refused over the quota");
+        let sampled = judgement.samples.iter().map(|sample| &sample.labels);
+        let mut series = sampled.chain(judgement.exemplars.iter().map(|(labels, _)| labels));
+        let all_known = series.all(|labels| party.surely_active.contains(labels));
+        ensure!(!all_known, "series in the head are refused over the quota");
         Ok(())
     }
 
@@ -149,16 +150,24 @@ impl Life {
         Ok(())
     }
 
-    /// Whether both clocks have agreed for as long as retention wants before it deletes.
+    /// Whether the wall clock now agrees with what it showed so long ago as retention wants before it deletes.
     fn clock_is_sure(&self) -> bool {
-        let agreed = self.clock.monotonic().saturating_sub(self.clock_in_doubt_since);
-        agreed >= self.scenario.options.retention_confirm
+        let confirm = self.scenario.options.retention_confirm;
+        let Some(long_ago) = self.clock.monotonic().checked_sub(confirm) else { return false };
+        let now = self.clock_offset_ms();
+        self.clock_offsets_ms.iter().any(|(since, offset_ms)| *since <= long_ago && *offset_ms == now)
+    }
+
+    /// By how much the wall clock is wrong.
+    pub(super) fn clock_offset_ms(&self) -> i64 {
+        self.clock_offsets_ms.last().map_or(0, |(_, offset_ms)| *offset_ms)
     }
 
     /// Some seconds, now and then hours.
     pub(super) fn pass_time(&mut self) -> Result<()> {
         self.commit()?;
         let seconds = match self.rng.below(8) {
+            0..4 if self.scenario.slow => self.rng.range(0..12 * 3600),
             0 => self.rng.range(0..6 * 3600),
             1 => self.rng.range(0..3600),
             _ => self.rng.range(0..90),
@@ -175,7 +184,7 @@ impl Life {
         }
         let by_ms = *self.rng.pick(&[HOUR_MS, -HOUR_MS, 10 * YEAR_MS, -10 * YEAR_MS]);
         self.clock.jump(by_ms);
-        self.clock_in_doubt_since = self.clock.monotonic();
+        self.clock_offsets_ms.push((self.clock.monotonic(), self.clock_offset_ms() + by_ms));
         self.tally.clock_jumps += 1;
         Ok(())
     }

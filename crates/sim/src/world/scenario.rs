@@ -31,6 +31,8 @@ pub struct Scenario {
     pub trouble: Trouble,
     /// Whether the wall clock jumps.
     pub clock_jumps: bool,
+    /// Whether hours pass rather than seconds, so that samples grow old.
+    pub slow: bool,
     /// How many things happen.
     pub steps: usize,
     /// How many different series the senders have.
@@ -73,6 +75,7 @@ impl Scenario {
         };
         Self {
             trouble,
+            slow: rng.chance(1, 3),
             clock_jumps: rng.chance(1, 4),
             steps: 40 + rng.index(80),
             series: 1 + rng.index(40),
