@@ -34,6 +34,16 @@ pub fn lock(env: &Env, data_dir: &Path) -> Result<Box<dyn Lock>, LockError> {
     env.files.lock(&data_dir.join(LOCK))
 }
 
+/// Looks at the control state of a directory whose lock the caller holds, and changes nothing. One line for each thing
+/// that is wrong.
+pub fn check(env: &Env, directory: &Path) -> Result<Vec<String>, OpenError> {
+    let mut warnings = Vec::new();
+    if file::load(&*env.files, directory, &mut warnings)?.is_none() {
+        warnings.push("there is no control state: the next start makes a new one".to_owned());
+    }
+    Ok(warnings)
+}
+
 /// The control state and who may by it.
 pub struct Control {
     env: Env,

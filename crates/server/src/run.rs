@@ -1,4 +1,6 @@
 //! `weir serve`: the process around a [`Server`]. Log, lock, control state, signals, reloads, and the order of an end.
+//!
+//! SIGTERM and SIGINT end it in good order, a second one at once: what was acknowledged is on disk either way.
 
 use std::future::Future;
 use std::io::{self, Write};
@@ -43,6 +45,7 @@ pub fn run(sources: Sources, config: Config) -> Result<(), ServeError> {
     let app = Arc::clone(server.app());
     let ended = server.wait(ending(app));
     tracing::info!("stopping");
+    server.spawn(exit_on_signal());
     let stopped = server.stop();
     let name = ended??;
     stopped?;
@@ -61,10 +64,25 @@ fn ending(app: Arc<App>) -> impl Future<Output = io::Result<&'static str>> {
                 _ = terminate.recv() => return Ok("SIGTERM"),
                 _ = interrupt.recv() => return Ok("SIGINT"),
                 // What went wrong is logged where it is found.
-                _ = hang_up.recv() => drop(app.reloader.reload(&app)),
+                _ = hang_up.recv() => drop(system::reload_now(&app).await),
             }
         }
     }
+}
+
+/// Ends the process at the next signal, in whatever order it is.
+async fn exit_on_signal() {
+    let (Ok(mut terminate), Ok(mut interrupt)) =
+        (signal(SignalKind::terminate()), signal(SignalKind::interrupt()))
+    else {
+        return;
+    };
+    tokio::select! {
+        _ = terminate.recv() => {}
+        _ = interrupt.recv() => {}
+    }
+    tracing::warn!("stopped at once by a second signal");
+    std::process::exit(1);
 }
 
 /// Reads the configuration again.

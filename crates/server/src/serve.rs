@@ -8,7 +8,6 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, OnceLock};
-use std::time::Duration;
 
 use admission::Rates;
 use arc_swap::ArcSwap;
@@ -122,6 +121,11 @@ impl Server {
         })
     }
 
+    /// Runs `task` beside the server, at most until it has stopped.
+    pub fn spawn(&self, task: impl Future<Output = ()> + Send + 'static) {
+        self.runtime.spawn(task);
+    }
+
     /// Stops: not ready any more, no new connections, running requests end, the store is flushed and closed.
     pub fn stop(self) -> Result<(), ServeError> {
         self.app.draining.store(true, Ordering::Relaxed);
@@ -130,9 +134,10 @@ impl Server {
         if cut > 0 {
             tracing::warn!(connections = cut, "connections were cut while stopping");
         }
-        self.runtime.shutdown_timeout(Duration::from_millis(100));
-        self.driver.stop()?;
-        Ok(())
+        // The runtime goes last: it is what hears a second signal.
+        let closed = self.driver.stop();
+        self.runtime.shutdown_background();
+        Ok(closed?)
     }
 }
 

@@ -1,5 +1,7 @@
 //! Weir's own routes: health, readiness, metrics, reload, the greeting.
 
+use std::sync::Arc;
+
 use http::{Request, Response, StatusCode, header};
 use serde_json::json;
 
@@ -40,12 +42,12 @@ pub const ROUTES: &[(&str, &str, Action)] = &[
 ];
 
 /// Answers one of [`ROUTES`].
-pub async fn answer<B>(app: &App, action: Action, request: Request<B>) -> Answer {
+pub async fn answer<B>(app: &Arc<App>, action: Action, request: Request<B>) -> Answer {
     let (parts, _) = request.into_parts();
     match action {
         Action::Healthy => respond::text(StatusCode::OK, "Weir is healthy.\n"),
         Action::Ready => ready(app),
-        Action::Reload => reload(app, &parts),
+        Action::Reload => reload(app, &parts).await,
         Action::Metrics => metrics(app, &parts),
         Action::Greeting => respond::text(StatusCode::OK, greeting(app, &parts)),
         Action::Refused => respond::error(StatusCode::NOT_FOUND, "not_found", "nothing is served here"),
@@ -108,14 +110,22 @@ fn ready(app: &App) -> Answer {
     if all { answer } else { respond::retry_after(answer, 5) }
 }
 
-fn reload(app: &App, parts: &http::request::Parts) -> Answer {
+async fn reload(app: &Arc<App>, parts: &http::request::Parts) -> Answer {
     if let Err(refused) = gate::admit_admin(app, parts) {
         return refused_answer(refused);
     }
-    match app.reloader.reload(app) {
+    match reload_now(app).await {
         Ok(()) => respond::json(StatusCode::OK, json!({ "status": "success" }).to_string()),
         Err(why) => respond::error(StatusCode::BAD_REQUEST, "bad_data", &why),
     }
+}
+
+/// Applies the configuration as it is now, or says why nothing was applied.
+pub async fn reload_now(app: &Arc<App>) -> Result<(), String> {
+    let its = Arc::clone(app);
+    // Files are read and may be written: not on a thread that serves sockets.
+    let result = app.decoding.run(move || its.reloader.reload(&its)).await;
+    result.unwrap_or_else(|error| Err(error.to_string()))
 }
 
 fn metrics(app: &App, parts: &http::request::Parts) -> Answer {

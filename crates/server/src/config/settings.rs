@@ -107,7 +107,7 @@ section! {
         /// A connection is closed after its current request once it is this old.
         age_max: Duration = "1h", Restart;
         /// How long running requests may take to end after SIGTERM.
-        shutdown_timeout: Duration = "30s", Restart;
+        shutdown_timeout: Duration = "8s", Restart;
     }
 }
 

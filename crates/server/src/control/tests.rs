@@ -131,8 +131,10 @@ fn after_damage_no_number_is_given_out_twice_and_both_files_are_whole() {
     let (directory, newer, older) = changed();
     let lost = directory.opened().authority().tenant("last").unwrap().id;
     directory.put(newer, b"rubbish");
+    assert_eq!(check(&Env::real(), directory.path()).unwrap().len(), 1);
     let (control, opening) = directory.open().unwrap();
     assert_eq!(opening.warnings.len(), 1);
+    assert_eq!(check(&Env::real(), directory.path()).unwrap(), Vec::<String>::new());
     ok(&control, Operation::CreateTenant, "", r#"{"name": "next"}"#);
     assert!(control.authority().tenant("next").unwrap().id > lost);
     assert_eq!(directory.open().unwrap().1, Opening::default());
