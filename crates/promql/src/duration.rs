@@ -85,7 +85,7 @@ impl Length {
         if seconds <= 0.0 && !may_be_negative {
             return fail("duration must be greater than 0");
         }
-        if seconds.abs() > 9_223_372_036.854_775_807 {
+        if seconds.abs() > 9_223_372_036.854_776 {
             return fail("duration is out of range");
         }
         Ok((seconds * 1000.0) as i64)

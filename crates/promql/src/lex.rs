@@ -243,10 +243,18 @@ impl Lexer<'_> {
     }
 
     fn right_paren(&mut self) -> Lexes {
+        match self.mood.parens.checked_sub(1) {
+            Some(parens) => self.mood.parens = parens,
+            None => return self.error_behind("unexpected right parenthesis ')'"),
+        }
         self.emit(Token::RightParen);
-        self.start = self.at;
-        self.mood.parens = self.mood.parens.checked_sub(1).ok_or("unexpected right parenthesis ')'")?;
         Ok(())
+    }
+
+    /// An error about the sign just read; upstream places it behind that sign.
+    fn error_behind(&mut self, message: &str) -> Lexes {
+        self.start = self.at;
+        Err(message.into())
     }
 
     fn in_braces(&mut self, c: char) -> Lexes {
@@ -286,14 +294,13 @@ impl Lexer<'_> {
                 Token::RightBracket
             }
             ':' => {
-                self.emit(Token::Colon);
-                self.start = self.at;
                 if !self.mood.duration {
-                    return Err("unexpected colon before duration in duration expression".into());
+                    return self.error_behind("unexpected colon before duration in duration expression");
                 }
                 if std::mem::replace(&mut self.mood.colon, true) {
-                    return Err("unexpected repeated colon in duration expression".into());
+                    return self.error_behind("unexpected repeated colon in duration expression");
                 }
+                self.emit(Token::Colon);
                 return Ok(());
             }
             '(' => {

@@ -14,7 +14,7 @@ use crate::duration;
 use crate::functions;
 use crate::lex::{Item, Keyword, Lexed, Preprocessor, Token, lex};
 use crate::literal;
-use crate::text::{quoted, quoted_bytes};
+use crate::text::{float_plain, quoted, quoted_bytes};
 
 /// Bytes of a query at most.
 pub const QUERY_BYTES_MAX: usize = 256 << 10;
@@ -701,7 +701,9 @@ impl<'a> Parser<'a> {
                 let seconds = self.signed_number()?.ok_or_else(|| self.unexpected("@", "timestamp"))?;
                 let bound = i64::MAX as f64;
                 if !seconds.is_finite() || seconds >= bound || seconds <= -bound {
-                    let message = format!("timestamp out of bounds for @ modifier: {seconds:.6}");
+                    let shown =
+                        if seconds.is_finite() { format!("{seconds:.6}") } else { float_plain(seconds) };
+                    let message = format!("timestamp out of bounds for @ modifier: {shown}");
                     return Err(Fault::new(span, message));
                 }
                 At::Time((seconds * 1000.0).round() as i64)
@@ -828,7 +830,7 @@ impl<'a> Parser<'a> {
                 let id = self.number()?;
                 match self.nodes[id.index()].kind {
                     // More nanoseconds than fit into 64 bits.
-                    Kind::Number { value, .. } if !(value.abs() <= 9_223_372_036.854_775_807) => {
+                    Kind::Number { value, .. } if value.is_nan() || value.abs() > 9_223_372_036.854_776 => {
                         Err(Fault::new(self.span_of(id), "duration out of range"))
                     }
                     _ => Ok(id),

@@ -31,7 +31,7 @@ impl<'a> Evaluator<'a> {
                     Selection { aggregate, params: &params, groups: &groups, count: labels.len(), steps };
                 self.select(&select, rows)
             }
-            _ => self.fold(aggregate, &params, rows, &groups, labels, steps),
+            _ => self.fold(aggregate, &params, &rows, &groups, labels, steps),
         }
     }
 
@@ -39,7 +39,7 @@ impl<'a> Evaluator<'a> {
         &mut self,
         aggregate: &Aggregate,
         params: &[f64],
-        rows: Rows<'a>,
+        rows: &Rows<'a>,
         groups: &[usize],
         labels: Vec<Labels>,
         steps: Steps,
@@ -76,10 +76,10 @@ impl<'a> Evaluator<'a> {
         }
         if op == AggregateOp::Avg {
             let means = accumulate(members, steps, Mean::of, |mean, value| mean.add(value));
-            return column(means, |mean| mean.value());
+            return column(&means, |mean| mean.value());
         }
         let sums = accumulate(members, steps, KahanSum::of, |sum, value| sum.add(value));
-        column(sums, |sum| sum.value())
+        column(&sums, |sum| sum.value())
     }
 
     /// Where histograms are among the members, each step is decided by itself: floats and histograms do not mix.
@@ -136,19 +136,19 @@ impl<'a> Evaluator<'a> {
             AggregateOp::Min => {
                 let keep =
                     |old: &mut f64, new: f64| *old = if *old > new || old.is_nan() { new } else { *old };
-                column(accumulate(members, steps, |first| first, keep), |value| *value)
+                column(&accumulate(members, steps, |first| first, keep), |value| *value)
             }
             AggregateOp::Max => {
                 let keep =
                     |old: &mut f64, new: f64| *old = if *old < new || old.is_nan() { new } else { *old };
-                column(accumulate(members, steps, |first| first, keep), |value| *value)
+                column(&accumulate(members, steps, |first| first, keep), |value| *value)
             }
             op => {
                 let variances =
                     accumulate(members, steps, Variance::of, |variance, value| variance.add(value));
                 let deviation = op == AggregateOp::Stddev;
                 column(
-                    variances,
+                    &variances,
                     |variance| if deviation { variance.value().sqrt() } else { variance.value() },
                 )
             }
@@ -210,11 +210,13 @@ impl<'a> Evaluator<'a> {
             return Ok(Rows::none(self.budget));
         }
         let mut order = Vec::new();
-        let mut kept = vec![vec![false; steps.count]; rows.rows.len()];
+        let mut kept = vec![false; steps.count * rows.rows.len()];
         for step in 0..steps.count {
             self.budget.check()?;
             order = selection.at_step(&rows.rows, step);
-            order.iter().for_each(|row| kept[*row][step] = true);
+            for row in &order {
+                kept[row * steps.count + step] = true;
+            }
         }
         if matches!(aggregate.op, AggregateOp::Topk | AggregateOp::Bottomk) {
             let looked_at = |step: usize| params[step] >= 1.0;
@@ -226,7 +228,7 @@ impl<'a> Evaluator<'a> {
                 self.notes.add(Note::histogram_ignored_in_aggregation(aggregate.op.as_str(), span));
             }
         }
-        for (row, kept) in rows.rows.iter_mut().zip(&kept) {
+        for (row, kept) in rows.rows.iter_mut().zip(kept.chunks(steps.count)) {
             kept.iter().enumerate().filter(|(_, kept)| !**kept).for_each(|(step, _)| row.column.clear(step));
         }
         if steps.count == 1 {
@@ -314,7 +316,7 @@ fn accumulate<T>(
     accumulators
 }
 
-fn column<T>(accumulators: Vec<Option<T>>, value: impl Fn(&T) -> f64) -> Column {
+fn column<T>(accumulators: &[Option<T>], value: impl Fn(&T) -> f64) -> Column {
     Column::of(accumulators.iter().map(|a| a.as_ref().map_or(crate::column::ABSENT, &value)).collect())
 }
 

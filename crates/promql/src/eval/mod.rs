@@ -377,7 +377,7 @@ impl<'a> Evaluator<'a> {
                     .iter()
                     .map(|arg| self.eval(*arg, steps))
                     .collect::<Evaluates<Vec<Evaluated<'a>>>>()?;
-                let value = body(self, Call { args, values, steps })?;
+                let value = body(self, &mut Call { args, values, steps })?;
                 match value {
                     Evaluated::Rows(rows) => Ok(Evaluated::Rows(self.finish(rows, steps)?)),
                     other => Ok(other),

@@ -133,7 +133,7 @@ impl<'a> Evaluator<'a> {
             rows.rows.sort_by(|a, b| a.labels.cmp(&b.labels));
         }
         if function.name == "absent_over_time" {
-            return self.absent_over_time(rows, matrix, steps);
+            return self.absent_over_time(&rows, matrix, steps);
         }
         if !self.params.options.delayed_name_removal && has_same_labels(&rows) {
             return Err(EvalError::same_labels());
@@ -153,7 +153,7 @@ impl<'a> Evaluator<'a> {
     }
 
     /// 1 at each step where no series has a sample in its window.
-    fn absent_over_time(&self, found: Rows<'a>, matrix: NodeId, steps: Steps) -> Evaluates<Rows<'a>> {
+    fn absent_over_time(&self, found: &Rows<'a>, matrix: NodeId, steps: Steps) -> Evaluates<Rows<'a>> {
         let mut column = Column::of(vec![1.0; steps.count]);
         for row in &found.rows {
             (0..steps.count).filter(|step| row.column.is_present(*step)).for_each(|step| column.clear(step));

@@ -19,30 +19,30 @@ use crate::text::float_general;
 
 type Result<'a> = Evaluates<Evaluated<'a>>;
 
-pub(super) fn count<'a>(evaluator: &mut Evaluator<'a>, call: Call<'_, 'a>) -> Result<'a> {
+pub(super) fn count<'a>(evaluator: &mut Evaluator<'a>, call: &mut Call<'_, 'a>) -> Result<'a> {
     of_native(evaluator, call, |h| h.count)
 }
 
-pub(super) fn sum<'a>(evaluator: &mut Evaluator<'a>, call: Call<'_, 'a>) -> Result<'a> {
+pub(super) fn sum<'a>(evaluator: &mut Evaluator<'a>, call: &mut Call<'_, 'a>) -> Result<'a> {
     of_native(evaluator, call, |h| h.sum)
 }
 
-pub(super) fn avg<'a>(evaluator: &mut Evaluator<'a>, call: Call<'_, 'a>) -> Result<'a> {
+pub(super) fn avg<'a>(evaluator: &mut Evaluator<'a>, call: &mut Call<'_, 'a>) -> Result<'a> {
     of_native(evaluator, call, |h| h.sum / h.count)
 }
 
-pub(super) fn stddev<'a>(evaluator: &mut Evaluator<'a>, call: Call<'_, 'a>) -> Result<'a> {
+pub(super) fn stddev<'a>(evaluator: &mut Evaluator<'a>, call: &mut Call<'_, 'a>) -> Result<'a> {
     of_native(evaluator, call, |h| variance(h).sqrt())
 }
 
-pub(super) fn stdvar<'a>(evaluator: &mut Evaluator<'a>, call: Call<'_, 'a>) -> Result<'a> {
+pub(super) fn stdvar<'a>(evaluator: &mut Evaluator<'a>, call: &mut Call<'_, 'a>) -> Result<'a> {
     of_native(evaluator, call, variance)
 }
 
 /// Each native histogram by itself; floats are left out.
 fn of_native<'a>(
     evaluator: &mut Evaluator<'a>,
-    mut call: Call<'_, 'a>,
+    call: &mut Call<'_, 'a>,
     function: fn(&FloatHistogram) -> f64,
 ) -> Result<'a> {
     let mut rows = call.rows(0, evaluator);
@@ -197,7 +197,7 @@ fn each_histogram<'a>(
     Ok(())
 }
 
-pub(super) fn quantile<'a>(evaluator: &mut Evaluator<'a>, mut call: Call<'_, 'a>) -> Result<'a> {
+pub(super) fn quantile<'a>(evaluator: &mut Evaluator<'a>, call: &mut Call<'_, 'a>) -> Result<'a> {
     let rows = call.rows(1, evaluator);
     let qs = call.scalar(0);
     note_quantiles(evaluator, qs, evaluator.span(call.args[0]));
@@ -207,7 +207,7 @@ pub(super) fn quantile<'a>(evaluator: &mut Evaluator<'a>, mut call: Call<'_, 'a>
     Ok(Evaluated::Rows(out))
 }
 
-pub(super) fn quantiles<'a>(evaluator: &mut Evaluator<'a>, mut call: Call<'_, 'a>) -> Result<'a> {
+pub(super) fn quantiles<'a>(evaluator: &mut Evaluator<'a>, call: &mut Call<'_, 'a>) -> Result<'a> {
     let rows = call.rows(0, evaluator);
     let label = String::from_utf8_lossy(evaluator.string(call.args[1])).into_owned();
     let span = evaluator.span(call.args[0]);
@@ -279,7 +279,7 @@ fn quantile_rows<'a>(
     each_histogram(evaluator, rows, steps, span, out, function, relabel)
 }
 
-pub(super) fn fraction<'a>(evaluator: &mut Evaluator<'a>, mut call: Call<'_, 'a>) -> Result<'a> {
+pub(super) fn fraction<'a>(evaluator: &mut Evaluator<'a>, call: &mut Call<'_, 'a>) -> Result<'a> {
     let rows = call.rows(2, evaluator);
     let (lower, upper) = (call.scalar(0), call.scalar(1));
     let span = evaluator.span(call.args[2]);

@@ -25,12 +25,12 @@ pub(super) fn sgn(value: f64) -> f64 {
     }
 }
 
-pub(super) fn pi<'a>(_: &mut Evaluator<'a>, call: Call<'_, 'a>) -> Evaluates<Evaluated<'a>> {
+pub(super) fn pi<'a>(_: &mut Evaluator<'a>, call: &mut Call<'_, 'a>) -> Evaluates<Evaluated<'a>> {
     Ok(Evaluated::Scalar(vec![PI; call.steps.count]))
 }
 
 /// To the nearest multiple; halves go up.
-pub(super) fn round<'a>(evaluator: &mut Evaluator<'a>, mut call: Call<'_, 'a>) -> Evaluates<Evaluated<'a>> {
+pub(super) fn round<'a>(evaluator: &mut Evaluator<'a>, call: &mut Call<'_, 'a>) -> Evaluates<Evaluated<'a>> {
     let rows = call.rows(0, evaluator);
     let nearest = call.scalar(1);
     let inverse = |step: usize| 1.0 / nearest.get(step).copied().unwrap_or(1.0);
@@ -58,7 +58,7 @@ pub(super) fn each_float<'a>(
     Evaluated::Rows(rows)
 }
 
-pub(super) fn clamp<'a>(evaluator: &mut Evaluator<'a>, mut call: Call<'_, 'a>) -> Evaluates<Evaluated<'a>> {
+pub(super) fn clamp<'a>(evaluator: &mut Evaluator<'a>, call: &mut Call<'_, 'a>) -> Evaluates<Evaluated<'a>> {
     let rows = call.rows(0, evaluator);
     let (low, high) = (call.scalar(1), call.scalar(2));
     Ok(each_float(evaluator, rows, |step, value| {
@@ -69,7 +69,7 @@ pub(super) fn clamp<'a>(evaluator: &mut Evaluator<'a>, mut call: Call<'_, 'a>) -
 
 pub(super) fn clamp_min<'a>(
     evaluator: &mut Evaluator<'a>,
-    mut call: Call<'_, 'a>,
+    call: &mut Call<'_, 'a>,
 ) -> Evaluates<Evaluated<'a>> {
     let rows = call.rows(0, evaluator);
     let low = call.scalar(1);
@@ -78,7 +78,7 @@ pub(super) fn clamp_min<'a>(
 
 pub(super) fn clamp_max<'a>(
     evaluator: &mut Evaluator<'a>,
-    mut call: Call<'_, 'a>,
+    call: &mut Call<'_, 'a>,
 ) -> Evaluates<Evaluated<'a>> {
     let rows = call.rows(0, evaluator);
     let high = call.scalar(1);
@@ -86,7 +86,7 @@ pub(super) fn clamp_max<'a>(
 }
 
 /// The only float of the vector; NaN where there is none or more than one.
-pub(super) fn scalar<'a>(evaluator: &mut Evaluator<'a>, mut call: Call<'_, 'a>) -> Evaluates<Evaluated<'a>> {
+pub(super) fn scalar<'a>(evaluator: &mut Evaluator<'a>, call: &mut Call<'_, 'a>) -> Evaluates<Evaluated<'a>> {
     let rows = call.rows(0, evaluator);
     let only = |step: usize| {
         let mut floats =
@@ -99,16 +99,16 @@ pub(super) fn scalar<'a>(evaluator: &mut Evaluator<'a>, mut call: Call<'_, 'a>) 
     Ok(Evaluated::Scalar((0..call.steps.count).map(only).collect()))
 }
 
-pub(super) fn vector<'a>(evaluator: &mut Evaluator<'a>, call: Call<'_, 'a>) -> Evaluates<Evaluated<'a>> {
+pub(super) fn vector<'a>(evaluator: &mut Evaluator<'a>, call: &mut Call<'_, 'a>) -> Evaluates<Evaluated<'a>> {
     lone_row(evaluator, call.scalar(0).to_vec())
 }
 
-pub(super) fn min_of<'a>(_: &mut Evaluator<'a>, call: Call<'_, 'a>) -> Evaluates<Evaluated<'a>> {
-    Ok(pairwise(&call, math::min))
+pub(super) fn min_of<'a>(_: &mut Evaluator<'a>, call: &mut Call<'_, 'a>) -> Evaluates<Evaluated<'a>> {
+    Ok(pairwise(call, math::min))
 }
 
-pub(super) fn max_of<'a>(_: &mut Evaluator<'a>, call: Call<'_, 'a>) -> Evaluates<Evaluated<'a>> {
-    Ok(pairwise(&call, math::max))
+pub(super) fn max_of<'a>(_: &mut Evaluator<'a>, call: &mut Call<'_, 'a>) -> Evaluates<Evaluated<'a>> {
+    Ok(pairwise(call, math::max))
 }
 
 fn pairwise<'a>(call: &Call<'_, 'a>, function: fn(f64, f64) -> f64) -> Evaluated<'a> {
@@ -116,7 +116,7 @@ fn pairwise<'a>(call: &Call<'_, 'a>, function: fn(f64, f64) -> f64) -> Evaluated
 }
 
 /// 1 at each step where the vector is empty.
-pub(super) fn absent<'a>(evaluator: &mut Evaluator<'a>, mut call: Call<'_, 'a>) -> Evaluates<Evaluated<'a>> {
+pub(super) fn absent<'a>(evaluator: &mut Evaluator<'a>, call: &mut Call<'_, 'a>) -> Evaluates<Evaluated<'a>> {
     let found = call.rows(0, evaluator);
     let mut column = Column::absent(call.steps.count);
     for step in 0..call.steps.count {

@@ -47,7 +47,7 @@ pub(crate) enum Body {
     /// Each window of each series by itself.
     Range(RangeBody),
     /// From the values of all arguments.
-    Eager(for<'a> fn(&mut Evaluator<'a>, Call<'_, 'a>) -> Evaluates<Evaluated<'a>>),
+    Eager(for<'a> fn(&mut Evaluator<'a>, &mut Call<'_, 'a>) -> Evaluates<Evaluated<'a>>),
     /// Evaluates its arguments itself.
     Lazy(for<'a> fn(&mut Evaluator<'a>, NodeId, &[NodeId], Steps) -> Evaluates<Evaluated<'a>>),
 }
@@ -134,7 +134,7 @@ const fn range(name: &'static str, body: RangeBody) -> Function {
 
 const fn date(
     name: &'static str,
-    body: for<'a> fn(&mut Evaluator<'a>, Call<'_, 'a>) -> Evaluates<Evaluated<'a>>,
+    body: for<'a> fn(&mut Evaluator<'a>, &mut Call<'_, 'a>) -> Evaluates<Evaluated<'a>>,
 ) -> Function {
     row(name, &[V], V, Body::Eager(body)).variadic(1).at_unsafe()
 }

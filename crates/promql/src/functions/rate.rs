@@ -228,12 +228,12 @@ fn histogram_change(view: &View<'_>, site: &mut Site<'_>, is_counter: bool) -> O
     extended::subtract(&mut change, first, site)?;
     if is_counter {
         let (mut previous, mut overlapped) = (first, false);
-        for at in 1..histograms.len() {
+        for (at, current) in histograms.iter().enumerate().skip(1) {
             overlapped |= note_overlap(view.histogram_times, view.histogram_starts, at, overlapped, site);
             if reset_at(at, previous) {
                 extended::add(&mut change, previous, site)?;
             }
-            previous = &histograms[at];
+            previous = current;
         }
     } else if !gauge(&histograms[0]) || !gauge(last) {
         site.note(Note::not_a_gauge);

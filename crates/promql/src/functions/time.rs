@@ -10,29 +10,29 @@ use crate::eval::{Evaluated, Evaluates, Evaluator};
 use crate::functions::math::each_float;
 use crate::functions::{Call, lone_row};
 
-pub(super) fn time<'a>(_: &mut Evaluator<'a>, call: Call<'_, 'a>) -> Evaluates<Evaluated<'a>> {
+pub(super) fn time<'a>(_: &mut Evaluator<'a>, call: &mut Call<'_, 'a>) -> Evaluates<Evaluated<'a>> {
     Ok(Evaluated::Scalar(call.steps.times().map(|ms| ms as f64 / 1000.0).collect()))
 }
 
 /// The first step of the whole query.
-pub(super) fn start<'a>(evaluator: &mut Evaluator<'a>, call: Call<'_, 'a>) -> Evaluates<Evaluated<'a>> {
-    Ok(constant(&call, evaluator.params.start_ms))
+pub(super) fn start<'a>(evaluator: &mut Evaluator<'a>, call: &mut Call<'_, 'a>) -> Evaluates<Evaluated<'a>> {
+    Ok(constant(call, evaluator.params.start_ms))
 }
 
 /// The end of the whole query.
-pub(super) fn end<'a>(evaluator: &mut Evaluator<'a>, call: Call<'_, 'a>) -> Evaluates<Evaluated<'a>> {
-    Ok(constant(&call, evaluator.params.end_ms))
+pub(super) fn end<'a>(evaluator: &mut Evaluator<'a>, call: &mut Call<'_, 'a>) -> Evaluates<Evaluated<'a>> {
+    Ok(constant(call, evaluator.params.end_ms))
 }
 
 /// The step of the whole query; 0 for a single time.
-pub(super) fn step<'a>(evaluator: &mut Evaluator<'a>, call: Call<'_, 'a>) -> Evaluates<Evaluated<'a>> {
+pub(super) fn step<'a>(evaluator: &mut Evaluator<'a>, call: &mut Call<'_, 'a>) -> Evaluates<Evaluated<'a>> {
     let params = evaluator.params;
-    Ok(constant(&call, if params.start_ms == params.end_ms { 0 } else { params.step_ms }))
+    Ok(constant(call, if params.start_ms == params.end_ms { 0 } else { params.step_ms }))
 }
 
 /// From the first to the last time of the whole query.
-pub(super) fn range<'a>(evaluator: &mut Evaluator<'a>, call: Call<'_, 'a>) -> Evaluates<Evaluated<'a>> {
-    Ok(constant(&call, evaluator.params.end_ms - evaluator.params.start_ms))
+pub(super) fn range<'a>(evaluator: &mut Evaluator<'a>, call: &mut Call<'_, 'a>) -> Evaluates<Evaluated<'a>> {
+    Ok(constant(call, evaluator.params.end_ms - evaluator.params.start_ms))
 }
 
 fn constant<'a>(call: &Call<'_, 'a>, millis: i64) -> Evaluated<'a> {
@@ -87,7 +87,7 @@ macro_rules! date_functions {
     ($($name:ident: $part:expr),* $(,)?) => {
         $(pub(super) fn $name<'a>(
             evaluator: &mut Evaluator<'a>,
-            call: Call<'_, 'a>,
+            call: &mut Call<'_, 'a>,
         ) -> Evaluates<Evaluated<'a>> {
             of_date(evaluator, call, $part)
         })*
@@ -108,7 +108,7 @@ date_functions! {
 /// A part of the dates that the samples' values are, or of the evaluation time.
 fn of_date<'a>(
     evaluator: &mut Evaluator<'a>,
-    mut call: Call<'_, 'a>,
+    call: &mut Call<'_, 'a>,
     part: fn(DateTime) -> f64,
 ) -> Evaluates<Evaluated<'a>> {
     if call.args.is_empty() {

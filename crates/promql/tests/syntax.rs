@@ -1,0 +1,324 @@
+//! The language: what is read, how errors read, and that nothing a client sends can do harm.
+
+use std::time::Duration;
+
+use promql::{Syntax, parse, parse_with};
+use proptest::prelude::*;
+
+#[track_caller]
+fn error(text: &str) -> String {
+    parse_with(text, &Syntax::all()).err().unwrap_or_else(|| panic!("{text} should be an error")).to_string()
+}
+
+#[test]
+fn errors_read_as_upstreams_do() {
+    for (query, message) in [
+        ("", "1:1: parse error: no expression found in input"),
+        ("1 +", "1:4: parse error: unexpected end of input"),
+        ("(1", "1:3: parse error: unclosed left parenthesis"),
+        ("1)", "1:3: parse error: unexpected right parenthesis ')'"),
+        ("foo bar", "1:5: parse error: unexpected identifier \"bar\""),
+        ("*1", "1:1: parse error: unexpected <op:*>"),
+        ("foo{a}", "1:6: parse error: unexpected \"}\" in label matching, expected label matching operator"),
+        ("foo{a=1}", "1:7: parse error: unexpected character inside braces: '1'"),
+        ("foo{a=\"b\"", "1:10: parse error: unexpected end of input inside braces"),
+        ("{}", "1:1: parse error: vector selector must contain at least one non-empty matcher"),
+        ("{a=~\".*\"}", "1:1: parse error: vector selector must contain at least one non-empty matcher"),
+        ("up{\"down\"}", "1:1: parse error: metric name must not be set twice: \"up\" or \"down\""),
+        ("nope(up)", "1:1: parse error: unknown function with name \"nope\""),
+        (
+            "rate(up)",
+            "1:6: parse error: expected type range vector in call to function \"rate\", got instant vector",
+        ),
+        ("rate(up[5m], 1)", "1:1: parse error: expected 1 argument(s) in call to \"rate\", got 2"),
+        (
+            "label_join(up, \"a\")",
+            "1:1: parse error: expected at least 3 argument(s) in call to \"label_join\", got 2",
+        ),
+        ("sum(1)", "1:5: parse error: expected type instant vector in aggregation expression, got scalar"),
+        (
+            "topk(up)",
+            "1:1: parse error: wrong number of arguments for aggregate expression provided, expected 2, got 1",
+        ),
+        ("1 == 1", "1:3: parse error: comparisons between scalars must use BOOL modifier"),
+        ("up + bool 1", "1:4: parse error: bool modifier can only be used on comparison operators"),
+        ("1 and up", "1:1: parse error: set operator \"and\" not allowed in binary scalar expression"),
+        ("a and on(x) group_left(y) b", "1:1: parse error: no grouping allowed for \"and\" operation"),
+        (
+            "a + on(x) group_left(x) b",
+            "1:3: parse error: label \"x\" must not occur in ON and GROUP clause at once",
+        ),
+        ("up[5m", "1:6: parse error: unexpected end of input in duration expression"),
+        ("up[0s]", "1:4: parse error: duration must be greater than 0"),
+        ("(up)[5m]", "1:5: parse error: ranges only allowed for vector selectors"),
+        ("up offset 5m[5m]", "1:13: parse error: no offset modifiers allowed before range"),
+        ("up offset 1m offset 1m", "1:1: parse error: offset may not be set multiple times"),
+        (
+            "sum(up) offset 1m",
+            "1:1: parse error: offset modifier must be preceded by an instant vector selector or \
+                                range vector selector or a subquery",
+        ),
+        ("up @ start() @ 5", "1:1: parse error: @ <timestamp> may not be set multiple times"),
+        ("up @ inf", "1:1: parse error: timestamp out of bounds for @ modifier: +Inf"),
+        (
+            "1 + \n up[5m]",
+            "2:2: parse error: binary expression must contain only scalar and instant vector types",
+        ),
+        (
+            "1e400",
+            "1:1: parse error: error parsing number: strconv.ParseFloat: parsing \"1e400\": value out of range",
+        ),
+        ("'a\\q'", "1:1: parse error: unknown escape sequence U+0071 'q'"),
+        ("\"a", "1:1: parse error: unterminated quoted string"),
+    ] {
+        assert_eq!(error(query), message, "{query}");
+    }
+}
+
+#[test]
+fn literals_that_are_errors() {
+    for query in ["0b1", "0x1p3", "1_", "1__0", "1.5m", "1h1h", "1e", "08m1", "5mm"] {
+        assert!(parse(query).is_err(), "{query}");
+    }
+}
+
+#[test]
+fn words_are_names_where_they_can_be() {
+    for query in [
+        "sum",
+        "offset",
+        "by + on",
+        "start + end",
+        "step",
+        "anchored",
+        "fill + fill_left",
+        "sum by (on, bool, group_left) (x)",
+        "{\"up\",\"down\"}",
+        "up{\"\"=\"x\"}",
+        "1 + on() 1",
+        "{\"a.b\", \"c d\"=\"e\"}",
+        "count(count)",
+        "min(max)",
+    ] {
+        // `on` alone is the modifier; everything else is a name.
+        if query == "by + on" {
+            assert!(parse(query).is_err());
+            continue;
+        }
+        assert!(parse_with(query, &Syntax::all()).is_ok(), "{query}: {}", error(query));
+    }
+}
+
+#[test]
+fn experimental_parts_are_off_by_default() {
+    for query in
+        ["mad_over_time(x[5m])", "limitk(1, x)", "x + fill(1) y", "x anchored", "rate(x[5m] smoothed)"]
+    {
+        assert!(parse(query).is_err(), "{query}");
+        assert!(parse_with(query, &Syntax::all()).is_ok(), "{query}");
+    }
+}
+
+/// Runs on the stack that a worker thread has.
+fn within(limit: Duration, work: impl FnOnce() + Send + 'static) {
+    let (done, wait) = std::sync::mpsc::sync_channel(1);
+    std::thread::Builder::new()
+        .stack_size(4 << 20)
+        .spawn(move || {
+            work();
+            done.send(()).unwrap();
+        })
+        .unwrap();
+    wait.recv_timeout(limit).expect("should be done in time");
+}
+
+#[test]
+fn long_and_deep_queries_are_answered_or_refused_at_once() {
+    within(Duration::from_secs(5), || {
+        let chain = vec!["1"; 20_000].join("+");
+        let expr = parse(&chain).unwrap();
+        assert_eq!(expr.to_string().len(), 20_000 + 3 * 19_999);
+        let source = promql::MemorySource::new();
+        let budget = model::Budget::new(1 << 30);
+        let answer = promql::evaluate(&source, &expr, &promql::Params::instant(0), &budget).unwrap();
+        assert_eq!(answer.value, promql::Value::Scalar(0, 20_000.0));
+        drop(expr.clone());
+
+        let vectors = vec!["x"; 20_000].join(" or ");
+        let expr = parse(&vectors).unwrap();
+        promql::evaluate(&source, &expr, &promql::Params::range(0, 600_000, 60_000), &budget).unwrap();
+
+        for deep in [
+            "(".repeat(200_000) + "1" + &")".repeat(200_000),
+            "(".repeat(60_000) + "1" + &")".repeat(60_000),
+            "-".repeat(100_000) + "1",
+            vec!["1"; 50_000].join("^"),
+            "abs(".repeat(50_000) + "x",
+            "x[".repeat(50_000),
+            "x[".to_owned() + &"(".repeat(50_000),
+            "sum by (a) (".repeat(10_000),
+            "{a=\"".repeat(10_000),
+        ] {
+            assert!(parse(&deep).is_err());
+        }
+    });
+}
+
+#[test]
+fn a_query_as_deep_as_allowed_is_evaluated() {
+    within(Duration::from_secs(5), || {
+        let depth = promql::DEPTH_MAX - 2;
+        let expr = parse(&("(".repeat(depth) + "1" + &")".repeat(depth))).unwrap();
+        let budget = model::Budget::new(1 << 20);
+        let source = promql::MemorySource::new();
+        let answer = promql::evaluate(&source, &expr, &promql::Params::instant(0), &budget).unwrap();
+        assert_eq!(answer.value, promql::Value::Scalar(0, 1.0));
+        let calls = promql::DEPTH_MAX / 2 - 2;
+        let nested = "abs(".repeat(calls) + "vector(1)" + &")".repeat(calls);
+        promql::evaluate(&source, &parse(&nested).unwrap(), &promql::Params::instant(0), &budget).unwrap();
+    });
+}
+
+#[track_caller]
+fn round_trip(text: &str) {
+    let expr = parse_with(text, &Syntax::all()).unwrap_or_else(|e| panic!("{text}: {e}"));
+    let printed = expr.to_string();
+    let again =
+        parse_with(&printed, &Syntax::all()).unwrap_or_else(|e| panic!("{text} printed as {printed}: {e}"));
+    assert_eq!(again.to_string(), printed, "{text}");
+    assert_eq!(again, expr, "{text} printed as {printed}");
+}
+
+#[test]
+fn printing_is_upstreams() {
+    for (query, printed) in [
+        ("sum(x)by(a , b)", "sum by (a, b) (x)"),
+        ("a+on(x)group_left b", "a + on (x) group_left () b"),
+        ("rate(x{b='1',a=~\"2\"}[300s]offset 1h@5)", "rate(x{a=~\"2\",b=\"1\"}[5m] @ 5.000 offset 1h)"),
+        ("x[1h:]", "x[1h:]"),
+        ("x[1h:5m]offset -1m", "x[1h:5m] offset -1m"),
+        ("-x^2", "-x ^ 2"),
+        ("1m", "1m"),
+        ("x offset (step()*2)", "x offset (step() * 2)"),
+        ("{\"a b\"}", "{__name__=\"a b\"}"),
+        ("max without() (x)", "max without () (x)"),
+        ("x + fill(0) y", "x + fill (0) y"),
+    ] {
+        assert_eq!(parse_with(query, &Syntax::all()).unwrap().to_string(), printed);
+        // Matchers are printed in order of their text.
+        round_trip(printed);
+    }
+}
+
+fn label() -> impl Strategy<Value = String> {
+    prop_oneof!["[a-c]", Just("\"x.y\"".to_owned()), Just("by".to_owned())]
+}
+
+fn labels() -> impl Strategy<Value = String> {
+    prop::collection::vec(label(), 0..3).prop_map(|labels| labels.join(","))
+}
+
+fn duration() -> impl Strategy<Value = String> {
+    prop_oneof![
+        "[1-9][0-9]{0,2}(ms|s|m|h|d|w)",
+        Just("90".to_owned()),
+        Just("(step() + 5m)".to_owned()),
+        Just("max_of(1m, range() * 2)".to_owned()),
+    ]
+}
+
+fn modifiers() -> impl Strategy<Value = String> {
+    let at = prop_oneof![Just("".to_owned()), Just(" @ 12.5".to_owned()), Just(" @ start()".to_owned())];
+    let offset = prop_oneof![Just("".to_owned()), duration().prop_map(|d| format!(" offset {d}"))];
+    (at, offset).prop_map(|(at, offset)| at + &offset)
+}
+
+fn selector() -> impl Strategy<Value = String> {
+    let matcher = prop_oneof![
+        Just("{a=\"1\"}".to_owned()),
+        Just("{a!~\"x.*\",b=\"\\\"\\n\"}".to_owned()),
+        Just("{\"x.y\"=~\"ü\"}".to_owned()),
+        Just(String::new()),
+    ];
+    ("[m-o]", matcher).prop_map(|(name, matcher)| name + &matcher)
+}
+
+/// Any instant vector expression.
+fn vector() -> impl Strategy<Value = String> {
+    let leaf = prop_oneof![
+        (selector(), modifiers()).prop_map(|(s, m)| s + &m),
+        (selector(), duration(), modifiers()).prop_map(|(s, d, m)| format!("rate({s}[{d}]{m})")),
+        (selector(), duration()).prop_map(|(s, d)| format!("increase({s}[{d}] anchored)")),
+    ];
+    leaf.prop_recursive(5, 24, 3, |inner| {
+        let op = prop_oneof![
+            Just("+"),
+            Just("-"),
+            Just("*"),
+            Just("/"),
+            Just("%"),
+            Just("^"),
+            Just("atan2"),
+            Just("=="),
+            Just(">= bool"),
+            Just("and"),
+            Just("or"),
+            Just("unless"),
+            Just("</"),
+            Just(">/"),
+        ];
+        let arithmetic = prop_oneof![Just("+"), Just("*"), Just("=="), Just("< bool")];
+        prop_oneof![
+            inner.clone().prop_map(|e| format!("({e})")),
+            inner.clone().prop_map(|e| format!("-{e}")),
+            inner.clone().prop_map(|e| format!("{e} ^ -2.5")),
+            (inner.clone(), op, inner.clone()).prop_map(|(a, op, b)| format!("{a} {op} {b}")),
+            (inner.clone(), arithmetic, labels(), inner.clone())
+                .prop_map(|(a, op, l, b)| format!("{a} {op} on ({l}) group_left (z) fill_right (-1) {b}")),
+            (labels(), inner.clone()).prop_map(|(l, e)| format!("sum without ({l}) ({e})")),
+            inner.clone().prop_map(|e| format!("quantile by (a) (0.5, {e})")),
+            inner.clone().prop_map(|e| format!("count_values(\"v\", {e})")),
+            (inner.clone(), duration(), duration(), modifiers())
+                .prop_map(|(e, r, s, m)| format!("avg_over_time(({e})[{r}:{s}]{m})")),
+            inner.prop_map(|e| format!("label_replace({e}, \"a\", \"$1\", \"b\", \"(.*)\")")),
+        ]
+    })
+}
+
+proptest! {
+    #[test]
+    fn printing_and_parsing_again_gives_the_same_tree(query in vector()) {
+        round_trip(&query);
+    }
+
+    #[test]
+    fn no_text_does_harm(text in "\\PC{0,60}") {
+        let _ = parse_with(&text, &Syntax::all());
+    }
+
+    #[test]
+    fn no_text_of_the_languages_own_pieces_does_harm(
+        pieces in prop::collection::vec(
+            prop::sample::select(vec![
+                "(", ")", "[", "]", "{", "}", ",", ":", "5m", "1", "x", "sum", "rate", "by", "on", "offset", "@",
+                "-", "^", "\"a\"", "=", "=~", "bool", "start", "step", "min_of", "fill", "anchored", "0x", "#", "\n", "'",
+            ]),
+            0..30,
+        ),
+        glue in prop::sample::select(vec!["", " "]),
+    ) {
+        let text = pieces.join(glue);
+        if let Ok(expr) = parse_with(&text, &Syntax::all()) {
+            // What can be parsed can be evaluated, to an answer or an error.
+            let source = promql::MemorySource::new();
+            let budget = model::Budget::new(1 << 20);
+            let _ = promql::evaluate(&source, &expr, &promql::Params::range(0, 120_000, 60_000), &budget);
+            let _ = expr.to_string();
+        }
+    }
+
+    #[test]
+    fn no_pattern_does_harm(pattern in "[a-c()|*+?{}0-9,\\[\\]\\\\^$.:<>PQEdwsbpx!&~-]{0,24}") {
+        let _ = model::re2::Anchored::new(&pattern);
+    }
+}
