@@ -13,10 +13,10 @@ use super::writer::{Writer, now_ms};
 use crate::load::http::Connection;
 
 /// Room for everything, ballast included.
-const DISK_BYTES: u64 = 48 << 20;
+const DISK_BYTES: u64 = 32 << 20;
 
-/// What is taken away again.
-const BALLAST_BYTES: usize = 24 << 20;
+/// What is taken away again; what is left is full within seconds.
+const BALLAST_BYTES: usize = 28 << 20;
 
 /// Longest wait for the first write after there is room.
 const RESUME: Duration = Duration::from_secs(5);
