@@ -350,6 +350,12 @@ pub(crate) enum Check {
         #[command(flatten)]
         serve: Serve,
     },
+    /// Read everything in a data directory that no server holds, and change nothing
+    Data {
+        /// The data directory
+        #[arg(long, value_name = "DIR", env = "WEIR_DATA_DIR", default_value = "weir-data")]
+        data_dir: PathBuf,
+    },
 }
 
 #[cfg(test)]

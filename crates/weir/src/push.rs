@@ -14,7 +14,7 @@ use indicatif::{ProgressBar, ProgressStyle};
 use crate::arguments::{Push, TextFormat};
 use crate::client::{Answer, Client};
 use crate::failure::{Code, Failure};
-use crate::terminal::say;
+use crate::terminal::{say, tame};
 
 const PATH: &str = "/api/v1/import/prometheus";
 /// Bytes of a request at most, before compression: far below the server's limit, and enough for many samples.
@@ -184,7 +184,7 @@ impl Sender<'_> {
                 200..=299 => return Ok(()),
                 // "stored 3 of 4 samples; …": the others of these lines are on disk.
                 400 if answer.body.starts_with("stored ") => {
-                    self.refused.push(format!("lines from {first} on: {}", answer.error()));
+                    self.refused.extend(answer.body.lines().map(|line| tame(&shifted(line, first))));
                     return Ok(());
                 }
                 429 | 503 if attempt < ATTEMPTS => wait(&answer),
@@ -207,6 +207,15 @@ impl Sender<'_> {
             return Ok(());
         }
         Err(Failure::several(Code::Partial, self.refused))
+    }
+}
+
+/// `line 3: …` of a request, as the line of the whole input.
+fn shifted(line: &str, first: u64) -> String {
+    let number = line.strip_prefix("line ").and_then(|rest| rest.split_once(':'));
+    match number.and_then(|(number, rest)| Some((number.parse::<u64>().ok()?, rest))) {
+        Some((number, rest)) => format!("line {}:{rest}", number.saturating_add(first - 1)),
+        None => line.to_owned(),
     }
 }
 
@@ -253,6 +262,13 @@ mod tests {
         assert_eq!(found[2], (1 + 2 * full as u64, 700));
         assert_eq!(parts(b"x".repeat(REQUEST_BYTES)).len(), 1);
         assert!(input(b"x".repeat(REQUEST_BYTES + 1)).next().is_err());
+    }
+
+    #[test]
+    fn refused_lines_are_named_by_their_place_in_the_input() {
+        assert_eq!(shifted("line 3: no", 1), "line 3: no");
+        assert_eq!(shifted("line 3: no", 1001), "line 1003: no");
+        assert_eq!(shifted("stored 1 of 2", 7), "stored 1 of 2");
     }
 
     #[test]
