@@ -13,7 +13,10 @@ fn sum(exposition: &str, name: &str, label: &str) -> u64 {
 fn received_is_accepted_and_rejected() {
     let weir = Weir::start_with(|settings| settings.self_monitoring.interval = std::time::Duration::ZERO);
     assert_eq!(weir.post("/api/v1/import/prometheus", "a 1\nb{x=\"y\"} 2\n").status, 204);
-    assert_eq!(weir.post("/api/v1/import/prometheus", "a 1\nthis is no line\nb 2 99999999999999\n").status, 400);
+    assert_eq!(
+        weir.post("/api/v1/import/prometheus", "a 1\nthis is no line\nb 2 99999999999999\n").status,
+        400
+    );
     assert_eq!(weir.post("/api/v1/import/prometheus", &"x".repeat(200)).status, 400);
     let metrics = weir.get("/metrics", &weir.admin).body;
     let received = sum(&metrics, "weir_samples_received_total{", "tenant=\"default\"");
@@ -49,7 +52,10 @@ fn the_exposition_can_be_read_back_from_the_tenant_system() {
         assert!(attempt < 400, "{answer:?}");
         std::thread::sleep(std::time::Duration::from_millis(10));
     }
-    assert_eq!(weir.get("/api/v1/query?query=weir_build_info", &weir.token).json()["data"]["result"], serde_json::json!([]));
+    assert_eq!(
+        weir.get("/api/v1/query?query=weir_build_info", &weir.token).json()["data"]["result"],
+        serde_json::json!([])
+    );
     let metrics = weir.get("/metrics", &weir.admin).body;
     assert_eq!(sum(&metrics, "weir_samples_rejected_total{tenant=\"system\"", ""), 0, "{metrics}");
     assert_eq!(sum(&metrics, "weir_monitor_failures_total", ""), 0);

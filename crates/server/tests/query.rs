@@ -64,11 +64,17 @@ fn answers_have_prometheus_shapes() {
     );
     // Grafana's "Save & test".
     assert_eq!(data(&weir, "query?query=1%2B1&time=4"), json!({"resultType": "scalar", "result": [4, "2"]}));
-    assert_eq!(data(&weir, "query?query=\"a\\\"b\"&time=4"), json!({"resultType": "string", "result": [4, "a\"b"]}));
+    assert_eq!(
+        data(&weir, "query?query=\"a\\\"b\"&time=4"),
+        json!({"resultType": "string", "result": [4, "a\"b"]})
+    );
     assert_eq!(data(&weir, "query?query=nothing"), json!({"resultType": "vector", "result": []}));
     assert_eq!(data(&weir, "query?query=1e21&time=4")["result"][1], "1000000000000000000000");
     assert_eq!(data(&weir, "query?query=vector(1e21)&time=4")["result"][0]["value"][1], "1e+21");
-    assert_eq!(data(&weir, "format_query?query=sum%20by(job)(requests_total)"), "sum by (job) (requests_total)");
+    assert_eq!(
+        data(&weir, "format_query?query=sum%20by(job)(requests_total)"),
+        "sum by (job) (requests_total)"
+    );
 }
 
 #[test]
@@ -77,15 +83,25 @@ fn what_there_is_can_be_listed() {
     assert_eq!(data(&weir, "labels"), json!(["__name__", "code", "job"]));
     assert_eq!(data(&weir, "labels?match[]=odd"), json!(["__name__"]));
     assert_eq!(data(&weir, "label/code/values"), json!(["200", "500"]));
-    assert_eq!(data(&weir, "label/__name__/values?start=1700000000&end=1700000100"), json!(["odd", "requests_total"]));
+    assert_eq!(
+        data(&weir, "label/__name__/values?start=1700000000&end=1700000100"),
+        json!(["odd", "requests_total"])
+    );
     assert_eq!(data(&weir, "label/none/values"), json!([]));
     let series = data(&weir, "series?match[]=requests_total{code=\"500\"}&match[]=odd");
-    assert_eq!(series, json!([{"__name__": "odd"}, {"__name__": "requests_total", "code": "500", "job": "api"}]));
+    assert_eq!(
+        series,
+        json!([{"__name__": "odd"}, {"__name__": "requests_total", "code": "500", "job": "api"}])
+    );
     let everything = ask(&weir, "series?match[]={__name__!=\"\"}&limit=1").json();
     assert_eq!(everything["data"].as_array().unwrap().len(), 1);
     assert_eq!(everything["warnings"], json!(["results truncated due to limit"]));
     let metadata = data(&weir, "metadata");
-    assert_eq!(metadata["requests"][0], json!({"type": "counter", "unit": "", "help": "Requests served."}), "{metadata}");
+    assert_eq!(
+        metadata["requests"][0],
+        json!({"type": "counter", "unit": "", "help": "Requests served."}),
+        "{metadata}"
+    );
 }
 
 #[test]
@@ -109,16 +125,41 @@ fn errors_have_their_type() {
     let cases = [
         ("query?query=up{", 400, "bad_data", "parse error"),
         ("query", 400, "bad_data", "invalid parameter \"query\""),
-        ("query?query=up&time=yesterday", 400, "bad_data", "invalid parameter \"time\": cannot parse \"yesterday\" to a valid timestamp"),
-        ("query_range?query=up&start=2&end=1&step=1", 400, "bad_data", "end timestamp must not be before start time"),
-        ("query_range?query=up&start=1&end=2&step=0", 400, "bad_data", "zero or negative query resolution step widths"),
-        ("query_range?query=up&start=0&end=11001&step=1", 400, "bad_data", "exceeded maximum resolution of 11,000 points"),
+        (
+            "query?query=up&time=yesterday",
+            400,
+            "bad_data",
+            "invalid parameter \"time\": cannot parse \"yesterday\" to a valid timestamp",
+        ),
+        (
+            "query_range?query=up&start=2&end=1&step=1",
+            400,
+            "bad_data",
+            "end timestamp must not be before start time",
+        ),
+        (
+            "query_range?query=up&start=1&end=2&step=0",
+            400,
+            "bad_data",
+            "zero or negative query resolution step widths",
+        ),
+        (
+            "query_range?query=up&start=0&end=11001&step=1",
+            400,
+            "bad_data",
+            "exceeded maximum resolution of 11,000 points",
+        ),
         ("query_range?query=up[5m]&start=1&end=2&step=1", 400, "bad_data", "invalid expression type"),
         ("query?query=up&limit=-1", 400, "bad_data", "limit"),
         ("series", 400, "bad_data", "no match[] parameter provided"),
         ("series?match[]={x=\"\"}", 400, "bad_data", "match[] must contain at least one non-empty matcher"),
         ("labels?match[]=up{", 400, "bad_data", "invalid parameter \"match[]\""),
-        ("query?query=requests_total%2Bon(job)requests_total&time=1700000060", 422, "execution", "many-to-many"),
+        (
+            "query?query=requests_total%2Bon(job)requests_total&time=1700000060",
+            422,
+            "execution",
+            "many-to-many",
+        ),
     ];
     for (question, status, kind, part) in cases {
         let answer = ask(&weir, question);
@@ -150,7 +191,9 @@ fn tokens_decide_who_reads_what() {
     assert_eq!(weir.get(question, &"0".repeat(32)).status, 401);
     assert_eq!(weir.get(question, &weir.admin).status, 403);
     assert_eq!(weir.get(question, &weir.system).json()["data"]["result"], json!([]));
-    let org = |value: &str| weir.request("GET", question, &weir.token, &format!("X-Scope-OrgID: {value}\r\n"), b"").status;
+    let org = |value: &str| {
+        weir.request("GET", question, &weir.token, &format!("X-Scope-OrgID: {value}\r\n"), b"").status
+    };
     assert_eq!((org("default"), org("system"), org("default|system")), (200, 403, 400));
 }
 

@@ -49,11 +49,14 @@ fn listed<T>(mut found: Vec<T>, limit: usize, one: impl FnMut(&mut String, T)) -
 pub(super) fn matcher_sets(ask: &Ask) -> Result<Vec<Vec<Matcher>>, ApiError> {
     let invalid = |what: String| ApiError::from(InvalidParam::new("match[]", what));
     let parse = |text: &str| {
-        let set = promql::matchers_of_selector(text).map_err(|error| invalid(error.to_string()))?;
-        if set.iter().all(Matcher::matches_empty) {
-            return Err(invalid("match[] must contain at least one non-empty matcher".to_owned()));
+        let unbounded = || invalid("match[] must contain at least one non-empty matcher".to_owned());
+        match promql::matchers_of_selector(text) {
+            Ok(set) if set.iter().all(Matcher::matches_empty) => Err(unbounded()),
+            Ok(set) => Ok(set),
+            // The parser says so of every selector; here it has words of its own.
+            Err(error) if error.message.contains("at least one non-empty matcher") => Err(unbounded()),
+            Err(error) => Err(invalid(error.to_string())),
         }
-        Ok(set)
     };
     ask.params.all("match[]").map(parse).collect()
 }
