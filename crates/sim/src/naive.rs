@@ -219,10 +219,15 @@ impl NaiveStore {
         tenant.iter().flat_map(|t| &t.metadata).map(|(family, m)| (family.clone(), m.clone())).collect()
     }
 
-    /// A series left the head: it no longer counts against the quota.
-    pub fn evict(&mut self, tenant: TenantId, labels: &Labels) {
-        if let Some(tenant) = self.tenants.get_mut(&tenant) {
-            tenant.active.remove(labels);
+    /// Series of a tenant that count against its quota.
+    pub fn active_series(&self, tenant: TenantId) -> u64 {
+        self.tenants.get(&tenant).map_or(0, |tenant| tenant.active.len() as u64)
+    }
+
+    /// All series left the head: none counts against a quota any longer.
+    pub fn evict_all(&mut self) {
+        for tenant in self.tenants.values_mut() {
+            tenant.active.clear();
         }
     }
 
