@@ -72,6 +72,7 @@ impl Inner {
         self.counters.retention_blocks.fetch_add(expired.len() as u64, Ordering::Relaxed);
         // Files that stay behind after a failure here are orphans: the next start removes them.
         for block in &expired {
+            self.cache.forget(block.meta().id);
             self.env.files.remove(&self.block_path(block.meta().id))?;
         }
         self.env.files.sync_dir(&self.directory.join("blocks"))
