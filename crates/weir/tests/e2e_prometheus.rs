@@ -23,7 +23,8 @@ struct Chain {
 }
 
 fn obstacle() -> Option<String> {
-    let missing = ["prometheus", "prometheus-node-exporter"].into_iter().find(|program| !xtask::run::exists(program));
+    let missing =
+        ["prometheus", "prometheus-node-exporter"].into_iter().find(|program| !xtask::run::exists(program));
     missing.map(|program| format!("{program} is not installed"))
 }
 
@@ -54,26 +55,35 @@ impl Chain {
         let start = Instant::now();
         let query = encoded("timestamp(up{job=\"my_app\"})");
         loop {
-            let answer = self.weir_connection().get(&format!("/api/v1/query?query={query}")).expect("an answer");
+            let answer =
+                self.weir_connection().get(&format!("/api/v1/query?query={query}")).expect("an answer");
             let json: serde_json::Value = serde_json::from_slice(&answer.body).expect("JSON");
-            let seconds = json["data"]["result"][0]["value"][1].as_str().and_then(|text| text.parse::<f64>().ok());
+            let seconds =
+                json["data"]["result"][0]["value"][1].as_str().and_then(|text| text.parse::<f64>().ok());
             if seconds.is_some_and(|seconds| seconds * 1e3 >= since_ms as f64) {
                 return;
             }
-            assert!(start.elapsed() < Duration::from_secs(90), "nothing arrives: {}\n{}", answer.text(), self.logs());
+            assert!(
+                start.elapsed() < Duration::from_secs(90),
+                "nothing arrives: {}\n{}",
+                answer.text(),
+                self.logs()
+            );
             std::thread::sleep(Duration::from_millis(200));
         }
     }
 
     fn logs(&self) -> String {
-        let prometheus = std::fs::read_to_string(self.directory.path().join("prometheus.log")).unwrap_or_default();
+        let prometheus =
+            std::fs::read_to_string(self.directory.path().join("prometheus.log")).unwrap_or_default();
         format!("Weir:\n{}\nPrometheus:\n{prometheus}", self.home.printed())
     }
 
     /// Everything that was scraped up to `end_ms`, as Prometheus and as Weir have it.
     fn both(&self, end_ms: i64) -> [BTreeMap<SeriesName, Vec<(i64, u64)>>; 2] {
         let connections = [self.prometheus_connection(), self.weir_connection()];
-        connections.map(|mut connection| read_with(&mut connection, "{job=\"my_app\"}", end_ms).expect("an answer"))
+        connections
+            .map(|mut connection| read_with(&mut connection, "{job=\"my_app\"}", end_ms).expect("an answer"))
     }
 }
 
@@ -102,7 +112,8 @@ fn start_prometheus(directory: &Path, exporter: &Process, weir: &Process, token:
     command.arg(format!("--config.file={}", path.display()));
     command.arg(format!("--storage.tsdb.path={}", directory.join("prometheus").display()));
     command.arg(format!("--web.listen-address={address}"));
-    let mut prometheus = Process::start(command, address, &directory.join("prometheus.log")).expect("it starts");
+    let mut prometheus =
+        Process::start(command, address, &directory.join("prometheus.log")).expect("it starts");
     prometheus.wait_ready("/-/ready", Duration::from_secs(60)).expect("it is ready");
     prometheus
 }
@@ -115,10 +126,16 @@ fn e2e_a_real_prometheus_writes_and_promtool_reads() {
     let chain = Chain::start();
     chain.wait_for_up(now_ms());
     let url = format!("http://default:{}@{}", chain.token, chain.weir.address);
-    let output = Command::new("promtool").args(["query", "instant", &url, "count(node_cpu_seconds_total) > 0"]).output();
+    let output = Command::new("promtool")
+        .args(["query", "instant", &url, "count(node_cpu_seconds_total) > 0"])
+        .output();
     let output = output.expect("promtool runs");
     let printed = String::from_utf8_lossy(&output.stdout).into_owned();
-    assert!(output.status.success() && printed.contains("=>"), "{printed}{}", String::from_utf8_lossy(&output.stderr));
+    assert!(
+        output.status.success() && printed.contains("=>"),
+        "{printed}{}",
+        String::from_utf8_lossy(&output.stderr)
+    );
     let metadata = chain.weir_connection().get("/api/v1/metadata").expect("an answer").text();
     assert!(metadata.contains("node_cpu_seconds_total"), "metadata came along: {metadata:.300}");
 }

@@ -48,7 +48,8 @@ fn e2e_readme_lines_work_when_pasted() {
     check_lines(directory.path(), &lines, "21.5");
 
     let printed = fs::read_to_string(&log).expect("a log");
-    let token = fs::read_to_string(directory.path().join("weir-data/tenant-api-token-default")).expect("a token");
+    let token =
+        fs::read_to_string(directory.path().join("weir-data/tenant-api-token-default")).expect("a token");
     assert!(!printed.contains(token.trim()), "a token was printed");
     let lines: Vec<&str> = printed.lines().map(str::trim).filter(|line| line.starts_with("curl ")).collect();
     assert_eq!(lines.len(), 2, "Weir prints how to send and read the first sample:\n{printed}");

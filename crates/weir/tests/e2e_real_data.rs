@@ -67,13 +67,16 @@ fn compare(connection: &mut Connection, real: &Real, first_ms: i64) -> usize {
     for (labels, values) in real.labels.iter().zip(&real.values) {
         let matcher = |(name, value): &(&str, String)| format!("{name}=\"{value}\"");
         // Absent labels must be said, or a series' query finds its more precise relatives, too.
-        let absent = ["device", "mode"].into_iter().filter(|name| !labels.iter().any(|(known, _)| known == name));
-        let matchers: Vec<String> = labels.iter().map(matcher).chain(absent.map(|name| format!("{name}=\"\""))).collect();
+        let absent =
+            ["device", "mode"].into_iter().filter(|name| !labels.iter().any(|(known, _)| known == name));
+        let matchers: Vec<String> =
+            labels.iter().map(matcher).chain(absent.map(|name| format!("{name}=\"\""))).collect();
         let query = encoded(&format!("{{{}}}[{seconds}s]", matchers.join(",")));
         let answer = connection.get(&format!("/api/v1/query?time={end}&query={query}")).expect("an answer");
         let found = ledger::parse(&answer).expect("samples");
         let pairs: Vec<(&str, &str)> = labels.iter().map(|(name, value)| (*name, value.as_str())).collect();
-        let sent: Vec<(i64, u64)> = (0i64..).zip(values).map(|(row, v)| (first_ms + row * STEP_MS, v.to_bits())).collect();
+        let sent: Vec<(i64, u64)> =
+            (0i64..).zip(values).map(|(row, v)| (first_ms + row * STEP_MS, v.to_bits())).collect();
         assert_eq!(found, BTreeMap::from([(ledger::name(&pairs), sent)]), "{pairs:?}");
         compared += values.len();
     }
@@ -86,7 +89,8 @@ fn e2e_real_data_comes_back_bit_for_bit() {
         return xtask::test::skipped("e2e_real_data_comes_back_bit_for_bit", "../shared/data is not there");
     };
     let directory = tempfile::tempdir().expect("a directory");
-    let config = format!("{}tenants:\n  one: {{}}\n", SMALL.replace("64KiB", "4MiB").replace("256KiB", "8MiB"));
+    let config =
+        format!("{}tenants:\n  one: {{}}\n", SMALL.replace("64KiB", "4MiB").replace("256KiB", "8MiB"));
     let data = directory.path().join("data");
     let home = Home::new(Path::new(env!("CARGO_BIN_EXE_weir")), directory.path(), &data, &config);
     let mut weir = home.start().expect("Weir starts");
