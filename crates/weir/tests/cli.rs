@@ -157,6 +157,7 @@ fn a_server_that_is_not_there_is_5() {
 #[test]
 fn a_sample_goes_in_and_comes_out_in_every_format() {
     let place = Place::new();
+    place.write("weir.yaml", "storage: {retention: 100y}\n");
     let (mut process, flags) = place.serve(&[]);
     let push = |input: &str, more: &[&str]| {
         place.run_with(&with(&[&["push", "metrics"], more].concat(), &flags), input.as_bytes(), &[])
