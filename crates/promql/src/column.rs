@@ -190,7 +190,7 @@ impl<'b> Charge<'b> {
 
     /// For one more series of so many steps.
     pub(crate) fn add_row(&mut self, steps: usize) -> Result<(), Stop> {
-        self.add(steps * size_of::<f64>() + size_of::<Row>())
+        self.add(steps.saturating_mul(size_of::<f64>()).saturating_add(size_of::<Row>()))
     }
 
     pub(crate) fn absorb(&mut self, mut other: Charge<'b>) {

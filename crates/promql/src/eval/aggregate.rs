@@ -176,29 +176,32 @@ impl<'a> Evaluator<'a> {
             return Err(EvalError::Execution(format!("invalid label name {}", quoted_bytes(label))));
         };
         let rows = self.eval_rows(aggregate.expr, steps)?;
-        let mut grouping = Grouping::new(aggregate);
-        if !aggregate.without {
-            grouping.labels.push(name);
-        }
-        let mut places: HashMap<Labels, usize> = HashMap::new();
+        let grouping = Grouping::new(aggregate);
+        // The value replaces a label of that name; `without` may take it away again.
+        let shown = !(aggregate.without && grouping.labels.contains(&name));
+        let mut bases: HashMap<Labels, usize> = HashMap::new();
+        let mut places: HashMap<(usize, ValueKey), usize> = HashMap::new();
         let mut out = Rows::none(self.budget);
         for row in &rows.rows {
+            self.budget.check()?;
+            let others: Labels = row.labels.iter().filter(|(label, _)| *label != name).collect();
+            let base = grouping.labels_of(&others);
+            let next_base = bases.len();
+            let number = *bases.entry(base.clone()).or_insert(next_base);
             for (step, point) in row.column.points() {
-                let value = match point {
-                    Point::Float(value) => float_plain(value),
-                    Point::Histogram(histogram) => histogram.to_string(),
-                };
-                let valued =
-                    row.labels.iter().filter(|(label, _)| *label != name).chain([(name, value.as_str())]);
-                let labels = grouping.labels_of(&valued.collect());
                 let next = out.rows.len();
-                let place = *places.entry(labels.clone()).or_insert(next);
+                let place = *places.entry((number, ValueKey::of(&point))).or_insert(next);
                 if place == next {
-                    out.push(Row::new(labels, Column::absent(steps.count)))?;
+                    let value = text_of(&point);
+                    let valued = base.iter().chain([(name, value.as_str())].into_iter().filter(|_| shown));
+                    out.push(Row::new(valued.collect(), Column::absent(steps.count)))?;
                 }
                 let count = &mut out.rows[place].column.floats[step];
                 *count = if is_absent(*count) { 1.0 } else { *count + 1.0 };
             }
+        }
+        if !shown {
+            return self.finish(sum_same_labels(out), steps);
         }
         self.finish(out, steps)
     }
@@ -277,6 +280,51 @@ impl<'a> Evaluator<'a> {
         }
         Ok(true)
     }
+}
+
+/// A value as `count_values` tells values apart: by what they print as.
+#[derive(PartialEq, Eq, Hash)]
+enum ValueKey {
+    Float(u64),
+    Histogram(String),
+}
+
+impl ValueKey {
+    fn of(point: &Point) -> Self {
+        match point {
+            Point::Float(value) if value.is_nan() => Self::Float(f64::NAN.to_bits()),
+            Point::Float(value) => Self::Float(value.to_bits()),
+            Point::Histogram(histogram) => Self::Histogram(histogram.to_string()),
+        }
+    }
+}
+
+fn text_of(point: &Point) -> String {
+    match point {
+        Point::Float(value) => float_plain(*value),
+        Point::Histogram(histogram) => histogram.to_string(),
+    }
+}
+
+/// Adds up counts of groups that turned out to be one, because the value is not among their labels.
+fn sum_same_labels(mut rows: Rows<'_>) -> Rows<'_> {
+    let mut sums: Vec<Row> = Vec::new();
+    for row in rows.rows {
+        match sums.iter_mut().find(|sum| sum.labels == row.labels) {
+            Some(sum) => {
+                for (sum, count) in sum.column.floats.iter_mut().zip(&row.column.floats) {
+                    *sum = match (is_absent(*sum), is_absent(*count)) {
+                        (true, _) => *count,
+                        (false, true) => *sum,
+                        (false, false) => *sum + count,
+                    };
+                }
+            }
+            None => sums.push(row),
+        }
+    }
+    rows.rows = sums;
+    rows
 }
 
 /// One warning for each way in which the quantiles are out of range, each with its worst value.

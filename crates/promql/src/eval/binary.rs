@@ -3,7 +3,7 @@
 //! Matching is decided once per pair of series by the labels they match on; only whether both have a sample is asked
 //! again at each step.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 use std::sync::Arc;
 
 use model::Labels;
@@ -47,6 +47,12 @@ impl<'a> Evaluator<'a> {
         steps: Steps,
     ) -> Evaluates<Evaluated<'a>> {
         let rows = match (left, right) {
+            (Evaluated::Scalar(_), Evaluated::Scalar(_))
+                if matches!(binary.op, BinaryOp::TrimLower | BinaryOp::TrimUpper) =>
+            {
+                let op = crate::text::quoted(binary.op.as_str());
+                return Err(EvalError::Execution(format!("operator {op} not allowed for Scalar operations")));
+            }
             (Evaluated::Scalar(mut left), Evaluated::Scalar(right)) => {
                 left.iter_mut().zip(&right).for_each(|(l, r)| *l = math::binary(binary.op, *l, *r));
                 return Ok(Evaluated::Scalar(left));
@@ -322,7 +328,8 @@ impl VectorMatch<'_> {
 
     fn run(&mut self, many: &[Row], one: &[Row], out: &mut Rows<'_>) -> Evaluates<()> {
         // For each group: where a result was made, to refuse a second one; and where the one side was matched.
-        let mut taken: Vec<Taken> = vec![Taken::default(); self.groups.ones_of.len()];
+        let contested = |members: &Vec<usize>| Taken { contested: members.len() > 1, ..Taken::default() };
+        let mut taken: Vec<Taken> = self.groups.manies_of.iter().map(contested).collect();
         for (index, row) in many.iter().enumerate() {
             let group = self.groups.many[index];
             for other in self.groups.ones_of[group].clone() {
@@ -370,7 +377,6 @@ impl VectorMatch<'_> {
         let plain = many.column.histograms.is_empty()
             && one.column.histograms.is_empty()
             && !matches!(self.binary.op, BinaryOp::TrimLower | BinaryOp::TrimUpper);
-        let ambiguous_possible = self.matching.cardinality != Cardinality::OneToOne || taken.used;
         for step in 0..self.steps.count {
             if plain {
                 let (l, r) = (many.column.floats[step], one.column.floats[step]);
@@ -403,9 +409,7 @@ impl VectorMatch<'_> {
         if met.is_empty() {
             return Ok(());
         }
-        if ambiguous_possible || self.groups.many.len() > 1 {
-            taken.claim(&labels, &met, self.matching.cardinality)?;
-        }
+        taken.claim(&labels, &met, self.matching, self.steps)?;
         out.rows.push(Row { labels, drop_name: self.binary.return_bool, column });
         Ok(())
     }
@@ -438,21 +442,25 @@ impl VectorMatch<'_> {
 /// Which results a group has at which steps.
 #[derive(Clone, Default)]
 struct Taken {
-    used: bool,
-    steps: HashSet<usize>,
-    by_labels: HashMap<Labels, HashSet<usize>>,
+    /// Several series of the many side are in the group, so results may collide.
+    contested: bool,
+    steps: Vec<bool>,
+    by_labels: HashMap<Labels, Vec<bool>>,
 }
 
 impl Taken {
     /// Takes the steps for one result; an error where they are taken already.
-    fn claim(&mut self, labels: &Labels, met: &[usize], cardinality: Cardinality) -> Evaluates<()> {
-        self.used = true;
-        let (steps, message) = if cardinality == Cardinality::OneToOne {
+    fn claim(&mut self, labels: &Labels, met: &[usize], matching: &Matching, steps: Steps) -> Evaluates<()> {
+        if !self.contested {
+            return Ok(());
+        }
+        let (taken, message) = if matching.cardinality == Cardinality::OneToOne {
             (&mut self.steps, "many-to-one matching must be explicit (group_left/group_right)")
         } else {
             (self.by_labels.entry(labels.clone()).or_default(), "grouping labels must ensure unique matches")
         };
-        if met.iter().all(|step| steps.insert(*step)) {
+        taken.resize(steps.count, false);
+        if met.iter().all(|step| !std::mem::replace(&mut taken[*step], true)) {
             return Ok(());
         }
         Err(EvalError::Execution(format!("multiple matches for labels: {message}")))

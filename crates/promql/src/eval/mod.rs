@@ -18,7 +18,7 @@ use model::{Budget, Labels};
 
 use crate::annotation::Notes;
 use crate::ast::{Expr, Kind, NodeId, Span, ValueType};
-use crate::column::{Column, Point, Row, Rows, Steps};
+use crate::column::{Charge, Column, Point, Row, Rows, Steps};
 use crate::functions::{self, Body, Call};
 use crate::source::{Source, SourceError};
 use plan::Plan;
@@ -267,6 +267,11 @@ impl<'a> Evaluator<'a> {
                 ValueType::Scalar => Evaluated::Scalar(Vec::new()),
                 _ => Evaluated::Rows(Rows::none(self.budget)),
             });
+        }
+        // A scalar's values weigh nothing themselves; whoever works on them holds the weight of two operands.
+        let mut frame = Charge::none(self.budget);
+        if self.expr.type_of(id) == ValueType::Scalar {
+            frame.add(steps.count.saturating_mul(2 * size_of::<f64>()))?;
         }
         if steps.count > 1 && self.plan.is_invariant(id) {
             return self.eval_once(id, steps);

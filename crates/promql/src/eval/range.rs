@@ -211,6 +211,8 @@ impl Slide<'_> {
         let uses_starts = self.options.start_timestamps
             && matches!(self.function.name, "rate" | "irate" | "increase" | "resets");
         for step in 0..self.steps.count {
+            // One series may have many steps and long windows.
+            evaluator.budget.check()?;
             let end_ms = self.window.end(self.steps.at(step));
             let (after, upto) =
                 (end_ms.saturating_sub(self.back_ms()), end_ms.saturating_add(self.ahead_ms()));

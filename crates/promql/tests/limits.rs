@@ -1,0 +1,87 @@
+//! Memory is charged before it is taken, and a query stops when it is told to.
+
+use model::select::Stop;
+use model::{Budget, Labels};
+use promql::{EvalError, MemorySource, Params, Syntax, evaluate, parse_with};
+
+fn source(series: usize) -> MemorySource {
+    let mut source = MemorySource::new();
+    for number in 0..series {
+        let labels = Labels::from_pairs([("__name__", "m"), ("n", &number.to_string())]);
+        for minute in 0..10 {
+            source.push(&labels, minute * 60_000, minute as f64);
+        }
+    }
+    source
+}
+
+fn run(query: &str, params: &Params, budget: &Budget) -> Result<promql::Answer, EvalError> {
+    evaluate(&source(100), &parse_with(query, &Syntax::all()).unwrap(), params, budget)
+}
+
+#[test]
+fn hostile_queries_are_refused_by_their_budget() {
+    let minutes = Params::range(0, 540_000, 60_000);
+    for (query, params) in [
+        ("avg_over_time(m[30d:1s])", Params::instant(2_592_000_000)),
+        ("avg_over_time(vector(1)[10y:1ms])", Params::instant(0)),
+        ("max_over_time(max_over_time(m[30d:1s])[30d:1s])", Params::instant(2_592_000_000)),
+        ("m", Params::range(0, 1_000_000_000, 1)),
+        ("1", Params::range(0, i64::MAX / 2, 1)),
+        ("1 + (time() + (2 * time()))", Params::range(0, 1_000_000_000, 1)),
+        ("count_values(\"v\", m * on (n) group_left vector(1)) or m[1d:1s] @ 5 offset -1d", minutes),
+        ("rate(m[5m])", Params::range(0, 100_000_000, 1)),
+    ] {
+        let Ok(expr) = parse_with(query, &Syntax::all()) else { continue };
+        let budget = Budget::new(4 << 20);
+        let result = evaluate(&source(100), &expr, &params, &budget);
+        assert!(matches!(result, Err(EvalError::Stop(Stop::OverBudget { .. }))), "{query}: {result:?}");
+    }
+}
+
+#[test]
+fn what_an_evaluation_took_for_itself_it_gives_back() {
+    let budget = Budget::new(64 << 20);
+    let minutes = Params::range(0, 540_000, 60_000);
+    for query in ["sum(m) + 1", "m * m", "topk(3, m) or m", "sum_over_time(m[5m:1m])", "rate(m[5m]) > 0"] {
+        let before = budget.used();
+        run(query, &minutes, &budget).unwrap();
+        // The source keeps what it charged for the samples it handed over.
+        let samples = 4 * 100 * 10 * 64;
+        assert!(budget.used() - before <= samples, "{query} holds {} bytes", budget.used() - before);
+    }
+}
+
+#[test]
+fn a_cancelled_query_stops() {
+    let budget = Budget::new(64 << 20);
+    budget.cancel();
+    let result = run("sum(m)", &Params::instant(60_000), &budget);
+    assert_eq!(result, Err(EvalError::Stop(Stop::Cancelled)));
+}
+
+#[test]
+fn errors_say_whose_they_are() {
+    let budget = Budget::new(64 << 20);
+    let minutes = Params::range(0, 540_000, 60_000);
+    assert!(matches!(run("m[5m]", &minutes, &budget), Err(EvalError::Invalid(_))));
+    assert!(matches!(run("'text'", &minutes, &budget), Err(EvalError::Invalid(_))));
+    assert!(matches!(run("rate(m[step()])", &Params::instant(0), &budget), Err(EvalError::Invalid(_))));
+    assert!(matches!(
+        run("label_replace(m, 'a', 'b', 'c', '(')", &minutes, &budget),
+        Err(EvalError::Execution(_))
+    ));
+}
+
+#[test]
+fn selectors_can_be_listed() {
+    let expr = parse_with("sum(rate(a[5m])) / on (x) b{y='z'} + count(c[1h:])", &Syntax::all());
+    assert!(expr.is_err(), "a subquery is no vector");
+    let expr = parse_with("sum(rate(a[5m])) / on () max_over_time(b{y='z'}[1h:])", &Syntax::all()).unwrap();
+    let names: Vec<_> = expr.selectors().map(|selector| selector.name.clone().unwrap()).collect();
+    assert_eq!(names, ["a", "b"]);
+    assert_eq!(promql::matchers_of_selector("up{job='x'}").unwrap().len(), 2);
+    assert!(promql::matchers_of_selector("up{job='x'}[5m]").is_err());
+    assert!(promql::matchers_of_selector("{job=~'.*'}").is_err());
+    assert!(promql::matchers_of_selector("sum(up)").is_err());
+}
