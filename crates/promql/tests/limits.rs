@@ -53,6 +53,42 @@ fn what_an_evaluation_took_for_itself_it_gives_back() {
 }
 
 #[test]
+fn times_at_the_edges_are_times() {
+    for query in [
+        "m",
+        "rate(m[5m])",
+        "m offset 5m",
+        "m offset -5m",
+        "m @ 9e15",
+        "m @ -9e15",
+        "sum_over_time(m[5m:1m])",
+        "avg_over_time(m[292y])",
+        "max_over_time(m[1h:1m] @ -9e15 offset 292y)",
+        "minute()",
+        "year(vector(1e300))",
+        "timestamp(m)",
+        "absent(m)",
+        "predict_linear(m[1h], 1e300)",
+        "increase(m[1h] anchored)",
+        "m smoothed",
+        "rate(m[1h] smoothed)",
+        "range()",
+        "m[step() + range() + 1]",
+        "irate(m[5m] @ end())",
+        "topk(2, m)",
+    ] {
+        let expr = parse_with(query, &Syntax::all()).unwrap();
+        for at in [i64::MIN, i64::MIN + 1, -1, 0, 540_000, i64::MAX - 1, i64::MAX] {
+            let budget = Budget::new(1 << 20);
+            let _ = evaluate(&source(3), &expr, &Params::instant(at), &budget);
+            let _ = evaluate(&source(3), &expr, &Params::range(at, i64::MAX, i64::MAX / 3), &budget);
+            let _ = evaluate(&source(3), &expr, &Params::range(i64::MIN, at, i64::MAX / 3), &budget);
+            let _ = evaluate(&source(3), &expr, &Params::range(at, at, 1), &budget);
+        }
+    }
+}
+
+#[test]
 fn a_cancelled_query_stops() {
     let budget = Budget::new(64 << 20);
     budget.cancel();

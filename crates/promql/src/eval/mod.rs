@@ -284,7 +284,8 @@ impl<'a> Evaluator<'a> {
         Ok(match self.eval_node(id, steps.first_only())? {
             Evaluated::Scalar(values) => Evaluated::Scalar(vec![values[0]; steps.count]),
             Evaluated::Rows(mut rows) => {
-                rows.charge.add(rows.rows.len() * steps.count * size_of::<f64>())?;
+                let bytes = rows.rows.len().saturating_mul(steps.count).saturating_mul(size_of::<f64>());
+                rows.charge.add(bytes)?;
                 for row in &mut rows.rows {
                     row.column = row.column.repeat_first(steps.count);
                 }

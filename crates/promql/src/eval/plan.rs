@@ -63,7 +63,8 @@ impl Plan {
     }
 
     fn window_of(&self, expr: &Expr, index: usize, params: &Params) -> Result<Window, EvalError> {
-        let context = Context { step_ms: params.step_ms, range_ms: params.end_ms - params.start_ms };
+        let context =
+            Context { step_ms: params.step_ms, range_ms: params.end_ms.saturating_sub(params.start_ms) };
         let resolve = |length: Option<Length>, signed| {
             length.map_or(Ok(0), |length| length.resolve(expr, context, signed)).map_err(EvalError::Invalid)
         };

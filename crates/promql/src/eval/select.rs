@@ -179,7 +179,10 @@ impl<'a> Evaluator<'a> {
     ) -> TimeRange {
         let (first, last) = (window.end(steps.start_ms), window.end(steps.last_ms()));
         // Windows are open at their start.
-        TimeRange { start_ms: first.saturating_sub(back_ms) + 1, end_ms: last.saturating_add(ahead_ms) }
+        TimeRange {
+            start_ms: first.saturating_sub(back_ms).saturating_add(1),
+            end_ms: last.saturating_add(ahead_ms),
+        }
     }
 
     pub(crate) fn instant_selector(

@@ -32,7 +32,7 @@ pub(super) fn step<'a>(evaluator: &mut Evaluator<'a>, call: &mut Call<'_, 'a>) -
 
 /// From the first to the last time of the whole query.
 pub(super) fn range<'a>(evaluator: &mut Evaluator<'a>, call: &mut Call<'_, 'a>) -> Evaluates<Evaluated<'a>> {
-    Ok(constant(call, evaluator.params.end_ms - evaluator.params.start_ms))
+    Ok(constant(call, evaluator.params.end_ms.saturating_sub(evaluator.params.start_ms)))
 }
 
 fn constant<'a>(call: &Call<'_, 'a>, millis: i64) -> Evaluated<'a> {
