@@ -96,13 +96,14 @@ fn start_exporter(directory: &Path) -> Process {
     exporter
 }
 
-/// The block is the one that users of a hosted service are given, with Weir's address and token.
+/// The block is the one that users of a hosted service are given, with Weir's address and token; only metadata comes
+/// sooner than once a minute.
 fn start_prometheus(directory: &Path, exporter: &Process, weir: &Process, token: &str) -> Process {
     let config = format!(
         "global:\n  scrape_interval: 1s\n\
          scrape_configs:\n  - job_name: my_app\n    static_configs:\n      - targets: ['{}']\n\
          remote_write:\n  - url: http://{}/api/v1/push\n    authorization:\n      credentials: {token}\n    headers:\n      \
-         X-Scope-OrgID: default\n",
+         X-Scope-OrgID: default\n    metadata_config:\n      send_interval: 2s\n",
         exporter.address, weir.address
     );
     let path = directory.join("prometheus.yml");
@@ -136,8 +137,15 @@ fn e2e_a_real_prometheus_writes_and_promtool_reads() {
         "{printed}{}",
         String::from_utf8_lossy(&output.stderr)
     );
-    let metadata = chain.weir_connection().get("/api/v1/metadata").expect("an answer").text();
-    assert!(metadata.contains("node_cpu_seconds_total"), "metadata came along: {metadata:.300}");
+    let start = Instant::now();
+    loop {
+        let metadata = chain.weir_connection().get("/api/v1/metadata").expect("an answer").text();
+        if metadata.contains("node_cpu_seconds_total") {
+            break;
+        }
+        assert!(start.elapsed() < Duration::from_secs(60), "no metadata: {metadata:.300}");
+        std::thread::sleep(Duration::from_millis(200));
+    }
 }
 
 #[test]

@@ -2,6 +2,7 @@
 //! restart.
 
 use std::fs;
+use std::net::SocketAddr;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
@@ -38,7 +39,7 @@ pub fn full(binary: &Path, seed: u64) -> Result<String> {
     ensure!(status(&process, "/-/ready")? == 503, "a full disk is not ready");
     ensure!(status(&process, "/-/healthy")? == 200, "a full disk is no reason to be restarted");
     fs::remove_file(&ballast)?;
-    let resumed = resume(&mut writer, &mut connection)?;
+    let resumed = resume(&mut writer, process.address)?;
     ensure!(writer.compare(process.address)?.is_clean(), "after there is room");
     drop(process);
     let process = home.start()?;
@@ -69,10 +70,12 @@ fn fill(writer: &mut Writer, connection: &mut Connection) -> Result<u64> {
     }
 }
 
-fn resume(writer: &mut Writer, connection: &mut Connection) -> Result<Duration> {
+fn resume(writer: &mut Writer, address: SocketAddr) -> Result<Duration> {
     let start = Instant::now();
     loop {
-        let answer = writer.write_once(connection).context("no answer")?;
+        // A refusal that did not wait for the body closes its connection.
+        let mut connection = weir::connect(address, "one")?;
+        let answer = writer.write_once(&mut connection).context("no answer")?;
         if answer.is_success() {
             return Ok(start.elapsed());
         }

@@ -74,7 +74,11 @@ impl Writer {
                     return Ok(());
                 }
                 Some(answer) if answer.is_success() => {}
-                Some(answer) if answer.status == 503 => std::thread::yield_now(),
+                Some(answer) if answer.status == 503 => {
+                    // A refusal that did not wait for the body closes its connection.
+                    let Ok(another) = super::weir::connect(address, &self.tenant) else { return Ok(()) };
+                    connection = another;
+                }
                 // On a slow machine a sample may be expired when it arrives.
                 Some(answer) if self.end_ms.is_none() && answer.text().contains("too_old") => {}
                 Some(answer) => bail!("{}: status {}: {}", self.name, answer.status, answer.text()),
