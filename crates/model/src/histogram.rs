@@ -204,12 +204,14 @@ impl Histogram {
             BucketCounts::Integer { count, zero, positive, negative } => {
                 let sum = positive.iter().chain(negative).try_fold(*zero, |sum, n| sum.checked_add(*n));
                 // A NaN observation is counted but falls in no bucket.
-                let fits = sum.is_some_and(|sum| if self.sum.is_nan() { sum <= *count } else { sum == *count });
+                let fits =
+                    sum.is_some_and(|sum| if self.sum.is_nan() { sum <= *count } else { sum == *count });
                 if fits { Ok(()) } else { Err(InvalidHistogram::Count) }
             }
             BucketCounts::Float { count, zero, positive, negative } => {
                 let negative_count = |v: &f64| *v < 0.0;
-                if negative_count(count) || positive.iter().chain(negative).chain([zero]).any(negative_count) {
+                if negative_count(count) || positive.iter().chain(negative).chain([zero]).any(negative_count)
+                {
                     return Err(InvalidHistogram::NegativeCount);
                 }
                 Ok(())

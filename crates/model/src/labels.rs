@@ -354,7 +354,9 @@ mod tests {
 
     #[test]
     fn canonical_text_that_nobody_wrote_is_refused() {
-        for text in ["\0", "\0\u{1}a", "\0\u{1}a\0\0", "\0\u{1}b\0\u{1}x\0\u{1}a\0\u{1}x", "é", "\u{7f}\u{7f}a"] {
+        for text in
+            ["\0", "\0\u{1}a", "\0\u{1}a\0\0", "\0\u{1}b\0\u{1}x\0\u{1}a\0\u{1}x", "é", "\u{7f}\u{7f}a"]
+        {
             assert_eq!(Labels::from_canonical(text), None, "{text:?}");
         }
     }

@@ -181,7 +181,8 @@ mod tests {
     #[test]
     fn budgets_share_a_total_and_give_it_back_when_they_end() {
         let total = Arc::new(Budget::new(100));
-        let (first, second) = (Budget::within(Arc::clone(&total), 80), Budget::within(Arc::clone(&total), 80));
+        let (first, second) =
+            (Budget::within(Arc::clone(&total), 80), Budget::within(Arc::clone(&total), 80));
         first.charge(70).unwrap();
         assert_eq!(second.charge(31), Err(Stop::OverTotal { limit: 100 }));
         assert_eq!(second.used(), 0);
