@@ -9,7 +9,7 @@ const LONGEST: usize = 900;
 const LONG: usize = 600;
 
 /// Files over [`LONG`]; a line is removed when its file has shrunk.
-const RATCHET: &[&str] = &[];
+const RATCHET: &[&str] = &["crates/model/src/re2.rs", "crates/tsdb/tests/blocks.rs"];
 
 /// Complaints about length.
 pub(crate) fn check(files: &[TextFile], figures: &mut Vec<String>) -> Vec<String> {
