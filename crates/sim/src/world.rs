@@ -69,7 +69,9 @@ struct Life {
     naive: NaiveStore,
     /// Appends that wait for a commit.
     waiting: Vec<(RequestId, usize, Ticket)>,
-    /// Whether the disk was damaged in this life, and whether only where the store must notice.
+    /// Whether anything on the disk was damaged in this life.
+    struck: bool,
+    /// Whether the damage may have cost something, and whether it is only where the store must notice it.
     damaged: bool,
     damage_is_noticeable: bool,
     /// By how much the wall clock has jumped in all, with the monotonic time of each jump since the store was opened.
@@ -134,6 +136,7 @@ impl Life {
             ledger: Ledger::default(),
             naive: NaiveStore::default(),
             waiting: Vec::new(),
+            struck: false,
             damaged: false,
             damage_is_noticeable: true,
             clock_offsets_ms: vec![(Duration::ZERO, 0)],

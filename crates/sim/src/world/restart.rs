@@ -109,6 +109,9 @@ impl Life {
     /// Looks, and sometimes restarts at once and looks again: nothing may have changed.
     fn look_twice(&mut self, power_was_cut: bool) -> Result<()> {
         let first = [self.verify(0)?, self.verify(1)?];
+        if !self.struck {
+            self.check_sequences()?;
+        }
         if power_was_cut && !self.damaged && !self.disk.is_down() {
             self.settle(&first);
         }
@@ -129,6 +132,22 @@ impl Life {
             log_bytes_now <= log_bytes,
             "a restart without writes makes the log grow to {log_bytes_now} bytes"
         );
+        Ok(())
+    }
+
+    /// Sequences of the log grow over all segments and all restarts: whatever is ordered by them stays ordered.
+    fn check_sequences(&self) -> Result<()> {
+        let directory = Path::new(DIRECTORY).join("wal/metrics");
+        let disk = self.disk.fork(0);
+        disk.heal();
+        let mut last = 0;
+        for number in wal::segments(&disk, &directory)? {
+            wal::read_segment(&disk, &directory, wal::Stream::Metrics, number, &mut |sequence, _| {
+                let grows = std::mem::replace(&mut last, sequence) < sequence;
+                if grows { Ok(()) } else { Err(std::io::Error::other(format!("sequence {sequence} again"))) }
+            })
+            .with_context(|| format!("segment {number}"))?;
+        }
         Ok(())
     }
 
