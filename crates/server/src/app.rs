@@ -5,13 +5,12 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::Duration;
 
-use admission::{Authority, Rates, Refused};
+use admission::{Authority, Rates};
 use arc_swap::{ArcSwap, Guard};
-use core::net::IpAddr;
 use dialects::Refusal;
 use env::Env;
 use model::Budget;
-use tsdb::{Progress, Store};
+use tsdb::{Progress, Status, Store};
 
 use crate::config::Config;
 use crate::control::Control;
@@ -86,6 +85,13 @@ impl App {
         self.opened.get()
     }
 
+    /// The store's numbers, once it is open. The slowest sync is one since the last reading, so every reading keeps it.
+    pub fn status(&self) -> Option<Status> {
+        let status = self.store()?.status();
+        self.metrics.wal_sync_seconds_max.raise(status.wal_sync_seconds_max);
+        Some(status)
+    }
+
     /// Whether Weir is stopping.
     pub fn is_draining(&self) -> bool {
         self.draining.load(Ordering::Relaxed)
@@ -124,15 +130,15 @@ impl Shed {
     }
 }
 
-/// One line in ten seconds at most about requests that were refused at the gate, with how many there were.
+/// One line in ten seconds at most about requests that were refused, with how many there were.
 #[derive(Debug, Default)]
 pub struct RefusalLog(Mutex<(Duration, u64)>);
 
 const REFUSAL_LOG_PAUSE: Duration = Duration::from_secs(10);
 
 impl RefusalLog {
-    /// Notes a refused request.
-    pub fn note(&self, env: &Env, refused: Refused, client: Option<IpAddr>) {
+    /// Notes a refused request of `who`: a client's address, or a tenant.
+    pub fn note(&self, env: &Env, reason: &str, who: &str) {
         let now = env.clock.monotonic();
         let count = {
             let mut state = self.0.lock().unwrap_or_else(PoisonError::into_inner);
@@ -143,8 +149,7 @@ impl RefusalLog {
             state.0 = now + REFUSAL_LOG_PAUSE;
             std::mem::take(&mut state.1)
         };
-        let client = client.map_or_else(|| "unknown".to_owned(), |client| client.to_string());
-        tracing::warn!(reason = %refused, %client, count, "refused at the gate");
+        tracing::warn!(reason, who, count, "requests are refused");
     }
 }
 

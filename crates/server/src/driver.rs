@@ -11,7 +11,7 @@ use std::{io, mem};
 
 use model::TenantId;
 use tokio::sync::oneshot;
-use tsdb::{Job, OpenError, Store};
+use tsdb::{OpenError, Status, Store};
 
 use crate::admin;
 use crate::app::App;
@@ -102,20 +102,17 @@ fn maintain(app: &App, store: &Store, stopped: &Receiver<()>) {
                 tracing::error!(%error, ?job, "background work failed");
                 break;
             }
-            log_job(job, store);
+            tracing::debug!(?job, "background work done");
         }
         admin::forget_deleted(app);
-        watch.look(store);
+        if let Some(status) = app.status() {
+            watch.look(&status);
+        }
         match stopped.recv_timeout(MAINTENANCE_PAUSE) {
             Err(RecvTimeoutError::Timeout) => {}
             Ok(()) | Err(RecvTimeoutError::Disconnected) => return,
         }
     }
-}
-
-fn log_job(job: Job, store: &Store) {
-    let status = store.status();
-    tracing::debug!(?job, blocks = status.blocks, wal_segments = status.wal_segments, "background work done");
 }
 
 /// What was last seen of the store's health: changes are logged, states are not repeated.
@@ -128,8 +125,7 @@ struct Watch {
 }
 
 impl Watch {
-    fn look(&mut self, store: &Store) {
-        let status = store.status();
+    fn look(&mut self, status: &Status) {
         if mem::replace(&mut self.failing, status.wal_failing) != status.wal_failing {
             match status.wal_failing {
                 true => tracing::error!("the write-ahead log cannot be written: writes are refused"),

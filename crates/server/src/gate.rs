@@ -56,7 +56,8 @@ fn with_presented<T>(
     let decision = decide(&app.authority(), &presented);
     if let Err(refused) = &decision {
         app.metrics.auth_failures.with(&[label(*refused)]).add(1);
-        app.refusals.note(&app.env, *refused, client.map(|client| client.address));
+        let who = client.map_or_else(|| "unknown".to_owned(), |client| client.address.to_string());
+        app.refusals.note(&app.env, label(*refused), &who);
     }
     decision
 }

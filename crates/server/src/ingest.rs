@@ -87,8 +87,9 @@ fn permit(app: &App, entry: Entry, grant: &Grant, body: &Body) -> Result<Permit,
     let now = app.env.clock.monotonic();
     let tenant = &grant.tenant;
     app.may_write()?;
-    app.rates.check(tenant.id, &tenant.limits, now).map_err(|over| Refusal::OverRate {
-        retry_after_s: u32::try_from(over.retry_after.as_secs()).unwrap_or(30),
+    app.rates.check(tenant.id, &tenant.limits, now).map_err(|over| {
+        app.refusals.note(&app.env, "over_rate", tenant.name.as_str());
+        Refusal::OverRate { retry_after_s: u32::try_from(over.retry_after.as_secs()).unwrap_or(30) }
     })?;
     let wire = entry.limits.wire;
     let declared = body::declared(body).unwrap_or(0);

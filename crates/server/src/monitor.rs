@@ -32,7 +32,7 @@ pub fn refresh(app: &App) {
         metrics.disk_free_bytes.set(space.free as f64);
         metrics.disk_total_bytes.set(space.total as f64);
     }
-    if let Some(bytes) = resident_bytes(app) {
+    if let Some(bytes) = resident_bytes() {
         metrics.memory_resident_bytes.set(bytes as f64);
     }
     for (name, ready) in crate::system::readiness(app) {
@@ -40,8 +40,8 @@ pub fn refresh(app: &App) {
     }
     let authority = app.authority();
     metrics.tenants.set(authority.tenants().count() as f64);
-    let Some(store) = app.store() else { return };
-    copy_status(metrics, &store.status());
+    let (Some(store), Some(status)) = (app.store(), app.status()) else { return };
+    copy_status(metrics, &status);
     metrics.active_series.clear();
     for tenant in authority.tenants() {
         let series = store.tenant_status(tenant.id).head_series;
@@ -67,7 +67,6 @@ fn copy_status(metrics: &Metrics, status: &Status) {
     metrics.wal_commits.copy(status.wal_commits);
     metrics.wal_failures.copy(status.wal_failures);
     metrics.wal_sync_seconds.copy((status.wal_sync_seconds * 1e6) as u64);
-    metrics.wal_sync_seconds_max.set(status.wal_sync_seconds_max);
     metrics.write_queue_bytes.set(status.queue_bytes as f64);
     metrics.replay_damaged_frames.copy(status.replay_damaged_frames);
     metrics.open_seconds.set(status.open_seconds);
@@ -79,8 +78,7 @@ fn copy_status(metrics: &Metrics, status: &Status) {
 }
 
 /// Linux only; elsewhere the metric stays 0.
-fn resident_bytes(app: &App) -> Option<u64> {
-    let _ = app;
+fn resident_bytes() -> Option<u64> {
     let text = env::real::read_text(std::path::Path::new("/proc/self/status")).ok()?;
     let line = text.lines().find_map(|line| line.strip_prefix("VmRSS:"))?;
     line.trim().strip_suffix("kB")?.trim().parse::<u64>().ok().map(|kib| kib * 1024)
@@ -102,6 +100,7 @@ pub async fn write_regularly(app: Arc<App>, interval: Duration) {
 
 fn write(app: &App, store: &Store) -> bool {
     let exposition = text::openmetrics(&app.metrics);
+    app.metrics.wal_sync_seconds_max.set(0.0);
     let authority = app.authority();
     let Some(tenant) = authority.tenant(SYSTEM) else { return false };
     let Some((dialect, route)) = dialects::find("POST", "/api/v1/import/prometheus") else { return false };

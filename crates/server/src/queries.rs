@@ -29,7 +29,7 @@ pub enum QueryError {
     #[error("too many queries are waiting")]
     Overloaded,
     /// Occurs when the query's time ran out, waiting included.
-    #[error("query timed out")]
+    #[error("query timed out in expression evaluation")]
     Timeout,
     /// Occurs when the evaluation panicked.
     #[error("query failed in Weir itself")]

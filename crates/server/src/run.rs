@@ -2,7 +2,6 @@
 //!
 //! SIGTERM and SIGINT end it in good order, a second one at once: what was acknowledged is on disk either way.
 
-use std::future::Future;
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -20,6 +19,12 @@ use crate::{log, system};
 /// Runs until SIGTERM or SIGINT. `sources` is what `config` was made of, to be read again at a reload.
 pub fn run(sources: Sources, config: Config) -> Result<(), ServeError> {
     let log = log::start(&config.log);
+    std::panic::set_hook(Box::new(|panic| {
+        let place = panic.location().map(ToString::to_string).unwrap_or_default();
+        tracing::error!(place, "panic");
+        // The message may quote what somebody sent.
+        tracing::debug!("{panic}");
+    }));
     let env = Env::real();
     let data_dir = config.data_dir.clone();
     let _lock = control::lock(&env, &data_dir).map_err(|error| locked(&data_dir, error))?;
@@ -54,18 +59,16 @@ pub fn run(sources: Sources, config: Config) -> Result<(), ServeError> {
 }
 
 /// Waits for the signal to end; SIGHUP reloads meanwhile.
-fn ending(app: Arc<App>) -> impl Future<Output = io::Result<&'static str>> {
-    async move {
-        let mut terminate = signal(SignalKind::terminate())?;
-        let mut interrupt = signal(SignalKind::interrupt())?;
-        let mut hang_up = signal(SignalKind::hangup())?;
-        loop {
-            tokio::select! {
-                _ = terminate.recv() => return Ok("SIGTERM"),
-                _ = interrupt.recv() => return Ok("SIGINT"),
-                // What went wrong is logged where it is found.
-                _ = hang_up.recv() => drop(system::reload_now(&app).await),
-            }
+async fn ending(app: Arc<App>) -> io::Result<&'static str> {
+    let mut terminate = signal(SignalKind::terminate())?;
+    let mut interrupt = signal(SignalKind::interrupt())?;
+    let mut hang_up = signal(SignalKind::hangup())?;
+    loop {
+        tokio::select! {
+            _ = terminate.recv() => return Ok("SIGTERM"),
+            _ = interrupt.recv() => return Ok("SIGINT"),
+            // What went wrong is logged where it is found.
+            _ = hang_up.recv() => drop(system::reload_now(&app).await),
         }
     }
 }

@@ -82,7 +82,7 @@ fn components(app: &App) -> Vec<Component> {
             component("store", false, format!("replaying the write-ahead log: {done} of {all} segments"))
         }
     }];
-    if let Some(status) = app.store().map(tsdb::Store::status) {
+    if let Some(status) = app.status() {
         let failing = if status.wal_failing { "the last write failed" } else { "" };
         parts.push(component("wal", !status.wal_failing, failing));
         let low = if status.disk_low { "less is free than the reserve" } else { "" };

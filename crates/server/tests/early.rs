@@ -44,7 +44,7 @@ const once = () => new Promise(done => {
 fn seen_by(program: &str, arguments: &[&str], weir: &Weir) -> Option<u32> {
     let (host, port) = (weir.address.ip().to_string(), weir.address.port().to_string());
     let Ok(output) = Command::new(program).args(arguments).args([&host, &port]).output() else {
-        println!("skipped: no {program} here");
+        common::skipped(program);
         return None;
     };
     let text = String::from_utf8_lossy(&output.stdout).into_owned();
@@ -86,7 +86,7 @@ fn curl_sees_the_status() {
             ];
             let output = Command::new("curl").args(arguments).args(["--data-binary", &data, &url]).output();
             let Ok(output) = output else {
-                println!("skipped: no curl here");
+                common::skipped("curl");
                 return;
             };
             assert_eq!(String::from_utf8_lossy(&output.stdout), "401", "{expect}");

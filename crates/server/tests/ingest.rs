@@ -142,7 +142,7 @@ fn http_2_with_prior_knowledge_is_served() {
         ["-s", "--http2-prior-knowledge", "-w", "%{http_version} %{http_code}", "--data-binary", "h2 5"];
     let Ok(output) = std::process::Command::new("curl").args(arguments).args(["-H", &auth, &url]).output()
     else {
-        println!("skipped: no curl here");
+        common::skipped("curl");
         return;
     };
     assert_eq!(String::from_utf8_lossy(&output.stdout), "2 204");

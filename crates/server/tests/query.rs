@@ -216,7 +216,7 @@ fn promtool_asks_and_is_answered() {
         Some(String::from_utf8_lossy(&[output.stdout, output.stderr].concat()).into_owned())
     };
     let Some(instant) = run(&["instant", "--time=1700000060", &url, "requests_total{code=\"500\"}"]) else {
-        println!("skipped: no promtool here");
+        common::skipped("promtool");
         return;
     };
     assert_eq!(instant.trim(), "requests_total{code=\"500\", job=\"api\"} => 2.5 @[1700000060]");

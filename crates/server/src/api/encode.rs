@@ -31,11 +31,11 @@ fn notes(out: &mut String, key: &str, notes: &[String]) {
 
 /// An evaluated expression.
 pub fn value(out: &mut String, value: &Value) {
-    let (kind, _) = match value {
-        Value::Scalar(..) => ("scalar", ()),
-        Value::String(..) => ("string", ()),
-        Value::Vector(_) => ("vector", ()),
-        Value::Matrix(_) => ("matrix", ()),
+    let kind = match value {
+        Value::Scalar(..) => "scalar",
+        Value::String(..) => "string",
+        Value::Vector(_) => "vector",
+        Value::Matrix(_) => "matrix",
     };
     let _ = write!(out, "{{\"resultType\":\"{kind}\",\"result\":");
     match value {
@@ -189,4 +189,85 @@ pub fn string(out: &mut String, text: &str) {
     }
     out.push_str(&text[plain..]);
     out.push('"');
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use model::histogram::ResetHint;
+
+    use super::*;
+
+    fn native() -> FloatHistogram {
+        FloatHistogram {
+            schema: 0,
+            zero_threshold: 0.001,
+            zero_count: 2.0,
+            count: 7.5,
+            sum: -3.25,
+            reset_hint: ResetHint::Unknown,
+            positive: vec![(0, 1.0), (1, 0.0), (2, 3.5)],
+            negative: vec![(1, 1.0)],
+            custom_bounds: Vec::new(),
+        }
+    }
+
+    fn written(write: impl FnOnce(&mut String)) -> String {
+        let mut out = String::new();
+        write(&mut out);
+        out
+    }
+
+    #[test]
+    fn times_are_seconds() {
+        let cases = [
+            (0, "0"),
+            (1000, "1"),
+            (1, "0.001"),
+            (1500, "1.500"),
+            (-1500, "-1.500"),
+            (1_700_000_000_123, "1700000000.123"),
+        ];
+        for (ms, wanted) in cases {
+            assert_eq!(written(|out| time(out, ms)), wanted);
+        }
+        assert_eq!(written(|out| time(out, i64::MIN)), "-9223372036854775.808");
+    }
+
+    #[test]
+    fn strings_are_escaped() {
+        let text = "a\"b\\c\nd\r\te\u{1}f\u{7f}ü";
+        let json = written(|out| string(out, text));
+        assert_eq!(json, "\"a\\\"b\\\\c\\nd\\r\\te\\u0001f\u{7f}ü\"");
+        assert_eq!(serde_json::from_str::<String>(&json).unwrap(), text);
+    }
+
+    #[test]
+    fn floats_and_histograms_of_one_series_stand_apart() {
+        let labels = Labels::from_pairs([("__name__", "x"), ("a", "\"")]);
+        let points = vec![
+            (1000, Point::Float(1e21)),
+            (2000, Point::Histogram(Arc::new(native()))),
+            (3000, Point::Float(f64::NEG_INFINITY)),
+        ];
+        let json = written(|out| value(out, &Value::Matrix(vec![MatrixSeries { labels, points }])));
+        let wanted = concat!(
+            r#"{"resultType":"matrix","result":[{"metric":{"__name__":"x","a":"\""},"#,
+            r#""values":[[1,"1e+21"],[3,"-Inf"]],"#,
+            r#""histograms":[[2,{"count":"7.5","sum":"-3.25","buckets":["#,
+            r#"[1,"-2","-1","1"],[3,"-0.001","0.001","2"],[0,"0.5","1","1"],[0,"2","4","3.5"]]}]]}]}"#,
+        );
+        assert_eq!(json, wanted);
+    }
+
+    #[test]
+    fn nothing_is_an_empty_list_and_notes_come_last() {
+        assert_eq!(
+            written(|out| value(out, &Value::Vector(Vec::new()))),
+            r#"{"resultType":"vector","result":[]}"#
+        );
+        let whole = envelope("[]", &["a\"b".to_owned()], &[]);
+        assert_eq!(whole, r#"{"status":"success","data":[],"warnings":["a\"b"]}"#);
+    }
 }

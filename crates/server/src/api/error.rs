@@ -82,7 +82,7 @@ impl From<InvalidParam> for ApiError {
 
 impl From<ParseError> for ApiError {
     fn from(error: ParseError) -> Self {
-        InvalidParam::new("query", error).into()
+        InvalidParam::new("query", error.to_string()).into()
     }
 }
 
@@ -96,7 +96,7 @@ impl From<Stop> for ApiError {
 impl From<EvalError> for ApiError {
     fn from(error: EvalError) -> Self {
         match error {
-            EvalError::Invalid(_) => InvalidParam::new("query", error).into(),
+            EvalError::Invalid(message) => InvalidParam::new("query", message).into(),
             EvalError::Execution(message) => Self::new(Kind::Execution, message),
             EvalError::Stop(stop) => stop.into(),
             EvalError::Storage(message) => Self::new(Kind::Internal, message),

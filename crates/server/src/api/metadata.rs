@@ -26,7 +26,7 @@ pub(super) fn metadata(ask: &Ask, _: &Budget) -> Result<Answered, ApiError> {
             ("unit", metadata.unit.as_str()),
             ("help", metadata.help.as_str()),
         ];
-        encode::list(&mut out, [fields], |out, fields| encode::pairs(out, fields));
+        encode::list(&mut out, [fields], encode::pairs);
     }
     out.push('}');
     Ok(Answered::data(out))

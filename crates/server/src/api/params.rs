@@ -11,6 +11,9 @@ pub const TIME_MAX_MS: i64 = 9_223_309_901_257_974_000;
 const TIME_MIN_TEXT: &str = "-292273086-05-16T16:47:06Z";
 const TIME_MAX_TEXT: &str = "+292277025-08-18T07:12:54.999999999Z";
 
+/// Parameters of one request at most; the rest is not read.
+const PARAMS_MAX: usize = 10_000;
+
 /// Parameters of one request, those of the body first.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Params(Vec<(String, String)>);
@@ -27,15 +30,15 @@ pub struct InvalidParam {
 
 impl InvalidParam {
     /// With this message.
-    pub fn new(name: &'static str, what: impl ToString) -> Self {
-        Self { name, what: what.to_string() }
+    pub fn new(name: &'static str, what: impl Into<String>) -> Self {
+        Self { name, what: what.into() }
     }
 }
 
 impl Params {
     /// Reads a query string and a form, both percent-encoded.
     pub fn parse(form: &str, query: &str) -> Self {
-        Self(pairs(form).chain(pairs(query)).collect())
+        Self(pairs(form).chain(pairs(query)).take(PARAMS_MAX).collect())
     }
 
     /// The first value; empty when there is none.
@@ -152,8 +155,7 @@ fn float_ms(seconds: f64) -> i64 {
 fn duration_ms(text: &str) -> Result<i64, String> {
     if let Ok(seconds) = text.parse::<f64>() {
         let nanoseconds = seconds * 1e9;
-        // The comparison is also false for NaN.
-        if !(nanoseconds.abs() <= i64::MAX as f64) {
+        if nanoseconds.is_nan() || nanoseconds.abs() > i64::MAX as f64 {
             return Err(format!("cannot parse {text:?} to a valid duration. It overflows int64"));
         }
         return Ok((nanoseconds as i64) / 1_000_000);

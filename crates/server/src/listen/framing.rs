@@ -403,4 +403,34 @@ mod tests {
             assert!(Chunks::default().advance(bad.as_bytes()).is_err(), "{bad:?}");
         }
     }
+
+    proptest::proptest! {
+        #[test]
+        fn any_bytes_are_judged_alike_in_any_fragmentation(
+            bytes in proptest::collection::vec(proptest::sample::select(&b"GET /:\r\n HTP1.0hoslengt5,\0\t"[..]), 0..200),
+            size in 1usize..20,
+        ) {
+            let whole = check(&bytes);
+            let (mut scanned, mut parts) = (0, Ok(None));
+            for end in (size..bytes.len()).step_by(size).chain([bytes.len()]) {
+                parts = check_from(&bytes[..end], &mut scanned, HEAD_BYTES_MAX);
+                if parts != Ok(None) {
+                    break;
+                }
+            }
+            proptest::prop_assert_eq!(parts, whole);
+        }
+
+        #[test]
+        fn any_chunks_are_walked_alike_in_any_fragmentation(
+            bytes in proptest::collection::vec(proptest::sample::select(&b"0135af;=x\r\n\r\n"[..]), 0..100),
+            size in 1usize..10,
+        ) {
+            let mut whole = Chunks::default();
+            let wanted = whole.advance(&bytes);
+            let mut chunks = Chunks::default();
+            let walked = bytes.chunks(size).try_fold(0, |done, part| Ok(done + chunks.advance(part)?));
+            proptest::prop_assert_eq!(walked, wanted);
+        }
+    }
 }

@@ -185,14 +185,20 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Guard<S> {
         let mut space = [0; READ_BYTES];
         let mut part = ReadBuf::new(&mut space);
         ready!(Pin::new(self.stream.get_mut()).poll_read(cx, &mut part))?;
-        if self.pending.is_empty() && self.head_deadline.is_none() && matches!(self.at, At::Head { .. }) {
-            self.head_deadline = Some(Box::pin(tokio::time::sleep(self.head_timeout)));
-        }
         self.pending.extend_from_slice(part.filled());
         Poll::Ready(Ok(part.filled().len()))
     }
 
+    /// Whether a head that has begun is not complete in time.
     fn head_is_late(&mut self, cx: &mut Context<'_>) -> bool {
+        let between = match &self.at {
+            At::Head { .. } | At::Length(0) => true,
+            At::Chunked(chunks) => chunks.ended(),
+            At::Length(_) | At::Tunnel | At::Refused => false,
+        };
+        if between && !self.pending.is_empty() && self.head_deadline.is_none() {
+            self.head_deadline = Some(Box::pin(tokio::time::sleep(self.head_timeout)));
+        }
         self.head_deadline.as_mut().is_some_and(|deadline| deadline.as_mut().poll(cx).is_ready())
     }
 
@@ -288,5 +294,104 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Guard<S> {
             }
         }
         this.linger.get_or_insert_with(Linger::new).poll(this.stream.get_mut(), cx)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::io::{AsyncWriteExt, DuplexStream, duplex};
+    use tokio::time::Instant;
+
+    use super::*;
+
+    fn guarded(buffer: usize) -> (Guard<DuplexStream>, DuplexStream) {
+        let (ours, theirs) = duplex(buffer);
+        (Guard::new(ours, Duration::from_secs(10), framing::HEAD_BYTES_MAX), theirs)
+    }
+
+    async fn read_all(guard: &mut Guard<DuplexStream>) -> Vec<u8> {
+        let mut read = Vec::new();
+        guard.read_to_end(&mut read).await.unwrap();
+        read
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_answer_that_nobody_reads_ends() {
+        let (mut guard, _theirs) = guarded(1000);
+        let began = Instant::now();
+        let error = guard.write_all(&[0; 100_000]).await.unwrap_err();
+        assert_eq!((error.kind(), began.elapsed().as_secs()), (io::ErrorKind::TimedOut, 10));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_answer_that_is_read_slowly_but_steadily_does_not() {
+        let (mut guard, mut theirs) = guarded(1000);
+        let reader = tokio::spawn(async move {
+            let mut space = [0; 2000];
+            while theirs.read(&mut space).await.unwrap() > 0 {
+                tokio::time::sleep(Duration::from_millis(500)).await;
+            }
+        });
+        guard.write_all(&[0; 60_000]).await.unwrap();
+        drop(guard);
+        reader.await.unwrap();
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_head_has_ten_seconds_from_its_first_byte() {
+        let (mut guard, mut theirs) = guarded(1000);
+        let head = b"GET / HTTP/1.1\r\nHost: a\r\n\r\n";
+        theirs.write_all(head).await.unwrap();
+        let mut space = [0; 100];
+        assert_eq!(guard.read(&mut space).await.unwrap(), head.len());
+        // Idle time between requests is no part of a head.
+        assert!(tokio::time::timeout(Duration::from_secs(60), guard.read(&mut space)).await.is_err());
+        // What came along with the request before it has begun, too.
+        theirs.write_all(&[head, &head[..5]].concat()).await.unwrap();
+        assert_eq!(guard.read(&mut space).await.unwrap(), head.len());
+        let began = Instant::now();
+        let error = guard.read(&mut space).await.unwrap_err();
+        assert_eq!((error.kind(), began.elapsed().as_secs()), (io::ErrorKind::TimedOut, 10));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn closing_waits_for_what_nobody_will_read() {
+        let (mut guard, mut theirs) = guarded(1000);
+        theirs.write_all(b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 5000\r\n\r\n").await.unwrap();
+        assert!(guard.read(&mut [0; 100]).await.unwrap() > 0);
+        let began = Instant::now();
+        guard.shutdown().await.unwrap();
+        assert_eq!(began.elapsed().as_secs(), 5);
+
+        let (mut guard, mut theirs) = guarded(1000);
+        theirs.write_all(b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 5000\r\n\r\n").await.unwrap();
+        assert!(guard.read(&mut [0; 100]).await.unwrap() > 0);
+        let sender = tokio::spawn(async move { theirs.write_all(&[0; 5000]).await });
+        let began = Instant::now();
+        guard.shutdown().await.unwrap();
+        assert_eq!(began.elapsed().as_secs(), 0, "the sender was done");
+        assert!(sender.await.unwrap().is_ok(), "all of it was taken");
+    }
+
+    #[tokio::test]
+    async fn requests_pass_unchanged_in_any_fragmentation() {
+        let stream = b"POST /a HTTP/1.1\r\nHost: a\r\nContent-Length: 11\r\n\r\nhello\r\n\r\nxx\
+            POST /b HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n0\r\n\r\n\
+            GET /c HTTP/1.1\r\nHost: a\r\n\r\n";
+        for size in [1, 2, 3, 7, 50, 1000] {
+            let (mut guard, mut theirs) = guarded(size);
+            let sender = tokio::spawn(async move { theirs.write_all(stream).await });
+            assert_eq!(read_all(&mut guard).await, stream, "{size}");
+            sender.await.unwrap().unwrap();
+        }
+    }
+
+    #[tokio::test]
+    async fn http_2_passes_as_it_is() {
+        let (mut guard, mut theirs) = guarded(1000);
+        let stream = [HTTP2_PREFACE, b"\0\0\0\x04\0\0\0\0\0\n\n"].concat();
+        theirs.write_all(&stream).await.unwrap();
+        drop(theirs);
+        assert_eq!(read_all(&mut guard).await, stream);
     }
 }

@@ -43,6 +43,12 @@ impl Gauge {
         self.0.store(value.to_bits(), Ordering::Relaxed);
     }
 
+    /// Sets the value unless it is larger already.
+    pub fn raise(&self, value: f64) {
+        let next = |bits| (f64::from_bits(bits) < value).then_some(value.to_bits());
+        let _ = self.0.fetch_update(Ordering::Relaxed, Ordering::Relaxed, next);
+    }
+
     /// Changes the value.
     pub fn add(&self, by: f64) {
         let next = |bits| Some((f64::from_bits(bits) + by).to_bits());

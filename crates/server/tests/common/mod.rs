@@ -159,3 +159,9 @@ fn unchunk(mut text: &str) -> String {
     }
     out
 }
+
+/// Says that a test was skipped for want of a program.
+#[expect(clippy::print_stdout, reason = "a test that did not run must not look as if it had")]
+pub(crate) fn skipped(program: &str) {
+    println!("skipped: no {program} here");
+}
