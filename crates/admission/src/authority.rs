@@ -269,7 +269,7 @@ impl Authority {
         };
         match prefix.split_once('.') {
             None => Ok(Some(prefix.to_owned())),
-            Some(("dd", tenant)) if !tenant.contains('.') => Ok(Some(tenant.to_owned())),
+            Some(("dd", tenant)) => Ok(Some(tenant.to_owned())),
             Some(_) => Err(Refused::OtherHost),
         }
     }

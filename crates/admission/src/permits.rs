@@ -211,6 +211,7 @@ mod tests {
         assert_eq!(pool.take(A, 5, at(2)).unwrap().amount(), 5);
         drop(other);
         assert_eq!((pool.held(), pool.held_by(A), pool.held_by(B)), (0, 0, 0));
+        assert!(pool.shared.lock().by_tenant.is_empty(), "who holds nothing costs nothing");
     }
 
     #[test]

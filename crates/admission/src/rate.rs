@@ -113,6 +113,14 @@ mod tests {
     }
 
     #[test]
+    fn the_burst_itself_is_no_debt_and_half_a_sample_more_is() {
+        let mut meter = Meter::default();
+        meter.charge(&limits(1.0, 50.0), 50, seconds(0));
+        assert_eq!(meter.check(&limits(1.0, 50.0), seconds(0)), Ok(()));
+        assert_eq!(meter.check(&limits(1.0, 49.5), seconds(0)), Err(OverRate { retry_after: seconds(1) }));
+    }
+
+    #[test]
     fn a_new_limit_counts_at_once() {
         let mut meter = Meter::default();
         meter.charge(&limits(100.0, 50.0), 1000, seconds(0));

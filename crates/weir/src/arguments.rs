@@ -52,7 +52,7 @@ pub(crate) enum Command {
 #[derive(Args, Clone, Debug, Default)]
 pub(crate) struct Serve {
     /// Configuration [default: weir.yaml in the working directory, if there is one]
-    #[arg(long, value_name = "FILE", env = "WEIR_CONFIG")]
+    #[arg(long, value_name = "FILE", env = "WEIR_CONFIG", hide_env_values = true)]
     pub(crate) config: Option<PathBuf>,
     /// Directory that holds everything that Weir stores [default: weir-data]
     #[arg(long, value_name = "DIR")]
@@ -81,7 +81,7 @@ pub(crate) struct Serve {
 #[derive(Args, Clone, Debug, Default)]
 pub(crate) struct Server {
     /// Where Weir is [default: http://127.0.0.1:9347]
-    #[arg(long, value_name = "URL", env = "WEIR_URL")]
+    #[arg(long, value_name = "URL", env = "WEIR_URL", hide_env_values = true)]
     pub(crate) url: Option<String>,
     /// The token; other users of the machine may see it, so rather --token-file or WEIR_TOKEN
     #[arg(long, value_name = "TOKEN", conflicts_with = "token_file")]
@@ -90,7 +90,13 @@ pub(crate) struct Server {
     #[arg(long, value_name = "FILE")]
     pub(crate) token_file: Option<PathBuf>,
     /// Data directory of a server on this machine
-    #[arg(long, value_name = "DIR", env = "WEIR_DATA_DIR", default_value = "weir-data")]
+    #[arg(
+        long,
+        value_name = "DIR",
+        env = "WEIR_DATA_DIR",
+        hide_env_values = true,
+        default_value = "weir-data"
+    )]
     pub(crate) data_dir: PathBuf,
 }
 
@@ -100,7 +106,7 @@ pub(crate) struct Client {
     #[command(flatten)]
     pub(crate) server: Server,
     /// Tenant, sent as X-Scope-OrgID; the token has to be its own
-    #[arg(long, value_name = "NAME", env = "WEIR_TENANT")]
+    #[arg(long, value_name = "NAME", env = "WEIR_TENANT", hide_env_values = true)]
     pub(crate) tenant: Option<String>,
 }
 
@@ -353,7 +359,13 @@ pub(crate) enum Check {
     /// Read everything in a data directory that no server holds, and change nothing
     Data {
         /// The data directory
-        #[arg(long, value_name = "DIR", env = "WEIR_DATA_DIR", default_value = "weir-data")]
+        #[arg(
+            long,
+            value_name = "DIR",
+            env = "WEIR_DATA_DIR",
+            hide_env_values = true,
+            default_value = "weir-data"
+        )]
         data_dir: PathBuf,
     },
 }

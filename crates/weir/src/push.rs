@@ -25,9 +25,7 @@ const ATTEMPTS: u32 = 8;
 /// `weir push`.
 pub(crate) fn push(command: Push) -> Result<(), Failure> {
     let Push::Metrics { file, format, plain, no_progress, client: flags } = command;
-    let tenant = flags.tenant.as_deref();
-    let token_file = crate::query::token_file(tenant);
-    let client = Client::new(&flags.server, tenant, &token_file)?;
+    let client = crate::query::client(&flags)?;
     let mut input = Input::open(&file)?;
     let format = input.format(format)?;
     let progress = progress(&input, no_progress);

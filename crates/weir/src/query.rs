@@ -1,18 +1,22 @@
 //! `weir query`: asks Prometheus' HTTP API and prints the answer.
 
 use env::Env;
+use model::TenantName;
 use serde_json::Value;
 
-use crate::arguments::{Asking, Query, Range};
+use crate::arguments::{self, Asking, Query, Range};
 use crate::client::{Answer, Client};
-use crate::failure::Failure;
+use crate::failure::{Code, Failure};
 use crate::output;
 use crate::terminal::{put, say, tame};
 use crate::time::absolute;
 
-/// The data directory's file with the token of a tenant, as a first start writes it.
-pub(crate) fn token_file(tenant: Option<&str>) -> String {
-    format!("tenant-api-token-{}", tenant.unwrap_or(admission::state::DEFAULT))
+/// The server, and the tenant whose token stands in the data directory as a first start writes it.
+pub(crate) fn client(flags: &arguments::Client) -> Result<Client, Failure> {
+    let tenant = flags.tenant.as_deref();
+    tenant.map(TenantName::parse).transpose().map_err(|error| Failure::new(Code::Usage, error))?;
+    let token_file = format!("tenant-api-token-{}", tenant.unwrap_or(admission::state::DEFAULT));
+    Client::new(&flags.server, tenant, &token_file)
 }
 
 /// `weir query`.
@@ -53,9 +57,7 @@ fn matching(selectors: Vec<String>, range: &Range, now_ms: i64) -> Vec<(&'static
 }
 
 fn ask(asking: &Asking, request: impl FnOnce(&Client) -> Result<Answer, Failure>) -> Result<(), Failure> {
-    let tenant = asking.client.tenant.as_deref();
-    let client = Client::new(&asking.client.server, tenant, &token_file(tenant))?;
-    let answer = request(&client)?.json()?;
+    let answer = request(&client(&asking.client)?)?.json()?;
     for kind in ["warnings", "infos"] {
         for text in answer[kind].as_array().into_iter().flatten().filter_map(Value::as_str) {
             say(format_args!("{}: {}", kind.trim_end_matches('s'), tame(text)));

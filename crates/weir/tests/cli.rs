@@ -106,6 +106,7 @@ fn usage_errors_are_2_and_wrong_configurations_78() {
     place.run(&["query", "instant"]).expect(2);
     place.run(&["query", "instant", "up", "--url", "https://x"]).expect(2).says("https is not supported yet");
     place.run(&["tenant", "limits", "../x", "retention=1d"]).expect(2).says("invalid tenant name");
+    place.run(&["query", "instant", "up", "--tenant", "../x"]).expect(2).says("invalid tenant name");
     place.run(&["tenant", "delete", "x"]).expect(2).says("--yes");
     place.run(&["check", "config", "--config", "none.yaml"]).expect(78).says("none.yaml: cannot be read");
     place

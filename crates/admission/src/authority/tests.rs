@@ -113,6 +113,7 @@ fn every_credential_situation() {
         acme(&[ACME], &[], Some("[::1]")),
         all(&[ACME], &[], Some("default.weir.example"), OtherHost),
         all(&[ACME], &[], Some("dd.default.weir.example"), OtherHost),
+        all(&[ACME], &[], Some("DD.Default.WEIR.example"), OtherHost),
         all(&[ACME], &[], Some("dd.weir.example"), OtherHost),
         all(&[ACME], &[], Some("x.acme.weir.example"), OtherHost),
         all(&[ACME], &[], Some("dd.dd.acme.weir.example"), OtherHost),

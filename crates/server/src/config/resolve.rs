@@ -176,6 +176,7 @@ fn contradictions(settings: &Settings, machine: Machine) -> Vec<Problem> {
 
 fn storage_options(settings: &Settings, memory: u64) -> tsdb::Options {
     let storage = &settings.storage;
+    let store = storage.memory_bytes.of(memory);
     tsdb::Options {
         segment_bytes: storage.segment_bytes.0,
         durability: match storage.durability {
@@ -184,10 +185,11 @@ fn storage_options(settings: &Settings, memory: u64) -> tsdb::Options {
             Durability::Os => wal::Durability::Os,
         },
         queue_bytes: storage.queue_bytes.0,
-        flush_bytes: storage.flush_bytes.0,
+        // In a small container the head must not fill the store's memory before it is flushed.
+        flush_bytes: storage.flush_bytes.0.min(store / 4),
         flush_interval: storage.flush_interval,
         idle: storage.idle,
-        memory_bytes: storage.memory_bytes.of(memory),
+        memory_bytes: store,
         cache_bytes: storage.cache_bytes.of(memory),
         disk_reserve_bytes: storage.disk_reserve_bytes.0,
         retention_confirm: storage.retention_confirm,

@@ -155,6 +155,13 @@ fn a_missing_file_that_was_named_is_a_problem() {
 }
 
 #[test]
+fn a_small_container_flushes_early() {
+    let config = config("memory_limit: 100MB");
+    assert_eq!(config.storage.memory_bytes, 60_000_000);
+    assert_eq!(config.storage.flush_bytes, 15_000_000);
+}
+
+#[test]
 fn contradictions_are_refused() {
     assert_eq!(
         refused("auth: off\nlisten: 0.0.0.0:9347\n"),
