@@ -53,7 +53,8 @@ impl SimFiles {
         self.disk().crash();
     }
 
-    /// The process dies, the machine does not (kill -9): handles and locks are dead, no byte is lost.
+    /// The process dies, the machine does not (kill -9): handles and locks are dead, no byte is lost, and what is
+    /// planned for the disk stays planned.
     pub fn kill(&self) {
         self.disk().kill();
     }

@@ -25,7 +25,7 @@ use model::{LabelLimits, Labels, TenantId, TenantLimits};
 use tsdb::{Progress, Store, Ticket};
 
 use crate::clock::SimClock;
-use crate::files::SimFiles;
+use crate::files::{Fault, SimFiles};
 use crate::ledger::{Ledger, RequestId};
 use crate::naive::NaiveStore;
 use crate::random::{Rng, SimRandom};
@@ -86,6 +86,26 @@ pub fn live(seed: u64) -> Result<Tally> {
     let mut life = Life::begin(seed)?;
     let trouble = life.scenario.trouble;
     life.run().with_context(|| format!("a life with trouble {trouble:?}"))?;
+    Ok(life.tally)
+}
+
+/// Lives a short life whose power is cut during the change of the disk that follows `changes` others. The tally says
+/// whether it came that far.
+pub fn live_cut_after(seed: u64, changes: u64) -> Result<Tally> {
+    live_planned(seed, |disk| disk.crash_after(changes))
+}
+
+/// Lives a short life in which one failure is planned. The tally says whether it struck.
+pub fn live_with_fault(seed: u64, fault: Fault) -> Result<Tally> {
+    live_planned(seed, |disk| disk.plan(fault))
+}
+
+fn live_planned(seed: u64, plan: impl FnOnce(&SimFiles)) -> Result<Tally> {
+    let mut life = Life::begin(seed)?;
+    life.scenario.trouble = Trouble::Planned;
+    life.scenario.steps = 30;
+    plan(&life.disk);
+    life.run()?;
     Ok(life.tally)
 }
 
@@ -157,6 +177,7 @@ impl Life {
         self.verify_all().context("last look")?;
         self.close_and_reopen().context("last restart")?;
         self.count_store();
+        self.tally.faults = self.disk.failures();
         Ok(())
     }
 

@@ -224,12 +224,12 @@ impl Disk {
             let junk = self.junk_on && self.rng.chance(1, 2);
             content.crash(&mut self.rng, junk.then_some(&self.junk[..]));
         }
+        self.faults.clear();
+        self.crash_after = None;
         self.kill();
     }
 
     pub(super) fn kill(&mut self) {
-        self.faults.clear();
-        self.crash_after = None;
         self.locks.clear();
         self.down = false;
         self.life += 1;

@@ -28,6 +28,7 @@ impl Life {
         let store = self.store();
         let now_ms = self.clock.now_ms();
         let party = &mut self.parties[index];
+        let series_before = store.tenant_status(party.tenant).head_series;
         let request = party.senders.request(now_ms, &party.limits);
         let encoded = request.encode();
         let batch = encoded.batch(store.seed());
@@ -37,6 +38,12 @@ impl Life {
         self.tally.requests += 1;
         match store.append(&context, &batch) {
             Ok((ticket, appended)) => {
+                let (series, quota) =
+                    (store.tenant_status(party.tenant).head_series, party.limits.active_series);
+                ensure!(
+                    series <= quota.max(series_before),
+                    "{series} series in the head, the quota is {quota}"
+                );
                 let quota = check_counts(&judgement, &appended, batch.counts())?;
                 if quota > 0 {
                     self.check_quota(index, &judgement)?;
@@ -208,7 +215,7 @@ impl Life {
     /// What this life's trouble does of its own accord.
     pub(super) fn trouble_or_restart(&mut self) -> Result<()> {
         match self.scenario.trouble {
-            Trouble::None => self.close_and_reopen(),
+            Trouble::None | Trouble::Planned => self.close_and_reopen(),
             Trouble::Kill => self.kill(),
             Trouble::Power if self.rng.chance(1, 3) => self.close_and_reopen(),
             Trouble::Power => self.restart_after_power_cut(),
@@ -228,16 +235,15 @@ impl Life {
         if self.disk.is_down() {
             return Ok(());
         }
-        self.tally.faults += self.disk.failures();
         self.disk.heal();
         self.disk.set_capacity(1 << 40);
         for _ in 0..5 {
             self.clock.advance(Duration::from_secs(1));
             self.commit()?;
         }
-        let may_fail = std::mem::replace(&mut self.scenario.trouble, Trouble::None);
+        let trouble = std::mem::replace(&mut self.scenario.trouble, Trouble::None);
         let result = self.writes_work();
-        self.scenario.trouble = may_fail;
+        self.scenario.trouble = trouble;
         result.context("5 s after the disk is good again")
     }
 

@@ -29,7 +29,7 @@ impl Life {
         self.tally.closes += 1;
         self.stop();
         self.disk.kill();
-        self.open_once()?;
+        self.reopen()?;
         self.look_twice(false)
     }
 
@@ -38,7 +38,7 @@ impl Life {
         self.tally.kills += 1;
         self.stop();
         self.disk.kill();
-        self.open_once()?;
+        self.reopen()?;
         self.look_twice(false)
     }
 
@@ -54,7 +54,6 @@ impl Life {
     /// The store's process is gone: nothing that it still does reaches the disk.
     pub(super) fn stop(&mut self) {
         self.count_store();
-        self.tally.faults += self.disk.failures();
         self.disk.power_off();
         // Their fate stays unknown.
         self.waiting.clear();
@@ -74,6 +73,25 @@ impl Life {
                 .context("the store does not open")?;
         self.store = Some(store);
         Ok(())
+    }
+
+    /// Opens the store where something may be planned: a power cut while it opens is one more, a failure of the disk
+    /// may keep it from opening until it is over.
+    fn reopen(&mut self) -> Result<()> {
+        let failures = self.disk.failures();
+        let opened = self.open_once();
+        if self.disk.is_down() {
+            self.tally.power_cuts += 1;
+            self.store = None;
+            self.disk.crash();
+            return self.recover();
+        }
+        if opened.is_err() && self.disk.failures() > failures {
+            self.disk.heal();
+            self.disk.kill();
+            return self.open_once().context("after a failure that is over");
+        }
+        opened
     }
 
     /// Opens the store on a disk that may lose its power again, or fail, while it recovers.
@@ -99,7 +117,10 @@ impl Life {
             self.disk.heal();
             match opened {
                 Ok(()) => return Ok(()),
-                Err(_) if faulty => self.disk.kill(),
+                Err(_) if faulty => {
+                    self.disk.heal();
+                    self.disk.kill();
+                }
                 Err(error) => return Err(error),
             }
         }
@@ -115,7 +136,7 @@ impl Life {
         if power_was_cut && !self.damaged && !self.disk.is_down() {
             self.settle(&first);
         }
-        if !self.rng.chance(1, 3) || self.disk.is_down() {
+        if !self.rng.chance(1, 3) || self.disk.is_down() || self.scenario.trouble == Trouble::Planned {
             return Ok(());
         }
         let log_bytes = self.log_bytes()?;

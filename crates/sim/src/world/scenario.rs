@@ -22,6 +22,8 @@ pub enum Trouble {
     Full,
     /// Bytes and files on the disk change or vanish.
     Damage,
+    /// One thing, planned by whoever asked for this life.
+    Planned,
 }
 
 /// A life's conditions.
@@ -87,6 +89,6 @@ impl Scenario {
 
     /// Whether operations may fail without the power being off.
     pub fn may_fail(&self) -> bool {
-        matches!(self.trouble, Trouble::Faults | Trouble::Full)
+        matches!(self.trouble, Trouble::Faults | Trouble::Full | Trouble::Planned)
     }
 }
