@@ -102,7 +102,7 @@ impl Senders {
             ("instance".to_owned(), format!("host-{number}")),
             ("job".to_owned(), ["api", "db", "ünï"][number % 3].to_owned()),
         ];
-        if number % 7 == 0 {
+        if number.is_multiple_of(7) {
             labels.push(("long".to_owned(), "x".repeat(number * 20 % 3000 + 1)));
         }
         if self.rng.chance(1, 5) {
