@@ -11,7 +11,10 @@ const CYCLES: u64 = 100;
 #[test]
 fn rig_nothing_answered_is_lost_by_kill() {
     if !xtask::run::exists("strace") {
-        xtask::test::skipped("rig_nothing_answered_is_lost_by_kill", "strace is not installed: only random kills");
+        xtask::test::skipped(
+            "rig_nothing_answered_is_lost_by_kill",
+            "strace is not installed: only random kills",
+        );
     }
     let report = rig::torture::torture(Path::new(env!("CARGO_BIN_EXE_weir")), CYCLES, rig::seed());
     println!("{}", report.unwrap_or_else(|error| panic!("{error:#}")));
