@@ -9,13 +9,13 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::fs;
 use std::path::Path;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use anyhow::{Result, bail, ensure};
 
 use super::weir::{self, Home, SMALL};
-use super::writer::{Signals, Writer, now_ms};
+use super::writer::{Writer, now_ms};
 
 /// System calls that are looked at.
 const CALLS: &str = "read,readv,recvfrom,recvmsg,write,writev,sendto,sendmsg,pwrite64,pwritev,pwritev2,fdatasync,fsync,\
@@ -77,17 +77,17 @@ fn strace(trace: &Path) -> Vec<String> {
 }
 
 fn load(address: std::net::SocketAddr, writers: u64, seed: u64) -> Result<()> {
-    let signals = Signals::default();
+    let stop = AtomicBool::new(false);
     std::thread::scope(|scope| {
         let running: Vec<_> = (0..writers)
             .map(|nth| {
-                let signals = &signals;
+                let stop = &stop;
                 let mut writer = Writer::new("one", &format!("w{nth}"), seed + nth, now_ms());
-                scope.spawn(move || writer.run(address, signals))
+                scope.spawn(move || writer.run(address, stop))
             })
             .collect();
         std::thread::sleep(Duration::from_secs(2));
-        signals.stop.store(true, Ordering::SeqCst);
+        stop.store(true, Ordering::SeqCst);
         running
             .into_iter()
             .try_for_each(|writer| writer.join().unwrap_or_else(|_| bail!("a writer panicked")))

@@ -8,14 +8,14 @@
 use std::fmt;
 use std::fs;
 use std::path::Path;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail, ensure};
 
 use super::ledger::Verdict;
 use super::weir::{self, Home, SMALL};
-use super::writer::{Signals, Writer, now_ms};
+use super::writer::{Writer, now_ms};
 use crate::load::http::Connection;
 use crate::load::mix::Dice;
 use crate::load::process::Process;
@@ -221,13 +221,13 @@ fn under_load<T>(
     process: &mut Process,
     act: impl FnOnce(&mut Process) -> Result<T>,
 ) -> Result<T> {
-    let signals = Signals::default();
+    let stop = AtomicBool::new(false);
     let address = process.address;
     std::thread::scope(|scope| {
         let running: Vec<_> =
-            writers.iter_mut().map(|writer| scope.spawn(|| writer.run(address, &signals))).collect();
+            writers.iter_mut().map(|writer| scope.spawn(|| writer.run(address, &stop))).collect();
         let result = act(process);
-        signals.stop.store(true, Ordering::SeqCst);
+        stop.store(true, Ordering::SeqCst);
         for writer in running {
             writer.join().unwrap_or_else(|_| bail!("a writer panicked"))?;
         }

@@ -16,17 +16,6 @@ const GRID_MS: i64 = 15_000;
 /// Points of the grid.
 const GRID: u64 = 480;
 
-/// What a rig tells its writers while they run.
-#[derive(Debug, Default)]
-pub struct Signals {
-    /// No further request.
-    pub stop: AtomicBool,
-    /// The power is being cut: an answer that is read from now on would not have left a machine without power. The
-    /// simulated cut lets such answers through (a file system that was shut down answers syncs that do nothing for an
-    /// instant), so they are not believed.
-    pub power_off: AtomicBool,
-}
-
 /// A writer and everything it ever sent. It lives longer than the process it writes to.
 #[derive(Debug)]
 pub struct Writer {
@@ -62,13 +51,13 @@ impl Writer {
     }
 
     /// Writes until it is told to stop or the connection breaks. What a lasting refusal says is an error.
-    pub fn run(&mut self, address: SocketAddr, signals: &Signals) -> Result<()> {
+    pub fn run(&mut self, address: SocketAddr, stop: &AtomicBool) -> Result<()> {
         self.generation += 1;
         let Ok(mut connection) = super::weir::connect(address, &self.tenant) else { return Ok(()) };
-        while !signals.stop.load(Ordering::SeqCst) {
+        while !stop.load(Ordering::SeqCst) {
             let again = self.unanswered.take().filter(|_| self.dice.below(2) == 0);
             let samples = again.unwrap_or_else(|| self.request());
-            match self.send(&mut connection, &samples, &signals.power_off) {
+            match self.send(&mut connection, &samples) {
                 None => {
                     self.unanswered = Some(samples);
                     return Ok(());
@@ -90,21 +79,13 @@ impl Writer {
     /// Sends one request that the ledger knows of; `None` when there was no answer.
     pub fn write_once(&mut self, connection: &mut Connection) -> Option<Answer> {
         let samples = self.request();
-        self.send(connection, &samples, &AtomicBool::new(false))
+        self.send(connection, &samples)
     }
 
-    fn send(
-        &mut self,
-        connection: &mut Connection,
-        samples: &[Sent],
-        power_off: &AtomicBool,
-    ) -> Option<Answer> {
+    fn send(&mut self, connection: &mut Connection, samples: &[Sent]) -> Option<Answer> {
         let body = body(samples);
         self.ledger.sent(samples);
         let answer = connection.post("/api/v1/write", remote_write::HEADERS, &body).ok()?;
-        if power_off.load(Ordering::SeqCst) {
-            return Some(answer);
-        }
         if answer.is_success() {
             self.ledger.answered(samples);
             self.requests += 1;
