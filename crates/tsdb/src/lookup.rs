@@ -201,7 +201,7 @@ impl Inner {
         &self,
         tenant: TenantId,
         range: TimeRange,
-        each: &mut dyn FnMut(&Section, &mut Vec<Damaged>) -> Result<(), LookupError>,
+        each: &mut Ask<'_>,
     ) -> Result<(), SelectError> {
         let blocks = self.view.read().expect("lock").blocks.clone();
         let mut damaged = Vec::new();
@@ -225,6 +225,9 @@ impl Inner {
         Ok(())
     }
 }
+
+/// A question to a section; damage that it went around is named in the list.
+type Ask<'a> = dyn FnMut(&Section, &mut Vec<Damaged>) -> Result<(), LookupError> + 'a;
 
 /// What can go wrong while a section is asked.
 enum LookupError {

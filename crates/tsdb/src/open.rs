@@ -100,6 +100,9 @@ impl Store {
     }
 }
 
+/// A block's file id and what came of opening it.
+type Opened = (u64, Result<Block, BlockError>);
+
 /// The id seed in the file `FORMAT`; `None` when the file is missing or damaged.
 fn read_format(env: &Env, directory: &Path) -> Result<Option<u64>, OpenError> {
     let path = directory.join("FORMAT");
@@ -167,7 +170,7 @@ impl Inner {
 
     /// Opens the live blocks. Without a manifest every block that can be read is live: both generations were lost, and
     /// what is in a block twice is the same twice.
-    fn open_blocks(&self, had_manifest: bool) -> Result<Vec<(u64, Result<Block, BlockError>)>, OpenError> {
+    fn open_blocks(&self, had_manifest: bool) -> Result<Vec<Opened>, OpenError> {
         let directory = self.directory.join("blocks");
         let on_disk: Vec<u64> = if self.env.files.exists(&directory)? {
             self.env.files.list(&directory)?.iter().filter_map(|name| parse_block_file_name(name)).collect()
@@ -213,7 +216,7 @@ impl Inner {
     }
 
     /// Makes the good blocks visible, sends the damaged ones to quarantine.
-    fn adopt(&self, blocks: Vec<(u64, Result<Block, BlockError>)>) -> io::Result<()> {
+    fn adopt(&self, blocks: Vec<Opened>) -> io::Result<()> {
         let mut good = Vec::with_capacity(blocks.len());
         for (id, block) in blocks {
             match block {
