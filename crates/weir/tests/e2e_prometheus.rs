@@ -1,5 +1,9 @@
 //! A real Prometheus scrapes a real node exporter and writes to Weir; promtool reads it back.
-#![allow(clippy::print_stdout, reason = "what was compared is for people")]
+#![allow(
+    clippy::print_stdout,
+    clippy::disallowed_methods,
+    reason = "a test of processes waits, and tells people what was compared"
+)]
 
 use std::collections::BTreeMap;
 use std::path::Path;

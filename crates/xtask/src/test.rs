@@ -24,7 +24,7 @@ pub fn test(repo: &Repo, yes: bool, filter: Option<&str>) -> Result<()> {
     run_all(repo, filter)
 }
 
-/// Prints why a test does not run, and writes it where [`run_all`] looks.
+/// Prints why a test does not run, and writes it where `run_all` looks.
 pub fn skipped(test: &str, reason: &str) {
     use std::io::Write;
     eprintln!("SKIPPED {test}: {reason}");
