@@ -36,7 +36,7 @@ pub fn ci(repo: &Repo, yes: bool) -> Result<()> {
 
 fn documentation(repo: &Repo) -> Result<()> {
     let line = "cargo doc --workspace --no-deps --document-private-items";
-    run::shown_with(repo, line, &[("RUSTDOCFLAGS", "-D warnings")])
+    run::shown_with(repo, line, &[("RUSTDOCFLAGS", "-D warnings -A rustdoc::private_intra_doc_links")])
 }
 
 fn deny(repo: &Repo) -> Result<()> {

@@ -73,7 +73,7 @@ section! {
         external_url: ExternalUrl = "", Reload;
         /// Proxies in front of Weir. X-Forwarded-For, -Proto and -Host are believed from these only.
         trusted_proxies: Vec<IpNet> = "", Reload;
-        /// With a domain, <tenant>.<domain> and dd.<tenant>.<domain> are virtual hosts that must agree with the token.
+        /// With a domain, TENANT.DOMAIN and dd.TENANT.DOMAIN are virtual hosts that must agree with the token.
         domain: Domain = "", Reload;
         /// Memory for head, caches, bodies and queries together: a size, or a share of the machine's (or the
         /// container's) memory.

@@ -1,6 +1,6 @@
 //! Weir's own metrics: one registry of names, types, units and help, with atomics behind each row.
 //!
-//! [`registry!`] makes both from the same lines: the table [`ROWS`], from which docs/metrics.md is generated, and the
+//! `registry!` makes both from the same lines: the table [`ROWS`], from which docs/metrics.md is generated, and the
 //! struct [`Metrics`], whose fields are counted into. Whatever is measured elsewhere (the store's numbers) is copied
 //! into its row by [`crate::monitor`] before each exposition. Label values come from closed sets or from tenant names;
 //! of those the first 1,000 are told apart and the rest counts as `other`.
