@@ -36,8 +36,7 @@ impl Life {
             Err(error) => return Err(error),
         };
         // Reads that failed and were said to have failed excuse what they lack.
-        let read_failed =
-            matches!(self.scenario.trouble, Trouble::Faults | Trouble::Planned) && !warnings.is_empty();
+        let read_failed = self.disk.failures() > failures && !warnings.is_empty();
         let leniency =
             Leniency { damaged: self.damaged || read_failed, floor_ms: self.parties[index].floor_ms };
         let violations = self.ledger.check(tenant, &answer, leniency);
