@@ -150,6 +150,24 @@ mod tests {
     }
 
     #[test]
+    fn docs_are_in_step() {
+        let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../../docs/dialects.md");
+        let wanted = format!(
+            "# Dialects\n\nOne row for each protocol, made from `dialects::ALL` by `WEIR_BLESS=1 cargo test -p dialects \
+             docs_are_in_step`. A path that is nobody's is answered 404 with the nearest right one.\n\n{}",
+            docs_table()
+        );
+        if std::env::var_os("WEIR_BLESS").is_some() {
+            std::fs::write(path, &wanted).unwrap();
+        }
+        assert_eq!(
+            std::fs::read_to_string(path).unwrap_or_default(),
+            wanted,
+            "docs/dialects.md is out of step"
+        );
+    }
+
+    #[test]
     fn the_docs_table_has_a_row_for_each_dialect() {
         let table = docs_table();
         assert_eq!(table.lines().count(), ALL.len() + 2);
