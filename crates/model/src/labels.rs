@@ -345,6 +345,17 @@ mod tests {
     }
 
     #[test]
+    fn no_limit_lets_in_what_the_canonical_form_cannot_hold() {
+        let wide = LabelLimits { labels: 9, name_bytes: 1 << 20, value_bytes: 1 << 20, total_bytes: 1 << 20 };
+        let fits = "x".repeat(LENGTH_MAX);
+        let labels = Labels::canonical(&mut vec![("__name__", "m"), ("v", &fits)], &wide).unwrap();
+        assert_eq!(Labels::from_canonical(labels.as_canonical()), Some(labels));
+        let over = "x".repeat(LENGTH_MAX + 1);
+        let refused = Labels::canonical(&mut vec![("__name__", "m"), ("v", &over)], &wide);
+        assert!(matches!(refused, Err(LabelError::ValueTooLong { limit: LENGTH_MAX, .. })));
+    }
+
+    #[test]
     fn long_parts_survive_the_canonical_form() {
         let value = "ü".repeat(1000);
         let labels = canonical(&[("__name__", "m"), ("v", &value)]).unwrap();

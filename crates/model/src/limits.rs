@@ -1,6 +1,6 @@
 //! What a tenant may use. Every number has its config key (`limits.<field>`) and its default here.
 
-use crate::labels::LabelError;
+use crate::labels::{LENGTH_MAX, LabelError};
 
 /// Bounds on one series' label set.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -29,14 +29,17 @@ impl LabelLimits {
         let mut total = 0;
         for (name, value) in pairs {
             total += name.len() + value.len();
-            if name.len() > self.name_bytes {
-                return Err(LabelError::NameTooLong { length: name.len(), limit: self.name_bytes });
+            // Whatever a tenant was given, the canonical form holds no more.
+            let (name_bytes, value_bytes) =
+                (self.name_bytes.min(LENGTH_MAX), self.value_bytes.min(LENGTH_MAX));
+            if name.len() > name_bytes {
+                return Err(LabelError::NameTooLong { length: name.len(), limit: name_bytes });
             }
-            if value.len() > self.value_bytes {
+            if value.len() > value_bytes {
                 return Err(LabelError::ValueTooLong {
                     name: crate::labels::truncated(name),
                     length: value.len(),
-                    limit: self.value_bytes,
+                    limit: value_bytes,
                 });
             }
         }

@@ -9,7 +9,7 @@ use model::batch::{LabelSource, SeriesRow};
 use model::{Batch, Counts, Labels, Reason, Rejections, SeriesId, Signal, TenantId, TenantLimits, TimeRange};
 
 use crate::head::alias::{ALIASES_MAX, Key};
-use crate::head::side::histogram_bytes;
+use crate::head::side::{exemplar_bytes, histogram_bytes};
 use crate::head::table::series_id;
 use crate::queue::Queued;
 use crate::record::{Row, SideRow};
@@ -95,7 +95,7 @@ impl Store {
             return Ok((Ticket::done(), appended));
         }
         let (ticket, completion) = ticket::pair();
-        let bytes = (rows.len() * size_of::<Row>() + sides.len() * 256 + metadata.len() * 256) as u64;
+        let bytes = queued_bytes(&rows, &sides, &metadata);
         let since = inner.env.clock.monotonic();
         inner.metadata_waiting.fetch_add(u64::from(!metadata.is_empty()), Ordering::Relaxed);
         inner.queue.push(Queued { tenant: context.tenant, rows, sides, metadata, completion, bytes, since });
@@ -254,6 +254,18 @@ impl Inner {
             tenant.epoch = context.epoch;
         }
     }
+}
+
+/// Bytes that an append takes while it waits, estimated.
+fn queued_bytes(rows: &[Row], sides: &[SideRow], metadata: &[(String, model::Metadata)]) -> u64 {
+    let side = |side: &SideRow| match side {
+        SideRow::Histogram(_, sample) => 64 + histogram_bytes(sample),
+        SideRow::Exemplar(_, exemplar) => 64 + exemplar_bytes(exemplar),
+        SideRow::Start { .. } => 64,
+    };
+    let family =
+        |(name, m): &(String, model::Metadata)| (128 + name.len() + m.unit.len() + m.help.len()) as u64;
+    size_of_val(rows) as u64 + sides.iter().map(side).sum::<u64>() + metadata.iter().map(family).sum::<u64>()
 }
 
 /// Counts everything that a series carries as refused.

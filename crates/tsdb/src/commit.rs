@@ -196,16 +196,13 @@ impl Inner {
         }
     }
 
-    /// Lets idle and ended series leave the head. New appends wait; those queued are committed first, because they
-    /// name series by slot.
+    /// Lets idle and ended series leave the head, when no append waits: those that do name series by slot.
     fn evict(&self, writer: &mut WriterState) {
         let _nobody_resolves = self.resolving.write().expect("lock");
-        loop {
-            let group = self.queue.take_group(Duration::ZERO);
-            if group.is_empty() {
-                break;
-            }
-            self.commit_group(writer, group);
+        if self.queue.bytes() > 0 {
+            // Something was queued since the last group: appends must not wait for the disk, so this waits for them.
+            writer.evict = true;
+            return;
         }
         let idle_s = u32::try_from(self.options.idle.as_secs()).unwrap_or(u32::MAX);
         let idle_before_s = self.now_s().saturating_sub(idle_s);

@@ -16,6 +16,7 @@ use crate::head::log::{LogSample, Snapshot};
 use crate::head::side::SideMap;
 use crate::manifest::Manifest;
 use crate::metadata;
+use crate::status::HeadRange;
 use crate::store::Inner;
 
 /// Up to where a flush goes.
@@ -94,6 +95,7 @@ impl Inner {
         next.blocks.extend(block.as_ref().map(|(id, _)| *id));
         next.store(&*self.env.files, &self.directory)?;
         let trim = live.manifest.replay_segment;
+        self.replay_segment.store(next.replay_segment, Ordering::Relaxed);
         live.manifest = next;
         live.previous_replay_segment = trim;
         self.publish_flush(mark, block.map(|(_, block)| block));
@@ -115,11 +117,12 @@ impl Inner {
     }
 
     fn recompute_head_range(&self) {
-        self.head_range.reset();
+        let left = HeadRange::empty();
         for (_, sample) in self.log.snapshot().cells() {
-            self.head_range.include(sample.timestamp_ms);
+            left.include(sample.timestamp_ms);
         }
-        self.sides.read().expect("lock").each_time(|timestamp_ms| self.head_range.include(timestamp_ms));
+        self.sides.read().expect("lock").each_time(|timestamp_ms| left.include(timestamp_ms));
+        self.head_range.set(left.get());
     }
 
     /// Removes WAL segments that neither this nor the previous generation needs.

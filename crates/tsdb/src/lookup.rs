@@ -42,8 +42,8 @@ impl Store {
         };
         for matchers in sets(matcher_sets) {
             self.inner.each_head_series(tenant, matchers, range, &mut |labels, _| add(labels.clone()))?;
-            self.inner.each_section(tenant, range, &mut |section, damaged| {
-                for (ordinal, _) in section.select_in(matchers, range, budget, damaged)? {
+            self.inner.each_section(tenant, range, &mut |section, left, damaged| {
+                for (ordinal, _) in section.select_in(matchers, left, budget, damaged)? {
                     add(section.labels(ordinal)?)?;
                 }
                 Ok(())
@@ -64,7 +64,7 @@ impl Store {
         let mut names = BTreeSet::new();
         for matchers in sets(matcher_sets) {
             names.extend(self.inner.head_names(tenant, matchers, range));
-            self.inner.each_section(tenant, range, &mut |section, damaged| {
+            self.inner.each_section(tenant, range, &mut |section, _, damaged| {
                 let ordinals =
                     if matchers.is_empty() { None } else { Some(section.select(matchers, budget, damaged)?) };
                 names.extend(section.label_names(ordinals.as_deref())?);
@@ -86,7 +86,7 @@ impl Store {
         let mut values = BTreeSet::new();
         for matchers in sets(matcher_sets) {
             values.extend(self.inner.head_values(tenant, name, matchers, range));
-            self.inner.each_section(tenant, range, &mut |section, damaged| {
+            self.inner.each_section(tenant, range, &mut |section, _, damaged| {
                 let ordinals =
                     if matchers.is_empty() { None } else { Some(section.select(matchers, budget, damaged)?) };
                 values.extend(section.label_values(name, ordinals.as_deref())?);
@@ -115,17 +115,19 @@ impl Store {
         };
         // Exemplars have their own times; every part that may hold the series is asked.
         let always = TimeRange { start_ms: i64::MIN, end_ms: i64::MAX };
-        self.inner.each_section(tenant, always, &mut |section, damaged| {
-            for ordinal in section.select(matchers, budget, damaged)? {
-                let exemplars = section.exemplars(ordinal, range, damaged)?;
-                add(section.labels(ordinal)?, exemplars)?;
-            }
-            Ok(())
-        })?;
+        // The head first: what a flush moves meanwhile is then found twice rather than not at all.
         self.inner.each_head_series(tenant, matchers, always, &mut |labels, slot| {
             let sides = self.inner.sides.read().expect("lock");
             let exemplars = sides.get(slot).map(|side| side.exemplars).unwrap_or_default();
             add(labels.clone(), exemplars)
+        })?;
+        self.inner.each_section(tenant, always, &mut |section, left, damaged| {
+            for ordinal in section.select(matchers, budget, damaged)? {
+                let mut exemplars = section.exemplars(ordinal, range, damaged)?;
+                exemplars.retain(|exemplar| left.contains(exemplar.timestamp_ms));
+                add(section.labels(ordinal)?, exemplars)?;
+            }
+            Ok(())
         })?;
         Ok(joined(found))
     }
@@ -203,15 +205,11 @@ impl Inner {
         range: TimeRange,
         each: &mut Ask<'_>,
     ) -> Result<(), SelectError> {
-        let blocks = self.view.read().expect("lock").blocks.clone();
+        let blocks = self.view.read().expect("lock").blocks_in(tenant, range);
         let mut damaged = Vec::new();
-        for block in blocks.iter() {
-            let inside = block.meta().section(tenant).is_some_and(|s| s.range.overlaps(&range));
-            if !inside {
-                continue;
-            }
+        for (block, left) in blocks {
             let asked = block.section(tenant).map_err(LookupError::from).and_then(|section| match &section {
-                Some(section) => each(section, &mut damaged),
+                Some(section) => each(section, left, &mut damaged),
                 None => Ok(()),
             });
             match asked {
@@ -226,8 +224,9 @@ impl Inner {
     }
 }
 
-/// A question to a section; damage that it went around is named in the list.
-type Ask<'a> = dyn FnMut(&Section, &mut Vec<Damaged>) -> Result<(), LookupError> + 'a;
+/// A question to a section about the part of the range that retention has left there; damage that it went around is
+/// named in the list.
+type Ask<'a> = dyn FnMut(&Section, TimeRange, &mut Vec<Damaged>) -> Result<(), LookupError> + 'a;
 
 /// What can go wrong while a section is asked.
 enum LookupError {

@@ -6,16 +6,18 @@
 //!
 //! ```text
 //! magic "WEIRMAN1" · format version (2) · lowest reader (2) · body length (4) · CRC32C of the bytes before and the body (4) · body
-//! body: generation · id seed (8) · batch of varints: replay segment, next file id, flushed sequence, blocks: count, ids
+//! body: generation · id seed (8) · batch of varints: replay segment, next file id, flushed sequence, blocks: count, ids,
+//! floors: count, for each tenant, time (zigzag), sequence
 //! ```
 
 use std::io;
 use std::path::Path;
 
 use codec::chunk::Corrupt;
-use codec::chunk::bytes::{Reader, put_varint};
+use codec::chunk::bytes::{Reader, put_varint, put_zigzag};
 use codec::hash::crc32c_parts;
 use env::Files;
+use model::TenantId;
 
 use crate::open::OpenError;
 
@@ -42,6 +44,38 @@ pub(crate) struct Manifest {
     pub(crate) flushed_sequence: u64,
     /// File ids of live blocks, ascending by age.
     pub(crate) blocks: Vec<u64>,
+    /// What retention has cut off.
+    pub(crate) floors: Vec<Floor>,
+}
+
+/// A tenant's samples before a time are gone from all blocks whose sequences end at or before `sequence`.
+///
+/// Blocks expire one by one: without a floor, a value that a dropped block had overwritten would come back from an
+/// older block that newer samples keep alive. Blocks written later are not cut: what is sent anew is visible.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Floor {
+    pub(crate) tenant: TenantId,
+    /// First time that is still there, in ms.
+    pub(crate) start_ms: i64,
+    pub(crate) sequence: u64,
+}
+
+impl Floor {
+    fn covers(&self, other: &Floor) -> bool {
+        self.tenant == other.tenant && self.start_ms >= other.start_ms && self.sequence >= other.sequence
+    }
+}
+
+/// The first time in ms that a tenant still has in a block whose sequences end at `sequence`.
+pub(crate) fn floor_ms(floors: &[Floor], tenant: TenantId, sequence: u64) -> i64 {
+    let of_block = floors.iter().filter(|floor| floor.tenant == tenant && sequence <= floor.sequence);
+    of_block.map(|floor| floor.start_ms).max().unwrap_or(i64::MIN)
+}
+
+/// Adds a floor and forgets those that it covers.
+pub(crate) fn add_floor(floors: &mut Vec<Floor>, floor: Floor) {
+    floors.retain(|old| !floor.covers(old));
+    floors.push(floor);
 }
 
 impl Manifest {
@@ -91,6 +125,12 @@ impl Manifest {
             put_varint(&mut body, number);
         }
         self.blocks.iter().for_each(|id| put_varint(&mut body, *id));
+        put_varint(&mut body, self.floors.len() as u64);
+        for floor in &self.floors {
+            put_varint(&mut body, u64::from(floor.tenant.0));
+            put_zigzag(&mut body, floor.start_ms);
+            put_varint(&mut body, floor.sequence);
+        }
         envelope(MAGIC, VERSION, &body)
     }
 
@@ -107,7 +147,13 @@ impl Manifest {
             (reader.varint()?, reader.varint()?, reader.varint()?);
         let count = reader.count_of(1)?;
         let blocks = (0..count).map(|_| reader.varint()).collect::<Result<_, _>>()?;
-        Ok(Manifest { generation, id_seed, replay_segment, next_file, flushed_sequence, blocks })
+        let count = reader.count_of(3)?;
+        let floor = |reader: &mut Reader<'_>| {
+            let tenant = TenantId(reader.number()?);
+            Ok(Floor { tenant, start_ms: reader.zigzag()?, sequence: reader.varint()? })
+        };
+        let floors = (0..count).map(|_| floor(&mut reader)).collect::<Result<_, _>>()?;
+        Ok(Manifest { generation, id_seed, replay_segment, next_file, flushed_sequence, blocks, floors })
     }
 }
 
@@ -155,15 +201,33 @@ mod tests {
     use super::*;
 
     fn manifest() -> Manifest {
-        let blocks = vec![3, 200, 70_000];
         Manifest {
             generation: 7,
             id_seed: 42,
             replay_segment: 9,
             next_file: 70_001,
             flushed_sequence: 500,
-            blocks,
+            blocks: vec![3, 200, 70_000],
+            floors: vec![Floor { tenant: TenantId(3), start_ms: -1, sequence: 400 }],
         }
+    }
+
+    #[test]
+    fn a_floor_cuts_older_blocks_only_and_replaces_what_it_covers() {
+        let floor = |start_ms, sequence| Floor { tenant: TenantId(1), start_ms, sequence };
+        let mut floors = Vec::new();
+        add_floor(&mut floors, floor(100, 10));
+        add_floor(&mut floors, floor(200, 20));
+        assert_eq!(floors, [floor(200, 20)]);
+        add_floor(&mut floors, floor(150, 30));
+        assert_eq!(floor_ms(&floors, TenantId(1), 20), 200);
+        assert_eq!(
+            floor_ms(&floors, TenantId(1), 25),
+            150,
+            "a lower floor later cuts newer blocks only so far"
+        );
+        assert_eq!(floor_ms(&floors, TenantId(1), 31), i64::MIN);
+        assert_eq!(floor_ms(&floors, TenantId(2), 5), i64::MIN);
     }
 
     #[test]

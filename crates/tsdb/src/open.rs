@@ -160,10 +160,12 @@ impl Inner {
             metadata: RwLock::new(metadata),
             metadata_waiting: AtomicU64::new(0),
             view: RwLock::new(View::default()),
+            replay_segment: AtomicU64::new(live.manifest.replay_segment),
             manifest: Mutex::new(live),
             clock_watch: Mutex::new(clock_watch),
             health: Health::default(),
             counters: Counters::default(),
+            flushing: Mutex::new(()),
             damage: Mutex::new(Vec::new()),
         }
     }
@@ -209,10 +211,7 @@ impl Inner {
             let content = envelope(MAGIC, VERSION, &self.id_seed.to_le_bytes());
             env::replace(files, &self.directory, "FORMAT", &content)?;
         }
-        files.sync_dir(&self.directory)?;
-        let live = self.manifest.lock().expect("lock");
-        // The first generation: from now on the id seed stands in two files.
-        if live.manifest.generation == 0 { live.manifest.store(files, &self.directory) } else { Ok(()) }
+        files.sync_dir(&self.directory)
     }
 
     /// Makes the good blocks visible, sends the damaged ones to quarantine.
@@ -229,7 +228,14 @@ impl Inner {
         live.manifest.blocks = good.iter().map(|block| block.meta().id).collect();
         let highest = good.iter().map(|block| block.meta().id).max().unwrap_or(0);
         live.manifest.next_file = live.manifest.next_file.max(highest + 1);
-        self.view.write().expect("lock").blocks = Arc::new(good);
+        let floors = Arc::new(live.manifest.floors.clone());
+        *self.view.write().expect("lock") = View { blocks: Arc::new(good), floors };
+        // The first generation, of a new directory or of one whose manifests were both lost: only a manifest that names
+        // what is live may let a later start remove what it does not name.
+        if live.manifest.generation == 0 {
+            live.manifest.generation = 1;
+            live.manifest.store(&*self.env.files, &self.directory)?;
+        }
         Ok(())
     }
 

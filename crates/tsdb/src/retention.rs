@@ -11,8 +11,8 @@ use std::time::Duration;
 use model::TenantId;
 
 use crate::block::Block;
-use crate::manifest::Manifest;
-use crate::store::Inner;
+use crate::manifest::{Floor, Manifest, add_floor};
+use crate::store::{Inner, View};
 
 /// How far the two clocks may drift apart between two observations before the wall clock is in doubt.
 const DRIFT_MAX_MS: i64 = 60_000;
@@ -65,10 +65,18 @@ impl Inner {
             blocks.iter().cloned().partition(|block| is_expired(block, now_ms, retention));
         let mut next = Manifest { generation: live.manifest.generation + 1, ..live.manifest.clone() };
         next.blocks.retain(|id| !expired.iter().any(|block| block.meta().id == *id));
+        let sequence = next.flushed_sequence;
+        for section in expired.iter().flat_map(|block| &block.meta().sections) {
+            let start_ms = now_ms.saturating_sub(retention(section.tenant));
+            add_floor(&mut next.floors, Floor { tenant: section.tenant, start_ms, sequence });
+        }
+        let oldest = kept.iter().map(|block| *block.meta().sequences.end()).min().unwrap_or(u64::MAX);
+        next.floors.retain(|floor| floor.sequence >= oldest);
         next.store(&*self.env.files, &self.directory)?;
         live.previous_replay_segment = live.manifest.replay_segment;
         live.manifest = next;
-        self.view.write().expect("lock").blocks = Arc::new(kept);
+        *self.view.write().expect("lock") =
+            View { blocks: Arc::new(kept), floors: Arc::new(live.manifest.floors.clone()) };
         self.counters.retention_blocks.fetch_add(expired.len() as u64, Ordering::Relaxed);
         // Files that stay behind after a failure here are orphans: the next start removes them.
         for block in &expired {

@@ -39,8 +39,9 @@ pub struct Selection<'a> {
     store: Arc<Inner>,
     budget: &'a Budget,
     range: TimeRange,
-    /// The tenant's sections of the live blocks that lie in the range, oldest first.
-    sections: Vec<Section>,
+    /// The tenant's sections of the live blocks that lie in the range, oldest first, each with the part of the range
+    /// that retention has left there.
+    sections: Vec<(Section, TimeRange)>,
     head: Snapshot,
     members: Vec<Member>,
     next: usize,
@@ -106,7 +107,7 @@ impl Store {
 struct Gathered {
     members: Vec<Member>,
     by_id: HashMap<SeriesId, u32>,
-    sections: Vec<Section>,
+    sections: Vec<(Section, TimeRange)>,
     damaged: Vec<Damaged>,
 }
 
@@ -122,17 +123,16 @@ impl Gathered {
         // Nothing is flushed while this is held: what leaves the log is in a block of the same view.
         let view = store.view.read().expect("lock");
         let end = store.log.end();
-        let in_blocks = view.blocks.iter().any(|block| has_tenant_in(block, tenant, range));
+        let blocks = view.blocks_in(tenant, range);
         if store.head_range.get().overlaps(&range) {
-            self.gather_head(store, tenant, matchers, in_blocks, budget)?;
+            self.gather_head(store, tenant, matchers, !blocks.is_empty(), budget)?;
         }
         // After the newest cells were read, so that it has their chunks.
         let head = store.log.snapshot().until(end);
-        let blocks = view.blocks.clone();
         drop(view);
-        for block in blocks.iter().filter(|block| has_tenant_in(block, tenant, range)) {
+        for (block, left) in blocks {
             budget.check()?;
-            match self.gather_block(block, tenant, matchers, range, budget) {
+            match self.gather_block(&block, tenant, matchers, left, budget) {
                 Ok(()) => {}
                 Err(BlockError::Damaged(unit)) => self.damaged.push(unit),
                 Err(error) => return Err(error.into()),
@@ -185,7 +185,7 @@ impl Gathered {
         for (ordinal, id) in section.select_in(matchers, range, budget, &mut self.damaged)? {
             self.member(id, budget)?.parts.push((index, ordinal));
         }
-        self.sections.push(section);
+        self.sections.push((section, range));
         Ok(())
     }
 
@@ -201,10 +201,6 @@ impl Gathered {
         };
         Ok(&mut self.members[index])
     }
-}
-
-fn has_tenant_in(block: &Block, tenant: TenantId, range: TimeRange) -> bool {
-    block.meta().section(tenant).is_some_and(|section| section.range.overlaps(&range))
 }
 
 impl From<BlockError> for SelectError {
@@ -254,9 +250,9 @@ impl Selection<'_> {
         let Scratch { cells, columns } = &mut self.scratch;
         columns.clear();
         for (section, ordinal) in &member.parts {
-            let section = &self.sections[*section as usize];
+            let (section, left) = &self.sections[*section as usize];
             // What of a series can be read is there even when a page of it is damaged.
-            match section.read(*ordinal, self.range, columns, &mut self.damaged) {
+            match section.read(*ordinal, *left, columns, &mut self.damaged) {
                 Ok(()) => {}
                 Err(BlockError::Damaged(unit)) => self.damaged.push(unit),
                 Err(error) => return Err(error.into()),
@@ -289,7 +285,7 @@ impl Selection<'_> {
         }
         let mut last = SelectError::Io("a series without a place".into());
         for (section, ordinal) in &member.parts {
-            match self.sections[*section as usize].labels(*ordinal) {
+            match self.sections[*section as usize].0.labels(*ordinal) {
                 Ok(labels) => return Ok(labels),
                 Err(error) => last = error.into(),
             }

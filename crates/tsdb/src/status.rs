@@ -129,9 +129,10 @@ impl HeadRange {
         }
     }
 
-    pub(crate) fn reset(&self) {
-        self.start_ms.store(i64::MAX, Ordering::Relaxed);
-        self.end_ms.store(i64::MIN, Ordering::Relaxed);
+    /// Replaces the range.
+    pub(crate) fn set(&self, range: TimeRange) {
+        self.start_ms.store(range.start_ms, Ordering::Relaxed);
+        self.end_ms.store(range.end_ms, Ordering::Relaxed);
     }
 
     pub(crate) fn get(&self) -> TimeRange {
@@ -152,12 +153,22 @@ impl Inner {
 
     /// Bytes that a flush frees.
     pub(crate) fn unflushed_bytes(&self) -> u64 {
-        self.log.live_cells() * crate::head::log::CELL_BYTES + self.sides.read().expect("lock").active_bytes()
+        self.log.live_cells() * crate::head::log::CELL_BYTES + self.sides.read().expect("lock").bytes()
     }
 
     /// Bytes of everything that the accountant counts.
     pub(crate) fn memory_bytes(&self) -> u64 {
         self.head_bytes() + self.cache.bytes() + self.queue.bytes()
+    }
+}
+
+impl Inner {
+    /// Bytes of the log segments that a restart would read.
+    fn replay_bytes(&self, segments: &[u64]) -> u64 {
+        let from = self.replay_segment.load(Ordering::Relaxed);
+        let needed = segments.iter().filter(|number| **number >= from);
+        let path = |number: &u64| self.wal_directory().join(wal::file_name(*number));
+        needed.filter_map(|number| self.env.files.open(&path(number)).ok()?.length().ok()).sum()
     }
 }
 
@@ -182,7 +193,7 @@ impl Store {
             flushes: load(&counters.flushes),
             flush_failures: load(&counters.flush_failures),
             wal_segments: segments.len() as u64,
-            wal_replay_bytes: inner.log.live_cells() * 8,
+            wal_replay_bytes: inner.replay_bytes(&segments),
             wal_written_bytes: load(&counters.wal_written_bytes),
             wal_commits: load(&counters.wal_commits),
             wal_failures: load(&counters.wal_failures),

@@ -1,6 +1,6 @@
 //! The store as a whole: its parts, the locks between them, its background work.
 //!
-//! Locks are taken in this order: `manifest`, `resolving`, `writer`, `aliases`, `table`, `view`, `sides`,
+//! Locks are taken in this order: `flushing`, `manifest`, `writer`, `resolving`, `aliases`, `table`, `view`, `sides`,
 //! `metadata`. The writer's thread is the only one that appends; the maintenance thread is the only one that changes
 //! the manifest.
 
@@ -12,7 +12,7 @@ use std::sync::{Arc, Mutex, RwLock};
 use std::time::Duration;
 
 use env::Env;
-use model::TenantId;
+use model::{TenantId, TimeRange};
 
 use crate::block::{Block, PageCache};
 use crate::commit::WriterState;
@@ -20,7 +20,7 @@ use crate::head::alias::AliasTable;
 use crate::head::log::SampleLog;
 use crate::head::side::Sides;
 use crate::head::table::Table;
-use crate::manifest::Manifest;
+use crate::manifest::{Floor, Manifest, floor_ms};
 use crate::metadata::MetadataStore;
 use crate::options::Options;
 use crate::queue::Queue;
@@ -59,11 +59,15 @@ pub(crate) struct Inner {
     /// Read while a selection gathers what it will read; written when a flush or retention changes what is live.
     pub(crate) view: RwLock<View>,
     pub(crate) cache: Arc<PageCache>,
+    /// The manifest's replay segment, for those who must not wait for a flush.
+    pub(crate) replay_segment: AtomicU64,
     /// Changed by maintenance only.
     pub(crate) manifest: Mutex<Live>,
     pub(crate) clock_watch: Mutex<ClockWatch>,
     pub(crate) health: Health,
     pub(crate) counters: Counters,
+    /// Held by whoever flushes: two flushes at once would forget each other's rows.
+    pub(crate) flushing: Mutex<()>,
     /// What readers should know about damage found at open.
     pub(crate) damage: Mutex<Vec<String>>,
 }
@@ -73,6 +77,21 @@ pub(crate) struct Inner {
 pub(crate) struct View {
     /// Oldest first.
     pub(crate) blocks: Arc<Vec<Arc<Block>>>,
+    pub(crate) floors: Arc<Vec<Floor>>,
+}
+
+impl View {
+    /// The live blocks in which the tenant has something in the range, each with the part of the range that retention
+    /// has left there.
+    pub(crate) fn blocks_in(&self, tenant: TenantId, range: TimeRange) -> Vec<(Arc<Block>, TimeRange)> {
+        let of_block = |block: &Arc<Block>| {
+            let floor = floor_ms(&self.floors, tenant, *block.meta().sequences.end());
+            let left = TimeRange { start_ms: range.start_ms.max(floor), ..range };
+            let inside = block.meta().section(tenant).is_some_and(|section| section.range.overlaps(&left));
+            inside.then(|| (block.clone(), left))
+        };
+        self.blocks.iter().filter_map(of_block).collect()
+    }
 }
 
 /// The manifest as it is on disk, and what the generation before it needs of the log.
@@ -122,6 +141,7 @@ impl Store {
     /// Writes the head to a block now.
     pub fn flush(&self) -> io::Result<()> {
         let inner = &*self.inner;
+        let _alone = inner.flushing.lock().expect("lock");
         let result = inner.flush();
         match &result {
             Ok(()) => {
@@ -138,7 +158,7 @@ impl Store {
     }
 
     /// Forgets a tenant's series in the head, from the next commit on. Its samples in blocks can be reached by nobody,
-    /// since tenant ids are never reused, and go with the retention of a tenant that does not exist.
+    /// since tenant ids are never reused; their space comes back when the blocks that hold them expire.
     pub fn delete_tenant(&self, tenant: TenantId) -> io::Result<()> {
         self.flush()?;
         let mut writer = self.inner.writer.lock().expect("lock");

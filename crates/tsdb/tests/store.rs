@@ -1,6 +1,7 @@
 //! The store as its callers use it: append, commit, select, flush, reopen.
 
 use std::path::Path;
+use std::sync::Arc;
 use std::time::Duration;
 
 use env::Env;
@@ -86,4 +87,60 @@ fn samples_are_there_after_commit_flush_and_reopening() {
     let store = open(directory.path());
     assert_eq!(store.status().head_samples, 0, "nothing to replay after close");
     assert_eq!(read(&store), both);
+}
+
+/// The bug: blocks expire one by one, so the block with the newer of two writes went while the older one stayed, kept
+/// by newer samples, and showed the overwritten value again. A floor in the manifest cuts what retention has passed.
+#[test]
+fn an_expired_write_does_not_uncover_the_one_that_it_replaced() {
+    let disk = sim::files::SimFiles::new(1);
+    env::Files::create_dir(&disk, Path::new("data")).unwrap();
+    let open = || {
+        let env = Env {
+            clock: Arc::new(sim::clock::SimClock::new(600)),
+            files: Arc::new(disk.clone()),
+            random: Arc::new(sim::random::SimRandom::new(1)),
+        };
+        let options =
+            Options { disk_reserve_bytes: 0, retention_confirm: Duration::ZERO, ..Options::default() };
+        Store::open(env, Path::new("data"), options, &Progress::default()).unwrap()
+    };
+    let store = open();
+    write(&store, &[(1, 10, 1.0), (1, 1000, 5.0)]);
+    store.flush().unwrap();
+    write(&store, &[(1, 10, 2.0)]);
+    store.flush().unwrap();
+    store.run(tsdb::Job::Retention, &|_| 400).unwrap();
+    assert_eq!(store.status().blocks, 1, "the block with only the newer write has expired");
+    let left = vec![("1".to_owned(), vec![(1000, 5.0)])];
+    assert_eq!(read(&store), left);
+    assert_eq!(read(&open()), left, "also after a restart");
+    write(&store, &[(1, 10, 3.0)]);
+    store.flush().unwrap();
+    let sent_anew = vec![("1".to_owned(), vec![(10, 3.0), (1000, 5.0)])];
+    assert_eq!(read(&store), sent_anew, "what is written later is visible");
+}
+
+/// The bug: a start that found both manifests damaged showed every block, and wrote a first manifest that named none;
+/// killed before its first flush, the next start removed all blocks as files that nobody names.
+#[test]
+fn blocks_outlive_the_loss_of_both_manifests_and_a_kill_after_it() {
+    let directory = tempfile::tempdir().unwrap();
+    let store = open(directory.path());
+    write(&store, &[(1, 10, 1.0)]);
+    store.flush().unwrap();
+    drop(store);
+    for name in ["manifest-0", "manifest-1"] {
+        std::fs::write(directory.path().join(name), b"damaged").unwrap();
+    }
+    let samples = |store: &Store| {
+        let budget = Budget::new(1 << 20);
+        let matchers = [Matcher::new("i", MatchOp::Equal, "1").unwrap()];
+        let mut selection = store.select(TENANT, &matchers, ALWAYS, &Hints::default(), &budget).unwrap();
+        selection.next_block().unwrap().map(|block| block.values)
+    };
+    for start in 1..=3 {
+        let store = open(directory.path());
+        assert_eq!(samples(&store), Some(vec![1.0]), "start {start}");
+    }
 }

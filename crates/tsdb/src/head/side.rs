@@ -24,6 +24,7 @@ pub(crate) struct Sides {
     active: SideMap,
     frozen: Option<Arc<SideMap>>,
     active_bytes: u64,
+    frozen_bytes: u64,
 }
 
 /// Bytes that a histogram takes beside its bucket counts.
@@ -43,7 +44,7 @@ impl Sides {
     /// Sets everything so far aside for a flush. What an earlier, failed flush had set aside stays with it.
     pub(crate) fn freeze(&mut self) -> Arc<SideMap> {
         let active = std::mem::take(&mut self.active);
-        self.active_bytes = 0;
+        self.frozen_bytes += std::mem::take(&mut self.active_bytes);
         let frozen = self.frozen.get_or_insert_default();
         if !active.is_empty() {
             let all = Arc::make_mut(frozen);
@@ -60,6 +61,7 @@ impl Sides {
     /// Forgets what was set aside: it is in a block.
     pub(crate) fn flushed(&mut self) {
         self.frozen = None;
+        self.frozen_bytes = 0;
     }
 
     /// A series' rare things, both parts in order.
@@ -96,9 +98,9 @@ impl Sides {
         }
     }
 
-    /// Bytes of the active part, estimated.
-    pub(crate) fn active_bytes(&self) -> u64 {
-        self.active_bytes
+    /// Bytes of both parts, estimated.
+    pub(crate) fn bytes(&self) -> u64 {
+        self.active_bytes + self.frozen_bytes
     }
 }
 
