@@ -300,9 +300,8 @@ impl Early {
             Self::Unread(ReadError::Broken) => {
                 refused(Refusal::Undecodable("the body ended early".to_owned()))
             }
-            Self::Unread(error @ ReadError::TooSlow) => {
-                respond::text(StatusCode::REQUEST_TIMEOUT, format!("{error}\n"))
-            }
+            // Not 408: a sender that does not retry it would throw good samples away.
+            Self::Unread(ReadError::TooSlow) => refused(overloaded("time: the body came too slowly")),
         })
     }
 

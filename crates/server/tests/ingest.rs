@@ -110,7 +110,9 @@ fn a_body_that_stops_coming_is_let_go() {
     stream.write_all(head.as_bytes()).unwrap();
     let mut answer = [0; 4096];
     let length = stream.read(&mut answer).unwrap();
-    assert_eq!(Response::parse(&String::from_utf8_lossy(&answer[..length])).status, 408);
+    let answer = Response::parse(&String::from_utf8_lossy(&answer[..length]));
+    assert_eq!(answer.status, 503, "temporary: the sender must come back");
+    assert!(answer.head.contains("retry-after: "), "{}", answer.head);
 }
 
 #[test]
