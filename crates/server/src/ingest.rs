@@ -26,6 +26,8 @@ use crate::tally::Tally;
 
 /// Bodies up to this many bytes are decoded where they are; larger ones would keep the runtime from other sockets.
 const INLINE_BYTES_MAX: usize = 64 << 10;
+/// The same for what they inflate to, as declared; a body that does not declare it is taken for a large one.
+const INLINE_INFLATED_MAX: u64 = 1 << 20;
 /// Memory that a thread keeps for the next body.
 const KEPT_BYTES_MAX: usize = 4 << 20;
 
@@ -113,7 +115,7 @@ type Queued = (Appended, oneshot::Receiver<Result<(), WriteError>>);
 
 impl Work {
     async fn run(self, tenant: Arc<Tenant>) -> Result<Queued, Refusal> {
-        if self.bytes.len() <= INLINE_BYTES_MAX {
+        if self.is_small() {
             return self.decode_and_append(&tenant);
         }
         let app = Arc::clone(&self.app);
@@ -144,6 +146,15 @@ impl Work {
             scratch.batch = batch.recycled();
             queued
         })
+    }
+
+    fn is_small(&self) -> bool {
+        // Zstandard declares the length of its first frame only.
+        let declares = matches!(self.encoding, Encoding::Identity | Encoding::Snappy);
+        let inflated = codec::inflate::declared_length(self.encoding, &self.bytes);
+        self.bytes.len() <= INLINE_BYTES_MAX
+            && declares
+            && inflated.is_some_and(|bytes| bytes <= INLINE_INFLATED_MAX)
     }
 
     /// A body that declares its inflated length pays for it before it is inflated.
