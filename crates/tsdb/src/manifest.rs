@@ -87,12 +87,22 @@ impl Manifest {
         damaged: &mut Vec<String>,
     ) -> Result<Option<Manifest>, OpenError> {
         let mut newest: Option<Manifest> = None;
+        let mut unread = None;
         for name in ["manifest-0", "manifest-1"] {
             let path = directory.join(name);
             if !files.exists(&path)? {
                 continue;
             }
-            match Self::decode(&env::read_all(files, &path)?) {
+            let bytes = match env::read_all(files, &path) {
+                Ok(bytes) => bytes,
+                // A sector that cannot be read costs this copy; the other one is as good a generation earlier.
+                Err(error) => {
+                    damaged.push(name.to_owned());
+                    unread = Some(error);
+                    continue;
+                }
+            };
+            match Self::decode(&bytes) {
                 Ok(found) => {
                     if newest.as_ref().is_none_or(|n| n.generation < found.generation) {
                         newest = Some(found);
@@ -108,7 +118,11 @@ impl Manifest {
                 Err(Undecodable::Damaged) => damaged.push(name.to_owned()),
             }
         }
-        Ok(newest)
+        // Without any copy the directory would be taken for one that lost both: that needs certainty.
+        match unread {
+            Some(error) if newest.is_none() => Err(error.into()),
+            _ => Ok(newest),
+        }
     }
 
     /// Writes this generation durably.

@@ -58,6 +58,10 @@ const HISTOGRAM: u8 = 3;
 const EXEMPLAR: u8 = 4;
 const METADATA: u8 = 5;
 const STARTS: u8 = 6;
+
+/// The highest kind that this Weir knows.
+pub(crate) const KIND_MAX: u8 = STARTS;
+
 const SKIPPABLE: u8 = 0x80;
 
 /// Appends one record whose body `write` makes.
@@ -141,8 +145,23 @@ pub(crate) fn write_starts(starts: &[(u32, i64)], out: &mut Vec<u8>) {
     });
 }
 
+/// Why a frame cannot be read to its end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Unreadable {
+    /// A record is not what its kind says.
+    Corrupt,
+    /// A kind that this Weir does not know and must not skip: a newer one wrote it.
+    UnknownKind(u8),
+}
+
+impl From<Corrupt> for Unreadable {
+    fn from(Corrupt: Corrupt) -> Self {
+        Self::Corrupt
+    }
+}
+
 /// Calls `each` for every record of a frame; returns how many skippable records of unknown kind there were.
-pub(crate) fn read(payload: &[u8], mut each: impl FnMut(Record)) -> Result<u64, Corrupt> {
+pub(crate) fn read(payload: &[u8], mut each: impl FnMut(Record)) -> Result<u64, Unreadable> {
     let mut reader = Reader::new(payload);
     let mut skipped = 0;
     while !reader.is_empty() {
@@ -157,7 +176,7 @@ pub(crate) fn read(payload: &[u8], mut each: impl FnMut(Record)) -> Result<u64, 
             METADATA => each(read_metadata(&mut body)?),
             STARTS => each(Record::Starts(read_starts(&mut body)?)),
             kind if kind & SKIPPABLE != 0 => skipped += 1,
-            _ => return Err(Corrupt),
+            kind => return Err(Unreadable::UnknownKind(kind)),
         }
     }
     Ok(skipped)
@@ -254,7 +273,7 @@ mod tests {
     fn unknown_kinds_are_skipped_only_when_they_may_be() {
         let unknown = |kind| [kind, 1, 0, 0, 0, 42];
         assert_eq!(read(&unknown(SKIPPABLE | 9), |_| panic!("nothing is known")), Ok(1));
-        assert_eq!(read(&unknown(9), |_| panic!("nothing is known")), Err(Corrupt));
+        assert_eq!(read(&unknown(9), |_| panic!("nothing is known")), Err(Unreadable::UnknownKind(9)));
     }
 
     #[test]
@@ -265,7 +284,7 @@ mod tests {
         write_samples(&[Row { slot: 3, timestamp_ms: 1, value: 1.0 }], &mut payload);
         let series_end = payload.len() - 5 - 11;
         for cut in (1..payload.len()).filter(|cut| *cut != series_end) {
-            assert_eq!(read(&payload[..cut], |_| ()), Err(Corrupt), "{cut}");
+            assert_eq!(read(&payload[..cut], |_| ()), Err(Unreadable::Corrupt), "{cut}");
         }
     }
 }

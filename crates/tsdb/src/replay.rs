@@ -8,7 +8,7 @@ use model::batch::{Exemplar, HistogramSample};
 use crate::head::side::{exemplar_bytes, histogram_bytes};
 use crate::head::table::series_id;
 use crate::open::{OpenError, Progress};
-use crate::record::{self, Record, Row};
+use crate::record::{self, Record, Row, Unreadable};
 use crate::store::Inner;
 
 /// One run over the log.
@@ -21,12 +21,21 @@ pub(crate) struct Replay<'a> {
     last_sequence: u64,
     /// Records whose series definition was lost in a damaged frame, or that cannot be decoded.
     lost: u64,
+    /// A record of a newer Weir that must not be skipped.
+    unknown_kind: Option<u8>,
 }
 
 impl<'a> Replay<'a> {
     pub(crate) fn new(inner: &'a Inner) -> Self {
         let last_sequence = inner.manifest.lock().expect("lock").manifest.flushed_sequence;
-        Self { inner, slots: HashMap::default(), positions: Vec::new(), last_sequence, lost: 0 }
+        Self {
+            inner,
+            slots: HashMap::default(),
+            positions: Vec::new(),
+            last_sequence,
+            lost: 0,
+            unknown_kind: None,
+        }
     }
 
     /// Replays every segment that the manifest says is needed, then tells the writer where to go on.
@@ -76,6 +85,10 @@ impl<'a> Replay<'a> {
             },
             wal::ReadError::Io(error) => OpenError::Io(error),
         })?;
+        if let Some(kind) = self.unknown_kind {
+            let what = format!("a record of WAL segment {number}");
+            return Err(OpenError::Newer { what, found: kind.into(), known: record::KIND_MAX.into() });
+        }
         if damage.is_loss() || self.lost > 0 {
             let gaps = damage.gaps + u64::from(damage.header);
             tracing::error!(
@@ -96,8 +109,10 @@ impl<'a> Replay<'a> {
     fn frame(&mut self, sequence: u64, payload: &[u8]) {
         self.last_sequence = self.last_sequence.max(sequence);
         let mut records = Vec::new();
-        if record::read(payload, |record| records.push(record)).is_err() {
-            self.lost += 1;
+        match record::read(payload, |record| records.push(record)) {
+            Ok(_) => {}
+            Err(Unreadable::Corrupt) => self.lost += 1,
+            Err(Unreadable::UnknownKind(kind)) => self.unknown_kind = Some(kind),
         }
         for record in records {
             self.record(record);
