@@ -2,7 +2,7 @@
 //!
 //! A log is a directory of numbered segments. [`Writer`] builds a group of frames, writes it with one call, syncs it
 //! with one fdatasync. [`read_segment`] gives the frames back and says what was damaged; it finds the next good frame
-//! behind any damage, so a bad sector costs the frames it lies in and no others.
+//! behind any damage, so damaged bytes cost the frames they lie in and no others.
 //!
 //! What is in a frame is the store's business. The one rule that the log imposes: **a segment is self-contained**,
 //! whatever a frame refers to is defined earlier in the same segment. [`Writer::segment`] tells which one a group goes
