@@ -93,7 +93,7 @@ pub(crate) fn tenant(command: Tenant) -> Result<(), Failure> {
         Tenant::Delete { name, yes, server } => {
             check_name(&name)?;
             if !yes {
-                confirm(&format!("Delete tenant {name}, its tokens and all its data?"))?;
+                confirm(&format!("Delete tenant {name} and its tokens? Its data is then out of reach."))?;
             }
             Place::find(&server)?.call(Operation::DeleteTenant, &name, &Value::Null)?;
             say(format_args!("tenant {name} deleted"));

@@ -165,7 +165,7 @@ pub(crate) enum Tenant {
         #[command(flatten)]
         server: Server,
     },
-    /// Delete a tenant, its tokens and all its data
+    /// Delete a tenant and its tokens; its data is out of reach
     Delete {
         /// Its name
         name: String,
