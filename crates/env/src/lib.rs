@@ -124,16 +124,32 @@ impl fmt::Debug for Env {
     }
 }
 
-/// Reads exactly `buffer.len()` bytes at `offset`; an early end of file is `UnexpectedEof`.
+/// Tries a read once more when the disk refuses it: a cable or a path that failed for a moment is no damage.
+pub fn patiently<T>(mut read: impl FnMut() -> io::Result<T>) -> io::Result<T> {
+    match read() {
+        Err(error) if is_unreadable(&error) => read(),
+        result => result,
+    }
+}
+
+/// Reads exactly `buffer.len()` bytes at `offset`, [`patiently`]; an early end of file is `UnexpectedEof`.
 pub fn read_exact_at(file: &dyn File, buffer: &mut [u8], offset: u64) -> io::Result<()> {
     let mut done = 0;
     while done < buffer.len() {
-        match file.read_at(&mut buffer[done..], offset + done as u64)? {
+        match patiently(|| file.read_at(&mut buffer[done..], offset + done as u64))? {
             0 => return Err(io::ErrorKind::UnexpectedEof.into()),
             n => done += n,
         }
     }
     Ok(())
+}
+
+/// Whether an error of a read means that these bytes cannot be had from this disk: an unreadable sector, or structures
+/// of the file system that are damaged. Any other error (too many open files, no permission, no memory) says something
+/// about this process, not about the data.
+pub fn is_unreadable(error: &io::Error) -> bool {
+    use rustix::io::Errno;
+    matches!(Errno::from_io_error(error), Some(Errno::IO | Errno::UCLEAN | Errno::BADMSG))
 }
 
 /// Reads a whole small file.

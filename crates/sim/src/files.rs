@@ -10,7 +10,7 @@
 //!
 //! **Faults** ([`SimFiles::plan`]): any operation can fail at its n-th call, once or for ever; a failing write may
 //! have written a part; a failing sync may lose its pages and report later syncs as good. The disk has a capacity in
-//! bytes and in files; bytes and whole files can be damaged from outside. What the model leaves out: sectors that
+//! bytes and in files; bytes and whole files can be damaged from outside, sectors become unreadable. What the model leaves out: sectors that
 //! tear inside, writes that land in the wrong place (damage by hand does that), and reads that fail to see a write.
 //!
 //! Everything random is decided by the seed. All handles share one lock: a simulation runs on one thread.
@@ -158,6 +158,14 @@ impl SimFiles {
         })
     }
 
+    /// Makes the 4 KiB at `offset` unreadable: EIO, for ever.
+    pub fn spoil_sector(&self, path: &Path, offset: u64) -> io::Result<()> {
+        let mut disk = self.disk();
+        let file = disk.names.file(path)?;
+        disk.contents[file].spoil(usize::try_from(offset).map_err(io::Error::other)?);
+        Ok(())
+    }
+
     /// Makes a file vanish behind everyone's back.
     pub fn lose(&self, path: &Path) -> io::Result<()> {
         self.disk().names.forget(path)
@@ -261,6 +269,9 @@ impl File for Handle {
         let bytes = disk.contents[self.file].current();
         let start = usize::try_from(offset).unwrap_or(usize::MAX).min(bytes.len());
         let count = buffer.len().min(bytes.len() - start);
+        if disk.contents[self.file].is_spoiled(start..start + count) {
+            return Err(Failure::Io.error());
+        }
         buffer[..count].copy_from_slice(&bytes[start..start + count]);
         Ok(count)
     }

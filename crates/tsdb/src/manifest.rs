@@ -87,8 +87,7 @@ impl Manifest {
         damaged: &mut Vec<String>,
     ) -> Result<Option<Manifest>, OpenError> {
         let mut newest: Option<Manifest> = None;
-        let mut unread = None;
-        for name in ["manifest-0", "manifest-1"] {
+        for name in Self::FILES {
             let path = directory.join(name);
             if !files.exists(&path)? {
                 continue;
@@ -96,11 +95,11 @@ impl Manifest {
             let bytes = match env::read_all(files, &path) {
                 Ok(bytes) => bytes,
                 // A sector that cannot be read costs this copy; the other one is as good a generation earlier.
-                Err(error) => {
+                Err(error) if env::is_unreadable(&error) => {
                     damaged.push(name.to_owned());
-                    unread = Some(error);
                     continue;
                 }
+                Err(error) => return Err(error.into()),
             };
             match Self::decode(&bytes) {
                 Ok(found) => {
@@ -118,12 +117,11 @@ impl Manifest {
                 Err(Undecodable::Damaged) => damaged.push(name.to_owned()),
             }
         }
-        // Without any copy the directory would be taken for one that lost both: that needs certainty.
-        match unread {
-            Some(error) if newest.is_none() => Err(error.into()),
-            _ => Ok(newest),
-        }
+        Ok(newest)
     }
+
+    /// The names of both copies.
+    pub(crate) const FILES: [&str; 2] = ["manifest-0", "manifest-1"];
 
     /// Writes this generation durably.
     pub(crate) fn store(&self, files: &dyn Files, directory: &Path) -> io::Result<()> {

@@ -59,6 +59,19 @@ pub enum OpenError {
 const VERSION: u16 = 1;
 const MAGIC: &[u8; 8] = b"WEIRDIR1";
 
+impl From<wal::ReadError> for OpenError {
+    fn from(error: wal::ReadError) -> Self {
+        match error {
+            wal::ReadError::Newer { number, version, known } => Self::Newer {
+                what: format!("WAL segment {number}"),
+                found: version.into(),
+                known: known.into(),
+            },
+            wal::ReadError::Io(error) => Self::Io(error),
+        }
+    }
+}
+
 impl Store {
     /// Opens the store in `directory` (created when missing), replaying what the log holds. The caller holds the
     /// directory's lock.
@@ -79,6 +92,7 @@ impl Store {
         let manifest = manifest.unwrap_or(Manifest { id_seed, next_file: 1, ..Manifest::default() });
         let inner = Inner::new(env, directory, options, manifest, metadata);
         let blocks = inner.open_blocks(had_manifest)?;
+        inner.refuse_newer_log()?;
         inner.prepare_directory(format_seed.is_none())?;
         for name in damaged {
             inner
@@ -109,7 +123,11 @@ fn read_format(env: &Env, directory: &Path) -> Result<Option<u64>, OpenError> {
     if !env.files.exists(&path)? {
         return Ok(None);
     }
-    match open_envelope(MAGIC, VERSION, &env::read_all(&*env.files, &path)?) {
+    let bytes = match env::read_all(&*env.files, &path) {
+        Err(error) if env::is_unreadable(&error) => return Ok(None),
+        result => result?,
+    };
+    match open_envelope(MAGIC, VERSION, &bytes) {
         Ok(body) => Ok(body.try_into().ok().map(u64::from_le_bytes)),
         Err(Undecodable::Damaged) => Ok(None),
         Err(Undecodable::Newer(found)) => Err(OpenError::Newer {
@@ -201,6 +219,16 @@ impl Inner {
         Ok(blocks)
     }
 
+    /// A segment of a newer Weir must be found before anything is written.
+    fn refuse_newer_log(&self) -> Result<(), OpenError> {
+        let directory = self.wal_directory();
+        if !self.env.files.exists(&directory)? {
+            return Ok(());
+        }
+        let from = self.replay_segment.load(Ordering::Relaxed);
+        Ok(wal::refuse_newer(&*self.env.files, &directory, wal::Stream::Metrics, from)?)
+    }
+
     fn prepare_directory(&self, write_format: bool) -> io::Result<()> {
         let files = &*self.env.files;
         for part in ["wal/metrics", "blocks", "quarantine"] {
@@ -233,10 +261,25 @@ impl Inner {
         // The first generation, of a new directory or of one whose manifests were both lost: only a manifest that names
         // what is live may let a later start remove what it does not name.
         if live.manifest.generation == 0 {
+            self.set_lost_manifests_aside()?;
             live.manifest.generation = 1;
             live.manifest.store(&*self.env.files, &self.directory)?;
         }
         Ok(())
+    }
+
+    /// A copy that the disk does not give today and gives tomorrow would be of a higher generation than the one that
+    /// begins anew, and make a later start remove what that one does not name.
+    fn set_lost_manifests_aside(&self) -> io::Result<()> {
+        let files = &*self.env.files;
+        for name in Manifest::FILES {
+            let path = self.directory.join(name);
+            if files.exists(&path)? {
+                files.rename(&path, &self.directory.join("quarantine").join(name))?;
+            }
+        }
+        files.sync_dir(&self.directory.join("quarantine"))?;
+        files.sync_dir(&self.directory)
     }
 
     /// Removes files that no manifest names: half-made blocks, and expired ones whose removal was cut short.

@@ -76,32 +76,24 @@ impl<'a> Replay<'a> {
             wal::read_segment(&*inner.env.files, &directory, stream, number, &mut |sequence, payload| {
                 self.frame(sequence, payload);
                 Ok(())
-            });
-        let damage = damage.map_err(|error| match error {
-            wal::ReadError::Newer { number, version, known } => OpenError::Newer {
-                what: format!("WAL segment {number}"),
-                found: version.into(),
-                known: known.into(),
-            },
-            wal::ReadError::Io(error) => OpenError::Io(error),
-        })?;
+            })?;
         if let Some(kind) = self.unknown_kind {
             let what = format!("a record of WAL segment {number}");
             return Err(OpenError::Newer { what, found: kind.into(), known: record::KIND_MAX.into() });
         }
         if damage.is_loss() || self.lost > 0 {
+            tracing::error!(segment = number, %damage, lost_records = self.lost, "damaged WAL");
             let gaps = damage.gaps + u64::from(damage.header);
-            tracing::error!(
-                segment = number,
-                gaps,
-                gap_bytes = damage.gap_bytes,
-                lost_records = self.lost,
-                "damaged WAL"
-            );
             inner.counters.damaged_frames.fetch_add(gaps.max(1), Ordering::Relaxed);
-            let what = format!("WAL segment {number}: {gaps} damaged gaps of {} bytes", damage.gap_bytes);
-            inner.damage.lock().expect("lock").push(what);
+            inner.damage.lock().expect("lock").push(format!("WAL segment {number} is damaged: {damage}"));
             inner.manifest.lock().expect("lock").damaged_segments.push(number);
+        } else if damage.torn_bytes > 0 {
+            let bytes = damage.torn_bytes;
+            tracing::info!(
+                segment = number,
+                bytes,
+                "the last group of a WAL segment was torn before it was acknowledged"
+            );
         }
         Ok(())
     }

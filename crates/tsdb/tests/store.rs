@@ -144,3 +144,26 @@ fn blocks_outlive_the_loss_of_both_manifests_and_a_kill_after_it() {
         assert_eq!(samples(&store), Some(vec![1.0]), "start {start}");
     }
 }
+
+#[test]
+fn a_log_of_a_newer_weir_is_refused_before_a_byte_is_written() {
+    let directory = tempfile::tempdir().unwrap();
+    let store = open(directory.path());
+    write(&store, &[(1, 10, 1.0)]);
+    drop(store);
+    let log = directory.path().join("wal/metrics");
+    let segment = std::fs::read_dir(&log).unwrap().next().unwrap().unwrap().path();
+    let mut bytes = std::fs::read(&segment).unwrap();
+    bytes[8..12].copy_from_slice(&[9, 0, 8, 0]);
+    let crc = codec::hash::crc32c_parts(&[&bytes[..40]]);
+    bytes[40..44].copy_from_slice(&crc.to_le_bytes());
+    std::fs::write(&segment, &bytes).unwrap();
+    // What a start makes anew when it is missing.
+    std::fs::remove_dir(directory.path().join("quarantine")).unwrap();
+    std::fs::remove_file(directory.path().join("FORMAT")).unwrap();
+    let refused = Store::open(Env::real(), directory.path(), Options::default(), &Progress::default());
+    let error = refused.unwrap_err().to_string();
+    assert_eq!(error, "WAL segment 1 has format version 9, this Weir reads up to 1; nothing was changed");
+    assert!(!directory.path().join("quarantine").exists() && !directory.path().join("FORMAT").exists());
+    assert_eq!(std::fs::read(&segment).unwrap(), bytes);
+}

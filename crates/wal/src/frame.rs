@@ -6,9 +6,13 @@
 //!      4      4  stored length    bytes that follow the header
 //!      8      4  raw length       bytes after lz4; equal to the stored length = not compressed
 //!     12      8  sequence         grows by one from frame to frame over all segments
-//!     20      4  CRC32C           of segment epoch (8 bytes), header bytes 0..20, stored bytes
-//!     24      …  stored bytes
+//!     20      4  place            number of frames of the same group before it
+//!     24      4  CRC32C           of segment epoch (8 bytes), header bytes 0..24, stored bytes
+//!     28      …  stored bytes
 //! ```
+//! The place tells a reader which frames were synced together: those missing before a frame of the same group were torn
+//! with it, those of an earlier group had been durable.
+//!
 //! The segment's epoch is random and part of the checksum, so bytes of an older segment that come back on a recycled
 //! disk block are never taken for a frame.
 
@@ -16,7 +20,7 @@ use codec::hash::crc32c_parts;
 use codec::lz4;
 
 /// Bytes of a frame's header.
-pub(crate) const HEADER_BYTES: usize = 24;
+pub(crate) const HEADER_BYTES: usize = 28;
 
 /// Longest payload; a longer one is split by the caller. Bounds what a reader allocates.
 pub const PAYLOAD_BYTES_MAX: usize = 4 << 20;
@@ -26,8 +30,8 @@ const MAGIC: [u8; 4] = *b"FRM1";
 /// Payloads under this are stored as they are: lz4 would not pay for its call.
 const COMPRESS_BYTES_MIN: usize = 256;
 
-/// Appends a frame that holds `payload`.
-pub(crate) fn write(payload: &[u8], sequence: u64, epoch: u64, out: &mut Vec<u8>) {
+/// Appends a frame that holds `payload`, the `place`-th of its group.
+pub(crate) fn write(payload: &[u8], sequence: u64, place: u32, epoch: u64, out: &mut Vec<u8>) {
     assert!(payload.len() <= PAYLOAD_BYTES_MAX, "the caller splits payloads");
     let start = out.len();
     out.extend_from_slice(&[0; HEADER_BYTES]);
@@ -45,8 +49,9 @@ pub(crate) fn write(payload: &[u8], sequence: u64, epoch: u64, out: &mut Vec<u8>
     header[4..8].copy_from_slice(&length_u32(stored));
     header[8..12].copy_from_slice(&length_u32(payload.len()));
     header[12..20].copy_from_slice(&sequence.to_le_bytes());
-    let crc = crc32c_parts(&[&epoch.to_le_bytes(), &header[..20], &header[HEADER_BYTES..]]);
-    header[20..24].copy_from_slice(&crc.to_le_bytes());
+    header[20..24].copy_from_slice(&place.to_le_bytes());
+    let crc = crc32c_parts(&[&epoch.to_le_bytes(), &header[..24], &header[HEADER_BYTES..]]);
+    header[24..28].copy_from_slice(&crc.to_le_bytes());
 }
 
 fn length_u32(length: usize) -> [u8; 4] {
@@ -56,8 +61,9 @@ fn length_u32(length: usize) -> [u8; 4] {
 /// What lies at some place in a segment.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Found {
-    /// A good frame: its sequence and how many bytes it takes; the payload is in the caller's buffer.
-    Frame { sequence: u64, bytes: usize },
+    /// A good frame: its sequence, the sequence of its group's first frame, and how many bytes it takes; the payload is
+    /// in the caller's buffer.
+    Frame { sequence: u64, group: u64, bytes: usize },
     /// The frame may be good but goes beyond the bytes given: so many are needed.
     Short(usize),
     /// No frame begins here.
@@ -85,7 +91,7 @@ pub(crate) fn read(bytes: &[u8], epoch: u64, payload: &mut Vec<u8>) -> Found {
     if bytes.len() < end {
         return Found::Short(end);
     }
-    if crc32c_parts(&[&epoch.to_le_bytes(), &bytes[..20], &bytes[HEADER_BYTES..end]]) != u32_at(bytes, 20) {
+    if crc32c_parts(&[&epoch.to_le_bytes(), &bytes[..24], &bytes[HEADER_BYTES..end]]) != u32_at(bytes, 24) {
         return Found::Nothing;
     }
     payload.clear();
@@ -95,7 +101,7 @@ pub(crate) fn read(bytes: &[u8], epoch: u64, payload: &mut Vec<u8>) -> Found {
         return Found::Nothing;
     }
     let sequence = u64::from_le_bytes(bytes[12..20].try_into().expect("eight bytes"));
-    Found::Frame { sequence, bytes: end }
+    Found::Frame { sequence, group: sequence.saturating_sub(u64::from(u32_at(bytes, 20))), bytes: end }
 }
 
 /// The next place after `from` at which a magic begins, for finding the way again after damage.
@@ -116,9 +122,12 @@ mod tests {
     fn frames_come_back_and_every_flipped_bit_is_noticed() {
         for payload in [vec![], b"short".to_vec(), b"compress me ".repeat(40)] {
             let mut bytes = Vec::new();
-            write(&payload, 7, 99, &mut bytes);
+            write(&payload, 7, 2, 99, &mut bytes);
             let mut found = Vec::new();
-            assert_eq!(read(&bytes, 99, &mut found), Found::Frame { sequence: 7, bytes: bytes.len() });
+            assert_eq!(
+                read(&bytes, 99, &mut found),
+                Found::Frame { sequence: 7, group: 5, bytes: bytes.len() }
+            );
             assert_eq!(found, payload);
             assert_eq!(read(&bytes, 98, &mut found), Found::Nothing, "another segment's epoch");
             for bit in 0..bytes.len() * 8 {
@@ -132,7 +141,7 @@ mod tests {
     #[test]
     fn a_cut_frame_asks_for_its_rest() {
         let mut bytes = Vec::new();
-        write(b"payload", 1, 2, &mut bytes);
+        write(b"payload", 1, 0, 2, &mut bytes);
         for cut in 0..bytes.len() {
             assert!(matches!(read(&bytes[..cut], 2, &mut Vec::new()), Found::Short(n) if n > cut), "{cut}");
         }

@@ -1,7 +1,11 @@
 //! Reads segments frame by frame, in bounded memory, finding the way again after damage.
 
+use std::cell::RefCell;
+use std::collections::BTreeSet;
+use std::fmt;
 use std::io;
 use std::path::Path;
+use std::sync::Arc;
 
 use env::{File, Files};
 
@@ -11,15 +15,21 @@ use crate::segment::{self, BadHeader, Header, Stream};
 /// Bytes read at once; a frame of the greatest length fits in twice.
 const WINDOW_BYTES: usize = 1 << 20;
 
+/// Bytes around an unreadable sector that are given up: what a file system reads at once.
+const SECTOR_BYTES: u64 = 4096;
+
 /// What was found in a segment besides good frames.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Damage {
-    /// Gaps with good frames behind them: something durable was lost.
+    /// Gaps where frames are missing that had been durable: a frame of a later group stands behind them.
     pub gaps: u64,
     /// Bytes in those gaps.
     pub gap_bytes: u64,
-    /// Bytes behind the last good frame that are not zero: a torn group that was never acknowledged, or damage.
-    pub tail_bytes: u64,
+    /// Bytes of the last group that are no good frames and not zero: it was torn before it was acknowledged, or it is
+    /// damaged.
+    pub torn_bytes: u64,
+    /// Bytes that the disk refuses to read.
+    pub unreadable_bytes: u64,
     /// Whether the header was unreadable, so that nothing of the segment could be read.
     pub header: bool,
 }
@@ -27,7 +37,17 @@ pub struct Damage {
 impl Damage {
     /// Whether something that had been durable may be lost.
     pub fn is_loss(&self) -> bool {
-        self.gaps > 0 || self.header
+        self.gaps > 0 || self.unreadable_bytes > 0 || self.header
+    }
+}
+
+impl fmt::Display for Damage {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} gaps of {} bytes", self.gaps, self.gap_bytes)?;
+        if self.unreadable_bytes > 0 {
+            write!(f, ", {} bytes that the disk does not read", self.unreadable_bytes)?;
+        }
+        if self.header { f.write_str(", header unreadable") } else { Ok(()) }
     }
 }
 
@@ -57,7 +77,19 @@ pub fn segments(files: &dyn Files, directory: &Path) -> io::Result<Vec<u64>> {
     Ok(numbers)
 }
 
-/// Calls `each(sequence, payload)` for every good frame of a segment, in order.
+/// Refuses a log of which a segment at or above `from` was written by a newer Weir, by its header alone.
+pub fn refuse_newer(files: &dyn Files, directory: &Path, stream: Stream, from: u64) -> Result<(), ReadError> {
+    for number in segments(files, directory)?.into_iter().filter(|number| *number >= from) {
+        let Some(segment) = Segment::open(files, directory, number)? else { continue };
+        if let Err(error @ ReadError::Newer { .. }) = segment.header(stream, number) {
+            return Err(error);
+        }
+    }
+    Ok(())
+}
+
+/// Calls `each(sequence, payload)` for every good frame of a segment, in order. Sectors that the disk refuses to read
+/// are damage like any other.
 pub fn read_segment(
     files: &dyn Files,
     directory: &Path,
@@ -65,45 +97,109 @@ pub fn read_segment(
     number: u64,
     each: &mut dyn FnMut(u64, &[u8]) -> io::Result<()>,
 ) -> Result<Damage, ReadError> {
-    let file = files.open(&directory.join(segment::file_name(number)))?;
-    let length = file.length()?;
-    let mut header = [0; segment::HEADER_BYTES];
-    let got = file.read_at(&mut header, 0)?;
-    let header = match Header::decode(&header[..got], stream, number) {
-        Ok(header) => header,
-        Err(BadHeader::Newer(version)) => {
-            return Err(ReadError::Newer { number, version, known: segment::VERSION });
-        }
-        Err(BadHeader::Damaged) => {
-            // A crash while the segment was made leaves zeros or nothing: then nothing was ever in it.
-            let made = !is_zero(&*file, length)?;
-            return Ok(Damage { header: made, ..Damage::default() });
-        }
+    let Some(segment) = Segment::open(files, directory, number)? else {
+        return Ok(Damage { header: true, ..Damage::default() });
+    };
+    let Some(header) = segment.header(stream, number)? else {
+        // A crash while the segment was made leaves zeros or nothing: then nothing was ever in it.
+        let made = segment.end_of_data(0)? > 0;
+        let unreadable_bytes = segment.unreadable_bytes();
+        return Ok(Damage { header: made || unreadable_bytes > 0, unreadable_bytes, ..Damage::default() });
     };
     let base = segment::HEADER_BYTES as u64;
-    Scan { file: &*file, length, epoch: header.epoch, window: Vec::new(), at: 0, base }.run(each)
+    let mut damage = Scan { segment: &segment, header, window: Vec::new(), at: 0, base }.run(each)?;
+    damage.unreadable_bytes = segment.unreadable_bytes();
+    Ok(damage)
 }
 
-fn is_zero(file: &dyn File, length: u64) -> io::Result<bool> {
-    let mut buffer = vec![0; WINDOW_BYTES.min(usize::try_from(length).unwrap_or(WINDOW_BYTES))];
-    let mut at = 0;
-    while at < length {
-        let got = file.read_at(&mut buffer, at)?;
-        if got == 0 {
-            break;
+/// A segment's file, read around the sectors that the disk refuses.
+struct Segment {
+    file: Arc<dyn File>,
+    length: u64,
+    /// Offsets of sectors that cannot be read.
+    unreadable: RefCell<BTreeSet<u64>>,
+}
+
+impl Segment {
+    /// `None` when the disk does not even give the file.
+    fn open(files: &dyn Files, directory: &Path, number: u64) -> io::Result<Option<Segment>> {
+        let path = directory.join(segment::file_name(number));
+        match env::patiently(|| files.open(&path).and_then(|file| Ok((file.length()?, file)))) {
+            Ok((length, file)) => Ok(Some(Segment { file, length, unreadable: RefCell::default() })),
+            Err(error) if env::is_unreadable(&error) => Ok(None),
+            Err(error) => Err(error),
         }
-        if buffer[..got].iter().any(|&b| b != 0) {
-            return Ok(false);
-        }
-        at += got as u64;
     }
-    Ok(true)
+
+    /// `None` when it is damaged.
+    fn header(&self, stream: Stream, number: u64) -> Result<Option<Header>, ReadError> {
+        let mut header = [0; segment::HEADER_BYTES];
+        let got = self.read_at(&mut header, 0)?;
+        match Header::decode(&header[..got], stream, number) {
+            Ok(header) => Ok(Some(header)),
+            Err(BadHeader::Newer(version)) => {
+                Err(ReadError::Newer { number, version, known: segment::VERSION })
+            }
+            Err(BadHeader::Damaged) => Ok(None),
+        }
+    }
+
+    /// As [`File::read_at`]; what cannot be read is zero and noted.
+    fn read_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<usize> {
+        let left = usize::try_from(self.length.saturating_sub(offset)).unwrap_or(usize::MAX);
+        let wanted = buffer.len().min(left);
+        let buffer = &mut buffer[..wanted];
+        match self.file.read_at(buffer, offset) {
+            Err(error) if env::is_unreadable(&error) => self.read_around(buffer, offset),
+            result => result,
+        }
+    }
+
+    /// Sector by sector; those that are still refused are given up.
+    fn read_around(&self, buffer: &mut [u8], offset: u64) -> io::Result<usize> {
+        let mut done = 0;
+        while done < buffer.len() {
+            let at = offset + done as u64;
+            let in_sector = (SECTOR_BYTES - at % SECTOR_BYTES) as usize;
+            let end = (done + in_sector).min(buffer.len());
+            match self.file.read_at(&mut buffer[done..end], at) {
+                Ok(0) => break,
+                Ok(got) => done += got,
+                Err(error) if env::is_unreadable(&error) => {
+                    buffer[done..end].fill(0);
+                    self.unreadable.borrow_mut().insert(at - at % SECTOR_BYTES);
+                    done = end;
+                }
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(done)
+    }
+
+    fn unreadable_bytes(&self) -> u64 {
+        self.unreadable.borrow().iter().map(|at| SECTOR_BYTES.min(self.length - at)).sum()
+    }
+
+    /// Where the last byte behind `from` that is not zero ends; `from` when there is none.
+    fn end_of_data(&self, from: u64) -> io::Result<u64> {
+        let mut buffer = vec![0; WINDOW_BYTES];
+        let (mut at, mut end) = (from, from);
+        loop {
+            let got = self.read_at(&mut buffer, at)?;
+            if got == 0 {
+                return Ok(end);
+            }
+            if let Some(nonzero) = buffer[..got].iter().rposition(|&b| b != 0) {
+                end = at + nonzero as u64 + 1;
+            }
+            at += got as u64;
+        }
+    }
 }
 
 struct Scan<'a> {
-    file: &'a dyn File,
-    length: u64,
-    epoch: u64,
+    segment: &'a Segment,
+    header: Header,
     /// Bytes of the file; those before `at` are done with.
     window: Vec<u8>,
     at: usize,
@@ -111,21 +207,47 @@ struct Scan<'a> {
     base: u64,
 }
 
+/// Gaps inside of one group: torn with it when it is the segment's last one, damage when another follows.
+#[derive(Clone, Copy, Default)]
+struct Torn {
+    group: u64,
+    gaps: u64,
+    bytes: u64,
+}
+
+impl Damage {
+    fn add(&mut self, torn: Torn) {
+        self.gaps += torn.gaps;
+        self.gap_bytes += torn.bytes;
+    }
+}
+
 impl Scan<'_> {
     fn run(mut self, each: &mut dyn FnMut(u64, &[u8]) -> io::Result<()>) -> Result<Damage, ReadError> {
         let mut damage = Damage::default();
+        let mut torn = Torn::default();
         let mut payload = Vec::new();
-        let mut last_sequence = 0;
+        let epoch = self.header.epoch;
+        let mut next_sequence = self.header.first_sequence;
         let mut good_end = self.base;
         self.fill(frame::HEADER_BYTES)?;
         while !self.rest().is_empty() {
-            match frame::read(self.rest(), self.epoch, &mut payload) {
-                Found::Frame { sequence, bytes } if sequence > last_sequence => {
-                    if self.base > good_end {
-                        damage.gaps += 1;
-                        damage.gap_bytes += self.base - good_end;
+            match frame::read(self.rest(), epoch, &mut payload) {
+                Found::Frame { sequence, group, bytes } if sequence >= next_sequence => {
+                    if group != torn.group {
+                        damage.add(std::mem::replace(&mut torn, Torn { group, ..Torn::default() }));
                     }
-                    last_sequence = sequence;
+                    if self.base > good_end {
+                        let gap = Torn { group, gaps: 1, bytes: self.base - good_end };
+                        if group <= next_sequence {
+                            torn.gaps += gap.gaps;
+                            torn.bytes += gap.bytes;
+                        } else {
+                            // Frames of an earlier group are missing.
+                            damage.add(gap);
+                        }
+                    }
+                    next_sequence = sequence + 1;
                     each(sequence, &payload)?;
                     self.advance(bytes)?;
                     good_end = self.base;
@@ -134,7 +256,7 @@ impl Scan<'_> {
                 Found::Frame { .. } | Found::Short(_) | Found::Nothing => self.skip_to_magic()?,
             }
         }
-        damage.tail_bytes = self.tail_bytes(good_end)?;
+        damage.torn_bytes = torn.bytes + self.segment.end_of_data(good_end)? - good_end;
         Ok(damage)
     }
 
@@ -145,11 +267,11 @@ impl Scan<'_> {
     /// Makes at least `needed` bytes available; false when the file ends before.
     fn fill(&mut self, needed: usize) -> io::Result<bool> {
         let have = self.rest().len();
-        if have < needed && self.base + (have as u64) < self.length {
+        if have < needed && self.base + (have as u64) < self.segment.length {
             self.window.drain(..self.at);
             self.at = 0;
             self.window.resize(needed.max(WINDOW_BYTES), 0);
-            let got = self.file.read_at(&mut self.window[have..], self.base + have as u64)?;
+            let got = self.segment.read_at(&mut self.window[have..], self.base + have as u64)?;
             self.window.truncate(have + got);
         }
         Ok(self.rest().len() >= needed)
@@ -178,22 +300,6 @@ impl Scan<'_> {
                 self.base += left as u64;
                 return Ok(());
             }
-        }
-    }
-
-    /// Bytes from `from` to the last byte that is not zero.
-    fn tail_bytes(&self, from: u64) -> io::Result<u64> {
-        let mut buffer = vec![0; WINDOW_BYTES];
-        let (mut at, mut last) = (from, from);
-        loop {
-            let got = self.file.read_at(&mut buffer, at)?;
-            if got == 0 {
-                return Ok(last - from);
-            }
-            if let Some(nonzero) = buffer[..got].iter().rposition(|&b| b != 0) {
-                last = at + nonzero as u64 + 1;
-            }
-            at += got as u64;
         }
     }
 }

@@ -28,7 +28,7 @@ pub struct Writer {
     next_sequence: u64,
     /// Frames of the group that is being built.
     group: Vec<u8>,
-    group_frames: u64,
+    group_frames: u32,
     written_bytes: u64,
     last_sync: Duration,
     last_sync_took: Duration,
@@ -93,8 +93,8 @@ impl Writer {
     /// Adds a frame to the group; returns its sequence. Only between [`Writer::segment`] and [`Writer::commit`].
     pub fn add(&mut self, payload: &[u8]) -> u64 {
         let open = self.open.as_ref().expect("segment() was called");
-        let sequence = self.next_sequence + self.group_frames;
-        frame::write(payload, sequence, open.header.epoch, &mut self.group);
+        let sequence = self.next_sequence + u64::from(self.group_frames);
+        frame::write(payload, sequence, self.group_frames, open.header.epoch, &mut self.group);
         self.group_frames += 1;
         sequence
     }
@@ -105,10 +105,10 @@ impl Writer {
         let result = self.write_group();
         self.group.clear();
         match result {
-            Ok(()) => self.next_sequence += self.group_frames,
+            Ok(()) => self.next_sequence += u64::from(self.group_frames),
             // Frames that did reach the disk are replayed before those of the next segment: sequences stay unique.
             Err(_) => {
-                self.next_sequence += self.group_frames;
+                self.next_sequence += u64::from(self.group_frames);
                 self.open = None;
             }
         }
@@ -180,7 +180,7 @@ impl Writer {
         let number = self.next_segment;
         // A number is used once, even when making the file failed half way.
         self.next_segment += 1;
-        let header = Header { number, epoch: self.env.random_u64() };
+        let header = Header { number, epoch: self.env.random_u64(), first_sequence: self.next_sequence };
         let path = self.directory.join(segment::file_name(number));
         let file = self.env.files.create(&path)?;
         let result = Self::fill_new(&*file, header, self.stream, &self.options)

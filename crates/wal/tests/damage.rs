@@ -10,8 +10,11 @@ use sim::files::SimFiles;
 use sim::random::{Rng, SimRandom};
 use wal::{Damage, Durability, Options, Stream, Writer, read_segment};
 
-const SEGMENT_HEADER_BYTES: usize = 36;
-const FRAME_HEADER_BYTES: usize = 24;
+const SEGMENT_HEADER_BYTES: usize = 44;
+const FRAME_HEADER_BYTES: usize = 28;
+
+/// Frames of each group of a [`Segment`].
+const GROUPS: [usize; 4] = [3, 1, 2, 2];
 
 type Frames = Vec<(u64, Vec<u8>)>;
 
@@ -37,7 +40,7 @@ impl Segment {
         let mut frames = Frames::new();
         let mut lengths = Rng::new(1);
         let mut rng = Rng::new(seed);
-        for group in [3, 1, 2, 2] {
+        for group in GROUPS {
             writer.segment().unwrap();
             for _ in 0..group {
                 let mut payload = vec![b'a' + seed as u8; [0, 40, 90, 600][lengths.index(4)]];
@@ -55,6 +58,11 @@ impl Segment {
             bounds.push(at + FRAME_HEADER_BYTES + stored);
         }
         Self { bytes, frames, bounds }
+    }
+
+    /// Where the last group begins.
+    fn last_group(&self) -> usize {
+        self.bounds[self.frames.len() - GROUPS[GROUPS.len() - 1]]
     }
 
     fn end(&self) -> usize {
@@ -133,9 +141,72 @@ fn any_flipped_bit_costs_the_frame_that_it_lies_in() {
         }
         let others = segment.frames_where(|begin, end| bit / 8 < begin || end <= bit / 8);
         assert_eq!(frames, others, "bit {bit}");
-        let last = bit / 8 >= segment.bounds[segment.bounds.len() - 2];
-        assert_eq!(damage.is_loss(), !last, "bit {bit}");
-        assert_eq!(damage.tail_bytes > 0, last, "bit {bit}");
+        let last = bit / 8 >= segment.last_group();
+        assert_eq!(damage.is_loss(), !last, "bit {bit}: only the last group may have been torn");
+        assert_eq!(damage.torn_bytes > 0, last, "bit {bit}");
+    }
+}
+
+#[test]
+fn frames_that_are_missing_before_a_later_group_are_a_loss_and_inside_of_the_last_one_they_are_not() {
+    let segment = Segment::new(1);
+    for (frame, bounds) in segment.bounds.windows(2).enumerate() {
+        let mut bytes = segment.bytes.clone();
+        bytes[bounds[0]..bounds[1]].fill(0);
+        let (frames, damage) = read(&bytes);
+        assert_eq!(frames, segment.frames_where(|begin, _| begin != bounds[0]), "frame {frame}");
+        let torn = bounds[0] >= segment.last_group();
+        let length = (bounds[1] - bounds[0]) as u64;
+        let expected = if torn {
+            // Of the last frame nothing is left to be counted.
+            let torn_bytes = if bounds[1] == segment.end() { 0 } else { length };
+            Damage { torn_bytes, ..Damage::default() }
+        } else {
+            Damage { gaps: 1, gap_bytes: length, ..Damage::default() }
+        };
+        assert_eq!(damage, expected, "frame {frame}");
+    }
+}
+
+#[test]
+fn a_sector_that_cannot_be_read_costs_the_frames_in_it() {
+    // Longer than a few sectors, so that there is something before and behind each.
+    let payload =
+        |n: u8| [vec![n; 40], (0..=255).cycle().skip(n.into()).step_by(7).take(1500).collect()].concat();
+    let disk = SimFiles::new(3);
+    let env = Env {
+        clock: Arc::new(SimClock::new(0)),
+        files: Arc::new(disk.clone()),
+        random: Arc::new(SimRandom::new(3)),
+    };
+    let options = Options { segment_bytes: 1 << 20, durability: Durability::Fsync };
+    let mut writer = Writer::new(env, Path::new("/"), Stream::Metrics, options, 1, 1);
+    let mut rng = Rng::new(3);
+    let mut ends = vec![SEGMENT_HEADER_BYTES];
+    for n in 0..20 {
+        writer.segment().unwrap();
+        let mut bytes = payload(n);
+        rng.fill(&mut bytes);
+        writer.add(&bytes);
+        writer.commit().unwrap();
+        ends.push(ends[ends.len() - 1] + FRAME_HEADER_BYTES + bytes.len());
+    }
+    let path = Path::new("/").join(wal::file_name(1));
+    let sectors = ends[20].div_ceil(4096);
+    for sector in 0..sectors {
+        let disk = disk.fork(7);
+        disk.spoil_sector(&path, sector as u64 * 4096).unwrap();
+        let mut found = Vec::new();
+        let damage = read_segment(&disk, Path::new("/"), Stream::Metrics, 1, &mut |sequence, _| {
+            found.push(sequence as usize);
+            Ok(())
+        })
+        .unwrap();
+        assert!(damage.is_loss() && damage.unreadable_bytes == 4096, "sector {sector}: {damage:?}");
+        let spoiled = sector * 4096..(sector + 1) * 4096;
+        let whole = (1..=20).filter(|n| ends[*n] <= spoiled.start || ends[n - 1] >= spoiled.end);
+        let expected: Vec<usize> = if sector == 0 { Vec::new() } else { whole.collect() };
+        assert_eq!((found, damage.header), (expected, sector == 0), "sector {sector}");
     }
 }
 

@@ -4,7 +4,7 @@
 //! each 4 KiB page shows the state after some number of its changes, or, torn, each of its sectors does; the length
 //! is any that the file had since the last sync. Whatever was synced and not changed since is exact.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use crate::random::Rng;
 
@@ -24,6 +24,8 @@ pub(super) struct Content {
     current: Vec<u8>,
     durable: Vec<u8>,
     pending: Vec<Change>,
+    /// Offsets of pages of which the disk gives no byte any more.
+    spoiled: BTreeSet<usize>,
     /// Whether a sync failed in this life of the process: what a later one says is worth nothing.
     pub(super) poisoned: bool,
 }
@@ -120,6 +122,16 @@ impl Content {
             self.pending.clear();
         }
         self.current.clone_from(&self.durable);
+    }
+
+    /// From now on no read that touches the page at `offset` works.
+    pub(super) fn spoil(&mut self, offset: usize) {
+        self.spoiled.insert(offset - offset % PAGE);
+    }
+
+    /// Whether one of these bytes cannot be read.
+    pub(super) fn is_spoiled(&self, range: std::ops::Range<usize>) -> bool {
+        !range.is_empty() && self.spoiled.range(range.start - range.start % PAGE..range.end).next().is_some()
     }
 
     /// Damage from outside: what is on the disk is no longer what was written.

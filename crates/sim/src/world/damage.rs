@@ -51,7 +51,7 @@ impl Life {
             return Ok(None);
         }
         let at = self.rng.index(length);
-        let what = match self.rng.below(9) {
+        let what = match self.rng.below(10) {
             0..4 => {
                 let bit = at * 8 + self.rng.index(8);
                 self.disk.flip_bit(&path, bit)?;
@@ -75,6 +75,10 @@ impl Life {
                 format!("{} emptied", path.display())
             }
             7 => {
+                self.disk.spoil_sector(&path, at as u64)?;
+                format!("sector at {at} of {} unreadable", path.display())
+            }
+            8 => {
                 self.disk.lose(&path)?;
                 format!("{} lost", path.display())
             }

@@ -1,6 +1,7 @@
 //! Opens a block: header, footer and directory, nothing else. Everything further is read when it is asked for.
 
 use std::fmt;
+use std::io;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -14,6 +15,17 @@ use super::page::{
 };
 use super::writer::{SectionPlace, read_directory};
 use super::{BlockError, BlockMeta, Damaged, PageCache, Section};
+
+/// What is said of bytes that the disk does not give.
+const UNREADABLE: &str = "the disk does not read it";
+
+/// As [`read_exact_at`]; `None` where the disk refuses: damage like any other, told where it lies.
+fn read_or_damaged(file: &dyn File, buffer: &mut [u8], offset: u64) -> io::Result<Option<()>> {
+    match read_exact_at(file, buffer, offset) {
+        Err(error) if env::is_unreadable(&error) => Ok(None),
+        result => result.map(Some),
+    }
+}
 
 /// An open file of pages.
 pub(super) struct BlockFile {
@@ -42,7 +54,9 @@ impl BlockFile {
             return Err(damaged_page(&self.name, address, "page lies outside of the file").into());
         }
         let mut bytes = vec![0; address.length as usize].into_boxed_slice();
-        read_exact_at(&*self.file, &mut bytes, address.offset)?;
+        if read_or_damaged(&*self.file, &mut bytes, address.offset)?.is_none() {
+            return Err(damaged_page(&self.name, address, UNREADABLE).into());
+        }
         match self.identity.check_page(&bytes, address) {
             Ok(()) => Ok(bytes),
             Err(what) => Err(damaged_page(&self.name, address, what).into()),
@@ -95,19 +109,22 @@ impl Block {
     ) -> Result<Block, BlockError> {
         let name = path.file_name().unwrap_or(path.as_os_str()).to_string_lossy().into_owned();
         let whole = |what| Damaged { file: name.clone(), what, tenant: None, page: None };
-        let file = files.open(path)?;
-        let bytes = file.length()?;
+        let opened = env::patiently(|| files.open(path).and_then(|file| Ok((file.length()?, file))));
+        let (bytes, file) = match opened {
+            Err(error) if env::is_unreadable(&error) => return Err(whole(UNREADABLE).into()),
+            result => result?,
+        };
         if bytes < (FILE_HEADER + FOOTER) as u64 {
             return Err(whole("file is cut off").into());
         }
         let mut header = [0; FILE_HEADER];
-        read_exact_at(&*file, &mut header, 0)?;
+        read_or_damaged(&*file, &mut header, 0)?.ok_or_else(|| whole(UNREADABLE))?;
         let identity = FileIdentity::from_header(&header).map_err(|error| match error {
             HeaderError::Damaged(what) => whole(what).into(),
             HeaderError::Newer(found) => BlockError::Newer { file: name.clone(), found, known: VERSION },
         })?;
         let mut footer = [0; FOOTER];
-        read_exact_at(&*file, &mut footer, bytes - FOOTER as u64)?;
+        read_or_damaged(&*file, &mut footer, bytes - FOOTER as u64)?.ok_or_else(|| whole(UNREADABLE))?;
         let footer = identity.check_footer(&footer, bytes).map_err(whole)?;
         let file = Arc::new(BlockFile { file, name, bytes, identity, cache });
         let address = PageAddress {
