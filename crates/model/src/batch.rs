@@ -249,6 +249,8 @@ pub enum Reason {
     TooFarAhead,
     /// A new series while the tenant is at `limits.active_series`.
     SeriesQuota,
+    /// New while memory is short and the tenant holds its part of it, or longer metadata then.
+    Memory,
     /// A native histogram that is not one.
     InvalidHistogram,
     /// An exemplar whose labels are over 128 characters, or without a value.
@@ -263,13 +265,14 @@ pub enum Reason {
 
 impl Reason {
     /// Every reason.
-    pub const ALL: [Reason; 11] = [
+    pub const ALL: [Reason; 12] = [
         Self::MissingName,
         Self::InvalidLabels,
         Self::LabelLimit,
         Self::TooOld,
         Self::TooFarAhead,
         Self::SeriesQuota,
+        Self::Memory,
         Self::InvalidHistogram,
         Self::InvalidExemplar,
         Self::InvalidLine,
@@ -286,6 +289,7 @@ impl Reason {
             Self::TooOld => "too_old",
             Self::TooFarAhead => "too_far_ahead",
             Self::SeriesQuota => "series_quota",
+            Self::Memory => "memory",
             Self::InvalidHistogram => "invalid_histogram",
             Self::InvalidExemplar => "invalid_exemplar",
             Self::InvalidLine => "invalid_line",

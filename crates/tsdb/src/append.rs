@@ -44,7 +44,7 @@ pub enum AppendError {
     /// Occurs when more bytes wait for the writer than `queue_bytes`.
     #[error("write queue is full")]
     QueueFull,
-    /// Occurs when head, caches and queues are at `memory_bytes`.
+    /// Occurs when head, caches and queues are at `memory_bytes`. New series are refused by name well before.
     #[error("memory limit is reached")]
     Memory,
     /// Occurs when the disk has less free space than the reserve, or the last write to it failed.
@@ -142,15 +142,18 @@ impl Inner {
             return slots;
         }
         let found = self.resolve_slowly(context, batch, &misses, rejected);
+        let room = self.series_room(misses.len());
         let mut aliases = self.aliases.write().expect("lock");
         let table = self.table.read().expect("lock");
+        // Further aliases save work, no more: short memory is not for them.
+        let aliases_max = if room.is_short(&table) { 1 } else { ALIASES_MAX };
         for (index, slot) in misses.into_iter().zip(found) {
             slots[index] = slot;
             if slot >= NOT_MADE {
                 continue;
             }
             let entry = table.entry(slot);
-            let room = entry.aliases.load(Ordering::Relaxed) < ALIASES_MAX;
+            let room = entry.aliases.load(Ordering::Relaxed) < aliases_max;
             if room && aliases.insert(key(&batch.series[index]), slot, context.epoch) {
                 entry.aliases.fetch_add(1, Ordering::Relaxed);
             }
@@ -229,6 +232,7 @@ impl Inner {
     ) {
         let now_s = self.now_s();
         let window = window(context);
+        let room = self.series_room(misses.len());
         let mut table = self.table.write().expect("lock");
         let mut active = table.tenant(context.tenant).map_or(0, |tenant| tenant.index.len());
         for ((slot, parsed), &index) in slots.iter_mut().zip(parsed).zip(misses) {
@@ -244,6 +248,13 @@ impl Inner {
                     let name = model::labels::truncated(labels.metric_name().unwrap_or_default());
                     let limit = context.limits.active_series;
                     format!("new series of {name:?} refused: the tenant has {limit} active series (limits.active_series)")
+                });
+            } else if room.refuses(&table, context.tenant) {
+                reject_series(&batch.series[index], Reason::Memory, rejected);
+                rejected.explain(|| {
+                    let name = model::labels::truncated(labels.metric_name().unwrap_or_default());
+                    let held = table.holding(context.tenant).bytes;
+                    format!("new series of {name:?} refused: memory is short, the tenant's series hold {held} bytes of it (storage.memory_bytes)")
                 });
             } else {
                 *slot = table.insert(context.tenant, id, labels, now_s);

@@ -24,6 +24,7 @@ mod queue;
 mod record;
 mod replay;
 mod retention;
+mod room;
 mod select;
 mod status;
 mod store;

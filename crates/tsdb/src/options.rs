@@ -17,7 +17,8 @@ pub struct Options {
     pub flush_interval: Duration,
     /// A series without a sample for this long leaves the head at the next flush.
     pub idle: Duration,
-    /// Bytes for head, caches and queues together; over it appends are refused.
+    /// Bytes for head, caches and queues together; over it appends are refused. From 80 % on no new series are made for
+    /// tenants that hold their even part of the series' memory, from 90 % on for nobody.
     pub memory_bytes: u64,
     /// Bytes of block pages kept in memory, out of `memory_bytes`.
     pub cache_bytes: u64,

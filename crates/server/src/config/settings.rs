@@ -212,7 +212,8 @@ section! {
         flush_interval: Duration = "10m", Restart;
         /// A series without a sample for this long leaves memory.
         idle: Duration = "1h", Restart;
-        /// Bytes of head, cache and queue together; a share is of `memory_limit`.
+        /// Bytes of head, cache and queue together; a share is of `memory_limit`. From 80 % on, tenants that hold their
+        /// even part of the series' memory make no new series, from 90 % on nobody does; existing ones go on.
         memory_bytes: Share = "60%", Restart;
         /// Bytes of cached block pages, out of `storage.memory_bytes`; a share is of `memory_limit`.
         cache_bytes: Share = "10%", Restart;

@@ -77,6 +77,14 @@ impl AliasTable {
     pub(crate) fn bytes(&self) -> u64 {
         self.table.capacity() as u64 * ALIAS_BYTES * 7 / 8
     }
+
+    /// Bytes held once each of so many series has one and `more` are added: a table without room grows to the double.
+    pub(crate) fn bytes_for(&self, series: u64, more: usize) -> u64 {
+        let aliases = self.table.len().max(series as usize) + more;
+        let grown = (aliases * 8 / 7 + 1).next_power_of_two() * 7 / 8;
+        let capacity = if aliases <= self.table.capacity() { self.table.capacity() } else { grown };
+        capacity as u64 * ALIAS_BYTES * 7 / 8
+    }
 }
 
 #[cfg(test)]

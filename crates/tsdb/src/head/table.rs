@@ -11,8 +11,10 @@ use hashbrown::HashTable;
 use model::{Labels, SeriesId, TenantId};
 use roaring::RoaringBitmap;
 
+use super::alias::ALIAS_BYTES;
 use super::index::HeadIndex;
 use super::log::NO_CELL;
+use crate::room::Holding;
 
 /// One active series.
 pub(crate) struct Entry {
@@ -36,6 +38,9 @@ const ENTRY_BYTES: u64 = size_of::<Entry>() as u64;
 /// A slot number and a hash of the id: what the id table holds per series, with its slack.
 const ID_BYTES: u64 = 10;
 
+/// Bytes that a series takes in entries, ids and aliases, whatever its labels are.
+const SERIES_BYTES: u64 = ENTRY_BYTES + ID_BYTES + ALIAS_BYTES;
+
 /// Bytes that an allocation takes beside its content: reference counts and the allocator's own.
 const ALLOCATION_BYTES: u64 = 24;
 
@@ -46,6 +51,8 @@ pub(crate) struct Table {
     ids: HashTable<u32>,
     tenants: HashMap<TenantId, TenantHead>,
     label_bytes: u64,
+    /// Of all tenants' indexes.
+    index_bytes: u64,
     created: u64,
     evicted: u64,
 }
@@ -56,6 +63,14 @@ pub(crate) struct TenantHead {
     pub(crate) index: HeadIndex,
     /// Epoch of the tenant's limits under which aliases were made last.
     pub(crate) epoch: u32,
+    label_bytes: u64,
+}
+
+impl TenantHead {
+    /// Bytes that the tenant's series take, estimated.
+    fn bytes(&self) -> u64 {
+        self.label_bytes + self.index.bytes() + self.index.len() * SERIES_BYTES
+    }
 }
 
 /// The id of a series: keyed, with the tenant mixed in.
@@ -72,6 +87,7 @@ impl Table {
             ids: HashTable::new(),
             tenants: HashMap::default(),
             label_bytes: 0,
+            index_bytes: 0,
             created: 0,
             evicted: 0,
         }
@@ -96,11 +112,19 @@ impl Table {
     pub(crate) fn insert(&mut self, tenant: TenantId, id: SeriesId, labels: Labels, now_s: u32) -> u32 {
         debug_assert!(self.find(id).is_none(), "the caller looked");
         let slot = self.free.pop().unwrap_or_else(|| {
+            if self.entries.len() == self.entries.capacity() {
+                self.entries.reserve_exact(growth(self.entries.len()));
+            }
             self.entries.push(None);
             u32::try_from(self.entries.len() - 1).expect("series counts are limited far below 2^32")
         });
-        self.tenants.entry(tenant).or_default().index.insert(slot, &labels);
-        self.label_bytes += labels.as_canonical().len() as u64 + ALLOCATION_BYTES;
+        let label_bytes = label_bytes(&labels);
+        let head = self.tenants.entry(tenant).or_default();
+        self.index_bytes -= head.index.bytes();
+        head.index.insert(slot, &labels);
+        self.index_bytes += head.index.bytes();
+        head.label_bytes += label_bytes;
+        self.label_bytes += label_bytes;
         self.created += 1;
         self.entries[slot as usize] = Some(Entry {
             id,
@@ -124,7 +148,9 @@ impl Table {
         for slot in slots {
             let Some(entry) = self.entries[slot as usize].take() else { continue };
             by_tenant.entry(entry.tenant).or_default().insert(slot);
-            self.label_bytes -= entry.labels.as_canonical().len() as u64 + ALLOCATION_BYTES;
+            let label_bytes = label_bytes(&entry.labels);
+            self.label_bytes -= label_bytes;
+            self.tenants.get_mut(&entry.tenant).expect("its series were there").label_bytes -= label_bytes;
             self.evicted += 1;
             if let Ok(found) = self.ids.find_entry(entry.id.0 as u64, |s| *s == slot) {
                 found.remove();
@@ -133,7 +159,9 @@ impl Table {
         }
         for (tenant, gone) in by_tenant {
             let head = self.tenants.get_mut(&tenant).expect("its series were there");
+            self.index_bytes -= head.index.bytes();
             head.index.remove_all(&gone);
+            self.index_bytes += head.index.bytes();
             if head.index.len() == 0 {
                 self.tenants.remove(&tenant);
             }
@@ -182,10 +210,42 @@ impl Table {
         (self.created, self.evicted)
     }
 
+    /// What a tenant's series take of what all series take.
+    pub(crate) fn holding(&self, tenant: TenantId) -> Holding {
+        let head = self.tenants.get(&tenant);
+        Holding {
+            bytes: head.map_or(0, TenantHead::bytes),
+            all_bytes: self.label_bytes + self.index_bytes + self.len() * SERIES_BYTES,
+            tenants: self.tenants.len() as u64 + u64::from(head.is_none()),
+        }
+    }
+
     /// Bytes held, estimated.
     pub(crate) fn bytes(&self) -> u64 {
-        let index: u64 = self.tenants.values().map(|t| t.index.bytes()).sum();
         let slots = self.entries.capacity() as u64 * ENTRY_BYTES + self.free.capacity() as u64 * 4;
-        slots + self.ids.capacity() as u64 * ID_BYTES + self.label_bytes + index
+        slots + self.ids.capacity() as u64 * ID_BYTES + self.label_bytes + self.index_bytes
     }
+
+    /// Bytes held once there is room for one more series: where there is none, entries and ids grow by a lot at once.
+    pub(crate) fn bytes_with_another(&self) -> u64 {
+        let mut bytes = self.bytes();
+        if self.free.is_empty() && self.entries.len() == self.entries.capacity() {
+            bytes += growth(self.entries.len()) as u64 * ENTRY_BYTES;
+        }
+        if self.ids.len() == self.ids.capacity() {
+            bytes += self.ids.capacity() as u64 * ID_BYTES;
+        }
+        bytes
+    }
+}
+
+/// Entries to make room for when there are so many: by a quarter rather than to the double, since the part that is not
+/// used yet counts as memory that series take.
+fn growth(entries: usize) -> usize {
+    entries / 4 + 64
+}
+
+/// Bytes that a series' label text takes.
+fn label_bytes(labels: &Labels) -> u64 {
+    labels.as_canonical().len() as u64 + ALLOCATION_BYTES
 }

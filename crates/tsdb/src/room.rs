@@ -1,0 +1,74 @@
+//! Memory that tenants share: who may still take more of it when it gets tight.
+
+use model::TenantId;
+
+use crate::head::table::Table;
+use crate::store::Inner;
+
+/// Two bounds of one budget. Past the first, tenants that hold their even part or more take no more; past the last,
+/// nobody does. What lies between is for the small ones, so that one tenant's growth is not the others' end.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Bounds {
+    first: u64,
+    last: u64,
+}
+
+/// What a tenant holds of a budget, beside all others.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Holding {
+    pub(crate) bytes: u64,
+    pub(crate) all_bytes: u64,
+    /// Tenants that hold something, this one among them.
+    pub(crate) tenants: u64,
+}
+
+impl Bounds {
+    /// 80 % and 90 % of a budget.
+    pub(crate) fn of(budget: u64) -> Self {
+        Self { first: budget / 10 * 8, last: budget / 10 * 9 }
+    }
+
+    /// Whether a tenant may not take what would make the whole `taken` bytes.
+    pub(crate) fn refuse(self, taken: u64, holding: impl FnOnce() -> Holding) -> bool {
+        let over_even_part = |held: Holding| held.bytes.saturating_mul(held.tenants) >= held.all_bytes;
+        taken > self.last || taken > self.first && over_even_part(holding())
+    }
+}
+
+/// What new series may take, as a request that makes some found it.
+pub(crate) struct SeriesRoom {
+    bounds: Bounds,
+    /// Bytes of everything but the table.
+    beside: u64,
+}
+
+impl SeriesRoom {
+    /// Whether a tenant may not make another series.
+    pub(crate) fn refuses(&self, table: &Table, tenant: TenantId) -> bool {
+        self.bounds.refuse(self.beside + table.bytes_with_another(), || table.holding(tenant))
+    }
+
+    /// Whether some tenants may not.
+    pub(crate) fn is_short(&self, table: &Table) -> bool {
+        self.beside + table.bytes_with_another() > self.bounds.first
+    }
+}
+
+impl Inner {
+    /// The room for new series when a request brings `aliases` label lists that are not known.
+    ///
+    /// Unflushed samples, pages and queue count as full even while they are not: they fill up with time, whatever
+    /// series there are then, and at the end of the budget writes to existing series would be refused too. They count
+    /// for half the budget at most, so that sizes that do not fit together leave some room for series.
+    pub(crate) fn series_room(&self, aliases: usize) -> SeriesRoom {
+        let options = &self.options;
+        let reserve =
+            options.flush_bytes.saturating_add(options.cache_bytes).saturating_add(options.queue_bytes);
+        let used = self.unflushed_bytes() + self.cache.bytes() + self.queue.bytes();
+        // After a start the series are there and their aliases are yet to come.
+        let series = self.table.read().expect("lock").len();
+        let aliases = self.aliases.read().expect("lock").bytes_for(series, aliases);
+        let beside = aliases + used.max(reserve.min(options.memory_bytes / 2));
+        SeriesRoom { bounds: Bounds::of(options.memory_bytes), beside }
+    }
+}
