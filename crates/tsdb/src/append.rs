@@ -394,19 +394,32 @@ impl<'c, 'b, 'a> Intake<'c, 'b, 'a> {
         }
         let settled = inner.metadata_waiting.load(Ordering::Relaxed) == 0;
         let stored = inner.metadata.read().expect("lock");
+        let tenant = self.context.tenant;
         let mut changed = Vec::new();
+        // What waits in the queue is not counted: metadata may pass its bound by that.
+        let mut growth = 0;
         for row in &self.batch.metadata {
             let bytes = row.family.len() + row.metadata.unit.len() + row.metadata.help.len();
-            let full = stored.count(self.context.tenant) >= self.context.limits.active_series;
-            let known = stored.get(self.context.tenant, &row.family);
+            let full = stored.count(tenant) >= self.context.limits.active_series;
+            let known = stored.get(tenant, &row.family);
             if row.family.is_empty() || bytes > METADATA_BYTES_MAX || (full && known.is_none()) {
                 self.rejected.add(Signal::Metadata, Reason::InvalidMetadata, 1);
                 self.rejected
                     .explain(|| format!("metadata of {:?} refused", model::labels::truncated(&row.family)));
                 continue;
             }
+            let grows = stored.growth(tenant, &row.family, &row.metadata);
+            if grows > 0 && stored.refuses(inner.options.memory_bytes, tenant, growth + grows) {
+                self.rejected.add(Signal::Metadata, Reason::Memory, 1);
+                self.rejected.explain(|| {
+                    let family = model::labels::truncated(&row.family);
+                    format!("metadata of {family:?} refused: the tenant's part of the memory for metadata is used up (storage.memory_bytes)")
+                });
+                continue;
+            }
             self.accepted.metadata += 1;
-            if !settled || known != Some(&row.metadata) {
+            if !settled || known.is_none_or(|stored| stored.in_doubt || stored.metadata != row.metadata) {
+                growth += grows;
                 changed.push((row.family.to_string(), row.metadata.clone()));
             }
         }

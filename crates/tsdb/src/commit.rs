@@ -74,9 +74,6 @@ impl Inner {
             Ok(()) => {
                 self.health.wal_failing.store(false, Ordering::Relaxed);
                 self.apply(&group);
-                // Of a group that failed nobody knows what a restart will find: its metadata stays waiting.
-                let applied = group.iter().filter(|item| !item.metadata.is_empty()).count();
-                self.metadata_waiting.fetch_sub(applied as u64, Ordering::Relaxed);
                 Ok(())
             }
             Err(error) => {
@@ -84,9 +81,13 @@ impl Inner {
                 self.counters.wal_failures.fetch_add(1, Ordering::Relaxed);
                 self.health.wal_failing.store(true, Ordering::Relaxed);
                 writer.probed = Some(self.env.clock.monotonic());
+                self.doubt_metadata(&group);
                 Err(WriteError::Log(error.to_string()))
             }
         };
+        // Only now: who finds nothing waiting reads what was applied, or the doubts.
+        let with_metadata = group.iter().filter(|item| !item.metadata.is_empty()).count();
+        self.metadata_waiting.fetch_sub(with_metadata as u64, Ordering::Relaxed);
         self.counters.wal_commits.fetch_add(1, Ordering::Relaxed);
         for item in group {
             item.completion.complete(outcome.clone());
@@ -169,6 +170,14 @@ impl Inner {
             for (family, metadata) in &item.metadata {
                 stored.set(item.tenant, family, metadata.clone());
             }
+        }
+    }
+
+    /// Of a group that failed nobody knows what a restart will find in the log.
+    fn doubt_metadata(&self, group: &[Queued]) {
+        let mut stored = self.metadata.write().expect("lock");
+        for item in group {
+            item.metadata.iter().for_each(|(family, _)| stored.doubt(item.tenant, family));
         }
     }
 

@@ -68,7 +68,8 @@ impl Inner {
         // After a start the series are there and their aliases are yet to come.
         let series = self.table.read().expect("lock").len();
         let aliases = self.aliases.read().expect("lock").bytes_for(series, aliases);
-        let beside = aliases + used.max(reserve.min(options.memory_bytes / 2));
+        let metadata = self.metadata.read().expect("lock").bytes();
+        let beside = aliases + metadata + used.max(reserve.min(options.memory_bytes / 2));
         SeriesRoom { bounds: Bounds::of(options.memory_bytes), beside }
     }
 }

@@ -14,7 +14,7 @@ pub struct Status {
     pub head_series: u64,
     /// Samples in the head.
     pub head_samples: u64,
-    /// Bytes of the head (samples, entries, index, aliases).
+    /// Bytes of the head (samples, entries, index, aliases, metadata).
     pub head_bytes: u64,
     /// Series made since start.
     pub series_created: u64,
@@ -148,7 +148,7 @@ impl Inner {
     pub(crate) fn head_bytes(&self) -> u64 {
         let table = self.table.read().expect("lock").bytes();
         let aliases = self.aliases.read().expect("lock").bytes();
-        table + aliases + self.unflushed_bytes()
+        table + aliases + self.metadata.read().expect("lock").bytes() + self.unflushed_bytes()
     }
 
     /// Bytes that a flush frees.

@@ -5,9 +5,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use env::Env;
-use model::batch::{LabelSource, SeriesRow};
-use model::{Batch, Reason, Sample, Signal, TenantId, TenantLimits};
+use model::batch::{LabelSource, MetadataRow, SeriesRow};
+use model::{Batch, Metadata, MetricType, Reason, Sample, Signal, TenantId, TenantLimits};
 use sim::clock::SimClock;
+use sim::files::{Failure, Fault, Op};
 use tsdb::{AppendError, Appended, Options, Progress, Store, WriteContext};
 
 const MEMORY_BYTES: u64 = 32 << 20;
@@ -18,7 +19,7 @@ const SMALL: TenantId = TenantId(2);
 struct World {
     store: Store,
     clock: SimClock,
-    _disk: sim::files::SimFiles,
+    disk: sim::files::SimFiles,
 }
 
 impl World {
@@ -26,7 +27,7 @@ impl World {
         let (disk, clock) = (sim::files::SimFiles::new(1), SimClock::new(1_000_000));
         env::Files::create_dir(&disk, Path::new("data")).unwrap();
         let store = open(&disk, &clock);
-        Self { store, clock, _disk: disk }
+        Self { store, clock, disk }
     }
 
     /// Appends a sample to `metric{i="…"}` for each `i`.
@@ -46,6 +47,20 @@ impl World {
             });
         }
         self.append(tenant, &batch)
+    }
+
+    /// Sends the metadata of families with a help text.
+    fn describe(&self, tenant: TenantId, families: &[(&str, &str)]) -> Appended {
+        self.append(tenant, &self.metadata(families)).unwrap()
+    }
+
+    fn metadata<'a>(&self, families: &[(&'a str, &str)]) -> Batch<'a> {
+        let mut batch = Batch::new(self.store.seed());
+        batch.metadata.extend(families.iter().map(|(family, help)| MetadataRow {
+            family: (*family).into(),
+            metadata: Metadata { kind: MetricType::Counter, unit: String::new(), help: (*help).to_owned() },
+        }));
+        batch
     }
 
     fn append(&self, tenant: TenantId, batch: &Batch<'_>) -> Result<Appended, AppendError> {
@@ -113,4 +128,64 @@ fn one_tenants_new_series_stop_nobody_else() {
     assert!(many.last().unwrap().accepted.samples < 100);
     all(world.write(SMALL, 0..200).unwrap(), 200);
     assert!(world.store.status().head_bytes < MEMORY_BYTES);
+}
+
+/// The bug: metadata was bounded by a count as large as that of series, 32 KiB each, and counted nowhere.
+#[test]
+fn metadata_is_refused_by_name_when_a_tenant_has_its_part() {
+    let world = World::new();
+    let empty = world.store.status().head_bytes;
+    let names: Vec<String> = (0..3000).map(|i| format!("family_{i}")).collect();
+    let help = "h".repeat(1000);
+    let all: Vec<(&str, &str)> = names.iter().map(|name| (name.as_str(), help.as_str())).collect();
+    let flood = world.describe(FLOODING, &all);
+    let taken = flood.accepted.metadata;
+    assert!((400..500).contains(&taken), "{taken} families of the 512 KiB that a quarter of a sixteenth is");
+    assert_eq!(refused(&flood, Signal::Metadata), [(Signal::Metadata, Reason::Memory, 3000 - taken)]);
+    assert!(flood.rejected.details()[0].contains("storage.memory_bytes"), "{:?}", flood.rejected.details());
+    assert!(world.store.status().head_bytes - empty > taken * 1000, "metadata is counted");
+
+    let one = |help: &str| world.describe(FLOODING, &[("family_0", help)]).accepted.metadata;
+    let longer = "h".repeat(20_000);
+    assert_eq!((one(&help), one("short"), one(&longer)), (1, 1, 0), "known and shorter ones go on");
+    assert_eq!(world.describe(SMALL, &[("family_0", &help)]).accepted.metadata, 1);
+    for tenant in 10..40 {
+        world.describe(TenantId(tenant), &all);
+    }
+    let held = world.store.status().head_bytes - empty;
+    assert!(held < MEMORY_BYTES / 16, "{held} bytes of all tenants' metadata");
+}
+
+/// The bug: after a failed group metadata counted as waiting for ever, so every scrape wrote all its metadata to the log
+/// again. It waits for a reason: the log may hold what failed, and a restart would find that one last.
+#[test]
+fn after_a_failed_group_metadata_is_written_once_more() {
+    let world = World::new();
+    world.describe(SMALL, &[("family", "old"), ("other", "other")]);
+    // Written whole, but told to be lost: a restart finds it.
+    world.disk.plan(Fault::new(Op::Sync, Failure::Io).on("wal").forever());
+    let limits = TenantLimits { retention_ms: 0, ..TenantLimits::default() };
+    let context = WriteContext { tenant: SMALL, limits: &limits, epoch: 0, now_ms: 1_000_000 };
+    let (ticket, _) = world.store.append(&context, &world.metadata(&[("family", "failed")])).unwrap();
+    world.store.commit(Duration::ZERO);
+    ticket.wait().unwrap_err();
+    world.disk.heal();
+    world.clock.advance(Duration::from_secs(1));
+    world.store.commit(Duration::ZERO);
+
+    let written = || world.store.status().wal_written_bytes;
+    let before = written();
+    world.describe(SMALL, &[("other", "other")]);
+    assert_eq!(written(), before, "nothing else of the tenant is in doubt");
+    world.describe(SMALL, &[("family", "old")]);
+    assert_ne!(written(), before, "the log may say \"failed\"");
+    let once = written();
+    world.describe(SMALL, &[("family", "old")]);
+    assert_eq!(written(), once, "settled");
+
+    let World { store, clock, disk } = world;
+    let help = |store: &Store| store.metadata(SMALL)[0].1.help.clone();
+    assert_eq!(help(&store), "old");
+    drop(store);
+    assert_eq!(help(&open(&disk, &clock)), "old", "what was accepted last");
 }
