@@ -2,7 +2,8 @@
 //!
 //! A declared length is compared with the caller's limit, and with what the input could possibly hold, before a byte
 //! is allocated; formats that declare nothing grow their output step by step up to the limit. So a bomb costs at most
-//! `limit` bytes, and a snappy body of six bytes that claims 4 GiB costs nothing.
+//! `limit` bytes, and a snappy body of six bytes that claims 4 GiB costs nothing. [`inflate_paid`] asks before each
+//! step, so that many bombs together cost no more than the caller has for all of them.
 
 use std::io::{BufRead, Read};
 
@@ -72,29 +73,77 @@ pub fn inflate(
     limit: usize,
     out: &mut Vec<u8>,
 ) -> Result<(), InflateError> {
+    inflate_paid(encoding, input, limit, out, |_| Ok(()))
+}
+
+/// As [`inflate`], but calls `pay` with a number of bytes before `out` grows by as many. When `pay` refuses, nothing
+/// more is inflated.
+pub fn inflate_paid<E: From<InflateError>>(
+    encoding: Encoding,
+    input: &[u8],
+    limit: usize,
+    out: &mut Vec<u8>,
+    pay: impl FnMut(u64) -> Result<(), E>,
+) -> Result<(), E> {
     out.clear();
+    let mut output = Output { bytes: out, limit, paid: 0, pay };
     match encoding {
-        Encoding::Identity if input.len() > limit => Err(InflateError::TooBig { limit }),
         Encoding::Identity => {
-            out.extend_from_slice(input);
+            if input.len() > limit {
+                return Err(InflateError::TooBig { limit }.into());
+            }
+            output.room(input.len())?;
+            output.bytes.extend_from_slice(input);
             Ok(())
         }
-        Encoding::Snappy => inflate_snappy(input, limit, out),
-        Encoding::Zstd => inflate_zstd(input, limit, out),
+        Encoding::Snappy => inflate_snappy(input, &mut output),
+        Encoding::Zstd => inflate_zstd(input, &mut output),
         Encoding::Gzip => {
             let mut decoder = flate2::bufread::MultiGzDecoder::new(input);
-            read_capped(&mut decoder, "gzip", limit, out)
+            read_capped(&mut decoder, "gzip", &mut output)
         }
         Encoding::Deflate if is_zlib(input) => {
             let mut decoder = flate2::bufread::ZlibDecoder::new(input);
-            read_capped(&mut decoder, "deflate", limit, out)?;
-            nothing_left(decoder.into_inner())
+            read_capped(&mut decoder, "deflate", &mut output)?;
+            Ok(nothing_left(decoder.into_inner())?)
         }
         Encoding::Deflate => {
             let mut decoder = flate2::bufread::DeflateDecoder::new(input);
-            read_capped(&mut decoder, "deflate", limit, out)?;
-            nothing_left(decoder.into_inner())
+            read_capped(&mut decoder, "deflate", &mut output)?;
+            Ok(nothing_left(decoder.into_inner())?)
         }
+    }
+}
+
+/// What is inflated so far, and who pays for more.
+struct Output<'a, F> {
+    bytes: &'a mut Vec<u8>,
+    limit: usize,
+    paid: usize,
+    pay: F,
+}
+
+impl<E: From<InflateError>, F: FnMut(u64) -> Result<(), E>> Output<'_, F> {
+    /// Makes room for `more` bytes, once they are paid. The one byte beyond the limit, by which a body of exactly the
+    /// limit is told from one that is over it, is free.
+    fn room(&mut self, more: usize) -> Result<(), E> {
+        let wanted = (self.bytes.len() + more).min(self.limit);
+        if wanted > self.paid {
+            (self.pay)((wanted - self.paid) as u64)?;
+            self.paid = wanted;
+        }
+        // Exactly: a vector that doubles by itself would take what nobody paid for.
+        self.bytes.reserve_exact(more);
+        Ok(())
+    }
+
+    /// How much to make room for where the format does not say: as much again, up to one byte beyond the limit.
+    fn step(&self) -> usize {
+        (self.limit.saturating_add(1) - self.bytes.len()).min(STEP.max(self.bytes.len()))
+    }
+
+    fn check(&self) -> Result<(), InflateError> {
+        if self.bytes.len() > self.limit { Err(InflateError::TooBig { limit: self.limit }) } else { Ok(()) }
     }
 }
 
@@ -109,48 +158,52 @@ pub fn declared_length(encoding: Encoding, input: &[u8]) -> Option<u64> {
     }
 }
 
-fn inflate_snappy(input: &[u8], limit: usize, out: &mut Vec<u8>) -> Result<(), InflateError> {
+fn inflate_snappy<E: From<InflateError>>(
+    input: &[u8],
+    output: &mut Output<'_, impl FnMut(u64) -> Result<(), E>>,
+) -> Result<(), E> {
     const CORRUPT: InflateError = InflateError::Corrupt("snappy");
     let (declared, _) = crate::varint::read(input).map_err(|_| CORRUPT)?;
-    if declared > limit as u64 {
-        return Err(InflateError::TooBig { limit });
+    if declared > output.limit as u64 {
+        return Err(InflateError::TooBig { limit: output.limit }.into());
     }
     // Three bytes copy 64 at most: what declares more than that is lying.
     let declared = declared as usize;
     if declared > input.len().saturating_mul(64) / 3 + 1 {
-        return Err(CORRUPT);
+        return Err(CORRUPT.into());
     }
-    out.resize(declared, 0);
-    let written = snap::raw::Decoder::new().decompress(input, out).map_err(|_| CORRUPT)?;
-    if written == declared { Ok(()) } else { Err(CORRUPT) }
+    output.room(declared)?;
+    output.bytes.resize(declared, 0);
+    let written = snap::raw::Decoder::new().decompress(input, output.bytes).map_err(|_| CORRUPT)?;
+    if written == declared { Ok(()) } else { Err(CORRUPT.into()) }
 }
 
-fn inflate_zstd(input: &[u8], limit: usize, out: &mut Vec<u8>) -> Result<(), InflateError> {
+fn inflate_zstd<E: From<InflateError>>(
+    input: &[u8],
+    output: &mut Output<'_, impl FnMut(u64) -> Result<(), E>>,
+) -> Result<(), E> {
     const CORRUPT: InflateError = InflateError::Corrupt("zstd");
-    // The first frame may declare its length: refuse or reserve at once. What it declares is trusted only up to the
-    // limit, and what it then really holds is counted below.
+    // The first frame may declare its length: refuse at once. What it declares is trusted only up to the limit, and
+    // what it then really holds is counted below.
     let declared = zstd_safe::get_frame_content_size(input).map_err(|_| CORRUPT)?;
-    if declared.is_some_and(|length| length > limit as u64) {
-        return Err(InflateError::TooBig { limit });
+    if declared.is_some_and(|length| length > output.limit as u64) {
+        return Err(InflateError::TooBig { limit: output.limit }.into());
     }
     let mut context = DCtx::try_create().ok_or(CORRUPT)?;
     context.set_parameter(DParameter::WindowLogMax(ZSTD_WINDOW_LOG_MAX)).map_err(|_| CORRUPT)?;
     let mut source = InBuffer::around(input);
     loop {
-        // One byte beyond the limit, so that a body of exactly the limit is told from one that is over it.
-        let room = (limit.saturating_add(1) - out.len()).min(STEP.max(out.len()));
-        out.reserve(room);
-        let start = out.len();
-        let mut target = OutBuffer::around_pos(out, start);
+        // Memory that the caller kept may be filled beyond this; it is paid for in the next round.
+        output.room(output.step())?;
+        let start = output.bytes.len();
+        let mut target = OutBuffer::around_pos(&mut *output.bytes, start);
         let hint = context.decompress_stream(&mut target, &mut source).map_err(|_| CORRUPT)?;
         let written = target.pos() - start;
-        if out.len() > limit {
-            return Err(InflateError::TooBig { limit });
-        }
+        output.check()?;
         let consumed = source.pos == input.len();
         match (hint, consumed) {
             (0, true) => return Ok(()),
-            (_, true) if written == 0 => return Err(CORRUPT),
+            (_, true) if written == 0 => return Err(CORRUPT.into()),
             _ => {}
         }
     }
@@ -163,28 +216,19 @@ fn is_zlib(input: &[u8]) -> bool {
     }
 }
 
-fn read_capped(
+fn read_capped<E: From<InflateError>>(
     decoder: &mut impl Read,
     format: &'static str,
-    limit: usize,
-    out: &mut Vec<u8>,
-) -> Result<(), InflateError> {
-    let mut capped = decoder.take((limit as u64).saturating_add(1));
+    output: &mut Output<'_, impl FnMut(u64) -> Result<(), E>>,
+) -> Result<(), E> {
+    let mut capped = decoder.take((output.limit as u64).saturating_add(1));
     loop {
-        let start = out.len();
-        let room = (limit.saturating_add(1) - start).min(STEP.max(start));
-        if room == 0 {
-            return Err(InflateError::TooBig { limit });
-        }
-        out.resize(start + room, 0);
-        let read = match capped.read(&mut out[start..]) {
-            Ok(read) => read,
-            Err(_) => return Err(InflateError::Corrupt(format)),
-        };
-        out.truncate(start + read);
-        if out.len() > limit {
-            return Err(InflateError::TooBig { limit });
-        }
+        let (start, room) = (output.bytes.len(), output.step());
+        output.room(room)?;
+        output.bytes.resize(start + room, 0);
+        let read = capped.read(&mut output.bytes[start..]).map_err(|_| InflateError::Corrupt(format))?;
+        output.bytes.truncate(start + read);
+        output.check()?;
         if read == 0 {
             return Ok(());
         }
@@ -287,6 +331,46 @@ mod tests {
             let mut out = Vec::new();
             assert_eq!(inflate(encoding, &bomb, limit, &mut out), Err(InflateError::TooBig { limit }));
             assert!(out.capacity() <= 2 * limit + STEP, "{encoding:?} took {}", out.capacity());
+        }
+    }
+
+    #[test]
+    fn whatever_is_inflated_was_paid_for_before() {
+        const PAID_MAX: u64 = 1 << 20;
+        for encoding in Encoding::ALL {
+            for length in [0, 1, STEP, 3 * STEP + 7, 1 << 20, (1 << 20) + 1, 8 << 20] {
+                let packed = pack(encoding, &vec![0; length]);
+                let (mut out, mut paid) = (Vec::new(), 0);
+                let result = inflate_paid(encoding, &packed, 64 << 20, &mut out, |more| {
+                    if paid + more > PAID_MAX {
+                        return Err(InflateError::Corrupt("purse"));
+                    }
+                    paid += more;
+                    Ok(())
+                });
+                assert!(
+                    out.capacity() as u64 <= paid,
+                    "{encoding:?} {length}: {paid} for {}",
+                    out.capacity()
+                );
+                assert!(
+                    paid >= length as u64 || result == Err(InflateError::Corrupt("purse")),
+                    "{encoding:?}"
+                );
+            }
+        }
+    }
+
+    #[test]
+    fn a_body_of_exactly_the_limit_costs_no_more_than_it() {
+        for encoding in Encoding::ALL {
+            let (mut out, mut paid) = (Vec::new(), 0);
+            let pay = |more| {
+                paid += more;
+                Ok::<_, InflateError>(())
+            };
+            inflate_paid(encoding, &pack(encoding, &vec![0; 100_000]), 100_000, &mut out, pay).unwrap();
+            assert_eq!(paid, 100_000, "{encoding:?}");
         }
     }
 

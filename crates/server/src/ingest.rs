@@ -68,15 +68,15 @@ async fn take(app: &Arc<App>, entry: Entry, parts: &Arc<Parts>, body: Body) -> R
     let mut permit = permit(app, entry, &grant, &body)?;
     let window = app.config().http.body_timeout;
     let bytes = body::read(body, entry.limits.wire, &mut permit, &*app.env.clock, window).await?;
-    let work = Work { app: Arc::clone(app), entry, parts: Arc::clone(parts), encoding, bytes, permit };
-    Ok(store(app, work, Arc::clone(&grant.tenant)).await.unwrap_or_else(|refusal| {
+    let work = Work { app: Arc::clone(app), entry, parts: Arc::clone(parts), encoding, bytes };
+    Ok(store(app, work, permit, Arc::clone(&grant.tenant)).await.unwrap_or_else(|refusal| {
         app.metrics.requests_refused.with(&[label(&refusal)]).add(1);
         Verdict::refused(refusal)
     }))
 }
 
-async fn store(app: &App, work: Work, tenant: Arc<Tenant>) -> Result<Verdict, Refusal> {
-    let (appended, durable) = work.run(tenant).await?;
+async fn store(app: &App, work: Work, permit: Permit, tenant: Arc<Tenant>) -> Result<Verdict, Refusal> {
+    let (appended, durable) = work.run(permit, tenant).await?;
     match durable.await {
         Ok(Ok(())) => Ok(Verdict { accepted: appended.accepted, rejected: appended.rejected, refusal: None }),
         Ok(Err(error)) => Err(not_durable(app, &error)),
@@ -108,18 +108,17 @@ struct Work {
     parts: Arc<Parts>,
     encoding: Encoding,
     bytes: Bytes,
-    permit: Permit,
 }
 
 type Queued = (Appended, oneshot::Receiver<Result<(), WriteError>>);
 
 impl Work {
-    async fn run(self, tenant: Arc<Tenant>) -> Result<Queued, Refusal> {
+    async fn run(self, permit: Permit, tenant: Arc<Tenant>) -> Result<Queued, Refusal> {
         if self.is_small() {
-            return self.decode_and_append(&tenant);
+            return self.decode_and_append(permit, &tenant);
         }
         let app = Arc::clone(&self.app);
-        let result = app.decoding.run(move || self.decode_and_append(&tenant)).await;
+        let result = app.decoding.run(move || self.decode_and_append(permit, &tenant)).await;
         result.unwrap_or_else(|error| match error {
             PoolError::Full => Err(overloaded("decoding queue")),
             PoolError::Panicked => {
@@ -129,17 +128,10 @@ impl Work {
         })
     }
 
-    fn decode_and_append(mut self, tenant: &Tenant) -> Result<Queued, Refusal> {
-        let limit = self.entry.limits.decoded;
-        self.charge_inflated(limit)?;
+    fn decode_and_append(self, mut permit: Permit, tenant: &Tenant) -> Result<Queued, Refusal> {
         with_scratch(|scratch| {
             let mut batch = std::mem::take(&mut scratch.batch).recycled();
-            let body: &[u8] = if self.encoding == Encoding::Identity {
-                &self.bytes
-            } else {
-                codec::inflate::inflate(self.encoding, &self.bytes, limit, &mut scratch.inflated)?;
-                &scratch.inflated
-            };
+            let body = self.inflate(&mut permit, &mut scratch.inflated)?;
             let received_ms = self.app.env.clock.now_ms();
             let received = Received { request: head(&self.parts), body, received_ms };
             let queued = self.decode_into(received, &mut batch, tenant);
@@ -157,14 +149,21 @@ impl Work {
             && inflated.is_some_and(|bytes| bytes <= INLINE_INFLATED_MAX)
     }
 
-    /// A body that declares its inflated length pays for it before it is inflated.
-    fn charge_inflated(&mut self, limit: usize) -> Result<(), Refusal> {
-        let declared = codec::inflate::declared_length(self.encoding, &self.bytes).unwrap_or(0);
-        if declared > limit as u64 {
-            return Err(Refusal::TooBig { limit });
+    /// The body as its dialect reads it. What it inflates to is paid for step by step before it takes memory.
+    fn inflate<'a>(&'a self, permit: &mut Permit, out: &'a mut Vec<u8>) -> Result<&'a [u8], Refusal> {
+        let limit = self.entry.limits.decoded;
+        if self.encoding == Encoding::Identity {
+            return if self.bytes.len() > limit { Err(Refusal::TooBig { limit }) } else { Ok(&self.bytes) };
         }
+        // A body that the whole pool could not hold will not fit later either: no use in asking for it again.
+        let wire = permit.amount();
+        let pool = self.app.bytes.capacity().saturating_sub(wire);
+        let limit = limit.min(usize::try_from(pool).unwrap_or(usize::MAX));
         let now = self.app.env.clock.monotonic();
-        self.permit.grow(declared, now).map_err(|_| overloaded("bodies in flight"))
+        let pay = |more| permit.grow(more, now).map_err(|_| overloaded("bodies in flight"));
+        codec::inflate::inflate_paid(self.encoding, &self.bytes, limit, out, pay)?;
+        permit.shrink_to(wire + out.len() as u64);
+        Ok(out)
     }
 
     fn decode_into<'a>(
