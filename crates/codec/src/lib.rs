@@ -1,8 +1,9 @@
 //! Bytes: what every protocol and every file of Weir is made of, below any meaning.
 //!
-//! A zero-copy protobuf wire reader, varints, the one capped decompressor, checksums and key hashes, float text as Go
-//! writes and reads it, and the column codecs of the store. Nothing here does I/O, and nothing allocates what an input
-//! merely declares: a length is checked against the bytes that are there, or against the caller's limit, first.
+//! A zero-copy protobuf wire reader, varints, the one capped decompressor, checksums and key hashes, the envelope of
+//! small files, float text as Go writes and reads it, and the column codecs of the store. Nothing here does I/O, and
+//! nothing allocates what an input merely declares: a length is checked against the bytes that are there, or against
+//! the caller's limit, first.
 //!
 //! ```
 //! use codec::inflate::{Encoding, inflate};
@@ -12,6 +13,7 @@
 //! ```
 
 pub mod chunk;
+pub mod envelope;
 pub mod float;
 pub mod hash;
 pub mod inflate;

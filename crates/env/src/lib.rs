@@ -124,15 +124,16 @@ impl fmt::Debug for Env {
     }
 }
 
-/// Tries a read once more when the disk refuses it: a cable or a path that failed for a moment is no damage.
-pub fn patiently<T>(mut read: impl FnMut() -> io::Result<T>) -> io::Result<T> {
+/// Tries a read once more when the disk refuses it: a path to the disk that failed for a moment is no damage.
+fn patiently<T>(mut read: impl FnMut() -> io::Result<T>) -> io::Result<T> {
     match read() {
         Err(error) if is_unreadable(&error) => read(),
         result => result,
     }
 }
 
-/// Reads exactly `buffer.len()` bytes at `offset`, [`patiently`]; an early end of file is `UnexpectedEof`.
+/// Reads exactly `buffer.len()` bytes at `offset`, once more when the disk refuses; an early end of file is
+/// `UnexpectedEof`.
 pub fn read_exact_at(file: &dyn File, buffer: &mut [u8], offset: u64) -> io::Result<()> {
     let mut done = 0;
     while done < buffer.len() {
@@ -152,10 +153,19 @@ pub fn is_unreadable(error: &io::Error) -> bool {
     matches!(Errno::from_io_error(error), Some(Errno::IO | Errno::UCLEAN | Errno::BADMSG))
 }
 
+/// Opens an existing file and says how long it is; tries once more when the disk refuses.
+pub fn open_with_length(files: &dyn Files, path: &Path) -> io::Result<(Arc<dyn File>, u64)> {
+    patiently(|| {
+        let file = files.open(path)?;
+        let length = file.length()?;
+        Ok((file, length))
+    })
+}
+
 /// Reads a whole small file.
 pub fn read_all(files: &dyn Files, path: &Path) -> io::Result<Vec<u8>> {
-    let file = files.open(path)?;
-    let mut bytes = vec![0; usize::try_from(file.length()?).map_err(io::Error::other)?];
+    let (file, length) = open_with_length(files, path)?;
+    let mut bytes = vec![0; usize::try_from(length).map_err(io::Error::other)?];
     read_exact_at(&*file, &mut bytes, 0)?;
     Ok(bytes)
 }

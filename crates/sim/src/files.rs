@@ -120,6 +120,11 @@ impl SimFiles {
         self.disk().failures
     }
 
+    /// Reads that failed right after another one had: who tried twice now takes the bytes for lost.
+    pub fn refusals(&self) -> u64 {
+        self.disk().refusals
+    }
+
     /// Syncs of files whose sync had failed before: a program that makes one trusts an answer that means nothing.
     pub fn poisoned_syncs(&self) -> u64 {
         self.disk().poisoned_syncs

@@ -9,10 +9,10 @@ use std::path::Path;
 
 use codec::chunk::Corrupt;
 use codec::chunk::bytes::{Reader, put_bytes, put_varint};
+use codec::envelope::{self, Unreadable};
 use env::Files;
 use model::{Metadata, MetricType, TenantId};
 
-use crate::manifest::{Undecodable, envelope, open_envelope};
 use crate::open::OpenError;
 use crate::room::{Bounds, Holding};
 use crate::store::Store;
@@ -28,7 +28,7 @@ const FAMILY_BYTES: u64 = 160;
 /// All metadata together takes a sixteenth of `memory_bytes`.
 const MEMORY_PART: u64 = 16;
 
-/// And never more than this, a quarter of what the length field of the file's envelope holds (`manifest::envelope`
+/// And never more than this, a quarter of what the length field of the file's envelope holds (`codec::envelope`
 /// panics beyond): what waits in the queue while a request is judged comes on top and has room there.
 const BYTES_MAX: u64 = 1 << 30;
 
@@ -151,7 +151,7 @@ impl MetadataStore {
                 }
             }
         }
-        envelope(MAGIC, VERSION, &body)
+        envelope::wrap(MAGIC, VERSION, &body)
     }
 
     fn decode(body: &[u8]) -> Result<Self, Corrupt> {
@@ -179,16 +179,22 @@ impl MetadataStore {
         if !files.exists(&path)? {
             return Ok(Self::default());
         }
-        let bytes = env::read_all(files, &path)?;
-        match open_envelope(MAGIC, VERSION, &bytes) {
+        let bytes = match env::read_all(files, &path) {
+            Err(error) if env::is_unreadable(&error) => {
+                damaged.push(FILE.to_owned());
+                return Ok(Self::default());
+            }
+            result => result?,
+        };
+        match envelope::unwrap(MAGIC, VERSION, &bytes) {
             Ok(body) => Ok(Self::decode(body).unwrap_or_else(|Corrupt| {
                 damaged.push(FILE.to_owned());
                 Self::default()
             })),
-            Err(Undecodable::Newer(found)) => {
+            Err(Unreadable::Newer(found)) => {
                 Err(OpenError::Newer { what: FILE.to_owned(), found: found.into(), known: VERSION.into() })
             }
-            Err(Undecodable::Damaged) => {
+            Err(Unreadable::Damaged) => {
                 damaged.push(FILE.to_owned());
                 Ok(Self::default())
             }

@@ -9,6 +9,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, RwLock};
 use std::time::Duration;
 
+use codec::envelope::{self, Unreadable};
 use env::Env;
 
 use crate::block::{Block, BlockError, PageCache};
@@ -17,7 +18,7 @@ use crate::head::alias::AliasTable;
 use crate::head::log::SampleLog;
 use crate::head::side::Sides;
 use crate::head::table::Table;
-use crate::manifest::{Manifest, Undecodable, envelope, open_envelope};
+use crate::manifest::Manifest;
 use crate::metadata::MetadataStore;
 use crate::options::Options;
 use crate::queue::Queue;
@@ -127,10 +128,10 @@ fn read_format(env: &Env, directory: &Path) -> Result<Option<u64>, OpenError> {
         Err(error) if env::is_unreadable(&error) => return Ok(None),
         result => result?,
     };
-    match open_envelope(MAGIC, VERSION, &bytes) {
+    match envelope::unwrap(MAGIC, VERSION, &bytes) {
         Ok(body) => Ok(body.try_into().ok().map(u64::from_le_bytes)),
-        Err(Undecodable::Damaged) => Ok(None),
-        Err(Undecodable::Newer(found)) => Err(OpenError::Newer {
+        Err(Unreadable::Damaged) => Ok(None),
+        Err(Unreadable::Newer(found)) => Err(OpenError::Newer {
             what: "the data directory".to_owned(),
             found: found.into(),
             known: VERSION.into(),
@@ -236,7 +237,7 @@ impl Inner {
         }
         files.sync_dir(&self.directory.join("wal"))?;
         if write_format {
-            let content = envelope(MAGIC, VERSION, &self.id_seed.to_le_bytes());
+            let content = envelope::wrap(MAGIC, VERSION, &self.id_seed.to_le_bytes());
             env::replace(files, &self.directory, "FORMAT", &content)?;
         }
         files.sync_dir(&self.directory)

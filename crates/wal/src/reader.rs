@@ -123,9 +123,8 @@ struct Segment {
 impl Segment {
     /// `None` when the disk does not even give the file.
     fn open(files: &dyn Files, directory: &Path, number: u64) -> io::Result<Option<Segment>> {
-        let path = directory.join(segment::file_name(number));
-        match env::patiently(|| files.open(&path).and_then(|file| Ok((file.length()?, file)))) {
-            Ok((length, file)) => Ok(Some(Segment { file, length, unreadable: RefCell::default() })),
+        match env::open_with_length(files, &directory.join(segment::file_name(number))) {
+            Ok((file, length)) => Ok(Some(Segment { file, length, unreadable: RefCell::default() })),
             Err(error) if env::is_unreadable(&error) => Ok(None),
             Err(error) => Err(error),
         }

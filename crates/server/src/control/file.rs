@@ -1,18 +1,14 @@
 //! The control state's two files, `control-0` and `control-1`: each generation replaces the older one.
 //!
-//! ```text
-//! magic "WEIRCTL1" · format version (2) · lowest reader (2) · body length (4) · CRC32C of the bytes before and the
-//! body (4) · body
-//! ```
-//! Integers are little-endian. The body is JSON: it is small, changes seldom, and an operator may have to read it. When
-//! the newer file is damaged, the other one is taken: it lacks the last change, and numbers of tenants and tokens go on
-//! far above what that change can have given out.
+//! Each is an envelope (`codec::envelope`) with magic "WEIRCTL1". The body is JSON: it is small, changes seldom, and an
+//! operator may have to read it. When the newer file is damaged, the other one is taken: it lacks the last change, and
+//! numbers of tenants and tokens go on far above what that change can have given out.
 
 use std::io;
 use std::path::Path;
 
 use admission::{ChangeError, Scope, State, TenantRecord, TokenHash, TokenId, TokenRecord};
-use codec::hash::crc32c_parts;
+use codec::envelope::{self, Unreadable};
 use env::Files;
 use model::{TenantId, TenantName};
 use serde::{Deserialize, Serialize};
@@ -23,7 +19,6 @@ use super::admin::Limits;
 const MAGIC: &[u8; 8] = b"WEIRCTL1";
 /// The format version that this Weir writes, and the newest that it reads.
 const VERSION: u16 = 1;
-const HEADER_BYTES: usize = 20;
 const NAMES: [&str; 2] = ["control-0", "control-1"];
 
 /// Why control state does not open.
@@ -34,7 +29,7 @@ pub enum OpenError {
     Newer {
         /// The file.
         what: &'static str,
-        /// The lowest version that can read it.
+        /// Its version.
         found: u16,
     },
     /// Occurs when neither generation can be read: starting anew would give tenants other tenants' data.
@@ -103,36 +98,25 @@ fn read(files: &dyn Files, directory: &Path, name: &'static str) -> Result<Found
     if !files.exists(&path)? {
         return Ok(Found::Missing);
     }
-    decode(name, &env::read_all(files, &path)?).map(|state| state.map_or(Found::Damaged, Found::Whole))
+    let bytes = match env::read_all(files, &path) {
+        Err(error) if env::is_unreadable(&error) => return Ok(Found::Damaged),
+        result => result?,
+    };
+    decode(name, &bytes).map(|state| state.map_or(Found::Damaged, Found::Whole))
 }
 
 fn encode(state: &State) -> io::Result<Vec<u8>> {
     let body = serde_json::to_vec(&Body::from(state))?;
-    let mut bytes = Vec::with_capacity(HEADER_BYTES + body.len());
-    bytes.extend_from_slice(MAGIC);
-    bytes.extend_from_slice(&VERSION.to_le_bytes());
-    bytes.extend_from_slice(&VERSION.to_le_bytes());
-    bytes.extend_from_slice(&u32::try_from(body.len()).map_err(io::Error::other)?.to_le_bytes());
-    bytes.extend_from_slice(&crc32c_parts(&[&bytes, &body]).to_le_bytes());
-    bytes.extend_from_slice(&body);
-    Ok(bytes)
+    Ok(envelope::wrap(MAGIC, VERSION, &body))
 }
 
-/// The state, or nothing when the bytes are damaged. The header's layout and checksum hold for all versions to come.
+/// The state, or nothing when the bytes are damaged.
 fn decode(what: &'static str, bytes: &[u8]) -> Result<Option<State>, OpenError> {
-    let Some((header, body)) = bytes.split_at_checked(HEADER_BYTES) else { return Ok(None) };
-    let (before, checksum) = header.split_at(HEADER_BYTES - 4);
-    let length = u32::from_le_bytes([header[12], header[13], header[14], header[15]]);
-    let whole = header.starts_with(MAGIC)
-        && usize::try_from(length) == Ok(body.len())
-        && crc32c_parts(&[before, body]).to_le_bytes() == checksum;
-    if !whole {
-        return Ok(None);
-    }
-    let found = u16::from_le_bytes([header[10], header[11]]);
-    if found > VERSION {
-        return Err(OpenError::Newer { what, found });
-    }
+    let body = match envelope::unwrap(MAGIC, VERSION, bytes) {
+        Ok(body) => body,
+        Err(Unreadable::Damaged) => return Ok(None),
+        Err(Unreadable::Newer(found)) => return Err(OpenError::Newer { what, found }),
+    };
     let body: Option<Body> = serde_json::from_slice(body).ok();
     Ok(body.and_then(Body::into_state).filter(|state| state.check().is_ok()))
 }

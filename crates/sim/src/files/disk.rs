@@ -32,6 +32,9 @@ pub(super) struct Disk {
     pub(super) counts: [u64; Op::ALL.len()],
     pub(super) failures: u64,
     pub(super) poisoned_syncs: u64,
+    /// Whether the last of the operations that read failed.
+    read_failed: bool,
+    pub(super) refusals: u64,
     pub(super) junk_on: bool,
     junk: Vec<u8>,
 }
@@ -60,6 +63,8 @@ impl Disk {
             counts: [0; Op::ALL.len()],
             failures: 0,
             poisoned_syncs: 0,
+            read_failed: false,
+            refusals: 0,
             junk_on: false,
             junk: Vec::new(),
         }
@@ -95,7 +100,13 @@ impl Disk {
 
     /// Counts an operation that works wholly or not at all.
     pub(super) fn begin(&mut self, op: Op, path: &Path) -> io::Result<()> {
-        match self.fate(op, path)? {
+        let fate = self.fate(op, path)?;
+        if matches!(op, Op::Open | Op::Read | Op::Length) {
+            let failed = matches!(fate, Fate::Fails(_));
+            self.refusals += u64::from(failed && self.read_failed);
+            self.read_failed = failed;
+        }
+        match fate {
             Fate::Works => Ok(()),
             Fate::Fails(failure) => Err(failure.error()),
             Fate::Cut => Err(io::Error::other(PowerIsOff)),

@@ -68,10 +68,15 @@ impl Life {
     pub(super) fn open_once(&mut self) -> Result<()> {
         self.clock_offsets_ms = vec![(self.clock.monotonic(), self.clock_offset_ms())];
         let directory = Path::new(DIRECTORY);
-        let store =
-            Store::open(self.env.clone(), directory, self.scenario.options.clone(), &Progress::default())
-                .context("the store does not open")?;
-        self.store = Some(store);
+        let refusals = self.disk.refusals();
+        let opened =
+            Store::open(self.env.clone(), directory, self.scenario.options.clone(), &Progress::default());
+        // What the disk refuses while the store opens is damage, whether or not it would have given it later.
+        if self.disk.refusals() > refusals {
+            self.tally.damages += 1;
+            self.damaged = true;
+        }
+        self.store = Some(opened.context("the store does not open")?);
         Ok(())
     }
 

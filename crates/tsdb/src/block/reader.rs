@@ -109,8 +109,7 @@ impl Block {
     ) -> Result<Block, BlockError> {
         let name = path.file_name().unwrap_or(path.as_os_str()).to_string_lossy().into_owned();
         let whole = |what| Damaged { file: name.clone(), what, tenant: None, page: None };
-        let opened = env::patiently(|| files.open(path).and_then(|file| Ok((file.length()?, file))));
-        let (bytes, file) = match opened {
+        let (file, bytes) = match env::open_with_length(files, path) {
             Err(error) if env::is_unreadable(&error) => return Err(whole(UNREADABLE).into()),
             result => result?,
         };
