@@ -171,7 +171,7 @@ impl Inner {
         }
         drop(table);
         let mut aliases = self.aliases.write().expect("lock");
-        let mut table = self.table.write().expect("lock");
+        let mut table = self.table_mut();
         if let Some(tenant) = table.tenant_mut(context.tenant) {
             tenant.epoch = context.epoch;
         }
@@ -233,7 +233,7 @@ impl Inner {
         let now_s = self.now_s();
         let window = window(context);
         let room = self.series_room(misses.len());
-        let mut table = self.table.write().expect("lock");
+        let mut table = self.table_mut();
         let mut active = table.tenant(context.tenant).map_or(0, |tenant| tenant.index.len());
         for ((slot, parsed), &index) in slots.iter_mut().zip(parsed).zip(misses) {
             let Some((id, labels)) = parsed.filter(|_| *slot == REFUSED) else { continue };

@@ -231,7 +231,7 @@ impl Inner {
         }
         let mut aliases = self.aliases.write().expect("lock");
         aliases.retain(|slot, _| !gone.contains(slot));
-        self.table.write().expect("lock").remove(gone);
+        self.table_mut().remove(gone);
     }
 }
 

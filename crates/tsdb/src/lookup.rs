@@ -41,7 +41,8 @@ impl Store {
             Ok::<(), SelectError>(())
         };
         for matchers in sets(matcher_sets) {
-            self.inner.each_head_series(tenant, matchers, range, &mut |labels, _| add(labels.clone()))?;
+            self.inner
+                .each_head_series(tenant, matchers, range, budget, &mut |labels, _| add(labels.clone()))?;
             self.inner.each_section(tenant, range, &mut |section, left, damaged| {
                 for (ordinal, _) in section.select_in(matchers, left, budget, damaged)? {
                     add(section.labels(ordinal)?)?;
@@ -63,7 +64,9 @@ impl Store {
     ) -> Result<Vec<String>, SelectError> {
         let mut names = BTreeSet::new();
         for matchers in sets(matcher_sets) {
-            names.extend(self.inner.head_names(tenant, matchers, range));
+            if self.inner.head_overlaps(range) {
+                names.extend(self.inner.scan(tenant, budget).names(matchers)?);
+            }
             self.inner.each_section(tenant, range, &mut |section, _, damaged| {
                 let ordinals =
                     if matchers.is_empty() { None } else { Some(section.select(matchers, budget, damaged)?) };
@@ -85,7 +88,9 @@ impl Store {
     ) -> Result<Vec<String>, SelectError> {
         let mut values = BTreeSet::new();
         for matchers in sets(matcher_sets) {
-            values.extend(self.inner.head_values(tenant, name, matchers, range));
+            if self.inner.head_overlaps(range) {
+                values.extend(self.inner.scan(tenant, budget).values(name, matchers)?);
+            }
             self.inner.each_section(tenant, range, &mut |section, _, damaged| {
                 let ordinals =
                     if matchers.is_empty() { None } else { Some(section.select(matchers, budget, damaged)?) };
@@ -116,7 +121,7 @@ impl Store {
         // Exemplars have their own times; every part that may hold the series is asked.
         let always = TimeRange { start_ms: i64::MIN, end_ms: i64::MAX };
         // The head first: what a flush moves meanwhile is then found twice rather than not at all.
-        self.inner.each_head_series(tenant, matchers, always, &mut |labels, slot| {
+        self.inner.each_head_series(tenant, matchers, always, budget, &mut |labels, slot| {
             let sides = self.inner.sides.read().expect("lock");
             let exemplars = sides.get(slot).map(|side| side.exemplars).unwrap_or_default();
             add(labels.clone(), exemplars)
@@ -156,46 +161,21 @@ impl Inner {
         head.start_ms <= head.end_ms && head.overlaps(&range) || range.start_ms == i64::MIN
     }
 
+    /// Calls `each` for series of the head; the same series may come twice.
     fn each_head_series(
         &self,
         tenant: TenantId,
         matchers: &[Matcher],
         range: TimeRange,
+        budget: &Budget,
         each: &mut dyn FnMut(&Labels, u32) -> Result<(), SelectError>,
     ) -> Result<(), SelectError> {
         if !self.head_overlaps(range) {
             return Ok(());
         }
-        let table = self.table.read().expect("lock");
-        let Some(head) = table.tenant(tenant) else { return Ok(()) };
-        for slot in &head.index.select(matchers) {
-            each(&table.entry(slot).labels, slot)?;
-        }
-        Ok(())
-    }
-
-    fn head_names(&self, tenant: TenantId, matchers: &[Matcher], range: TimeRange) -> Vec<String> {
-        let table = self.table.read().expect("lock");
-        let Some(head) = table.tenant(tenant).filter(|_| self.head_overlaps(range)) else {
-            return Vec::new();
-        };
-        let slots = (!matchers.is_empty()).then(|| head.index.select(matchers));
-        head.index.names(slots.as_ref())
-    }
-
-    fn head_values(
-        &self,
-        tenant: TenantId,
-        name: &str,
-        matchers: &[Matcher],
-        range: TimeRange,
-    ) -> Vec<String> {
-        let table = self.table.read().expect("lock");
-        let Some(head) = table.tenant(tenant).filter(|_| self.head_overlaps(range)) else {
-            return Vec::new();
-        };
-        let slots = (!matchers.is_empty()).then(|| head.index.select(matchers));
-        head.index.values(name, slots.as_ref())
+        self.scan(tenant, budget).each_matching(matchers, |table, slots| {
+            slots.iter().try_for_each(|slot| each(&table.entry(*slot).labels, *slot))
+        })
     }
 
     /// Asks every live block's section of the tenant; a damaged one is left out and counted.

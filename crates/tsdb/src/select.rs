@@ -15,6 +15,7 @@ use smallvec::SmallVec;
 use crate::block::{Block, BlockError, Columns, Damaged, Section};
 use crate::head::log::{LogSample, NO_CELL, Snapshot};
 use crate::head::side::Side;
+use crate::head::table::Table;
 use crate::store::{Inner, Store};
 
 /// Why a selection ended early.
@@ -120,7 +121,9 @@ impl Gathered {
         range: TimeRange,
         budget: &Budget,
     ) -> Result<Snapshot, SelectError> {
-        // Nothing is flushed while this is held: what leaves the log is in a block of the same view.
+        // Nothing is flushed while this is held: what leaves the log is in a block of the same view. The head is
+        // gathered in parts that let others at the series between them, so a flush waits for that too, as long as the
+        // query may go on: its budget is asked before each part.
         let view = store.view.read().expect("lock");
         let end = store.log.end();
         let blocks = view.blocks_in(tenant, range);
@@ -149,15 +152,34 @@ impl Gathered {
         by_id: bool,
         budget: &Budget,
     ) -> Result<(), SelectError> {
-        let table = store.table.read().expect("lock");
-        let Some(head) = table.tenant(tenant) else { return Ok(()) };
-        let slots = head.index.select(matchers);
-        budget.charge(slots.len() * MEMBER_BYTES)?;
-        self.members.reserve(slots.len() as usize);
+        let scan = store.scan(tenant, budget);
+        loop {
+            let selected = scan.select(matchers)?;
+            let bytes = selected.len() * MEMBER_BYTES;
+            budget.charge(bytes)?;
+            self.members.reserve(selected.len() as usize);
+            let whole = scan.each_part(&selected, |table, slots| {
+                self.gather_part(store, table, slots, by_id);
+                Ok::<(), Stop>(())
+            })?;
+            if whole {
+                return Ok(());
+            }
+            // Series of an earlier flush have left. One of them may be back in another slot, and no series may come
+            // twice. It does not go on so: who leaves next waits for a flush, which waits for the view.
+            self.members.clear();
+            self.by_id.clear();
+            budget.release(bytes);
+        }
+    }
+
+    /// Samples end where the selection's log ends; of a histogram request that is applied between two parts, only the
+    /// later part's series have theirs.
+    fn gather_part(&mut self, store: &Inner, table: &Table, slots: &[u32], by_id: bool) {
         let sides = store.sides.read().expect("lock");
-        for slot in &slots {
-            let entry = table.entry(slot);
-            let side = if sides.is_empty() { None } else { sides.get(slot).map(Box::new) };
+        for slot in slots {
+            let entry = table.entry(*slot);
+            let side = if sides.is_empty() { None } else { sides.get(*slot).map(Box::new) };
             let tail = entry.tail.load(Ordering::Acquire);
             if by_id {
                 self.by_id.insert(entry.id, self.members.len() as u32);
@@ -169,7 +191,6 @@ impl Gathered {
                 parts: SmallVec::new(),
             });
         }
-        Ok(())
     }
 
     fn gather_block(
@@ -314,4 +335,80 @@ fn append(block: &mut SeriesBlock, columns: &Columns) {
             histogram: point.histogram.clone(),
         }),
     );
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+    use std::sync::atomic::AtomicBool;
+    use std::thread;
+
+    use env::Env;
+    use model::LabelLimits;
+
+    use super::*;
+    use crate::head::table::series_id;
+    use crate::{Options, Progress};
+
+    const OURS: TenantId = TenantId(1);
+    const OTHERS: TenantId = TenantId(2);
+    const SERIES: u32 = 20_000;
+
+    fn insert(table: &mut Table, tenant: TenantId, i: u32) {
+        let (i, of) = (i.to_string(), tenant.0.to_string());
+        let mut pairs = vec![("__name__", "metric"), ("i", &*i), ("of", &*of)];
+        let labels = Labels::canonical(&mut pairs, &LabelLimits::default()).unwrap();
+        let id = series_id(1, tenant, &labels);
+        if table.find(id).is_none() {
+            table.insert(tenant, id, labels, 0);
+        }
+    }
+
+    /// What a selection from the head has, when it is wrong.
+    fn wrong(gathered: &Gathered) -> Option<String> {
+        let labels: Vec<&Labels> =
+            gathered.members.iter().map(|member| member.labels.as_ref().unwrap()).collect();
+        let each: BTreeSet<&Labels> = labels.iter().copied().collect();
+        let others = labels.iter().filter(|labels| labels.get("of") != Some("1")).count();
+        let once = each.len() == labels.len() && gathered.by_id.len() == labels.len();
+        let right = once && others == 0 && [SERIES, SERIES / 4].contains(&(labels.len() as u32));
+        (!right).then(|| {
+            format!("{} series, {} different ones, {others} of another tenant", labels.len(), each.len())
+        })
+    }
+
+    /// Between two parts series leave, and their slots go to another tenant or to the same series in another order.
+    #[test]
+    fn series_that_leave_meanwhile_make_no_others_appear_and_none_twice() {
+        let directory = tempfile::tempdir().unwrap();
+        let store =
+            Store::open(Env::real(), directory.path(), Options::default(), &Progress::default()).unwrap();
+        let inner = &*store.inner;
+        (0..SERIES).for_each(|i| insert(&mut inner.table_mut(), OURS, i));
+        let (done, mut found) = (AtomicBool::new(false), None);
+        thread::scope(|scope| {
+            scope.spawn(|| {
+                let leaving = SERIES / 4..SERIES;
+                for round in 0.. {
+                    let mut table = inner.table_mut();
+                    table.remove(&leaving.clone().collect());
+                    let tenant = if round % 3 == 0 { OTHERS } else { OURS };
+                    let turned = leaving.clone().cycle().skip(round * 5000).take(leaving.len());
+                    turned.for_each(|i| insert(&mut table, tenant, i));
+                    drop(table);
+                    thread::sleep(std::time::Duration::from_millis(5));
+                    if done.load(Ordering::Relaxed) {
+                        return;
+                    }
+                }
+            });
+            for _ in 0..200 {
+                let (mut gathered, budget) = (Gathered::default(), Budget::new(1 << 30));
+                gathered.gather_head(inner, OURS, &[], true, &budget).unwrap();
+                found = found.take().or_else(|| wrong(&gathered));
+            }
+            done.store(true, Ordering::Relaxed);
+        });
+        assert_eq!(found, None);
+    }
 }

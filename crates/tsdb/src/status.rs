@@ -1,10 +1,13 @@
 //! Numbers for self-monitoring.
 
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
+use std::sync::{Mutex, RwLockWriteGuard};
 use std::time::Duration;
 
-use model::{TenantId, TimeRange};
+use model::{Budget, TenantId, TimeRange};
 
+use crate::head::scan::{self, Scan};
+use crate::head::table::Table;
 use crate::store::{Inner, Store};
 
 /// Numbers of the store; all counters since start.
@@ -71,12 +74,14 @@ pub struct TenantStatus {
     pub head_series: u64,
 }
 
-/// What decides whether appends are taken.
+/// What decides whether and when appends are taken.
 #[derive(Default)]
 pub(crate) struct Health {
     pub(crate) wal_failing: AtomicBool,
     pub(crate) disk_low: AtomicBool,
     pub(crate) memory_full: AtomicBool,
+    /// Held by whoever waits for the table to change it; taken right before the table.
+    pub(crate) table_turn: Mutex<()>,
 }
 
 /// Counters that several parts add to.
@@ -144,6 +149,16 @@ impl HeadRange {
 }
 
 impl Inner {
+    /// The table, to change it.
+    pub(crate) fn table_mut(&self) -> RwLockWriteGuard<'_, Table> {
+        scan::write(&self.table, &self.health.table_turn)
+    }
+
+    /// A tenant's part of the table, to be read by a query.
+    pub(crate) fn scan<'a>(&'a self, tenant: TenantId, budget: &'a Budget) -> Scan<'a> {
+        Scan::new(&self.table, &self.health.table_turn, tenant, budget)
+    }
+
     /// Bytes of the head, estimated.
     pub(crate) fn head_bytes(&self) -> u64 {
         let table = self.table.read().expect("lock").bytes();

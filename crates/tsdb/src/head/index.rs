@@ -1,12 +1,15 @@
 //! Label postings of one tenant's series in the head.
 
-use foldhash::HashMap;
-use model::{Labels, Matcher};
+use std::hash::BuildHasher;
+
+use foldhash::fast::RandomState;
+use hashbrown::HashTable;
+use model::Labels;
 use roaring::RoaringBitmap;
 use smallvec::SmallVec;
 
 /// Series that have a label with a value. Most values are of few series: those need no bitmap.
-enum Posting {
+pub(crate) enum Posting {
     Few(SmallVec<[u32; 4]>),
     Many(RoaringBitmap),
 }
@@ -39,14 +42,14 @@ impl Posting {
         }
     }
 
-    fn add_to(&self, bitmap: &mut RoaringBitmap) {
+    pub(crate) fn add_to(&self, bitmap: &mut RoaringBitmap) {
         match self {
             Self::Few(slots) => bitmap.extend(slots.iter().copied()),
             Self::Many(many) => *bitmap |= many,
         }
     }
 
-    fn touches(&self, slots: &RoaringBitmap) -> bool {
+    pub(crate) fn touches(&self, slots: &RoaringBitmap) -> bool {
         match self {
             Self::Few(few) => few.iter().any(|slot| slots.contains(*slot)),
             Self::Many(many) => !many.is_disjoint(slots),
@@ -61,10 +64,62 @@ impl Posting {
     }
 }
 
+/// Texts with what is kept for each, in an order that holds until some are removed: a reader can stop and go on.
+struct Symbols<T> {
+    by_text: HashTable<u32>,
+    list: Vec<(Box<str>, T)>,
+    hasher: RandomState,
+}
+
+impl<T> Default for Symbols<T> {
+    fn default() -> Self {
+        Self { by_text: HashTable::new(), list: Vec::new(), hasher: RandomState::default() }
+    }
+}
+
+impl<T> Symbols<T> {
+    fn position(&self, text: &str) -> Option<usize> {
+        let found = |at: &u32| *self.list[*at as usize].0 == *text;
+        self.by_text.find(self.hasher.hash_one(text), found).map(|at| *at as usize)
+    }
+
+    fn get(&self, text: &str) -> Option<&T> {
+        self.position(text).map(|at| &self.list[at].1)
+    }
+
+    /// What is kept for a text, made when it is new, and whether it is.
+    fn get_or_add(&mut self, text: &str, new: impl FnOnce() -> T) -> (&mut T, bool) {
+        let found = self.position(text);
+        let at = found.unwrap_or_else(|| {
+            self.list.push((text.into(), new()));
+            self.enter(self.list.len() - 1);
+            self.list.len() - 1
+        });
+        (&mut self.list[at].1, found.is_none())
+    }
+
+    fn enter(&mut self, at: usize) {
+        let Self { by_text, list, hasher } = self;
+        let hash_of = |at: &u32| hasher.hash_one(&*list[*at as usize].0);
+        let number = u32::try_from(at).expect("there are no more texts than postings of u32 slots");
+        by_text.insert_unique(hash_of(&number), number, hash_of);
+    }
+
+    fn retain(&mut self, mut keep: impl FnMut(&str, &mut T) -> bool) {
+        let before = self.list.len();
+        self.list.retain_mut(|(text, kept)| keep(text, kept));
+        if self.list.len() < before {
+            self.list.shrink_to(self.list.len() * 2);
+            self.by_text = HashTable::with_capacity(self.list.len());
+            (0..self.list.len()).for_each(|at| self.enter(at));
+        }
+    }
+}
+
 /// One tenant's series in the head, by label.
 #[derive(Default)]
 pub(crate) struct HeadIndex {
-    labels: HashMap<Box<str>, HashMap<Box<str>, Posting>>,
+    labels: Symbols<Symbols<Posting>>,
     all: RoaringBitmap,
     symbol_bytes: u64,
     /// Members of all postings.
@@ -74,7 +129,7 @@ pub(crate) struct HeadIndex {
 /// Bytes that a member of a posting takes, between a bitmap's two and a list's four.
 const MEMBER_BYTES: u64 = 4;
 
-/// Bytes of a hash map entry and the allocation behind it, beside the text itself.
+/// Bytes of a text's places in list and table and the allocation behind it, beside the text itself.
 const SYMBOL_OVERHEAD_BYTES: u64 = 72;
 
 impl HeadIndex {
@@ -82,18 +137,15 @@ impl HeadIndex {
         self.all.insert(slot);
         for (name, value) in labels.iter() {
             self.members += 1;
-            if !self.labels.contains_key(name) {
-                self.labels.insert(name.into(), HashMap::default());
+            let (values, new) = self.labels.get_or_add(name, Symbols::default);
+            if new {
                 self.symbol_bytes += name.len() as u64 + SYMBOL_OVERHEAD_BYTES;
             }
-            let values = self.labels.get_mut(name).expect("just inserted");
-            match values.get_mut(value) {
-                Some(posting) => posting.insert(slot),
-                None => {
-                    values.insert(value.into(), Posting::Few(SmallVec::from_slice(&[slot])));
-                    self.symbol_bytes += value.len() as u64 + SYMBOL_OVERHEAD_BYTES;
-                }
+            let (posting, new) = values.get_or_add(value, || Posting::Few(SmallVec::new()));
+            if new {
+                self.symbol_bytes += value.len() as u64 + SYMBOL_OVERHEAD_BYTES;
             }
+            posting.insert(slot);
         }
     }
 
@@ -111,10 +163,10 @@ impl HeadIndex {
                 }
                 !posting.is_empty()
             });
-            if values.is_empty() {
+            if values.list.is_empty() {
                 freed += name.len() as u64 + SYMBOL_OVERHEAD_BYTES;
             }
-            !values.is_empty()
+            !values.list.is_empty()
         });
         self.symbol_bytes -= freed;
         self.members -= left;
@@ -125,62 +177,48 @@ impl HeadIndex {
         self.all.len()
     }
 
-    /// Series that satisfy all matchers; a label that a series does not have counts as empty.
-    pub(crate) fn select(&self, matchers: &[Matcher]) -> RoaringBitmap {
-        let mut selected: Option<RoaringBitmap> = None;
-        let mut excluded = RoaringBitmap::new();
-        for matcher in matchers {
-            if matcher.matches_empty() {
-                excluded |= self.with_value(matcher, |value| !matcher.matches(value));
-            } else {
-                let found = self.found(matcher);
-                selected = Some(match selected {
-                    Some(before) => before & found,
-                    None => found,
-                });
-                if selected.as_ref().is_some_and(RoaringBitmap::is_empty) {
-                    return RoaringBitmap::new();
-                }
-            }
-        }
-        selected.unwrap_or_else(|| self.all.clone()) - excluded
+    /// All series.
+    pub(crate) fn all(&self) -> &RoaringBitmap {
+        &self.all
     }
 
-    fn found(&self, matcher: &Matcher) -> RoaringBitmap {
-        let Some(literals) = matcher.literals() else {
-            return self.with_value(matcher, |value| matcher.matches(value));
-        };
+    /// Series whose label has one of these values.
+    pub(crate) fn with_values(&self, name: &str, wanted: &[String]) -> RoaringBitmap {
         let mut bitmap = RoaringBitmap::new();
-        if let Some(values) = self.labels.get(matcher.name.as_str()) {
-            for posting in literals.iter().filter_map(|literal| values.get(literal.as_str())) {
-                posting.add_to(&mut bitmap);
-            }
+        if let Some(values) = self.labels.get(name) {
+            wanted
+                .iter()
+                .filter_map(|value| values.get(value))
+                .for_each(|posting| posting.add_to(&mut bitmap));
         }
         bitmap
     }
 
-    fn with_value(&self, matcher: &Matcher, wanted: impl Fn(&str) -> bool) -> RoaringBitmap {
-        let mut bitmap = RoaringBitmap::new();
-        let values = self.labels.get(matcher.name.as_str());
-        for (_, posting) in values.into_iter().flatten().filter(|(value, _)| wanted(value)) {
-            posting.add_to(&mut bitmap);
+    /// A label's values and who has them, from the `from`th on, not sorted.
+    pub(crate) fn values_from(&self, name: &str, from: usize) -> impl Iterator<Item = (&str, &Posting)> {
+        let values = self.labels.get(name).and_then(|values| values.list.get(from..));
+        values.into_iter().flatten().map(|(value, posting)| (&**value, posting))
+    }
+
+    /// Adds label names of `slots` (all series when `None`), not sorted: goes on at a name and one of its values, and
+    /// looks at so many values at most. False at the end.
+    pub(crate) fn names_from(
+        &self,
+        (name, value): &mut (usize, usize),
+        values_max: usize,
+        slots: Option<&RoaringBitmap>,
+        names: &mut Vec<String>,
+    ) -> bool {
+        for _ in 0..values_max {
+            let Some((text, values)) = self.labels.list.get(*name) else { return false };
+            let posting = values.list.get(*value).map(|(_, posting)| posting);
+            let touched = posting.map(|posting| slots.is_none_or(|slots| posting.touches(slots)));
+            if touched == Some(true) {
+                names.push(text.to_string());
+            }
+            (*name, *value) = if touched == Some(false) { (*name, *value + 1) } else { (*name + 1, 0) };
         }
-        bitmap
-    }
-
-    /// Label names of `slots` (all series when `None`), not sorted.
-    pub(crate) fn names(&self, slots: Option<&RoaringBitmap>) -> Vec<String> {
-        let touched = |values: &HashMap<Box<str>, Posting>| {
-            slots.is_none_or(|slots| values.values().any(|posting| posting.touches(slots)))
-        };
-        self.labels.iter().filter(|(_, values)| touched(values)).map(|(name, _)| name.to_string()).collect()
-    }
-
-    /// Values of a label of `slots` (all series when `None`), not sorted.
-    pub(crate) fn values(&self, name: &str, slots: Option<&RoaringBitmap>) -> Vec<String> {
-        let touched = |posting: &Posting| slots.is_none_or(|slots| posting.touches(slots));
-        let values = self.labels.get(name).into_iter().flatten();
-        values.filter(|(_, posting)| touched(posting)).map(|(value, _)| value.to_string()).collect()
+        true
     }
 
     /// Bytes held, estimated.

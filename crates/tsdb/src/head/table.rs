@@ -220,6 +220,11 @@ impl Table {
         }
     }
 
+    /// Series removed since start. While this stays the same every slot in use stays the same series.
+    pub(crate) fn evicted(&self) -> u64 {
+        self.evicted
+    }
+
     /// Bytes held, estimated.
     pub(crate) fn bytes(&self) -> u64 {
         let slots = self.entries.capacity() as u64 * ENTRY_BYTES + self.free.capacity() as u64 * 4;
