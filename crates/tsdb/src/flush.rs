@@ -104,10 +104,11 @@ impl Inner {
     }
 
     fn publish_flush(&self, mark: &Mark, block: Option<Arc<Block>>) {
-        // No commit runs meanwhile: the head's time range is made anew from what is left.
+        // First the view, which selections may hold for a while: commits go on until they are done.
+        let mut view = self.view.write().expect("lock");
+        // No commit runs from here on: the head's time range is made anew from what is left.
         let mut writer = self.writer.lock().expect("lock");
         writer.evict = true;
-        let mut view = self.view.write().expect("lock");
         if let Some(block) = block {
             Arc::make_mut(&mut view.blocks).push(block);
         }

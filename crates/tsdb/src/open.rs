@@ -171,6 +171,7 @@ impl Inner {
             queue: Queue::default(),
             writer: Mutex::new(WriterState::new(wal)),
             aliases: RwLock::new(AliasTable::default()),
+            table_turn: Mutex::new(()),
             table: RwLock::new(Table::new()),
             log: SampleLog::new(),
             sides: RwLock::new(Sides::default()),

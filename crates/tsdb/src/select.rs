@@ -396,7 +396,7 @@ mod tests {
                     let turned = leaving.clone().cycle().skip(round * 5000).take(leaving.len());
                     turned.for_each(|i| insert(&mut table, tenant, i));
                     drop(table);
-                    thread::sleep(std::time::Duration::from_millis(5));
+                    thread::yield_now();
                     if done.load(Ordering::Relaxed) {
                         return;
                     }

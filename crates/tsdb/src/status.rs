@@ -1,7 +1,7 @@
 //! Numbers for self-monitoring.
 
+use std::sync::RwLockWriteGuard;
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
-use std::sync::{Mutex, RwLockWriteGuard};
 use std::time::Duration;
 
 use model::{Budget, TenantId, TimeRange};
@@ -74,14 +74,12 @@ pub struct TenantStatus {
     pub head_series: u64,
 }
 
-/// What decides whether and when appends are taken.
+/// What decides whether appends are taken.
 #[derive(Default)]
 pub(crate) struct Health {
     pub(crate) wal_failing: AtomicBool,
     pub(crate) disk_low: AtomicBool,
     pub(crate) memory_full: AtomicBool,
-    /// Held by whoever waits for the table to change it; taken right before the table.
-    pub(crate) table_turn: Mutex<()>,
 }
 
 /// Counters that several parts add to.
@@ -151,12 +149,12 @@ impl HeadRange {
 impl Inner {
     /// The table, to change it.
     pub(crate) fn table_mut(&self) -> RwLockWriteGuard<'_, Table> {
-        scan::write(&self.table, &self.health.table_turn)
+        scan::write(&self.table, &self.table_turn)
     }
 
     /// A tenant's part of the table, to be read by a query.
     pub(crate) fn scan<'a>(&'a self, tenant: TenantId, budget: &'a Budget) -> Scan<'a> {
-        Scan::new(&self.table, &self.health.table_turn, tenant, budget)
+        Scan::new(&self.table, &self.table_turn, tenant, budget)
     }
 
     /// Bytes of the head, estimated.

@@ -1,7 +1,7 @@
 //! The store as a whole: its parts, the locks between them, its background work.
 //!
-//! Locks are taken in this order: `flushing`, `manifest`, `writer`, `resolving`, `aliases`, `table`, `view`, `sides`,
-//! `metadata`. The writer's thread is the only one that appends; the maintenance thread is the only one that changes
+//! Locks are taken in this order: `flushing`, `manifest`, `view`, `writer`, `resolving`, `aliases`, `table_turn`, `table`,
+//! `sides`, `metadata`. The writer's thread is the only one that appends; the maintenance thread is the only one that changes
 //! the manifest.
 
 use std::fmt;
@@ -46,6 +46,8 @@ pub(crate) struct Inner {
     pub(crate) queue: Queue,
     pub(crate) writer: Mutex<WriterState>,
     pub(crate) aliases: RwLock<AliasTable>,
+    /// Held by whoever waits for the table to change it: readers in parts let him in.
+    pub(crate) table_turn: Mutex<()>,
     pub(crate) table: RwLock<Table>,
     pub(crate) log: SampleLog,
     pub(crate) sides: RwLock<Sides>,
@@ -53,8 +55,8 @@ pub(crate) struct Inner {
     /// Monotonic ms of the oldest append that is not in a block; `u64::MAX` = none.
     pub(crate) oldest_unflushed: AtomicU64,
     pub(crate) metadata: RwLock<MetadataStore>,
-    /// Queued appends with metadata that are not applied yet, and those that failed: while there are any, what is
-    /// stored does not tell what was written last.
+    /// Queued appends with metadata that are not applied yet: while there are any, what is stored does not tell what was
+    /// written last.
     pub(crate) metadata_waiting: AtomicU64,
     /// Read while a selection gathers what it will read; written when a flush or retention changes what is live.
     pub(crate) view: RwLock<View>,

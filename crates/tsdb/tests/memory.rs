@@ -124,8 +124,9 @@ fn one_tenants_new_series_stop_nobody_else() {
     all(world.write(FLOODING, 0..100).unwrap(), 100);
 
     // Many small tenants together reach the second bound: from there on nobody makes series, all write what they have.
-    let many = (10..2000).map(|tenant| world.write(TenantId(tenant), 0..100).unwrap());
-    assert!(many.last().unwrap().accepted.samples < 100);
+    let many: Vec<Appended> =
+        (10..2000).map(|tenant| world.write(TenantId(tenant), 0..100).unwrap()).collect();
+    assert!(many[many.len() - 1].accepted.samples < 100);
     all(world.write(SMALL, 0..200).unwrap(), 200);
     assert!(world.store.status().head_bytes < MEMORY_BYTES);
 }

@@ -1,10 +1,10 @@
 //! Going through a tenant's series and label values without keeping those who make new series waiting.
 //!
 //! The table's lock is given back after a few thousand series or values, and whoever waits to write goes first then: he
-//! holds the turn until he has the lock. (The lock alone would be had again before he is awake.) Series that are made meanwhile do no harm: an order of slots or values is only added to. Series that leave do: their slots
-//! are given to others, of any tenant, and what is left of an index moves. The table counts them, so each part begins
-//! with a look at that count, and what began before an eviction begins anew after it. Series leave once for each flush,
-//! all together.
+//! holds the turn until he has the lock. (The lock alone would be had again before he is awake.) Series that are made
+//! meanwhile do no harm: an order of slots or values is only added to. Series that leave do: their slots are given to
+//! others, of any tenant, and what is left of an index moves. The table counts them, so each part begins with a look at
+//! that count, and what began before an eviction begins anew after it. Series leave once for each flush, all together.
 
 use std::sync::{Mutex, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
@@ -295,8 +295,10 @@ mod tests {
                 change(&mut write(&self.table, &self.turn));
                 let _ = tell.send(());
             });
-            // Long enough to stand at the lock.
-            thread::sleep(Duration::from_millis(100));
+            // The turn is taken once it stands at the lock, which the caller has.
+            while self.turn.try_lock().is_ok() {
+                thread::yield_now();
+            }
             done
         }
     }
