@@ -13,7 +13,7 @@ use admission::Rates;
 use arc_swap::ArcSwap;
 use env::Env;
 use model::Budget;
-use tokio::net::TcpListener;
+use tokio::net::{TcpListener, TcpSocket};
 use tokio::runtime::Runtime;
 use tokio::sync::{oneshot, watch};
 use tokio::task::JoinHandle;
@@ -23,7 +23,7 @@ use crate::app::{App, Reload};
 use crate::config::Config;
 use crate::control::Control;
 use crate::driver::Driver;
-use crate::listen::{self, Listener};
+use crate::listen::{self, Listener, descriptors};
 use crate::metrics::Metrics;
 use crate::pool::Pool;
 use crate::proxies::Proxies;
@@ -82,7 +82,7 @@ impl Server {
             .thread_stack_size(4 << 20)
             .enable_all()
             .build()?;
-        let socket = runtime.block_on(bind(config.listen))?;
+        let socket = runtime.block_on(async { bind(config.listen) })?;
         let address = socket.local_addr()?;
         let settings = listener_settings(&config);
         let grace = config.http.shutdown_timeout;
@@ -141,13 +141,31 @@ impl Server {
     }
 }
 
-async fn bind(address: SocketAddr) -> Result<TcpListener, ServeError> {
-    TcpListener::bind(address).await.map_err(|error| ServeError::Listen { address, error })
+/// Connections that the kernel keeps until they are accepted. In a flood the next one is dropped, and comes again only
+/// after a second; the kernel has its own bound (`net.core.somaxconn`, 4,096 by default).
+const BACKLOG: u32 = 4096;
+
+fn bind(address: SocketAddr) -> Result<TcpListener, ServeError> {
+    let listen = || {
+        let socket = if address.is_ipv4() { TcpSocket::new_v4()? } else { TcpSocket::new_v6()? };
+        socket.set_reuseaddr(true)?;
+        socket.bind(address)?;
+        socket.listen(BACKLOG)
+    };
+    listen().map_err(|error| ServeError::Listen { address, error })
 }
 
 fn listener_settings(config: &Config) -> listen::Settings {
+    let wanted = config.http.max_connections as usize;
+    let connections_max = descriptors::connections(wanted, descriptors::raise());
+    if connections_max < wanted {
+        tracing::warn!(
+            connections_max,
+            "fewer connections than configured: the process may open too few files"
+        );
+    }
     listen::Settings {
-        connections_max: config.http.max_connections as usize,
+        connections_max,
         head_bytes_max: usize::try_from(config.http.header_bytes.0).unwrap_or(usize::MAX),
         head_timeout: config.http.header_timeout,
         idle_timeout: config.http.idle_timeout,

@@ -94,9 +94,10 @@ section! {
 section! {
     /// Bounds of connections.
     Http {
-        /// Connections open at once; more wait unaccepted.
+        /// Connections open at once, at most three in four of the descriptors that the process may have. For a new one
+        /// beyond it an idle one is closed; when all are busy, the new one is answered 503.
         max_connections: u32 = "4096", Restart;
-        /// A connection that has not sent all its headers by then is closed.
+        /// A connection that has not sent all headers of a request by then is closed.
         header_timeout: Duration = "10s", Restart;
         /// Bytes of a request's headers together.
         header_bytes: Size = "64KiB", Restart;

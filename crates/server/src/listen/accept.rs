@@ -1,14 +1,15 @@
 //! The accept loop: one task per connection, a cap on connections, idle and age limits, graceful stop.
 //!
 //! A connection that does nothing for a while, or is old, is asked to finish (`Connection: close`, GOAWAY) rather than
-//! cut, so no request is lost to a timeout that its sender cannot see coming.
+//! cut, so no request is lost to a timeout that its sender cannot see coming. Whoever does not finish is cut in the
+//! end. When there are as many connections as may be, those that ask nothing make way ([`Crowd`]): ten thousand
+//! half-sent heads must not keep a client out that has something to say.
 
 use std::convert::Infallible;
-use std::io;
+use std::io::{Read, Write};
 use std::net::SocketAddr;
 use std::pin::pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use axum::Router;
@@ -19,10 +20,10 @@ use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto;
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
-use tokio::time::Instant;
+use tokio::sync::watch;
 use tower::ServiceExt;
 
+use super::crowd::{Activity, Busy, Crowd, Place};
 use super::framing::{HEAD_BYTES_MAX, HEADERS_MAX};
 use super::guard::Guard;
 use crate::metrics::Metrics;
@@ -30,11 +31,11 @@ use crate::metrics::Metrics;
 /// Bounds of a listener.
 #[derive(Clone, Copy, Debug)]
 pub struct Settings {
-    /// Connections at once; more wait in the kernel's backlog.
+    /// Connections at once.
     pub connections_max: usize,
     /// Bytes of a head at most.
     pub head_bytes_max: usize,
-    /// From the first byte of a head to its last.
+    /// From the first byte of a head to its last, and from the start of a connection to its first request.
     pub head_timeout: Duration,
     /// A connection without a request for this long is closed.
     pub idle_timeout: Duration,
@@ -54,6 +55,13 @@ impl Default for Settings {
     }
 }
 
+/// How long the last requests of a connection that is too old may take: more than any query or body may.
+const LAST_REQUESTS: Duration = Duration::from_secs(300);
+
+/// What a connection is told for which there is no place.
+const NO_PLACE: &[u8] = b"HTTP/1.1 503 Service Unavailable\r\nretry-after: 1\r\nconnection: close\r\n\
+    content-type: text/plain; charset=utf-8\r\ncontent-length: 21\r\n\r\ntoo many connections\n";
+
 /// Who is at the other end of the connection; an extension of every request.
 #[derive(Clone, Copy, Debug)]
 pub struct Peer(pub SocketAddr);
@@ -65,14 +73,14 @@ pub struct Listener {
     settings: Settings,
     router: Router,
     metrics: Arc<Metrics>,
-    slots: Arc<Semaphore>,
+    crowd: Arc<Crowd>,
 }
 
 impl Listener {
     /// Serves `router` on `socket`.
     pub fn new(socket: TcpListener, settings: Settings, router: Router, metrics: Arc<Metrics>) -> Self {
-        let slots = Arc::new(Semaphore::new(settings.connections_max));
-        Self { socket, settings, router, metrics, slots }
+        let crowd = Arc::new(Crowd::new(settings.connections_max));
+        Self { socket, settings, router, metrics, crowd }
     }
 
     /// Accepts until `stop` becomes true, then lets connections finish for up to `grace`. Gives how many were cut.
@@ -80,10 +88,10 @@ impl Listener {
         let mut failures = 0;
         while !*stop.borrow() {
             tokio::select! {
-                accepted = self.accept() => match accepted {
-                    Ok((stream, peer, slot)) => {
+                accepted = self.socket.accept() => match accepted {
+                    Ok((stream, peer)) => {
                         failures = 0;
-                        self.spawn(stream, peer, slot, stop.clone());
+                        self.admit(stream, peer, &stop).await;
                     }
                     Err(error) => {
                         failures += 1;
@@ -96,33 +104,33 @@ impl Listener {
             }
         }
         drop(self.socket);
-        all_closed(&self.slots, self.settings.connections_max, grace).await
+        self.crowd.all_gone(grace).await
     }
 
-    async fn accept(&self) -> io::Result<(TcpStream, SocketAddr, OwnedSemaphorePermit)> {
-        let slot = Arc::clone(&self.slots).acquire_owned().await.map_err(io::Error::other)?;
-        let (stream, peer) = self.socket.accept().await?;
-        Ok((stream, peer, slot))
+    async fn admit(&self, stream: TcpStream, peer: SocketAddr, stop: &watch::Receiver<bool>) {
+        let evicted = |count| self.metrics.connections_evicted.add(count);
+        match self.crowd.enter(evicted).await {
+            Some(place) => self.spawn(stream, peer, place, stop.clone()),
+            None => {
+                self.metrics.connections_refused.add(1);
+                refuse(stream);
+            }
+        }
     }
 
-    fn spawn(
-        &self,
-        stream: TcpStream,
-        peer: SocketAddr,
-        slot: OwnedSemaphorePermit,
-        stop: watch::Receiver<bool>,
-    ) {
+    fn spawn(&self, stream: TcpStream, peer: SocketAddr, place: Place, stop: watch::Receiver<bool>) {
         let (settings, router, metrics) = (self.settings, self.router.clone(), Arc::clone(&self.metrics));
         tokio::spawn(async move {
-            let _slot = slot;
             metrics.connections.add(1.0);
             metrics.connections_accepted.add(1);
             // Small answers must not wait for more: every answer is written whole.
             let _ = stream.set_nodelay(true);
-            if let Err(error) = serve_connection(stream, peer, settings, router, stop).await {
+            if let Err(error) = serve_connection(stream, peer, settings, router, place.activity(), stop).await
+            {
                 tracing::debug!(%error, %peer, "connection ended");
             }
             metrics.connections.add(-1.0);
+            drop(place);
         });
     }
 }
@@ -132,13 +140,12 @@ fn back_off(failures: u32) -> Duration {
     Duration::from_millis(10 << failures.min(6))
 }
 
-/// Waits until every connection gave its slot back; gives how many did not.
-async fn all_closed(slots: &Semaphore, total: usize, grace: Duration) -> usize {
-    let all = u32::try_from(total).unwrap_or(u32::MAX);
-    match tokio::time::timeout(grace, slots.acquire_many(all)).await {
-        Ok(_) => 0,
-        Err(_) => total - slots.available_permits(),
-    }
+/// Says that there is no place, as far as that costs no time: whoever floods must not make others wait.
+fn refuse(stream: TcpStream) {
+    let Ok(mut stream) = stream.into_std() else { return };
+    let _ = stream.write_all(NO_PLACE);
+    // Closing a socket with something unread sends a reset, which may overtake the answer.
+    let _ = stream.read(&mut [0; 16 << 10]);
 }
 
 type BoxError = Box<dyn std::error::Error + Send + Sync>;
@@ -148,19 +155,17 @@ async fn serve_connection(
     peer: SocketAddr,
     settings: Settings,
     router: Router,
+    activity: &Arc<Activity>,
     mut stop: watch::Receiver<bool>,
 ) -> Result<(), BoxError> {
-    let activity = Arc::new(Activity::new());
-    let seen = Arc::clone(&activity);
+    let seen = Arc::clone(activity);
     let service = service_fn(move |mut request: Request<Incoming>| {
         request.extensions_mut().insert(Peer(peer));
         let busy = Busy::begin(&seen);
         let router = router.clone();
         async move {
-            let response = router.oneshot(request.map(Body::new)).await;
-            drop(busy);
-            let response: Result<Response<Body>, Infallible> = response;
-            response
+            let response: Result<Response<Body>, Infallible> = router.oneshot(request.map(Body::new)).await;
+            response.map(|response| response.map(|body| busy.until_sent(body)))
         }
     });
     let builder = builder(settings.head_bytes_max);
@@ -168,14 +173,18 @@ async fn serve_connection(
         TokioIo::new(Guard::new(stream, settings.head_timeout, settings.head_bytes_max)),
         service
     ));
-    tokio::select! {
+    let patience = tokio::select! {
         result = connection.as_mut() => return result,
-        () = activity.idle(settings.idle_timeout) => {}
-        () = tokio::time::sleep(settings.age_max) => {}
-        _ = stop.wait_for(|stop| *stop) => {}
-    }
+        // Nothing is in flight: who does not even answer a GOAWAY is not waited for.
+        () = activity.idle(settings.head_timeout, settings.idle_timeout) => {
+            if activity.is_stranger() { Duration::ZERO } else { settings.head_timeout }
+        }
+        () = tokio::time::sleep(settings.age_max) => LAST_REQUESTS,
+        () = activity.makes_way() => Duration::ZERO,
+        _ = stop.wait_for(|stop| *stop) => LAST_REQUESTS,
+    };
     connection.as_mut().graceful_shutdown();
-    connection.await
+    tokio::time::timeout(patience, connection).await.unwrap_or(Ok(()))
 }
 
 fn builder(head_bytes_max: usize) -> auto::Builder<TokioExecutor> {
@@ -190,63 +199,16 @@ fn builder(head_bytes_max: usize) -> auto::Builder<TokioExecutor> {
     builder
         .http2()
         .timer(TokioTimer::new())
+        // Header blocks are bounded as heads are; the number of CONTINUATION frames follows from it.
         .max_header_list_size(u32::try_from(head_bytes_max).unwrap_or(u32::MAX))
         .max_concurrent_streams(128)
+        // More than this is an attack (CVE-2023-44487, CVE-2025-8671), and the connection ends.
+        .max_pending_accept_reset_streams(20)
+        .max_local_error_reset_streams(1024)
+        .max_send_buf_size(64 << 10)
         .initial_stream_window_size(1 << 20)
         .initial_connection_window_size(4 << 20)
         .keep_alive_interval(Duration::from_secs(30))
         .keep_alive_timeout(Duration::from_secs(20));
     builder
-}
-
-/// When the connection last had a request, in ms since it began, and how many it has now.
-#[derive(Debug)]
-struct Activity {
-    began: Instant,
-    /// Requests in flight in the upper 16 bits, time of the last change in the lower 48.
-    state: AtomicU64,
-}
-
-const MS_BITS: u32 = 48;
-
-impl Activity {
-    fn new() -> Self {
-        Self { began: Instant::now(), state: AtomicU64::new(0) }
-    }
-
-    fn change(&self, by: impl Fn(u64) -> u64) {
-        let now = u64::try_from(self.began.elapsed().as_millis()).unwrap_or(u64::MAX) & ((1 << MS_BITS) - 1);
-        let next = |state: u64| Some(by(state >> MS_BITS) << MS_BITS | now);
-        let _ = self.state.fetch_update(Ordering::Relaxed, Ordering::Relaxed, next);
-    }
-
-    /// Completes once there was no request for `limit`.
-    async fn idle(&self, limit: Duration) {
-        loop {
-            let state = self.state.load(Ordering::Relaxed);
-            let last = Duration::from_millis(state & ((1 << MS_BITS) - 1));
-            let (busy, expires) = (state >> MS_BITS > 0, self.began + last + limit);
-            let now = Instant::now();
-            if !busy && expires <= now {
-                return;
-            }
-            tokio::time::sleep_until(if busy { now + limit } else { expires }).await;
-        }
-    }
-}
-
-/// A request in flight.
-struct Busy(Arc<Activity>);
-
-impl Busy {
-    fn begin(activity: &Arc<Activity>) -> Self {
-        activity.change(|busy| busy + 1);
-        Self(Arc::clone(activity))
-    }
-}
-
-impl Drop for Busy {
-    fn drop(&mut self) {
-        self.0.change(|busy| busy - 1);
-    }
 }

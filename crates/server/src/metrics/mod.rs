@@ -87,6 +87,8 @@ registry! {
 
     connections: Gauge "weir_connections" "" [] "Open HTTP connections.";
     connections_accepted: Counter "weir_connections_accepted" "" [] "HTTP connections accepted.";
+    connections_evicted: Counter "weir_connections_evicted" "" [] "Connections without a request that made way for new ones, because there were as many as allowed.";
+    connections_refused: Counter "weir_connections_refused" "" [] "Connections answered 503 and closed, because as many as allowed were busy.";
     accept_failures: Counter "weir_accept_failures" "" [] "Connections that could not be accepted: no descriptors or no memory.";
     framing_refused: Counter "weir_framing_refused" "" ["reason"] "Requests refused for how they were framed.";
     requests: Counter "weir_requests" "" ["dialect", "code"] "HTTP requests answered; dialect is `query`, `admin`, `system` or `none` where no ingest dialect answered.";
