@@ -13,21 +13,19 @@ pub mod params;
 mod query;
 mod status;
 
-use std::io::Write;
 use std::sync::Arc;
 use std::time::Duration;
 
 use admission::{Scope, Tenant};
-use axum::body::{Body, Bytes};
-use flate2::Compression;
-use flate2::write::GzEncoder;
+use axum::body::Body;
 use http::request::Parts;
-use http::{HeaderMap, HeaderValue, Method, Request, StatusCode, header};
+use http::{HeaderValue, Method, Request, StatusCode, header};
 use model::Budget;
 use tsdb::Store;
 
 use crate::app::App;
 use crate::body;
+use crate::compress::{self, Coding};
 use crate::config::Config;
 use crate::gate;
 use crate::respond::{self, Answer};
@@ -37,8 +35,6 @@ use params::Params;
 
 /// Bytes of a form at most.
 const FORM_BYTES_MAX: usize = 4 << 20;
-/// Answers smaller than this are not worth compressing.
-const GZIP_BYTES_MIN: usize = 1 << 10;
 
 /// What is asked.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -177,7 +173,7 @@ pub async fn answer(app: Arc<App>, endpoint: Endpoint, request: Request<Body>) -
                 now_ms: app.env.clock.now_ms(),
                 app: Arc::clone(&app),
             };
-            run(ask, accepts_gzip(&parts.headers)).await
+            run(ask, Coding::preferred(&parts.headers)).await
         }
         Err(error) => Err(error),
     };
@@ -192,10 +188,10 @@ fn count(app: &App, endpoint: Endpoint, began: Duration, result: &Result<Answer,
     app.metrics.query_seconds.with(&[endpoint.as_str()]).observe(took);
 }
 
-async fn run(ask: Ask, gzip: bool) -> Result<Answer, ApiError> {
+async fn run(ask: Ask, coding: Option<Coding>) -> Result<Answer, ApiError> {
     if let Endpoint::Fixed(_) = ask.endpoint {
         let answered = ask.endpoint.function()(&ask, &Budget::new(0))?;
-        return Ok(success(answered, false));
+        return Ok(success(answered, None));
     }
     let time = timeout(&ask)?;
     let app = Arc::clone(&ask.app);
@@ -205,7 +201,7 @@ async fn run(ask: Ask, gzip: bool) -> Result<Answer, ApiError> {
     let evaluate = move |budget: &Budget| {
         let answered = ask.endpoint.function()(&ask, budget)?;
         // Compressed here too: it is work for a query thread, not for the runtime.
-        Ok(success(answered, gzip))
+        Ok(success(answered, coding))
     };
     app.queries.run(tenant, time, budget, evaluate).await?
 }
@@ -238,7 +234,7 @@ fn not_ready(app: &App) -> Answer {
     respond::retry_after(answer, 5)
 }
 
-fn success(answered: Answered, gzip: bool) -> Answer {
+fn success(answered: Answered, coding: Option<Coding>) -> Answer {
     let Some(data) = answered.data else {
         let mut answer = Answer::new(Body::empty());
         *answer.status_mut() = StatusCode::NO_CONTENT;
@@ -246,51 +242,5 @@ fn success(answered: Answered, gzip: bool) -> Answer {
     };
     let body = encode::envelope(&data, &answered.warnings, &answered.infos);
     drop(data);
-    if gzip
-        && body.len() >= GZIP_BYTES_MIN
-        && let Ok(packed) = packed(&body)
-    {
-        let mut answer = respond::json(StatusCode::OK, packed);
-        answer.headers_mut().insert(header::CONTENT_ENCODING, HeaderValue::from_static("gzip"));
-        answer.headers_mut().insert(header::VARY, HeaderValue::from_static("accept-encoding"));
-        return answer;
-    }
-    respond::json(StatusCode::OK, body)
-}
-
-fn packed(body: &str) -> std::io::Result<Bytes> {
-    let mut encoder = GzEncoder::new(Vec::with_capacity(body.len() / 8), Compression::fast());
-    encoder.write_all(body.as_bytes())?;
-    Ok(encoder.finish()?.into())
-}
-
-fn accepts_gzip(headers: &HeaderMap) -> bool {
-    let lines = headers.get_all(header::ACCEPT_ENCODING).into_iter().filter_map(|line| line.to_str().ok());
-    lines.flat_map(|line| line.split(',')).any(|item| {
-        let (coding, quality) = item.split_once(';').unwrap_or((item, ""));
-        let refused =
-            quality.trim().strip_prefix("q=").is_some_and(|q| q.parse::<f32>().is_ok_and(|q| q == 0.0));
-        matches!(coding.trim(), "gzip" | "x-gzip" | "*") && !refused
-    })
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn gzip_is_used_where_it_is_accepted() {
-        for (line, wanted) in [
-            ("gzip", true),
-            ("deflate, gzip;q=0.5", true),
-            ("gzip;q=0", false),
-            ("br", false),
-            ("*", true),
-            ("", false),
-        ] {
-            let mut headers = HeaderMap::new();
-            headers.insert(header::ACCEPT_ENCODING, line.parse().unwrap());
-            assert_eq!(accepts_gzip(&headers), wanted, "{line}");
-        }
-    }
+    compress::json(body, coding)
 }
