@@ -11,6 +11,7 @@ mod body;
 mod compress;
 pub mod config;
 pub mod control;
+pub mod cors;
 mod driver;
 pub mod gate;
 pub mod ingest;

@@ -7,6 +7,13 @@ use http::{HeaderName, HeaderValue, Response, StatusCode, header};
 /// What this file builds.
 pub type Answer = Response<Body>;
 
+/// No body: 204.
+pub fn empty() -> Answer {
+    let mut answer = Response::new(Body::empty());
+    *answer.status_mut() = StatusCode::NO_CONTENT;
+    answer
+}
+
 /// A JSON body.
 pub fn json(status: StatusCode, body: impl Into<Bytes>) -> Answer {
     with_type(status, "application/json", body.into())

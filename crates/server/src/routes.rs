@@ -3,7 +3,7 @@
 //! The table is data so that a test can list each path with its owner, a 404 can name the nearest one, and no route
 //! exists that is not in it. axum only matches paths.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 
@@ -44,6 +44,8 @@ pub enum Action {
     Answer(fn(&dialects::Request<'_>) -> dialects::Reply),
     /// A question is answered from the store.
     Query(Endpoint),
+    /// A browser asks whether a page may ask.
+    Preflight,
     /// Tenants and tokens.
     Admin(Operation),
     /// Health, metrics, reload, greeting.
@@ -73,6 +75,9 @@ pub fn table(configured: &HashMap<&'static str, DialectConfig>) -> Vec<Row> {
     let query =
         |(method, path, endpoint)| Row { method, path, owner: "query", action: Action::Query(endpoint) };
     rows.extend(api::ROUTES.iter().copied().map(query));
+    let paths: BTreeSet<&str> = api::ROUTES.iter().map(|(_, path, _)| *path).collect();
+    let preflight = |path| Row { method: "OPTIONS", path, owner: "query", action: Action::Preflight };
+    rows.extend(paths.into_iter().map(preflight));
     let admin =
         |(method, path, operation)| Row { method, path, owner: "admin", action: Action::Admin(operation) };
     rows.extend(admin::ROUTES.iter().copied().map(admin));
@@ -108,6 +113,8 @@ fn method_filter(method: &str) -> Option<MethodFilter> {
 async fn edge(app: Arc<App>, row: Option<Row>, rows: Arc<[Row]>, request: Request<Body>) -> Answer {
     let version = request.version();
     let has_body = !request.body().is_end_stream();
+    let asks = matches!(row, Some(Row { action: Action::Query(_) | Action::Preflight, .. }));
+    let origin = request.headers().get(header::ORIGIN).filter(|_| asks).cloned();
     let ingests = matches!(row, Some(Row { action: Action::Ingest(_), .. }));
     let work = dispatch(Arc::clone(&app), row, rows, request);
     let mut answer = match caught(work).await {
@@ -124,6 +131,9 @@ async fn edge(app: Arc<App>, row: Option<Row>, rows: Arc<[Row]>, request: Reques
     }
     if version == Version::HTTP_2 {
         answer.headers_mut().remove(header::CONNECTION);
+    }
+    if let Some(origin) = origin {
+        app.config().cors.allow(&origin, answer.headers_mut());
     }
     let owner = row.map_or("none", |row| row.owner);
     app.metrics.requests.with(&[owner, answer.status().as_str()]).add(1);
@@ -149,6 +159,7 @@ async fn dispatch(app: Arc<App>, row: Option<Row>, rows: Arc<[Row]>, request: Re
             respond::reply(answer(&ingest::head(&parts)))
         }
         Action::Query(endpoint) => api::answer(app, endpoint, request).await,
+        Action::Preflight => respond::empty(),
         Action::Admin(operation) => admin::answer(app, operation, request).await,
         Action::System(action) => system::answer(&app, action, request).await,
     }
@@ -255,6 +266,7 @@ mod tests {
             ("/api/v1/metadata", "GET", "query"),
             ("/prometheus/api/v1/query", "POST", "query"),
             ("/api/v1/label/{name}/values", "GET", "query"),
+            ("/api/v1/label/{name}/values", "OPTIONS", "query"),
             ("/api/v1/admin/tenants", "POST", "admin"),
         ];
         for (path, method, owner) in fixed {

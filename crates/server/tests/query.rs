@@ -8,6 +8,7 @@ use std::process::Command;
 use codec::inflate::Encoding;
 use common::{Response, Weir};
 use serde_json::{Value, json};
+use server::config::{Auth, Pattern};
 
 const SAMPLES: &str = "\
 # TYPE requests counter
@@ -197,6 +198,56 @@ fn tokens_decide_who_reads_what() {
         weir.request("GET", question, &weir.token, &format!("X-Scope-OrgID: {value}\r\n"), b"").status
     };
     assert_eq!((org("default"), org("system"), org("default|system")), (200, 403, 400));
+}
+
+#[test]
+fn pages_of_other_origins_may_read_as_configured() {
+    const ORIGIN: &str = "Origin: https://grafana.example\r\n";
+    let allows = |answer: &Response, origin: &str| {
+        answer.head.contains(&format!("access-control-allow-origin: {origin}\r\n"))
+    };
+    let paths = server::routes::table(&std::collections::HashMap::new());
+    let paths: Vec<_> = paths.iter().filter(|row| row.owner == "query").map(|row| row.path).collect();
+    let weir = filled();
+    for path in &paths {
+        // Without a token: a browser sends none beforehand.
+        let answer = weir.request("OPTIONS", &path.replace("{name}", "job"), "", ORIGIN, b"");
+        assert_eq!(answer.status, 204, "{path}: {answer:?}");
+        assert!(allows(&answer, "*"), "{path}: {answer:?}");
+        for part in [
+            "allow-methods: get, post, options",
+            "allow-headers: accept, authorization, content-type, origin",
+        ] {
+            assert!(answer.head.contains(&format!("access-control-{part}")), "{path}: {answer:?}");
+        }
+        assert!(!answer.head.contains("allow-credentials"), "a stored password must not do");
+    }
+    let ask = |weir: &Weir, token: &str, headers: &str, question: &str| {
+        weir.request("GET", &format!("/api/v1/{question}"), token, headers, b"")
+    };
+    // Errors are read as well, or a page could not say what is wrong.
+    for (token, question, status) in [
+        (weir.token.as_str(), "query?query=1", 200),
+        (&weir.token, "query?query=(", 400),
+        ("", "query?query=1", 401),
+    ] {
+        let answer = ask(&weir, token, ORIGIN, question);
+        assert_eq!((answer.status, allows(&answer, "*")), (status, true), "{answer:?}");
+    }
+    assert!(!ask(&weir, &weir.token, "", "query?query=1").head.contains("access-control"));
+    let admin = weir.request("GET", "/api/v1/admin/tenants", &weir.admin, ORIGIN, b"");
+    assert!(!admin.head.contains("access-control"), "{admin:?}");
+
+    let pattern = Pattern(Some("https://(grafana|perses)\\.example".into()));
+    let weir = Weir::start_with(|settings| settings.http.cors_origin = pattern);
+    let answer = ask(&weir, &weir.token, ORIGIN, "query?query=1");
+    assert!(allows(&answer, "https://grafana.example") && answer.head.contains("vary: origin"), "{answer:?}");
+    let answer = ask(&weir, &weir.token, "Origin: https://grafana.example.evil\r\n", "query?query=1");
+    assert!(!answer.head.contains("access-control") && answer.head.contains("vary: origin"), "{answer:?}");
+
+    // Nobody needs a token: any page that is open in a browser on this machine could read everything.
+    let weir = Weir::start_with(|settings| settings.general.auth = Auth::Off);
+    assert!(!ask(&weir, "", ORIGIN, "query?query=1").head.contains("access-control"));
 }
 
 #[test]

@@ -235,11 +235,7 @@ fn not_ready(app: &App) -> Answer {
 }
 
 fn success(answered: Answered, coding: Option<Coding>) -> Answer {
-    let Some(data) = answered.data else {
-        let mut answer = Answer::new(Body::empty());
-        *answer.status_mut() = StatusCode::NO_CONTENT;
-        return answer;
-    };
+    let Some(data) = answered.data else { return respond::empty() };
     let body = encode::envelope(&data, &answered.warnings, &answered.infos);
     drop(data);
     compress::json(body, coding)

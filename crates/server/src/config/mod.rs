@@ -28,7 +28,7 @@ pub use settings::{
     Settings, Storage, TenantLimits,
 };
 pub use tree::Origin;
-pub use value::{Share, Size};
+pub use value::{Pattern, Share, Size};
 
 /// Something wrong in the configuration.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]

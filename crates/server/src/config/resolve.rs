@@ -10,12 +10,14 @@ use admission::{Access, LimitOverrides, Policy};
 use dialects::ByteLimits;
 use ipnet::IpNet;
 use model::LabelLimits;
+use model::re2::Anchored;
 
 use super::machine::Machine;
 use super::section::{Section, When};
 use super::settings::{Auth, Dialect, Durability, Http, Limits, Log, Settings, TenantLimits};
 use super::tree::Origin;
 use super::{Problem, Size};
+use crate::cors::Origins;
 
 /// The resolved configuration: what the server runs with.
 #[derive(Clone, Debug)]
@@ -32,6 +34,8 @@ pub struct Config {
     pub log: Log,
     /// Bounds of connections.
     pub http: Http,
+    /// Who may read the query API from a page in a browser.
+    pub cors: Origins,
     /// Bytes that bodies may take at once.
     pub ingest_bytes: u64,
     /// Threads that decode large bodies.
@@ -87,6 +91,7 @@ impl Config {
             trusted_proxies: general.trusted_proxies.clone(),
             log: settings.log.clone(),
             http: settings.http.clone(),
+            cors: origins(&settings),
             ingest_bytes: ingest.in_flight_bytes.of(memory),
             ingest_threads: threads,
             ingest_queue: ingest.queue as usize,
@@ -172,6 +177,17 @@ fn contradictions(settings: &Settings, machine: Machine) -> Vec<Problem> {
             message: message.to_owned(),
         })
         .collect()
+}
+
+fn origins(settings: &Settings) -> Origins {
+    match (&settings.http.cors_origin.0, settings.general.auth) {
+        (None, Auth::Token) => Origins::Any,
+        (None, Auth::Off) => Origins::None,
+        // As in Prometheus, whose default this is: the answer does not name the origin, so it can be cached for all.
+        (Some(pattern), _) if pattern == ".*" => Origins::Any,
+        // The key was checked when it was read.
+        (Some(pattern), _) => Anchored::new(pattern).map_or(Origins::None, Origins::Matching),
+    }
 }
 
 fn storage_options(settings: &Settings, memory: u64) -> tsdb::Options {

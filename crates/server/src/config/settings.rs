@@ -9,7 +9,7 @@ use ipnet::IpNet;
 use model::TenantName;
 
 use super::section::section;
-use super::value::{Domain, ExternalUrl, Share, Size, choice};
+use super::value::{Domain, ExternalUrl, Pattern, Share, Size, choice};
 
 choice! {
     /// Whether requests need a token.
@@ -107,6 +107,10 @@ section! {
         idle_timeout: Duration = "2m", Restart;
         /// A connection is closed after its current request once it is this old.
         age_max: Duration = "1h", Restart;
+        /// Origins whose pages in a browser may read the query API (CORS): a regular expression that matches the whole
+        /// of an origin like https://grafana.example.com. Default: all, for reading takes a token that the page must
+        /// know, and no cookie; with `auth: off` none.
+        cors_origin: Pattern = "", Reload;
         /// How long running requests may take to end after SIGTERM.
         shutdown_timeout: Duration = "8s", Restart;
     }

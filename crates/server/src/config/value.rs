@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use ipnet::IpNet;
+use model::re2::Anchored;
 
 use super::tree::{Node, Shape};
 use super::units;
@@ -106,6 +107,21 @@ impl Scalar for Domain {
             !label.is_empty() && label.len() <= 63 && label.bytes().all(plain)
         };
         (text.len() <= 253 && text.split('.').all(label)).then(|| Self(Some(text.to_ascii_lowercase())))
+    }
+}
+
+/// A regular expression in Go's syntax, or nothing.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Pattern(pub Option<String>);
+
+impl Scalar for Pattern {
+    const EXPECTED: &'static str = "a regular expression like https://(a|b)\\.example\\.com";
+
+    fn parse(text: &str) -> Option<Self> {
+        if text.is_empty() {
+            return Some(Self(None));
+        }
+        Anchored::new(text).is_ok().then(|| Self(Some(text.to_owned())))
     }
 }
 
