@@ -251,6 +251,33 @@ fn pages_of_other_origins_may_read_as_configured() {
 }
 
 #[test]
+fn what_a_query_cost_is_said_when_asked() {
+    let weir = filled();
+    let range = "start=1700000000&end=1700000060&step=30";
+    let stats = |question: &str| data(&weir, question)["stats"].clone();
+    assert_eq!(stats("query?query=requests_total&time=1700000060"), Value::Null);
+    for wanted in ["true", "all"] {
+        // Two series with two samples each, of which an instant selector sees the last.
+        let instant = stats(&format!("query?query=requests_total&time=1700000060&stats={wanted}"));
+        assert_eq!(instant["samples"], json!({ "totalQueryableSamples": 2, "samplesRead": 4 }));
+        for timing in ["evalTotalTime", "execQueueTime", "execTotalTime"] {
+            let seconds = instant["timings"][timing].as_f64().unwrap();
+            assert!((0.0..20.0).contains(&seconds), "{timing}: {instant}");
+        }
+        let most = instant["timings"]["execTotalTime"].as_f64();
+        assert!(instant["timings"]["evalTotalTime"].as_f64() <= most && most > Some(0.0), "{instant}");
+        let range = stats(&format!("query_range?query=requests_total&{range}&stats={wanted}"));
+        assert_eq!(range["samples"], json!({ "totalQueryableSamples": 6, "samplesRead": 4 }));
+    }
+    // Which steps a subquery's samples are for is not known here, so it is not said.
+    let subquery = stats("query?query=sum_over_time(requests_total[2m:1m])&time=1700000060&stats=all");
+    assert_eq!(subquery["samples"]["totalQueryableSamples"], Value::Null);
+    let other = ask(&weir, "query?query=1&stats=1").json();
+    assert_eq!(other["data"]["stats"]["samples"]["samplesRead"], 0);
+    assert_eq!(other["warnings"], json!(["stats=\"1\" is deprecated: use true or all"]));
+}
+
+#[test]
 fn large_answers_are_compressed_where_that_is_accepted() {
     let weir = filled();
     let question = "/api/v1/query_range?query=requests_total&start=1700000000&end=1700000300&step=1";

@@ -29,8 +29,8 @@ fn notes(out: &mut String, key: &str, notes: &[String]) {
     list(out, notes, |out, note| string(out, note));
 }
 
-/// An evaluated expression.
-pub fn value(out: &mut String, value: &Value) {
+/// An evaluated expression, and the JSON of what it cost.
+pub fn value(out: &mut String, value: &Value, stats: Option<&str>) {
     let kind = match value {
         Value::Scalar(..) => "scalar",
         Value::String(..) => "string",
@@ -49,6 +49,10 @@ pub fn value(out: &mut String, value: &Value) {
         Value::String(ms, text) => time_and(out, *ms, |out| string(out, text)),
         Value::Vector(samples) => list(out, samples, vector_sample),
         Value::Matrix(series) => list(out, series, matrix_series),
+    }
+    if let Some(stats) = stats {
+        out.push_str(",\"stats\":");
+        out.push_str(stats);
     }
     out.push('}');
 }
@@ -251,7 +255,7 @@ mod tests {
             (2000, Point::Histogram(Arc::new(native()))),
             (3000, Point::Float(f64::NEG_INFINITY)),
         ];
-        let json = written(|out| value(out, &Value::Matrix(vec![MatrixSeries { labels, points }])));
+        let json = written(|out| value(out, &Value::Matrix(vec![MatrixSeries { labels, points }]), None));
         let wanted = concat!(
             r#"{"resultType":"matrix","result":[{"metric":{"__name__":"x","a":"\""},"#,
             r#""values":[[1,"1e+21"],[3,"-Inf"]],"#,
@@ -264,7 +268,7 @@ mod tests {
     #[test]
     fn nothing_is_an_empty_list_and_notes_come_last() {
         assert_eq!(
-            written(|out| value(out, &Value::Vector(Vec::new()))),
+            written(|out| value(out, &Value::Vector(Vec::new()), None)),
             r#"{"resultType":"vector","result":[]}"#
         );
         let whole = envelope("[]", &["a\"b".to_owned()], &[]);

@@ -11,6 +11,7 @@ mod find;
 mod metadata;
 pub mod params;
 mod query;
+mod stats;
 mod status;
 
 use std::sync::Arc;
@@ -135,6 +136,8 @@ pub(crate) struct Ask {
     params: Params,
     path: String,
     now_ms: i64,
+    /// When it came, on the monotonic clock.
+    asked: Duration,
 }
 
 /// A good answer.
@@ -171,6 +174,7 @@ pub async fn answer(app: Arc<App>, endpoint: Endpoint, request: Request<Body>) -
                 params: Params::parse(&form, parts.uri.query().unwrap_or("")),
                 path: parts.uri.path().to_owned(),
                 now_ms: app.env.clock.now_ms(),
+                asked: app.env.clock.monotonic(),
                 app: Arc::clone(&app),
             };
             run(ask, Coding::preferred(&parts.headers)).await

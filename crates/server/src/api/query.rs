@@ -5,6 +5,7 @@ use promql::{Answer, Params as Steps, Value};
 
 use super::error::{ApiError, Kind};
 use super::params::InvalidParam;
+use super::stats::{Counting, Timings};
 use super::{Answered, Ask, encode};
 use crate::source::TenantSource;
 
@@ -54,16 +55,32 @@ fn evaluate(ask: &Ask, steps: Steps, budget: &Budget) -> Result<Answered, ApiErr
         Some(ms) if ms > 0 => ms,
         _ => i64::try_from(ask.config.query_lookback.as_millis()).unwrap_or(i64::MAX),
     };
+    let steps = Steps { lookback_ms, ..steps };
+    let clock = &ask.app.env.clock;
+    let begun = clock.monotonic();
     let expr = promql::parse(ask.params.get("query"))?;
     let source = TenantSource::new(ask.store.clone(), ask.tenant.id);
-    let Answer { mut value, mut warnings, infos } =
-        promql::evaluate(&source, &expr, &Steps { lookback_ms, ..steps }, budget)?;
+    let wanted = ask.params.get("stats");
+    let (answer, stats) = if wanted.is_empty() {
+        (promql::evaluate(&source, &expr, &steps, budget)?, None)
+    } else {
+        let counting = Counting::new(&source, &expr, steps);
+        let parsed = clock.monotonic();
+        let answer = promql::evaluate(&counting, &expr, &steps, budget)?;
+        let ended = clock.monotonic();
+        let timings = Timings { queue: begun - ask.asked, eval: ended - parsed, total: ended - ask.asked };
+        (answer, Some(counting.stats(timings).json()))
+    };
+    let Answer { mut value, mut warnings, infos } = answer;
+    if !matches!(wanted, "" | "true" | "all") {
+        warnings.push(format!("stats={wanted:?} is deprecated: use true or all"));
+    }
     if truncate(&mut value, limit) {
         warnings.push(TRUNCATED.to_owned());
     }
     budget.charge(encoded_bytes(&value))?;
     let mut out = String::new();
-    encode::value(&mut out, &value);
+    encode::value(&mut out, &value, stats.as_deref());
     Ok(Answered { data: Some(out), warnings, infos })
 }
 
