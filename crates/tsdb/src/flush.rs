@@ -11,7 +11,7 @@ use std::sync::atomic::Ordering;
 
 use model::{Labels, SeriesId, TenantId};
 
-use crate::block::{self, Block, BlockWriter, Columns, SeriesInput};
+use crate::block::{self, Block, BlockWriter, Columns, Level, SeriesInput};
 use crate::head::log::{LogSample, Snapshot};
 use crate::head::side::SideMap;
 use crate::manifest::Manifest;
@@ -110,6 +110,7 @@ impl Inner {
         let mut writer = self.writer.lock().expect("lock");
         writer.evict = true;
         if let Some(block) = block {
+            self.counters.flush_written_bytes.fetch_add(block.meta().bytes, Ordering::Relaxed);
             Arc::make_mut(&mut view.blocks).push(block);
         }
         self.log.drop_before(mark.end);
@@ -179,7 +180,7 @@ impl Inner {
         let mut members = self.members(&by_slot, sides);
         members
             .sort_by(|a, b| a.tenant.cmp(&b.tenant).then_with(|| block::block_order(&a.labels, &b.labels)));
-        let mut writer = BlockWriter::create(&*self.env.files, path, id, sequences)?;
+        let mut writer = BlockWriter::create(&*self.env.files, path, id, Level::Flushed, sequences)?;
         let mut columns = Columns::default();
         let mut tenant = None;
         for member in &members {

@@ -12,6 +12,7 @@ pub mod block;
 mod append;
 mod check;
 mod commit;
+mod compact;
 mod flush;
 mod head;
 mod lookup;

@@ -14,6 +14,7 @@ use env::Env;
 
 use crate::block::{Block, BlockError, PageCache};
 use crate::commit::WriterState;
+use crate::compact::sort_by_sequence;
 use crate::head::alias::AliasTable;
 use crate::head::log::SampleLog;
 use crate::head::side::Sides;
@@ -183,6 +184,7 @@ impl Inner {
             replay_segment: AtomicU64::new(live.manifest.replay_segment),
             manifest: Mutex::new(live),
             clock_watch: Mutex::new(clock_watch),
+            compactor: Mutex::default(),
             health: Health::default(),
             counters: Counters::default(),
             flushing: Mutex::new(()),
@@ -254,6 +256,7 @@ impl Inner {
                 Err(error) => self.quarantine(&self.block_path(id), &error.to_string()),
             }
         }
+        sort_by_sequence(&mut good);
         let mut live = self.manifest.lock().expect("lock");
         live.manifest.blocks = good.iter().map(|block| block.meta().id).collect();
         let highest = good.iter().map(|block| block.meta().id).max().unwrap_or(0);
@@ -287,16 +290,19 @@ impl Inner {
     /// Removes files that no manifest names: half-made blocks, and expired ones whose removal was cut short.
     fn remove_orphans(&self) -> io::Result<()> {
         let directory = self.directory.join("blocks");
-        let live = self.manifest.lock().expect("lock").manifest.blocks.clone();
-        let mut removed = false;
-        for name in self.env.files.list(&directory)? {
-            let is_live = parse_block_file_name(&name).is_some_and(|id| live.contains(&id));
-            let ours = name.ends_with(".block") || name.ends_with(".tmp");
-            if ours && !is_live {
-                self.env.files.remove(&directory.join(name))?;
-                removed = true;
-            }
+        let mut live = self.manifest.lock().expect("lock");
+        let names = self.env.files.list(&directory)?;
+        let remove = |name: &String| self.env.files.remove(&directory.join(name));
+        names.iter().filter(|name| name.ends_with(".tmp")).try_for_each(remove)?;
+        let is_orphan = |name: &&String| {
+            parse_block_file_name(name).is_some_and(|id| !live.manifest.blocks.contains(&id))
+        };
+        let orphans: Vec<&String> = names.iter().filter(is_orphan).collect();
+        if !orphans.is_empty() {
+            // The manifest's other copy may name them still: blocks that were merged.
+            self.repeat_manifest(&mut live.manifest)?;
+            orphans.into_iter().try_for_each(remove)?;
         }
-        if removed { self.env.files.sync_dir(&directory) } else { Ok(()) }
+        self.env.files.sync_dir(&directory)
     }
 }

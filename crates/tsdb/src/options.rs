@@ -24,6 +24,10 @@ pub struct Options {
     pub cache_bytes: u64,
     /// Free bytes on the disk under which appends are refused.
     pub disk_reserve_bytes: u64,
+    /// Blocks of one kind that make a merge of them due.
+    pub compaction_blocks: usize,
+    /// Bytes of rows (16 each) that merging goes through in a second, unless blocks pile up.
+    pub compaction_bytes_per_second: u64,
     /// How long two readings of the wall clock must agree before retention deletes anything.
     pub retention_confirm: Duration,
 }
@@ -40,6 +44,8 @@ impl Default for Options {
             memory_bytes: 4 << 30,
             cache_bytes: 256 << 20,
             disk_reserve_bytes: 64 << 20,
+            compaction_blocks: 8,
+            compaction_bytes_per_second: 64 << 20,
             retention_confirm: Duration::from_secs(3600),
         }
     }

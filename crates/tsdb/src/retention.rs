@@ -78,6 +78,8 @@ impl Inner {
         *self.view.write().expect("lock") =
             View { blocks: Arc::new(kept), floors: Arc::new(live.manifest.floors.clone()) };
         self.counters.retention_blocks.fetch_add(expired.len() as u64, Ordering::Relaxed);
+        // The copy before names what goes now: whoever falls back to it would miss it, or have it merged already.
+        self.repeat_manifest(&mut live.manifest)?;
         // Files that stay behind after a failure here are orphans: the next start removes them.
         for block in &expired {
             self.cache.forget(block.meta().id);

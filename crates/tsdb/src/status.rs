@@ -61,6 +61,14 @@ pub struct Status {
     pub quarantined: u64,
     /// Pages that failed their checksum since start.
     pub damaged_pages: u64,
+    /// Bytes of blocks written by flushes.
+    pub flush_written_bytes: u64,
+    /// Merges of blocks done.
+    pub compactions: u64,
+    /// Merges that failed.
+    pub compaction_failures: u64,
+    /// Bytes of blocks written by merges.
+    pub compaction_written_bytes: u64,
     /// Blocks removed by retention.
     pub retention_blocks: u64,
     /// Whether retention waits because the clock is in doubt.
@@ -95,6 +103,10 @@ pub(crate) struct Counters {
     pub(crate) damaged_frames: AtomicU64,
     pub(crate) damaged_pages: AtomicU64,
     pub(crate) quarantined: AtomicU64,
+    pub(crate) flush_written_bytes: AtomicU64,
+    pub(crate) compactions: AtomicU64,
+    pub(crate) compaction_failures: AtomicU64,
+    pub(crate) compaction_written_bytes: AtomicU64,
     pub(crate) retention_blocks: AtomicU64,
     pub(crate) retention_paused: AtomicBool,
     pub(crate) open_micros: AtomicU64,
@@ -219,6 +231,10 @@ impl Store {
             open_seconds: load(&counters.open_micros) as f64 / 1e6,
             quarantined: load(&counters.quarantined),
             damaged_pages: load(&counters.damaged_pages),
+            flush_written_bytes: load(&counters.flush_written_bytes),
+            compactions: load(&counters.compactions),
+            compaction_failures: load(&counters.compaction_failures),
+            compaction_written_bytes: load(&counters.compaction_written_bytes),
             retention_blocks: load(&counters.retention_blocks),
             retention_paused: counters.retention_paused.load(Ordering::Relaxed),
         }

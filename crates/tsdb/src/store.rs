@@ -1,6 +1,6 @@
 //! The store as a whole: its parts, the locks between them, its background work.
 //!
-//! Locks are taken in this order: `flushing`, `manifest`, `view`, `writer`, `resolving`, `aliases`, `table_turn`, `table`,
+//! Locks are taken in this order: `flushing`, `compactor`, `manifest`, `view`, `writer`, `resolving`, `aliases`, `table_turn`, `table`,
 //! `sides`, `metadata`. The writer's thread is the only one that appends; the maintenance thread is the only one that changes
 //! the manifest.
 
@@ -16,6 +16,7 @@ use model::{TenantId, TimeRange};
 
 use crate::block::{Block, PageCache};
 use crate::commit::WriterState;
+use crate::compact::Compactor;
 use crate::head::alias::AliasTable;
 use crate::head::log::SampleLog;
 use crate::head::side::Sides;
@@ -66,6 +67,8 @@ pub(crate) struct Inner {
     /// Changed by maintenance only.
     pub(crate) manifest: Mutex<Live>,
     pub(crate) clock_watch: Mutex<ClockWatch>,
+    /// Maintenance only.
+    pub(crate) compactor: Mutex<Compactor>,
     pub(crate) health: Health,
     pub(crate) counters: Counters,
     /// Held by whoever flushes: two flushes at once would forget each other's rows.
@@ -113,6 +116,8 @@ pub enum Job {
     Flush,
     /// Drops what is older than its tenant's retention.
     Retention,
+    /// Does a step of merging blocks.
+    Compaction,
 }
 
 /// How long a failed flush waits before it is tried again.
@@ -129,7 +134,10 @@ impl Store {
         if self.inner.flush_is_due() {
             return Some(Job::Flush);
         }
-        self.inner.retention_is_due(retention).then_some(Job::Retention)
+        if self.inner.retention_is_due(retention) {
+            return Some(Job::Retention);
+        }
+        self.inner.compaction_is_due().then_some(Job::Compaction)
     }
 
     /// Does background work. One thread at a time.
@@ -137,6 +145,7 @@ impl Store {
         match job {
             Job::Flush => self.flush(),
             Job::Retention => self.inner.drop_expired(retention),
+            Job::Compaction => self.inner.compact(),
         }
     }
 
@@ -175,6 +184,7 @@ impl Store {
     pub fn close(&self) -> io::Result<()> {
         self.inner.queue.close();
         while self.commit(Duration::ZERO) > 0 {}
+        self.inner.stop_compaction();
         self.flush()
     }
 

@@ -11,7 +11,9 @@ use std::time::Duration;
 use env::Files;
 use env::real::OsFiles;
 use model::{Budget, Labels, MatchOp, Matcher, SeriesId, TenantId, TimeRange};
-use tsdb::block::{Block, BlockWriter, ChunkKind, Columns, PageCache, SeriesInput, block_order, verify};
+use tsdb::block::{
+    Block, BlockWriter, ChunkKind, Columns, Level, PageCache, SeriesInput, block_order, verify,
+};
 
 const ALWAYS: TimeRange = TimeRange { start_ms: i64::MIN, end_ms: i64::MAX };
 const STEP_MS: i64 = 15_000;
@@ -76,7 +78,7 @@ fn three_samples_of_many_series_are_cheap() {
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("b.tmp");
     let start = Stopwatch::start();
-    let mut writer = BlockWriter::create(&OsFiles, &path, 1, 1..=2).unwrap();
+    let mut writer = BlockWriter::create(&OsFiles, &path, 1, Level::Flushed, 1..=2).unwrap();
     writer.begin_tenant(TenantId(1)).unwrap();
     for (number, labels) in series.iter().enumerate() {
         let host: i64 = labels.get("instance").and_then(|i| i.get(10..14)?.parse().ok()).unwrap();
@@ -148,7 +150,7 @@ fn ten_thousand_small_tenants_share_a_file() {
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("b.tmp");
     let start = Stopwatch::start();
-    let mut writer = BlockWriter::create(&OsFiles, &path, 1, 1..=2).unwrap();
+    let mut writer = BlockWriter::create(&OsFiles, &path, 1, Level::Flushed, 1..=2).unwrap();
     let tenants = 10_000;
     for tenant in 0..tenants {
         writer.begin_tenant(TenantId(tenant)).unwrap();
@@ -201,7 +203,7 @@ fn real_data_comes_back_through_a_block() {
 
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("b.tmp");
-    let mut writer = BlockWriter::create(&OsFiles, &path, 1, 1..=2).unwrap();
+    let mut writer = BlockWriter::create(&OsFiles, &path, 1, Level::Flushed, 1..=2).unwrap();
     writer.begin_tenant(TenantId(1)).unwrap();
     for (labels, at) in &series {
         writer.add(input(*at as u64, labels, &times, &column(*at))).unwrap();

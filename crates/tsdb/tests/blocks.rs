@@ -13,7 +13,7 @@ use model::select::HistogramPoint;
 use model::{Budget, Labels, MatchOp, Matcher, STALE_NAN_BITS, SeriesId, TenantId, TimeRange};
 use proptest::prelude::*;
 use tsdb::block::{
-    Block, BlockError, BlockMeta, BlockWriter, ChunkKind, Columns, Damaged, PageCache, SeriesInput,
+    Block, BlockError, BlockMeta, BlockWriter, ChunkKind, Columns, Damaged, Level, PageCache, SeriesInput,
     block_order, verify,
 };
 
@@ -191,7 +191,7 @@ fn rows_of(columns: &Columns) -> Vec<Row> {
 type Tenants = BTreeMap<u32, Vec<Naive>>;
 
 fn write(files: &dyn Files, path: &str, id: u64, tenants: &Tenants) -> BlockMeta {
-    let mut writer = BlockWriter::create(files, Path::new(path), id, 3..=9).unwrap();
+    let mut writer = BlockWriter::create(files, Path::new(path), id, Level::Flushed, 3..=9).unwrap();
     for (tenant, series) in tenants {
         writer.begin_tenant(TenantId(*tenant)).unwrap();
         for series in series {
@@ -335,7 +335,7 @@ fn what_is_out_of_order_is_refused() {
     let files = MemoryFiles::default();
     let (a, b) =
         (Naive::floats("a", &[], [(1, 1.0)].into_iter()), Naive::floats("b", &[], [(1, 1.0)].into_iter()));
-    let mut writer = BlockWriter::create(&files, Path::new("b"), 1, 0..=0).unwrap();
+    let mut writer = BlockWriter::create(&files, Path::new("b"), 1, Level::Flushed, 0..=0).unwrap();
     assert!(writer.add(a.input()).is_err(), "no tenant");
     writer.begin_tenant(TenantId(5)).unwrap();
     writer.add(b.input()).unwrap();

@@ -16,6 +16,9 @@ use crate::naive::Judgement;
 /// Milliseconds of a year.
 const YEAR_MS: i64 = 365 * 24 * HOUR_MS;
 
+/// Background work that may be due one after the other: merges in steps, and merges of what was merged.
+const ROUNDS: usize = 200;
+
 impl Life {
     /// One tenant sends one request; it is queued or turned away.
     pub(super) fn send(&mut self) -> Result<()> {
@@ -133,7 +136,7 @@ impl Life {
         let mut floors = self.parties.each_ref().map(|party| party.floor_ms);
         let may_fail = self.writes_may_fail() || self.disk.is_down();
         let early_flush = self.rng.chance(1, 3).then_some(Job::Flush);
-        for round in 0..6 {
+        for round in 0..ROUNDS {
             let due = store.next_job(&retention);
             let Some(job) = due.or(early_flush.filter(|_| round == 0)) else { break };
             if job == Job::Retention && self.clock_is_sure() {
@@ -149,7 +152,7 @@ impl Life {
                 ensure!(expected, "{job:?} fails on a good disk: {error}");
                 break;
             }
-            ensure!(round < 5, "the store always has another {job:?} to do");
+            ensure!(round < ROUNDS - 1, "the store always has another {job:?} to do");
         }
         for (party, floor_ms) in self.parties.iter_mut().zip(floors) {
             party.floor_ms = floor_ms;
@@ -262,6 +265,7 @@ impl Life {
         self.tally.flush_failures += status.flush_failures;
         self.tally.series_evicted += status.series_evicted;
         self.tally.blocks_expired += status.retention_blocks;
+        self.tally.compactions += status.compactions;
         self.tally.segments += status.wal_segments;
     }
 }

@@ -19,6 +19,7 @@ pub struct Tally {
     pub segments: u64,
     pub series_evicted: u64,
     pub blocks_expired: u64,
+    pub compactions: u64,
     pub clock_jumps: u64,
     pub faults: u64,
     pub disk_full: u64,
@@ -33,7 +34,7 @@ pub struct Tally {
 
 impl Tally {
     /// Names and counts.
-    pub fn rows(&self) -> [(&'static str, u64); 23] {
+    pub fn rows(&self) -> [(&'static str, u64); 24] {
         [
             ("lives", self.lives),
             ("requests", self.requests),
@@ -45,6 +46,7 @@ impl Tally {
             ("answers checked", self.answers),
             ("flushes", self.flushes),
             ("failed flushes", self.flush_failures),
+            ("merges of blocks", self.compactions),
             ("WAL segments", self.segments),
             ("series evicted", self.series_evicted),
             ("blocks expired", self.blocks_expired),
@@ -76,6 +78,7 @@ impl Tally {
         self.segments += other.segments;
         self.series_evicted += other.series_evicted;
         self.blocks_expired += other.blocks_expired;
+        self.compactions += other.compactions;
         self.clock_jumps += other.clock_jumps;
         self.faults += other.faults;
         self.disk_full += other.disk_full;

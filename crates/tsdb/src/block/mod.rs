@@ -98,11 +98,35 @@ pub struct SectionMeta {
     pub bytes: u64,
 }
 
+/// How far a block was compacted, which is how long the span of time is that it covers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Level {
+    /// As it was flushed: any span.
+    Flushed,
+    /// Two hours.
+    Hours,
+    /// A day; several where they hold next to nothing.
+    Day,
+}
+
+impl Level {
+    /// The number in the file.
+    fn number(self) -> u16 {
+        self as u16
+    }
+
+    fn from_number(number: u16) -> Option<Level> {
+        [Self::Flushed, Self::Hours, Self::Day].into_iter().find(|level| level.number() == number)
+    }
+}
+
 /// What a block holds.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct BlockMeta {
     /// The file's id, never used twice in a data directory.
     pub id: u64,
+    /// How far it was compacted.
+    pub level: Level,
     /// WAL sequences that the samples came from.
     pub sequences: RangeInclusive<u64>,
     /// Bytes of the file.
@@ -112,6 +136,15 @@ pub struct BlockMeta {
 }
 
 impl BlockMeta {
+    /// From the first sample to the last, of all tenants.
+    pub fn range(&self) -> TimeRange {
+        let none = TimeRange { start_ms: i64::MAX, end_ms: i64::MIN };
+        self.sections.iter().fold(none, |all, section| TimeRange {
+            start_ms: all.start_ms.min(section.range.start_ms),
+            end_ms: all.end_ms.max(section.range.end_ms),
+        })
+    }
+
     /// A tenant's section, if there is one.
     pub fn section(&self, tenant: TenantId) -> Option<&SectionMeta> {
         self.sections

@@ -7,7 +7,7 @@ use std::ops::RangeInclusive;
 
 use model::TenantId;
 
-use super::Damaged;
+use super::{Damaged, Level};
 
 /// Bytes of payload after which a page is closed; one chunk or part larger than this makes a larger page.
 pub(super) const PAGE_BYTES: usize = 16 << 10;
@@ -23,8 +23,6 @@ pub(super) const VERSION: u16 = 1;
 const LOWEST_READER: u16 = 1;
 const MAGIC: [u8; 8] = *b"WEIRBLK\n";
 const FOOTER_MAGIC: [u8; 8] = *b"WEIREND\n";
-/// Kind of the file: level 0, written by a flush.
-const LEVEL_0: u16 = 0;
 /// The tenant of pages that belong to the file as a whole.
 pub(super) const NO_TENANT: TenantId = TenantId(u32::MAX);
 
@@ -56,6 +54,7 @@ pub(super) struct PageAddress {
 #[derive(Clone, Debug)]
 pub(super) struct FileIdentity {
     pub(super) id: u64,
+    pub(super) level: Level,
     pub(super) sequences: RangeInclusive<u64>,
 }
 
@@ -100,7 +99,7 @@ impl FileIdentity {
     pub(super) fn header(&self) -> [u8; FILE_HEADER] {
         let mut header = [0; FILE_HEADER];
         header[..8].copy_from_slice(&MAGIC);
-        header[8..10].copy_from_slice(&LEVEL_0.to_le_bytes());
+        header[8..10].copy_from_slice(&self.level.number().to_le_bytes());
         header[10..12].copy_from_slice(&VERSION.to_le_bytes());
         header[12..14].copy_from_slice(&LOWEST_READER.to_le_bytes());
         header[16..24].copy_from_slice(&self.id.to_le_bytes());
@@ -125,10 +124,9 @@ impl FileIdentity {
                 HeaderError::Damaged("header is damaged")
             });
         }
-        if !sealed || u16::from_le_bytes([header[8], header[9]]) != LEVEL_0 {
-            return Err(HeaderError::Damaged("header is damaged"));
-        }
-        Ok(FileIdentity { id: u64_at(header, 16), sequences: u64_at(header, 24)..=u64_at(header, 32) })
+        let level = Level::from_number(u16::from_le_bytes([header[8], header[9]])).filter(|_| sealed);
+        let level = level.ok_or(HeaderError::Damaged("header is damaged"))?;
+        Ok(FileIdentity { id: u64_at(header, 16), level, sequences: u64_at(header, 24)..=u64_at(header, 32) })
     }
 
     /// The file's last bytes.

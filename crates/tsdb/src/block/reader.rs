@@ -137,6 +137,7 @@ impl Block {
             .map_err(|_| damaged_page(&file.name, &address, "directory is malformed"))?;
         let meta = BlockMeta {
             id: file.identity.id,
+            level: file.identity.level,
             sequences: file.identity.sequences.clone(),
             bytes,
             sections: sections.iter().map(|s| s.meta).collect(),

@@ -11,7 +11,7 @@ use model::{TenantId, TimeRange};
 
 use super::page::{FileIdentity, Footer, NO_TENANT, PAGE_HEADER, PageKind};
 use super::section_writer::SectionWriter;
-use super::{BlockMeta, SectionMeta, SeriesInput};
+use super::{BlockMeta, Level, SectionMeta, SeriesInput};
 
 /// Bytes that are gathered before they are written.
 const WRITE_BYTES: usize = 256 << 10;
@@ -78,10 +78,11 @@ impl BlockWriter {
         files: &dyn Files,
         path: &Path,
         file_id: u64,
+        level: Level,
         sequences: RangeInclusive<u64>,
     ) -> io::Result<BlockWriter> {
         let file = files.create(path)?;
-        let identity = FileIdentity { id: file_id, sequences };
+        let identity = FileIdentity { id: file_id, level, sequences };
         let buffer = identity.header().to_vec();
         let appender = Appender { file, identity, buffer, written: 0 };
         Ok(BlockWriter { appender, section: SectionWriter::default(), sections: Vec::new() })
@@ -107,6 +108,11 @@ impl BlockWriter {
         self.section.add(&mut self.appender, &series)
     }
 
+    /// Bytes that were written or wait to be.
+    pub fn bytes(&self) -> u64 {
+        self.appender.position()
+    }
+
     /// Ends the file and syncs its content. The caller renames it and syncs the directory.
     pub fn finish(mut self) -> io::Result<BlockMeta> {
         self.end_section()?;
@@ -118,9 +124,9 @@ impl BlockWriter {
         self.appender.buffer.extend_from_slice(&footer);
         self.appender.flush()?;
         self.appender.file.sync_data()?;
-        let FileIdentity { id, sequences } = self.appender.identity;
+        let FileIdentity { id, level, sequences } = self.appender.identity;
         let sections = self.sections.iter().map(|s| s.meta).collect();
-        Ok(BlockMeta { id, sequences, bytes: file_bytes, sections })
+        Ok(BlockMeta { id, level, sequences, bytes: file_bytes, sections })
     }
 
     fn end_section(&mut self) -> io::Result<()> {

@@ -1,0 +1,360 @@
+//! A merge while it runs: series by series through all inputs, in steps.
+//!
+//! Inputs stand in the same order, so each is read from front to back; a series' rows are put together, settled and cut
+//! into spans. Memory depends on one series' rows in a few spans and on the number of open outputs, not on the size of
+//! blocks. More spans than that are done in further passes over the inputs, which read only their own chunks.
+
+use std::collections::BTreeMap;
+use std::io;
+use std::ops::{Range, RangeInclusive};
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use model::batch::Exemplar;
+use model::select::HistogramPoint;
+use model::{Labels, SeriesId, TenantId, TimeRange};
+
+use super::plan::{Plan, Span};
+use crate::block::{
+    Block, BlockError, BlockWriter, Columns, Damaged, PageCache, Section, SeriesInput, block_order,
+};
+use crate::head::table::series_id;
+use crate::manifest::{Floor, floor_ms};
+use crate::store::Inner;
+
+/// Spans of one pass.
+const PASS_SPANS: usize = 16;
+
+/// A tenant with so much in a span gets a file of its own there: it expires alone.
+const OWN_FILE_BYTES: u64 = 1 << 20;
+
+/// Pages of the inputs that are kept: a merge must not push out what queries use.
+const CACHE_BYTES: u64 = 8 << 20;
+
+/// Bytes that a row takes while it is merged, for the I/O budget.
+const ROW_BYTES: u64 = 16;
+
+/// A merge of some blocks into others.
+pub(crate) struct Merge {
+    inputs: Vec<Input>,
+    sequences: RangeInclusive<u64>,
+    floors: Arc<Vec<Floor>>,
+    spans: Vec<Span>,
+    /// Spans that are written now.
+    pass: Range<usize>,
+    /// Bytes of each tenant in the inputs.
+    tenants: Vec<(TenantId, u64)>,
+    /// Those that are done in this pass.
+    done: usize,
+    cursors: Vec<Cursor>,
+    outputs: Vec<Output>,
+    written: Vec<Written>,
+    columns: Columns,
+}
+
+/// A block that is merged.
+pub(crate) struct Input {
+    /// Opened anew, with a cache of its own.
+    block: Block,
+    pub(crate) id: u64,
+    /// What of it could not be read.
+    pub(crate) damaged: Vec<Damaged>,
+}
+
+/// A file that is whole and synced, under its temporary name.
+pub(crate) struct Written {
+    pub(crate) id: u64,
+    pub(crate) bytes: u64,
+}
+
+/// Where the reading of an input's section stands.
+struct Cursor {
+    input: usize,
+    section: Section,
+    ordinal: u32,
+    labels: Labels,
+    /// What retention has left of it.
+    left: TimeRange,
+}
+
+/// A file that is being written.
+struct Output {
+    span: usize,
+    /// Whose file it is; `None` = of all who have little.
+    own: Option<TenantId>,
+    tenant: Option<TenantId>,
+    id: u64,
+    writer: BlockWriter,
+}
+
+impl Merge {
+    pub(crate) fn new(inner: &Inner, plan: Plan, floors: Arc<Vec<Floor>>) -> io::Result<Merge> {
+        let cache = PageCache::new(CACHE_BYTES);
+        let mut inputs = Vec::with_capacity(plan.inputs.len());
+        let mut tenants: BTreeMap<TenantId, u64> = BTreeMap::new();
+        for live in &plan.inputs {
+            let id = live.meta().id;
+            let block =
+                Block::open(&*inner.env.files, &inner.block_path(id), id, cache.clone()).map_err(fatal)?;
+            for section in &block.meta().sections {
+                *tenants.entry(section.tenant).or_default() += section.bytes;
+            }
+            inputs.push(Input { block, id, damaged: Vec::new() });
+        }
+        let sequences = inputs.iter().map(|input| &input.block.meta().sequences);
+        let first = sequences.clone().map(|s| *s.start()).min().unwrap_or(0);
+        let last = sequences.map(|s| *s.end()).max().unwrap_or(0);
+        Ok(Merge {
+            inputs,
+            sequences: first..=last,
+            floors,
+            pass: 0..plan.spans.len().min(PASS_SPANS),
+            spans: plan.spans,
+            tenants: tenants.into_iter().collect(),
+            done: 0,
+            cursors: Vec::new(),
+            outputs: Vec::new(),
+            written: Vec::new(),
+            columns: Columns::default(),
+        })
+    }
+
+    /// The merged blocks.
+    pub(crate) fn inputs(&self) -> &[Input] {
+        &self.inputs
+    }
+
+    /// The files that were written, complete after the last step.
+    pub(crate) fn written(&self) -> &[Written] {
+        &self.written
+    }
+
+    /// Goes on for about so many bytes; returns how many there were, `None` when everything is written.
+    pub(crate) fn step(&mut self, inner: &Inner, bytes_max: u64) -> io::Result<Option<u64>> {
+        let mut bytes = 0;
+        while bytes < bytes_max {
+            if self.cursors.is_empty() && !self.next_tenant()? {
+                if self.pass.end == self.spans.len() {
+                    return Ok(None);
+                }
+                self.pass = self.pass.end..(self.pass.end + PASS_SPANS).min(self.spans.len());
+                self.done = 0;
+                continue;
+            }
+            bytes += self.next_series(inner)?;
+        }
+        Ok(Some(bytes))
+    }
+
+    /// Removes what was written.
+    pub(crate) fn discard(self, inner: &Inner) {
+        let outputs = self.outputs.iter().map(|output| output.id);
+        for id in self.written.iter().map(|written| written.id).chain(outputs) {
+            let _ = inner.env.files.remove(&temporary(inner, id));
+        }
+    }
+
+    /// Opens the next tenant's sections; false when all are done, and their files ended.
+    fn next_tenant(&mut self) -> io::Result<bool> {
+        while self.cursors.is_empty() {
+            let ended = self.done.checked_sub(1).map(|before| self.tenants[before].0);
+            let Some((tenant, _)) = self.tenants.get(self.done).copied() else {
+                self.finish(|_| true)?;
+                return Ok(false);
+            };
+            self.finish(|output| output.own.is_some() && output.own == ended)?;
+            self.done += 1;
+            let range = self.range();
+            for at in 0..self.inputs.len() {
+                let input = &mut self.inputs[at];
+                let left_ms = floor_ms(&self.floors, tenant, *input.block.meta().sequences.end());
+                let left = TimeRange { start_ms: left_ms, end_ms: i64::MAX };
+                let meta = input.block.meta().section(tenant);
+                if !meta.is_some_and(|meta| meta.range.overlaps(&range) && meta.range.overlaps(&left)) {
+                    continue;
+                }
+                match input.block.section(tenant) {
+                    Ok(Some(section)) => {
+                        let labels = Labels::default();
+                        let mut cursor = Cursor { input: at, section, ordinal: 0, labels, left };
+                        if cursor.settle(input)? {
+                            self.cursors.push(cursor);
+                        }
+                    }
+                    Ok(None) => {}
+                    Err(error) => note(error, &mut input.damaged)?,
+                }
+            }
+        }
+        Ok(true)
+    }
+
+    /// The spans of this pass together.
+    fn range(&self) -> TimeRange {
+        let spans = &self.spans[self.pass.clone()];
+        let end_ms = spans.last().map_or(i64::MIN, |span| span.range.end_ms);
+        TimeRange { start_ms: spans.first().map_or(i64::MAX, |span| span.range.start_ms), end_ms }
+    }
+
+    /// Merges the first series of all cursors; returns how many bytes its rows took.
+    fn next_series(&mut self, inner: &Inner) -> io::Result<u64> {
+        let tenant = self.tenants[self.done - 1].0;
+        let first = self.cursors.iter().map(|cursor| &cursor.labels).min_by(|a, b| block_order(a, b));
+        let labels = first.expect("a tenant without cursors is done").clone();
+        let range = self.range();
+        self.columns.clear();
+        let mut exemplars = Vec::new();
+        let mut cursors = std::mem::take(&mut self.cursors);
+        // Inputs stand by sequence: what is read later was written later.
+        for cursor in cursors.iter_mut().filter(|cursor| cursor.labels == labels) {
+            let input = &mut self.inputs[cursor.input];
+            let wanted = TimeRange {
+                start_ms: range.start_ms.max(cursor.left.start_ms),
+                end_ms: range.end_ms.min(cursor.left.end_ms),
+            };
+            let read = cursor.section.read(cursor.ordinal, wanted, &mut self.columns, &mut input.damaged);
+            read.or_else(|error| note(error, &mut input.damaged))?;
+            match cursor.section.exemplars(cursor.ordinal, wanted, &mut input.damaged) {
+                Ok(found) => exemplars.extend(found),
+                Err(error) => note(error, &mut input.damaged)?,
+            }
+            cursor.ordinal += 1;
+        }
+        let mut left = Vec::with_capacity(cursors.len());
+        for mut cursor in cursors {
+            if cursor.labels != labels || cursor.settle(&mut self.inputs[cursor.input])? {
+                left.push(cursor);
+            }
+        }
+        self.cursors = left;
+        self.columns.settle();
+        exemplars.sort_by_key(|exemplar| exemplar.timestamp_ms);
+        exemplars.dedup();
+        let id = series_id(inner.id_seed, tenant, &labels);
+        self.write_series(inner, tenant, id, &labels, &exemplars)?;
+        Ok((self.columns.timestamps.len() as u64 + 16) * ROW_BYTES)
+    }
+
+    /// Cuts a series into the spans of this pass.
+    fn write_series(
+        &mut self,
+        inner: &Inner,
+        tenant: TenantId,
+        id: SeriesId,
+        labels: &Labels,
+        exemplars: &[Exemplar],
+    ) -> io::Result<()> {
+        for at in self.pass.clone() {
+            let range = self.spans[at].range;
+            let columns = &self.columns;
+            let start = columns.timestamps.partition_point(|ms| *ms < range.start_ms);
+            let end = columns.timestamps.partition_point(|ms| *ms <= range.end_ms);
+            let inside = |exemplar: &Exemplar| exemplar.timestamp_ms < range.start_ms;
+            let first = exemplars.partition_point(inside);
+            let last = exemplars.partition_point(|exemplar| exemplar.timestamp_ms <= range.end_ms);
+            if start == end && first == last {
+                continue;
+            }
+            let histograms: Vec<HistogramPoint> = columns
+                .histograms
+                .iter()
+                .filter(|point| (start..end).contains(&(point.row as usize)))
+                .map(|point| HistogramPoint {
+                    row: point.row - start as u32,
+                    histogram: point.histogram.clone(),
+                })
+                .collect();
+            let output = self.output(inner, at, tenant)?;
+            let output = &mut self.outputs[output];
+            output.writer.add(SeriesInput {
+                id,
+                labels,
+                timestamps: &self.columns.timestamps[start..end],
+                values: &self.columns.values[start..end],
+                starts: self.columns.starts.get(start..end).unwrap_or(&[]),
+                histograms: &histograms,
+                exemplars: &exemplars[first..last],
+            })?;
+        }
+        Ok(())
+    }
+
+    /// The file that takes a tenant's rows of a span, made when it is not there yet.
+    fn output(&mut self, inner: &Inner, span: usize, tenant: TenantId) -> io::Result<usize> {
+        let bytes = self.tenants[self.done - 1].1 / self.spans.len() as u64;
+        let own = (bytes >= OWN_FILE_BYTES).then_some(tenant);
+        let found = self.outputs.iter().position(|output| output.span == span && output.own == own);
+        let at = match found {
+            Some(at) => at,
+            None => {
+                let id = inner.next_file_id();
+                let path = temporary(inner, id);
+                let level = self.spans[span].level;
+                let writer =
+                    BlockWriter::create(&*inner.env.files, &path, id, level, self.sequences.clone())?;
+                self.outputs.push(Output { span, own, tenant: None, id, writer });
+                self.outputs.len() - 1
+            }
+        };
+        let output = &mut self.outputs[at];
+        if output.tenant != Some(tenant) {
+            output.tenant = Some(tenant);
+            output.writer.begin_tenant(tenant)?;
+        }
+        Ok(at)
+    }
+
+    /// Ends the files that are wanted.
+    fn finish(&mut self, wanted: impl Fn(&Output) -> bool) -> io::Result<()> {
+        while let Some(at) = self.outputs.iter().position(&wanted) {
+            let Output { id, writer, .. } = self.outputs.swap_remove(at);
+            // Noted before it is whole, so that a failure removes it.
+            self.written.push(Written { id, bytes: 0 });
+            let bytes = writer.finish()?.bytes;
+            self.written.last_mut().expect("just pushed").bytes = bytes;
+        }
+        Ok(())
+    }
+}
+
+impl Cursor {
+    /// Goes on to the next series whose labels can be read; false at the end.
+    fn settle(&mut self, input: &mut Input) -> io::Result<bool> {
+        while self.ordinal < self.section.series() {
+            match self.section.labels(self.ordinal) {
+                Ok(labels) => {
+                    self.labels = labels;
+                    return Ok(true);
+                }
+                Err(error) => note(error, &mut input.damaged)?,
+            }
+            self.ordinal += 1;
+        }
+        Ok(false)
+    }
+}
+
+/// The name under which a file is written.
+pub(super) fn temporary(inner: &Inner, id: u64) -> PathBuf {
+    inner.block_path(id).with_extension("tmp")
+}
+
+/// Damage is noted once, anything else ends the merge.
+fn note(error: BlockError, damaged: &mut Vec<Damaged>) -> io::Result<()> {
+    match error {
+        BlockError::Damaged(unit) => {
+            if !damaged.contains(&unit) {
+                damaged.push(unit);
+            }
+            Ok(())
+        }
+        other => Err(fatal(other)),
+    }
+}
+
+fn fatal(error: BlockError) -> io::Error {
+    match error {
+        BlockError::Io(error) => error,
+        other => io::Error::other(other.to_string()),
+    }
+}

@@ -1,0 +1,174 @@
+//! Compaction: many small blocks become few large ones.
+//!
+//! Flushed blocks hold whatever came in ten minutes; they are merged into blocks of two hours, and those of a day that is
+//! over into blocks of a day. A merge runs in steps, so that a flush never waits for it and a stop of the process costs a
+//! step; it is paced by bytes a second. Until the manifest names the new blocks it was not there.
+//!
+//! What of an input cannot be read is told, and that input goes to quarantine instead of being removed.
+
+use std::io;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use crate::block::{Block, Level};
+use crate::manifest::Manifest;
+use crate::store::{Inner, View};
+
+mod merge;
+mod plan;
+
+use merge::Merge;
+
+/// Bytes of rows that one step goes through at most.
+const STEP_BYTES: u64 = 4 << 20;
+
+/// Steps in a second, where these are smaller.
+const STEPS: u64 = 8;
+
+/// How long a merge that failed waits before it is tried again.
+const RETRY: Duration = Duration::from_secs(30);
+
+/// So many times the blocks that make a merge due wait: then it is no longer paced.
+const PRESSED: usize = 4;
+
+/// The merge that runs, and when it goes on.
+#[derive(Default)]
+pub(crate) struct Compactor {
+    running: Option<Merge>,
+    /// Monotonic time of the next step.
+    next: Duration,
+}
+
+impl Inner {
+    pub(crate) fn compaction_is_due(&self) -> bool {
+        if self.queue.is_closed() {
+            return false;
+        }
+        let compactor = self.compactor.lock().expect("lock");
+        let blocks = self.view.read().expect("lock").blocks.clone();
+        if compactor.running.is_some() && self.is_pressed(&blocks) {
+            return true;
+        }
+        let is_time = compactor.next <= self.env.clock.monotonic();
+        let is_wanted = || plan::next(&blocks, self.options.compaction_blocks).is_some();
+        is_time && (compactor.running.is_some() || is_wanted())
+    }
+
+    fn is_pressed(&self, blocks: &[Arc<Block>]) -> bool {
+        let flushed = blocks.iter().filter(|block| block.meta().level == Level::Flushed);
+        flushed.count() >= self.options.compaction_blocks * PRESSED
+    }
+
+    /// Goes on with the merge that runs, or begins the next one.
+    pub(crate) fn compact(&self) -> io::Result<()> {
+        let mut compactor = self.compactor.lock().expect("lock");
+        let result = self.compact_step(&mut compactor);
+        if result.is_err() {
+            self.counters.compaction_failures.fetch_add(1, Ordering::Relaxed);
+            compactor.next = self.env.clock.monotonic() + RETRY;
+            if let Some(merge) = compactor.running.take() {
+                merge.discard(self);
+            }
+        }
+        result
+    }
+
+    fn compact_step(&self, compactor: &mut Compactor) -> io::Result<()> {
+        let view = self.view.read().expect("lock");
+        let (blocks, floors) = (view.blocks.clone(), view.floors.clone());
+        drop(view);
+        if compactor.running.is_none() {
+            let Some(plan) = plan::next(&blocks, self.options.compaction_blocks) else { return Ok(()) };
+            compactor.running = Some(Merge::new(self, plan, floors)?);
+        }
+        let merge = compactor.running.as_mut().expect("just begun");
+        let is_there = |id: u64| blocks.iter().any(|block| block.meta().id == id);
+        if !merge.inputs().iter().all(|input| is_there(input.id)) {
+            // Retention was faster: what it has dropped must not come back.
+            compactor.running.take().expect("it runs").discard(self);
+            return Ok(());
+        }
+        let rate = self.options.compaction_bytes_per_second.max(1);
+        let step = if self.is_pressed(&blocks) { STEP_BYTES } else { (rate / STEPS).clamp(1, STEP_BYTES) };
+        match merge.step(self, step)? {
+            Some(bytes) => {
+                let pause = Duration::from_micros(bytes.saturating_mul(1_000_000) / rate);
+                compactor.next = self.env.clock.monotonic() + pause;
+            }
+            None => {
+                self.publish_merge(merge, &blocks)?;
+                compactor.running = None;
+            }
+        }
+        Ok(())
+    }
+
+    /// Gives up the merge that runs.
+    pub(crate) fn stop_compaction(&self) {
+        if let Some(merge) = self.compactor.lock().expect("lock").running.take() {
+            merge.discard(self);
+        }
+    }
+
+    /// A file id that was never given before.
+    pub(crate) fn next_file_id(&self) -> u64 {
+        let mut live = self.manifest.lock().expect("lock");
+        live.manifest.next_file += 1;
+        live.manifest.next_file - 1
+    }
+
+    /// Puts the new blocks in the place of the old ones among the live ones.
+    fn publish_merge(&self, merge: &Merge, live_blocks: &[Arc<Block>]) -> io::Result<()> {
+        let mut live = self.manifest.lock().expect("lock");
+        let merged = |id: u64| merge.inputs().iter().any(|input| input.id == id);
+        let files = &*self.env.files;
+        let mut blocks: Vec<Arc<Block>> =
+            live_blocks.iter().filter(|block| !merged(block.meta().id)).cloned().collect();
+        for written in merge.written() {
+            let path = self.block_path(written.id);
+            files.rename(&merge::temporary(self, written.id), &path)?;
+            let block = Block::open(files, &path, written.id, self.cache.clone());
+            blocks.push(Arc::new(block.map_err(|error| io::Error::other(error.to_string()))?));
+        }
+        files.sync_dir(&self.directory.join("blocks"))?;
+        sort_by_sequence(&mut blocks);
+        let mut next = Manifest { generation: live.manifest.generation + 1, ..live.manifest.clone() };
+        next.blocks = blocks.iter().map(|block| block.meta().id).collect();
+        next.store(files, &self.directory)?;
+        live.previous_replay_segment = live.manifest.replay_segment;
+        live.manifest = next;
+        let floors = Arc::new(live.manifest.floors.clone());
+        *self.view.write().expect("lock") = View { blocks: Arc::new(blocks), floors };
+        let bytes: u64 = merge.written().iter().map(|written| written.bytes).sum();
+        self.counters.compactions.fetch_add(1, Ordering::Relaxed);
+        self.counters.compaction_written_bytes.fetch_add(bytes, Ordering::Relaxed);
+        // Both generations must name the new blocks before the old ones go.
+        if let Err(error) = self.repeat_manifest(&mut live.manifest) {
+            tracing::warn!(%error, "merged blocks stay on disk until the next start");
+            return Ok(());
+        }
+        for input in merge.inputs() {
+            self.cache.forget(input.id);
+            let path = self.block_path(input.id);
+            match input.damaged.first() {
+                Some(unit) => self.quarantine(&path, &unit.to_string()),
+                None => files.remove(&path)?,
+            }
+        }
+        files.sync_dir(&self.directory.join("blocks"))
+    }
+
+    /// Writes the manifest once more, so that its other copy says the same.
+    pub(crate) fn repeat_manifest(&self, manifest: &mut Manifest) -> io::Result<()> {
+        let next = Manifest { generation: manifest.generation + 1, ..manifest.clone() };
+        next.store(&*self.env.files, &self.directory)?;
+        *manifest = next;
+        Ok(())
+    }
+}
+
+/// What was written last comes last.
+pub(crate) fn sort_by_sequence(blocks: &mut [Arc<Block>]) {
+    blocks.sort_by_key(|block| (*block.meta().sequences.end(), block.meta().id));
+}

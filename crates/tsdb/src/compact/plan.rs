@@ -1,0 +1,293 @@
+//! Which blocks are merged next, and into which spans of time.
+//!
+//! **What is written later wins** is a matter of sequences: of two blocks that share a span of time, one has only higher
+//! sequences than the other, and blocks are read in the order of their last sequence. A merge keeps that: whatever
+//! shares its span and has a sequence between its lowest and its highest is merged too.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use model::TimeRange;
+
+use crate::block::{Block, BlockMeta, Level};
+
+const HOUR_MS: i64 = 3_600_000;
+/// The lower tier's span.
+const HOURS_MS: i64 = 2 * HOUR_MS;
+/// The upper tier's span.
+const DAY_MS: i64 = 24 * HOUR_MS;
+
+/// Blocks that one merge reads, in multiples of those that make one due: bounds open files and what is redone when it
+/// is cut short.
+const FLUSHED_MAX: usize = 4;
+
+/// A day's block is rewritten for late samples once these have a quarter of its bytes.
+const REWRITE_PART: u64 = 4;
+
+/// Spans of one merge that are as short as their tier says. Before them everything falls into few long ones: samples of
+/// years ago that somebody sends beside today's must not make thousands of files.
+const SHORT_SPANS: usize = 96;
+const LONG_SPANS: i64 = 32;
+
+/// A merge to be done.
+#[derive(Debug)]
+pub(crate) struct Plan {
+    /// By sequence.
+    pub(crate) inputs: Vec<Arc<Block>>,
+    /// Where the output is cut, ascending: together they are all time.
+    pub(crate) spans: Vec<Span>,
+}
+
+/// A span of time and what becomes of it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Span {
+    pub(crate) range: TimeRange,
+    pub(crate) level: Level,
+}
+
+/// The merge that is due, of blocks in the order of their sequences; `many` blocks of one kind make one due.
+pub(crate) fn next(blocks: &[Arc<Block>], many: usize) -> Option<Plan> {
+    // One block would be merged for ever.
+    let many = many.max(2);
+    let metas: Vec<&BlockMeta> = blocks.iter().map(|block| block.meta()).collect();
+    let chosen = choose(&metas, many)?;
+    let inputs: Vec<Arc<Block>> = chosen.iter().map(|at| blocks[*at].clone()).collect();
+    let range = union(chosen.iter().map(|at| metas[*at].range()));
+    Some(Plan { inputs, spans: spans(range, newest_ms(&metas)) })
+}
+
+fn newest_ms(metas: &[&BlockMeta]) -> i64 {
+    metas.iter().map(|meta| meta.range().end_ms).max().unwrap_or(i64::MIN)
+}
+
+/// Whether a day is over by so much that its late samples are there too.
+fn is_over(day_ms: i64, newest_ms: i64) -> bool {
+    day_ms.saturating_add(DAY_MS + HOURS_MS) <= newest_ms
+}
+
+fn floor_to(ms: i64, unit: i64) -> i64 {
+    ms.div_euclid(unit).saturating_mul(unit)
+}
+
+fn union(ranges: impl Iterator<Item = TimeRange>) -> TimeRange {
+    let none = TimeRange { start_ms: i64::MAX, end_ms: i64::MIN };
+    ranges.fold(none, |all, range| TimeRange {
+        start_ms: all.start_ms.min(range.start_ms),
+        end_ms: all.end_ms.max(range.end_ms),
+    })
+}
+
+fn choose(metas: &[&BlockMeta], many: usize) -> Option<Vec<usize>> {
+    let of_level = |wanted: Level| (0..metas.len()).filter(move |at| metas[*at].level == wanted);
+    let flushed: Vec<usize> = of_level(Level::Flushed).take(many * FLUSHED_MAX).collect();
+    if flushed.len() >= many {
+        return Some(closed(metas, flushed));
+    }
+    let newest_ms = newest_ms(metas);
+    let mut by_day: BTreeMap<i64, Vec<usize>> = BTreeMap::new();
+    let mut by_hours: BTreeMap<i64, Vec<usize>> = BTreeMap::new();
+    for at in of_level(Level::Hours) {
+        let start_ms = metas[at].range().start_ms;
+        let day_ms = floor_to(start_ms, DAY_MS);
+        if is_over(day_ms, newest_ms) {
+            by_day.entry(day_ms).or_default().push(at);
+        } else {
+            by_hours.entry(floor_to(start_ms, HOURS_MS)).or_default().push(at);
+        }
+    }
+    if let Some((day_ms, hours)) = by_day.pop_first() {
+        let day = TimeRange { start_ms: day_ms, end_ms: day_ms.saturating_add(DAY_MS - 1) };
+        return Some(closed(metas, with_days(metas, hours, day)));
+    }
+    let mut by_long_day: BTreeMap<i64, Vec<usize>> = BTreeMap::new();
+    for at in of_level(Level::Day) {
+        by_long_day.entry(floor_to(metas[at].range().start_ms, DAY_MS)).or_default().push(at);
+    }
+    let mut piles = by_hours.into_values().chain(by_long_day.into_values());
+    let pile = piles.find(|pile| layers(metas, pile).len() >= many)?;
+    Some(closed(metas, worth_it(metas, &pile)))
+}
+
+/// Blocks by their last sequence: what one merge wrote into one span for several tenants is one layer of it.
+fn layers(metas: &[&BlockMeta], blocks: &[usize]) -> BTreeMap<u64, Vec<usize>> {
+    let mut layers: BTreeMap<u64, Vec<usize>> = BTreeMap::new();
+    blocks.iter().for_each(|at| layers.entry(*metas[*at].sequences.end()).or_default().push(*at));
+    layers
+}
+
+/// Adds the blocks of a day that are worth to be rewritten for what came to it.
+fn with_days(metas: &[&BlockMeta], mut chosen: Vec<usize>, day: TimeRange) -> Vec<usize> {
+    let days =
+        (0..metas.len()).filter(|at| metas[*at].level == Level::Day && metas[*at].range().overlaps(&day));
+    let mut bytes: u64 = chosen.iter().map(|at| metas[*at].bytes).sum();
+    for at in days.collect::<Vec<_>>().into_iter().rev() {
+        if metas[at].bytes > bytes.saturating_mul(REWRITE_PART) {
+            break;
+        }
+        bytes += metas[at].bytes;
+        chosen.push(at);
+    }
+    chosen
+}
+
+/// The newest layers of a pile, as far as no older one is many times as large as all that came after it; two at least.
+fn worth_it(metas: &[&BlockMeta], pile: &[usize]) -> Vec<usize> {
+    let (mut chosen, mut bytes) = (Vec::new(), 0u64);
+    for (n, layer) in layers(metas, pile).into_values().rev().enumerate() {
+        let more: u64 = layer.iter().map(|at| metas[*at].bytes).sum();
+        if n >= 2 && more > bytes.saturating_mul(REWRITE_PART) {
+            break;
+        }
+        bytes += more;
+        chosen.extend(layer);
+    }
+    chosen
+}
+
+/// With everything that shares the span of the chosen and lies between their sequences; in the order of sequences.
+fn closed(metas: &[&BlockMeta], mut chosen: Vec<usize>) -> Vec<usize> {
+    loop {
+        let range = union(chosen.iter().map(|at| metas[*at].range()));
+        let first = chosen.iter().map(|at| *metas[*at].sequences.start()).min().unwrap_or(0);
+        let last = chosen.iter().map(|at| *metas[*at].sequences.end()).max().unwrap_or(0);
+        let between = |meta: &BlockMeta| {
+            meta.range().overlaps(&range) && *meta.sequences.end() >= first && *meta.sequences.start() <= last
+        };
+        let more: Vec<usize> =
+            (0..metas.len()).filter(|at| !chosen.contains(at) && between(metas[*at])).collect();
+        if more.is_empty() {
+            chosen.sort_unstable();
+            return chosen;
+        }
+        chosen.extend(more);
+    }
+}
+
+/// Cuts a range into spans: days that are over, two hours of those that are not.
+fn spans(range: TimeRange, newest_ms: i64) -> Vec<Span> {
+    let mut starts = Vec::new();
+    let mut ms = range.end_ms;
+    // From the newest to the oldest, so that the short ones are the newest.
+    let oldest = loop {
+        let day_ms = floor_to(ms, DAY_MS);
+        let (start_ms, level) = if is_over(day_ms, newest_ms) {
+            (day_ms, Level::Day)
+        } else {
+            (floor_to(ms, HOURS_MS), Level::Hours)
+        };
+        starts.push((start_ms, level));
+        if start_ms <= range.start_ms || starts.len() == SHORT_SPANS {
+            break start_ms;
+        }
+        ms = start_ms - 1;
+    };
+    if oldest > range.start_ms {
+        let days = oldest.saturating_sub(range.start_ms) / DAY_MS / LONG_SPANS + 1;
+        let mut start_ms = oldest;
+        while start_ms > range.start_ms {
+            start_ms = start_ms.saturating_sub(days.saturating_mul(DAY_MS));
+            starts.push((start_ms, Level::Day));
+        }
+    }
+    starts.reverse();
+    starts[0].0 = i64::MIN;
+    let ends = starts.iter().skip(1).map(|(next, _)| next - 1).chain([i64::MAX]);
+    let span = |((start_ms, level), end_ms): (&(i64, Level), i64)| Span {
+        range: TimeRange { start_ms: *start_ms, end_ms },
+        level: *level,
+    };
+    starts.iter().zip(ends).map(span).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use model::TenantId;
+
+    use super::*;
+    use crate::block::SectionMeta;
+
+    /// A block of one tenant: level, hours from and to, sequences, bytes.
+    fn block(level: Level, hours: (i64, i64), sequences: (u64, u64), bytes: u64) -> BlockMeta {
+        let range = TimeRange { start_ms: hours.0 * HOUR_MS, end_ms: hours.1 * HOUR_MS - 1 };
+        let section = SectionMeta { tenant: TenantId(1), range, series: 1, samples: 1, bytes };
+        BlockMeta { id: 0, level, sequences: sequences.0..=sequences.1, bytes, sections: vec![section] }
+    }
+
+    fn chosen(blocks: &[BlockMeta]) -> Option<Vec<usize>> {
+        choose(&blocks.iter().collect::<Vec<_>>(), 4)
+    }
+
+    use Level::{Day, Flushed, Hours};
+
+    #[test]
+    fn flushed_blocks_are_merged_when_there_are_many_and_the_oldest_first() {
+        let flushed = |n: u64| block(Flushed, (n as i64, n as i64 + 1), (n * 10, n * 10 + 9), 100);
+        let three: Vec<_> = (0..3).map(flushed).collect();
+        assert_eq!(chosen(&three), None);
+        let many: Vec<_> = (0..30).map(flushed).collect();
+        assert_eq!(chosen(&many), Some((0..16).collect()));
+    }
+
+    #[test]
+    fn a_day_that_is_over_is_put_together() {
+        let now = block(Hours, (26, 28), (50, 59), 100);
+        let blocks = [
+            block(Hours, (0, 2), (1, 9), 100),
+            block(Hours, (4, 6), (10, 19), 100),
+            block(Hours, (25, 26), (20, 29), 100),
+            now.clone(),
+        ];
+        assert_eq!(chosen(&blocks), Some(vec![0, 1]));
+        assert_eq!(chosen(&blocks[2..]), None, "today is not over");
+        // A large block of the day is left alone for little that came late, a small one is not.
+        let late =
+            |bytes| [block(Day, (0, 24), (1, 9), bytes), block(Hours, (3, 4), (10, 12), 100), now.clone()];
+        assert_eq!(chosen(&late(1000)), Some(vec![1]));
+        assert_eq!(chosen(&late(400)), Some(vec![0, 1]));
+    }
+
+    #[test]
+    fn what_lies_between_in_time_and_sequence_comes_too() {
+        let blocks = [
+            block(Hours, (0, 2), (1, 4), 100),
+            block(Day, (1, 30), (5, 9), 100_000),
+            block(Hours, (4, 6), (10, 19), 100),
+            block(Hours, (100, 101), (20, 29), 100),
+        ];
+        assert_eq!(chosen(&blocks), Some(vec![0, 1, 2]));
+    }
+
+    #[test]
+    fn a_pile_of_one_span_is_merged_without_its_large_old_part() {
+        let mut blocks = vec![block(Hours, (0, 2), (1, 9), 10_000)];
+        blocks.extend((1..5).map(|n| block(Hours, (0, 2), (n * 10, n * 10 + 9), 100)));
+        assert_eq!(chosen(&blocks), Some(vec![1, 2, 3, 4]));
+    }
+
+    #[test]
+    fn files_that_one_merge_wrote_for_several_tenants_are_no_pile() {
+        let of = |n: u64| block(Hours, (0, 2), (n / 10 * 10, n / 10 * 10 + 9), 100);
+        assert_eq!(chosen(&(0..10).map(of).collect::<Vec<_>>()), None);
+        assert_eq!(chosen(&(0..31).map(of).collect::<Vec<_>>()).map(|chosen| chosen.len()), Some(31));
+    }
+
+    #[test]
+    fn spans_are_all_of_time_and_few() {
+        let day = |n: i64| n * DAY_MS;
+        for (start_ms, end_ms) in
+            [(0, 1), (day(3) + 5, day(5) + HOUR_MS), (day(-20_000), day(400)), (i64::MIN, i64::MAX)]
+        {
+            let spans = spans(TimeRange { start_ms, end_ms }, end_ms);
+            assert_eq!(spans[0].range.start_ms, i64::MIN);
+            assert_eq!(spans[spans.len() - 1].range.end_ms, i64::MAX);
+            for pair in spans.windows(2) {
+                assert_eq!(pair[0].range.end_ms + 1, pair[1].range.start_ms);
+            }
+            assert!(spans.len() <= SHORT_SPANS + 2 * LONG_SPANS as usize, "{} spans", spans.len());
+        }
+        let of_two_days =
+            spans(TimeRange { start_ms: 0, end_ms: day(1) + 3 * HOUR_MS }, day(1) + 3 * HOUR_MS);
+        let starts: Vec<_> = of_two_days.iter().map(|span| (span.range.start_ms, span.level)).collect();
+        assert_eq!(starts, [(i64::MIN, Day), (day(1), Hours), (day(1) + HOURS_MS, Hours)]);
+    }
+}
