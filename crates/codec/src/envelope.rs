@@ -1,7 +1,8 @@
 //! What Weir's small files are wrapped in: magic, versions, length, checksum.
 //!
 //! ```text
-//! magic (8) · format version (2) · lowest reader (2) · body length (4) · CRC32C of the bytes before and the body (4) · body
+//! magic (8) · format version (2) · lowest reader (2) · body length (4)
+//! · CRC32C of the bytes before and the body (4) · body
 //! ```
 //! Numbers are little-endian. Layout and checksum hold for all versions to come, so that a file of a newer Weir is told
 //! from a damaged one.

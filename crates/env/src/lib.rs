@@ -124,7 +124,7 @@ impl fmt::Debug for Env {
     }
 }
 
-/// Tries a read once more when the disk refuses it: a path to the disk that failed for a moment is no damage.
+/// Tries a read once more when the disk refuses it. The kernel has had its own patience before.
 fn patiently<T>(mut read: impl FnMut() -> io::Result<T>) -> io::Result<T> {
     match read() {
         Err(error) if is_unreadable(&error) => read(),
@@ -168,6 +168,14 @@ pub fn read_all(files: &dyn Files, path: &Path) -> io::Result<Vec<u8>> {
     let mut bytes = vec![0; usize::try_from(length).map_err(io::Error::other)?];
     read_exact_at(&*file, &mut bytes, 0)?;
     Ok(bytes)
+}
+
+/// As [`read_all`]; `None` when there is no such file.
+pub fn read_if_there(files: &dyn Files, path: &Path) -> io::Result<Option<Vec<u8>>> {
+    match read_all(files, path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        result => result.map(Some),
+    }
 }
 
 /// Replaces a small file so that after a crash either the old or the new content is there: temporary file, sync,

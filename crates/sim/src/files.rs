@@ -10,8 +10,9 @@
 //!
 //! **Faults** ([`SimFiles::plan`]): any operation can fail at its n-th call, once or for ever; a failing write may
 //! have written a part; a failing sync may lose its pages and report later syncs as good. The disk has a capacity in
-//! bytes and in files; bytes and whole files can be damaged from outside, sectors become unreadable. What the model leaves out: sectors that
-//! tear inside, writes that land in the wrong place (damage by hand does that), and reads that fail to see a write.
+//! bytes and in files; bytes and whole files can be damaged from outside, sectors become unreadable. What the model
+//! leaves out: sectors that tear inside, writes that land in the wrong place (damage by hand does that), and reads that
+//! fail to see a write.
 //!
 //! Everything random is decided by the seed. All handles share one lock: a simulation runs on one thread.
 

@@ -35,9 +35,7 @@ pub struct CheckReport {
 /// Reads a data directory that no Weir has open.
 pub fn check(files: &dyn Files, directory: &Path) -> Result<CheckReport, OpenError> {
     let mut report = CheckReport::default();
-    let mut damaged = Vec::new();
-    let manifest = Manifest::load(files, directory, &mut damaged)?;
-    report.damage.extend(damaged.into_iter().map(|name| format!("{name} is damaged")));
+    let manifest = Manifest::load(files, directory, &mut report.damage)?;
     let Some(manifest) = manifest else {
         report.damage.push("there is no readable manifest".to_owned());
         return Ok(report);

@@ -6,18 +6,24 @@
 
 use std::io;
 use std::ops::RangeInclusive;
-use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::sync::{Arc, MutexGuard, RwLockWriteGuard, TryLockError};
+use std::time::Duration;
 
 use model::{Labels, SeriesId, TenantId};
 
 use crate::block::{self, Block, BlockWriter, Columns, Level, SeriesInput};
+use crate::commit::WriterState;
 use crate::head::log::{LogSample, Snapshot};
 use crate::head::side::SideMap;
 use crate::manifest::Manifest;
 use crate::metadata;
 use crate::status::HeadRange;
-use crate::store::Inner;
+use crate::store::{Inner, View};
+
+/// How often a flush tries to find no selection under way before it makes new ones wait.
+const TRIES: u32 = 200;
+const PAUSE: Duration = Duration::from_millis(5);
 
 /// Up to where a flush goes.
 pub(crate) struct Mark {
@@ -104,10 +110,8 @@ impl Inner {
     }
 
     fn publish_flush(&self, mark: &Mark, block: Option<Arc<Block>>) {
-        // First the view, which selections may hold for a while: commits go on until they are done.
-        let mut view = self.view.write().expect("lock");
-        // No commit runs from here on: the head's time range is made anew from what is left.
-        let mut writer = self.writer.lock().expect("lock");
+        // No commit runs meanwhile: the head's time range is made anew from what is left.
+        let (mut writer, mut view) = self.stop_everyone();
         writer.evict = true;
         if let Some(block) = block {
             self.counters.flush_written_bytes.fetch_add(block.meta().bytes, Ordering::Relaxed);
@@ -116,6 +120,23 @@ impl Inner {
         self.log.drop_before(mark.end);
         self.sides.write().expect("lock").flushed();
         self.recompute_head_range();
+    }
+
+    /// Commits and selections both wait from here on, and neither waits for the other: a selection may take a while to
+    /// gather, a commit waits for the disk.
+    fn stop_everyone(&self) -> (MutexGuard<'_, WriterState>, RwLockWriteGuard<'_, View>) {
+        for _ in 0..TRIES {
+            let writer = self.writer.lock().expect("lock");
+            match self.view.try_write() {
+                Ok(view) => return (writer, view),
+                Err(TryLockError::WouldBlock) => drop(writer),
+                Err(TryLockError::Poisoned(_)) => panic!("lock"),
+            }
+            std::thread::sleep(PAUSE);
+        }
+        // There is always some selection under way: new ones wait for once.
+        let view = self.view.write().expect("lock");
+        (self.writer.lock().expect("lock"), view)
     }
 
     fn recompute_head_range(&self) {
@@ -129,10 +150,17 @@ impl Inner {
 
     /// Removes WAL segments that neither this nor the previous generation needs.
     fn trim(&self, damaged: &mut Vec<u64>, before: u64) {
-        for number in damaged.extract_if(.., |number| *number < before) {
-            let path = self.wal_directory().join(wal::file_name(number));
-            self.quarantine(&path, "WAL segment with damaged frames");
-        }
+        let mut before = before;
+        damaged.retain(|number| {
+            let path = self.wal_directory().join(wal::file_name(*number));
+            let is_needed = *number >= before;
+            let stays = is_needed || !self.quarantine(&path, "WAL segment with damaged frames");
+            if stays && !is_needed {
+                // What cannot be moved must not be removed: it is tried again.
+                before = *number;
+            }
+            stays
+        });
         let writer = self.writer.lock().expect("lock");
         if let Err(error) = writer.wal.remove_before(before) {
             tracing::warn!(%error, "WAL segments could not be removed");
@@ -176,7 +204,8 @@ impl Inner {
         cells: &Snapshot,
         sides: &SideMap,
     ) -> io::Result<()> {
-        let by_slot = BySlot::new(cells, self.table.read().expect("lock").slots());
+        let slots = self.table.read().expect("lock").slots();
+        let by_slot = BySlot::new(cells, slots);
         let mut members = self.members(&by_slot, sides);
         members
             .sort_by(|a, b| a.tenant.cmp(&b.tenant).then_with(|| block::block_order(&a.labels, &b.labels)));

@@ -27,6 +27,7 @@ mod replay;
 mod retention;
 mod room;
 mod select;
+mod small;
 mod status;
 mod store;
 mod ticket;

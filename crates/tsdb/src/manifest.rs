@@ -2,10 +2,12 @@
 //!
 //! Two files, `manifest-0` and `manifest-1`; each new generation replaces the older one, so the one before is always
 //! there. Whoever falls back to it loses nothing: WAL segments are removed one generation late, so what the lost
-//! generation had put into a block is still in the log.
+//! generation had put into a block is still in the log; blocks that were merged or have expired are removed when neither
+//! copy names them.
 //!
 //! ```text
-//! an envelope (`codec::envelope`) with magic "WEIRMAN1" and the body: generation · id seed (8) · batch of varints: replay segment, next file id, flushed sequence, blocks: count, ids,
+//! an envelope (`codec::envelope`) with magic "WEIRMAN1" and the body:
+//! generation · id seed (8) · varints: replay segment, next file id, flushed sequence, blocks: count, ids,
 //! floors: count, for each tenant, time (zigzag), sequence
 //! ```
 
@@ -14,11 +16,12 @@ use std::path::Path;
 
 use codec::chunk::Corrupt;
 use codec::chunk::bytes::{Reader, put_varint, put_zigzag};
-use codec::envelope::{self, Unreadable};
+use codec::envelope;
 use env::Files;
 use model::TenantId;
 
 use crate::open::OpenError;
+use crate::small::{self, Small};
 
 /// The format version that this Weir writes.
 const VERSION: u16 = 1;
@@ -75,43 +78,34 @@ pub(crate) fn add_floor(floors: &mut Vec<Floor>, floor: Floor) {
 }
 
 impl Manifest {
-    /// The newest readable generation; `None` when there is no manifest at all. Tells in `damaged` whether one of the
-    /// files could not be read.
+    /// The newest readable generation; `None` when there is no manifest at all. What is damaged is told in `damage`.
     pub(crate) fn load(
         files: &dyn Files,
         directory: &Path,
-        damaged: &mut Vec<String>,
+        damage: &mut Vec<String>,
     ) -> Result<Option<Manifest>, OpenError> {
         let mut newest: Option<Manifest> = None;
+        let mut damaged = Vec::new();
         for name in Self::FILES {
-            let path = directory.join(name);
-            if !files.exists(&path)? {
-                continue;
-            }
-            let bytes = match env::read_all(files, &path) {
-                Ok(bytes) => bytes,
-                // A sector that cannot be read costs this copy; the other one is as good a generation earlier.
-                Err(error) if env::is_unreadable(&error) => {
-                    damaged.push(name.to_owned());
-                    continue;
-                }
-                Err(error) => return Err(error.into()),
+            let found = match small::read(files, directory, name, MAGIC, VERSION)? {
+                Small::Missing => continue,
+                Small::Damaged => None,
+                Small::Whole(body) => Self::decode_body(&body).ok(),
             };
-            match Self::decode(&bytes) {
-                Ok(found) => {
-                    if newest.as_ref().is_none_or(|n| n.generation < found.generation) {
-                        newest = Some(found);
-                    }
+            match found {
+                Some(found) if newest.as_ref().is_none_or(|n| n.generation < found.generation) => {
+                    newest = Some(found);
                 }
-                Err(Unreadable::Newer(found)) => {
-                    return Err(OpenError::Newer {
-                        what: name.to_owned(),
-                        found: found.into(),
-                        known: VERSION.into(),
-                    });
-                }
-                Err(Unreadable::Damaged) => damaged.push(name.to_owned()),
+                Some(_) => {}
+                None => damaged.push(name),
             }
+        }
+        match (&newest, damaged.as_slice()) {
+            (_, []) => {}
+            (Some(_), damaged) => {
+                damage.push(format!("{} is damaged, the other copy is used", damaged.join(" and ")));
+            }
+            (None, _) => damage.push("no manifest can be read: every block that can be is live".to_owned()),
         }
         Ok(newest)
     }
@@ -140,11 +134,6 @@ impl Manifest {
             put_varint(&mut body, floor.sequence);
         }
         envelope::wrap(MAGIC, VERSION, &body)
-    }
-
-    fn decode(bytes: &[u8]) -> Result<Manifest, Unreadable> {
-        let body = envelope::unwrap(MAGIC, VERSION, bytes)?;
-        Self::decode_body(body).map_err(|Corrupt| Unreadable::Damaged)
     }
 
     fn decode_body(body: &[u8]) -> Result<Manifest, Corrupt> {
@@ -201,6 +190,8 @@ mod tests {
 
     #[test]
     fn a_manifest_comes_back() {
-        assert_eq!(Manifest::decode(&manifest().encode()), Ok(manifest()));
+        let bytes = manifest().encode();
+        let body = envelope::unwrap(MAGIC, VERSION, &bytes).unwrap();
+        assert_eq!(Manifest::decode_body(body), Ok(manifest()));
     }
 }

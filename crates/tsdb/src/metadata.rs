@@ -9,12 +9,13 @@ use std::path::Path;
 
 use codec::chunk::Corrupt;
 use codec::chunk::bytes::{Reader, put_bytes, put_varint};
-use codec::envelope::{self, Unreadable};
+use codec::envelope;
 use env::Files;
 use model::{Metadata, MetricType, TenantId};
 
 use crate::open::OpenError;
 use crate::room::{Bounds, Holding};
+use crate::small::{self, Small};
 use crate::store::Store;
 
 const VERSION: u16 = 1;
@@ -169,36 +170,23 @@ impl MetadataStore {
         Ok(store)
     }
 
-    /// Reads the file; a damaged one is reported and as good as none: senders repeat their metadata.
+    /// Reads the file; a damaged one is told in `damage` and as good as none: senders repeat their metadata.
     pub(crate) fn load(
         files: &dyn Files,
         directory: &Path,
-        damaged: &mut Vec<String>,
+        damage: &mut Vec<String>,
     ) -> Result<Self, OpenError> {
-        let path = directory.join(FILE);
-        if !files.exists(&path)? {
-            return Ok(Self::default());
-        }
-        let bytes = match env::read_all(files, &path) {
-            Err(error) if env::is_unreadable(&error) => {
-                damaged.push(FILE.to_owned());
-                return Ok(Self::default());
-            }
-            result => result?,
+        let found = match small::read(files, directory, FILE, MAGIC, VERSION)? {
+            Small::Missing => return Ok(Self::default()),
+            Small::Damaged => None,
+            Small::Whole(body) => Self::decode(&body).ok(),
         };
-        match envelope::unwrap(MAGIC, VERSION, &bytes) {
-            Ok(body) => Ok(Self::decode(body).unwrap_or_else(|Corrupt| {
-                damaged.push(FILE.to_owned());
-                Self::default()
-            })),
-            Err(Unreadable::Newer(found)) => {
-                Err(OpenError::Newer { what: FILE.to_owned(), found: found.into(), known: VERSION.into() })
-            }
-            Err(Unreadable::Damaged) => {
-                damaged.push(FILE.to_owned());
-                Ok(Self::default())
-            }
-        }
+        Ok(found.unwrap_or_else(|| {
+            damage.push(
+                "metadata is damaged: types and help texts are missing until senders repeat them".into(),
+            );
+            Self::default()
+        }))
     }
 }
 

@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, RwLock};
 use std::time::Duration;
 
-use codec::envelope::{self, Unreadable};
+use codec::envelope;
 use env::Env;
 
 use crate::block::{Block, BlockError, PageCache};
@@ -25,6 +25,7 @@ use crate::options::Options;
 use crate::queue::Queue;
 use crate::replay::Replay;
 use crate::retention::ClockWatch;
+use crate::small::{self, Small};
 use crate::status::{Counters, HeadRange, Health};
 use crate::store::{Inner, Live, Store, View, parse_block_file_name, wal_directory};
 
@@ -84,10 +85,10 @@ impl Store {
         progress: &Progress,
     ) -> Result<Store, OpenError> {
         let start = env.clock.monotonic();
-        let mut damaged = Vec::new();
+        let mut damage = Vec::new();
         let format_seed = read_format(&env, directory)?;
-        let manifest = Manifest::load(&*env.files, directory, &mut damaged)?;
-        let metadata = MetadataStore::load(&*env.files, directory, &mut damaged)?;
+        let manifest = Manifest::load(&*env.files, directory, &mut damage)?;
+        let metadata = MetadataStore::load(&*env.files, directory, &mut damage)?;
         let id_seed =
             manifest.as_ref().map(|m| m.id_seed).or(format_seed).unwrap_or_else(|| env.random_u64());
         let had_manifest = manifest.is_some();
@@ -96,13 +97,7 @@ impl Store {
         let blocks = inner.open_blocks(had_manifest)?;
         inner.refuse_newer_log()?;
         inner.prepare_directory(format_seed.is_none())?;
-        for name in damaged {
-            inner
-                .damage
-                .lock()
-                .expect("lock")
-                .push(format!("{name} was damaged and its previous generation is used"));
-        }
+        inner.damage.lock().expect("lock").append(&mut damage);
         inner.adopt(blocks)?;
         let store = Store { inner: Arc::new(inner) };
         Replay::new(&store.inner).run(progress)?;
@@ -121,23 +116,10 @@ type Opened = (u64, Result<Block, BlockError>);
 
 /// The id seed in the file `FORMAT`; `None` when the file is missing or damaged.
 fn read_format(env: &Env, directory: &Path) -> Result<Option<u64>, OpenError> {
-    let path = directory.join("FORMAT");
-    if !env.files.exists(&path)? {
-        return Ok(None);
-    }
-    let bytes = match env::read_all(&*env.files, &path) {
-        Err(error) if env::is_unreadable(&error) => return Ok(None),
-        result => result?,
-    };
-    match envelope::unwrap(MAGIC, VERSION, &bytes) {
-        Ok(body) => Ok(body.try_into().ok().map(u64::from_le_bytes)),
-        Err(Unreadable::Damaged) => Ok(None),
-        Err(Unreadable::Newer(found)) => Err(OpenError::Newer {
-            what: "the data directory".to_owned(),
-            found: found.into(),
-            known: VERSION.into(),
-        }),
-    }
+    Ok(match small::read(&*env.files, directory, "FORMAT", MAGIC, VERSION)? {
+        Small::Whole(body) => body.try_into().ok().map(u64::from_le_bytes),
+        Small::Missing | Small::Damaged => None,
+    })
 }
 
 impl Inner {
@@ -249,17 +231,29 @@ impl Inner {
     /// Makes the good blocks visible, sends the damaged ones to quarantine.
     fn adopt(&self, blocks: Vec<Opened>) -> io::Result<()> {
         let mut good = Vec::with_capacity(blocks.len());
+        // Named by the manifest as long as they lie where they lay: the next start tries again.
+        let mut left = Vec::new();
         for (id, block) in blocks {
             match block {
                 Ok(block) => good.push(Arc::new(block)),
                 Err(BlockError::Io(error)) => return Err(error),
-                Err(error) => self.quarantine(&self.block_path(id), &error.to_string()),
+                Err(BlockError::Damaged(unit)) if unit.is_unreadable() => {
+                    tracing::error!(error = %unit, "a block cannot be read and is left where it is");
+                    self.counters.quarantined.fetch_add(1, Ordering::Relaxed);
+                    self.damage.lock().expect("lock").push(unit.to_string());
+                    left.push(id);
+                }
+                Err(error) => {
+                    if !self.quarantine(&self.block_path(id), &error.to_string()) {
+                        left.push(id);
+                    }
+                }
             }
         }
         sort_by_sequence(&mut good);
         let mut live = self.manifest.lock().expect("lock");
-        live.manifest.blocks = good.iter().map(|block| block.meta().id).collect();
-        let highest = good.iter().map(|block| block.meta().id).max().unwrap_or(0);
+        live.manifest.blocks = good.iter().map(|block| block.meta().id).chain(left).collect();
+        let highest = live.manifest.blocks.iter().copied().max().unwrap_or(0);
         live.manifest.next_file = live.manifest.next_file.max(highest + 1);
         let floors = Arc::new(live.manifest.floors.clone());
         *self.view.write().expect("lock") = View { blocks: Arc::new(good), floors };

@@ -18,9 +18,11 @@ pub(crate) struct Replay<'a> {
     slots: HashMap<u32, u32>,
     /// Log positions of the latest samples record, for start timestamps.
     positions: Vec<Option<(u32, u64)>>,
+    /// Of the present frame.
+    sequence: u64,
     last_sequence: u64,
-    /// Records whose series definition was lost in a damaged frame, or that cannot be decoded.
-    lost: u64,
+    /// Sequences of frames with a record whose series definition was lost in a damaged frame, or that cannot be decoded.
+    lost: Vec<u64>,
     /// A record of a newer Weir that must not be skipped.
     unknown_kind: Option<u8>,
 }
@@ -32,8 +34,9 @@ impl<'a> Replay<'a> {
             inner,
             slots: HashMap::default(),
             positions: Vec::new(),
+            sequence: 0,
             last_sequence,
-            lost: 0,
+            lost: Vec::new(),
             unknown_kind: None,
         }
     }
@@ -69,7 +72,7 @@ impl<'a> Replay<'a> {
     fn segment(&mut self, number: u64) -> Result<(), OpenError> {
         let inner = self.inner;
         self.slots.clear();
-        self.lost = 0;
+        self.lost.clear();
         let directory = inner.wal_directory();
         let stream = wal::Stream::Metrics;
         let damage =
@@ -81,8 +84,11 @@ impl<'a> Replay<'a> {
             let what = format!("a record of WAL segment {number}");
             return Err(OpenError::Newer { what, found: kind.into(), known: record::KIND_MAX.into() });
         }
-        if damage.is_loss() || self.lost > 0 {
-            tracing::error!(segment = number, %damage, lost_records = self.lost, "damaged WAL");
+        // What a torn group names was torn with it.
+        let torn_from = damage.torn_from.unwrap_or(u64::MAX);
+        let lost_frames = self.lost.iter().filter(|sequence| **sequence < torn_from).count();
+        if damage.is_loss() || lost_frames > 0 {
+            tracing::error!(segment = number, %damage, lost_frames, "damaged WAL");
             let gaps = damage.gaps + u64::from(damage.header);
             inner.counters.damaged_frames.fetch_add(gaps.max(1), Ordering::Relaxed);
             inner.damage.lock().expect("lock").push(format!("WAL segment {number} is damaged: {damage}"));
@@ -92,22 +98,30 @@ impl<'a> Replay<'a> {
             tracing::info!(
                 segment = number,
                 bytes,
-                "the last group of a WAL segment was torn before it was acknowledged"
+                "the last group of a WAL segment was torn, or is damaged"
             );
         }
         Ok(())
     }
 
     fn frame(&mut self, sequence: u64, payload: &[u8]) {
+        self.sequence = sequence;
         self.last_sequence = self.last_sequence.max(sequence);
         let mut records = Vec::new();
         match record::read(payload, |record| records.push(record)) {
             Ok(_) => {}
-            Err(Unreadable::Corrupt) => self.lost += 1,
+            Err(Unreadable::Corrupt) => self.lose(),
             Err(Unreadable::UnknownKind(kind)) => self.unknown_kind = Some(kind),
         }
         for record in records {
             self.record(record);
+        }
+    }
+
+    /// Notes that something of the present frame is lost.
+    fn lose(&mut self) {
+        if self.lost.last() != Some(&self.sequence) {
+            self.lost.push(self.sequence);
         }
     }
 
@@ -117,7 +131,7 @@ impl<'a> Replay<'a> {
                 let mut table = self.inner.table.write().expect("lock");
                 // The id is recomputed rather than believed: it decides which series a sample belongs to.
                 if series_id(self.inner.id_seed, tenant, &labels) != id {
-                    self.lost += 1;
+                    self.lose();
                     return;
                 }
                 let now_s = self.inner.now_s();
@@ -141,7 +155,7 @@ impl<'a> Replay<'a> {
         self.positions.clear();
         for row in rows {
             let Some(&slot) = self.slots.get(&row.slot) else {
-                self.lost += 1;
+                self.lose();
                 self.positions.push(None);
                 continue;
             };
@@ -165,14 +179,14 @@ impl<'a> Replay<'a> {
                     sides.charge(16);
                     sides.of(*slot).starts.push((*position, *start_ms));
                 }
-                _ => self.lost += 1,
+                _ => self.lose(),
             }
         }
     }
 
     fn histogram(&mut self, slot: u32, sample: HistogramSample) {
         let Some(&slot) = self.slots.get(&slot) else {
-            self.lost += 1;
+            self.lose();
             return;
         };
         self.inner.head_range.include(sample.timestamp_ms);
@@ -186,7 +200,7 @@ impl<'a> Replay<'a> {
 
     fn exemplar(&mut self, slot: u32, exemplar: Exemplar) {
         let Some(&slot) = self.slots.get(&slot) else {
-            self.lost += 1;
+            self.lose();
             return;
         };
         let mut sides = self.inner.sides.write().expect("lock");

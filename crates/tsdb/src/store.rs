@@ -1,8 +1,8 @@
 //! The store as a whole: its parts, the locks between them, its background work.
 //!
-//! Locks are taken in this order: `flushing`, `compactor`, `manifest`, `view`, `writer`, `resolving`, `aliases`, `table_turn`, `table`,
-//! `sides`, `metadata`. The writer's thread is the only one that appends; the maintenance thread is the only one that changes
-//! the manifest.
+//! Locks are taken in this order: `flushing`, `compactor`, `manifest`, `view`, `writer`, `resolving`, `aliases`,
+//! `table_turn`, `table`, `sides`, `metadata`; a flush tries `view` after `writer`, without waiting. The writer's thread
+//! is the only one that appends; the maintenance thread is the only one that changes the manifest.
 
 use std::fmt;
 use std::io;
@@ -208,15 +208,17 @@ impl Inner {
         u32::try_from(self.env.clock.monotonic().as_secs()).unwrap_or(u32::MAX)
     }
 
-    /// Moves a damaged file out of the way and counts it. The rest is served.
-    pub(crate) fn quarantine(&self, path: &Path, why: &str) {
+    /// Moves a damaged file out of the way and counts it. The rest is served. False when it could not be moved.
+    pub(crate) fn quarantine(&self, path: &Path, why: &str) -> bool {
         let name = path.file_name().unwrap_or_default();
         let to = self.directory.join("quarantine").join(name);
         let files = &self.env.files;
         let moved = files.rename(path, &to).and_then(|()| files.sync_dir(&self.directory.join("quarantine")));
         tracing::error!(file = %path.display(), why, moved = moved.is_ok(), "damaged file goes to quarantine");
         self.counters.quarantined.fetch_add(1, Ordering::Relaxed);
-        self.damage.lock().expect("lock").push(format!("{} is in quarantine: {why}", name.display()));
+        let place = if moved.is_ok() { "is in quarantine" } else { "is damaged and cannot be moved" };
+        self.damage.lock().expect("lock").push(format!("{} {place}: {why}", name.display()));
+        moved.is_ok()
     }
 }
 

@@ -21,13 +21,16 @@ const SECTOR_BYTES: u64 = 4096;
 /// What was found in a segment besides good frames.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Damage {
-    /// Gaps where frames are missing that had been durable: a frame of a later group stands behind them.
+    /// Gaps where frames are missing that had been acknowledged: a frame of a later group stands behind them, or the
+    /// next segment says so.
     pub gaps: u64,
     /// Bytes in those gaps.
     pub gap_bytes: u64,
-    /// Bytes of the last group that are no good frames and not zero: it was torn before it was acknowledged, or it is
-    /// damaged.
+    /// Bytes of the last group that are no good frames and not zero: it was torn before it was acknowledged or, in the
+    /// log's last segment, it may be damaged.
     pub torn_bytes: u64,
+    /// Sequence from which on frames that were read belong to a torn group.
+    pub torn_from: Option<u64>,
     /// Bytes that the disk refuses to read.
     pub unreadable_bytes: u64,
     /// Whether the header was unreadable, so that nothing of the segment could be read.
@@ -35,7 +38,7 @@ pub struct Damage {
 }
 
 impl Damage {
-    /// Whether something that had been durable may be lost.
+    /// Whether something that had been acknowledged may be lost.
     pub fn is_loss(&self) -> bool {
         self.gaps > 0 || self.unreadable_bytes > 0 || self.header
     }
@@ -100,6 +103,12 @@ pub fn read_segment(
     let Some(segment) = Segment::open(files, directory, number)? else {
         return Ok(Damage { header: true, ..Damage::default() });
     };
+    let next = match Segment::open(files, directory, number + 1) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => None,
+        result => result?,
+    };
+    let next = next.map_or(Ok(None), |next| next.header(stream, number + 1))?;
+    let acknowledged = next.map_or(0, |header| header.acknowledged_before);
     let Some(header) = segment.header(stream, number)? else {
         // A crash while the segment was made leaves zeros or nothing: then nothing was ever in it.
         let made = segment.end_of_data(0)? > 0;
@@ -107,7 +116,8 @@ pub fn read_segment(
         return Ok(Damage { header: made || unreadable_bytes > 0, unreadable_bytes, ..Damage::default() });
     };
     let base = segment::HEADER_BYTES as u64;
-    let mut damage = Scan { segment: &segment, header, window: Vec::new(), at: 0, base }.run(each)?;
+    let mut damage =
+        Scan { segment: &segment, header, window: Vec::new(), at: 0, base }.run(acknowledged, each)?;
     damage.unreadable_bytes = segment.unreadable_bytes();
     Ok(damage)
 }
@@ -222,7 +232,12 @@ impl Damage {
 }
 
 impl Scan<'_> {
-    fn run(mut self, each: &mut dyn FnMut(u64, &[u8]) -> io::Result<()>) -> Result<Damage, ReadError> {
+    /// Frames before the sequence `acknowledged` were, those of the last group may have been.
+    fn run(
+        mut self,
+        acknowledged: u64,
+        each: &mut dyn FnMut(u64, &[u8]) -> io::Result<()>,
+    ) -> Result<Damage, ReadError> {
         let mut damage = Damage::default();
         let mut torn = Torn::default();
         let mut payload = Vec::new();
@@ -255,7 +270,18 @@ impl Scan<'_> {
                 Found::Frame { .. } | Found::Short(_) | Found::Nothing => self.skip_to_magic()?,
             }
         }
-        damage.torn_bytes = torn.bytes + self.segment.end_of_data(good_end)? - good_end;
+        let tail_bytes = self.segment.end_of_data(good_end)? - good_end;
+        if next_sequence < acknowledged {
+            damage.add(Torn { gaps: 1, bytes: tail_bytes, ..torn });
+        } else {
+            damage.torn_bytes = tail_bytes;
+        }
+        if torn.gaps > 0 && torn.group < acknowledged {
+            damage.add(torn);
+        } else if torn.gaps > 0 {
+            damage.torn_bytes += torn.bytes;
+            damage.torn_from = Some(torn.group);
+        }
         Ok(damage)
     }
 

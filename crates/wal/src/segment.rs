@@ -9,13 +9,14 @@
 //!     16      8  segment number, also in the file's name
 //!     24      8  epoch, random
 //!     32      8  sequence of the first frame
-//!     40      4  CRC32C of bytes 0..40
+//!     40      8  sequence that ends the acknowledged frames of the segment before; 0 = not known
+//!     48      4  CRC32C of bytes 0..48
 //! ```
 
 use codec::hash::crc32c_parts;
 
 /// Bytes of a segment's header; the first frame begins there.
-pub(crate) const HEADER_BYTES: usize = 44;
+pub(crate) const HEADER_BYTES: usize = 52;
 
 /// The format version that this Weir writes.
 pub(crate) const VERSION: u16 = 1;
@@ -46,6 +47,8 @@ pub(crate) struct Header {
     pub(crate) number: u64,
     pub(crate) epoch: u64,
     pub(crate) first_sequence: u64,
+    /// Where the acknowledged frames of the segment before end; 0 = not known.
+    pub(crate) acknowledged_before: u64,
 }
 
 /// Why a segment's header cannot be used.
@@ -67,24 +70,29 @@ impl Header {
         bytes[16..24].copy_from_slice(&self.number.to_le_bytes());
         bytes[24..32].copy_from_slice(&self.epoch.to_le_bytes());
         bytes[32..40].copy_from_slice(&self.first_sequence.to_le_bytes());
-        let crc = crc32c_parts(&[&bytes[..40]]);
-        bytes[40..44].copy_from_slice(&crc.to_le_bytes());
+        bytes[40..48].copy_from_slice(&self.acknowledged_before.to_le_bytes());
+        let crc = crc32c_parts(&[&bytes[..48]]);
+        bytes[48..52].copy_from_slice(&crc.to_le_bytes());
         bytes
     }
 
     pub(crate) fn decode(bytes: &[u8], stream: Stream, number: u64) -> Result<Header, BadHeader> {
         let bytes: &[u8; HEADER_BYTES] =
             bytes.get(..HEADER_BYTES).and_then(|b| b.try_into().ok()).ok_or(BadHeader::Damaged)?;
-        let crc = u32::from_le_bytes(bytes[40..44].try_into().expect("four bytes"));
-        if &bytes[0..8] != MAGIC || crc32c_parts(&[&bytes[..40]]) != crc {
+        let crc = u32::from_le_bytes(bytes[48..52].try_into().expect("four bytes"));
+        if &bytes[0..8] != MAGIC || crc32c_parts(&[&bytes[..48]]) != crc {
             return Err(BadHeader::Damaged);
         }
         let lowest_reader = u16::from_le_bytes([bytes[10], bytes[11]]);
         if lowest_reader > VERSION {
             return Err(BadHeader::Newer(u16::from_le_bytes([bytes[8], bytes[9]])));
         }
-        let header =
-            Header { number: u64_at(bytes, 16), epoch: u64_at(bytes, 24), first_sequence: u64_at(bytes, 32) };
+        let header = Header {
+            number: u64_at(bytes, 16),
+            epoch: u64_at(bytes, 24),
+            first_sequence: u64_at(bytes, 32),
+            acknowledged_before: u64_at(bytes, 40),
+        };
         let same_stream = bytes[12..16] == stream.number().to_le_bytes();
         // A file that was swapped with another one is as good as damaged.
         if header.number == number && same_stream { Ok(header) } else { Err(BadHeader::Damaged) }

@@ -29,6 +29,8 @@ pub struct Writer {
     /// Frames of the group that is being built.
     group: Vec<u8>,
     group_frames: u32,
+    /// The last segment that was closed, and the sequence that ends what was acknowledged of it.
+    sealed: (u64, u64),
     written_bytes: u64,
     last_sync: Duration,
     last_sync_took: Duration,
@@ -64,6 +66,7 @@ impl Writer {
             next_sequence,
             group: Vec::new(),
             group_frames: 0,
+            sealed: (0, 0),
             written_bytes: 0,
             last_sync: Duration::ZERO,
             last_sync_took: Duration::ZERO,
@@ -104,14 +107,12 @@ impl Writer {
     pub fn commit(&mut self) -> io::Result<()> {
         let result = self.write_group();
         self.group.clear();
-        match result {
-            Ok(()) => self.next_sequence += u64::from(self.group_frames),
-            // Frames that did reach the disk are replayed before those of the next segment: sequences stay unique.
-            Err(_) => {
-                self.next_sequence += u64::from(self.group_frames);
-                self.open = None;
-            }
+        if result.is_err() {
+            self.seal();
         }
+        // After an error too. Frames that did reach the disk are replayed before those of the next segment: sequences
+        // stay unique.
+        self.next_sequence += u64::from(self.group_frames);
         self.group_frames = 0;
         result
     }
@@ -154,15 +155,22 @@ impl Writer {
         let Some(open) = self.open.as_mut().filter(|open| open.unsynced) else { return Ok(()) };
         let result = Self::sync(open, &self.env, &mut self.last_sync, &mut self.last_sync_took);
         if result.is_err() {
-            self.open = None;
+            self.seal();
         }
         result
+    }
+
+    /// Nothing more goes into the segment. What was acknowledged of it is told by the next one.
+    fn seal(&mut self) -> Option<Open> {
+        let open = self.open.take()?;
+        self.sealed = (open.header.number, self.next_sequence);
+        Some(open)
     }
 
     /// Closes the segment: the next group goes into a new one. Returns the new one's number.
     pub fn roll(&mut self) -> io::Result<u64> {
         self.sync_now()?;
-        if let Some(open) = self.open.take() {
+        if let Some(open) = self.seal() {
             // Gives preallocated space back; readers stop at the last frame with or without it.
             let _ = open.file.truncate(open.position);
         }
@@ -180,7 +188,12 @@ impl Writer {
         let number = self.next_segment;
         // A number is used once, even when making the file failed half way.
         self.next_segment += 1;
-        let header = Header { number, epoch: self.env.random_u64(), first_sequence: self.next_sequence };
+        let header = Header {
+            number,
+            epoch: self.env.random_u64(),
+            first_sequence: self.next_sequence,
+            acknowledged_before: if number == self.sealed.0 + 1 { self.sealed.1 } else { 0 },
+        };
         let path = self.directory.join(segment::file_name(number));
         let file = self.env.files.create(&path)?;
         let result = Self::fill_new(&*file, header, self.stream, &self.options)

@@ -6,11 +6,11 @@ use std::sync::Arc;
 
 use env::{Env, Files};
 use sim::clock::SimClock;
-use sim::files::SimFiles;
+use sim::files::{Failure, Fault, Op, SimFiles};
 use sim::random::{Rng, SimRandom};
 use wal::{Damage, Durability, Options, Stream, Writer, read_segment};
 
-const SEGMENT_HEADER_BYTES: usize = 44;
+const SEGMENT_HEADER_BYTES: usize = 52;
 const FRAME_HEADER_BYTES: usize = 28;
 
 /// Frames of each group of a [`Segment`].
@@ -159,13 +159,61 @@ fn frames_that_are_missing_before_a_later_group_are_a_loss_and_inside_of_the_las
         let length = (bounds[1] - bounds[0]) as u64;
         let expected = if torn {
             // Of the last frame nothing is left to be counted.
-            let torn_bytes = if bounds[1] == segment.end() { 0 } else { length };
-            Damage { torn_bytes, ..Damage::default() }
+            let is_last = bounds[1] == segment.end();
+            let torn_from = (!is_last).then_some(16);
+            Damage { torn_bytes: if is_last { 0 } else { length }, torn_from, ..Damage::default() }
         } else {
             Damage { gaps: 1, gap_bytes: length, ..Damage::default() }
         };
         assert_eq!(damage, expected, "frame {frame}");
     }
+}
+
+#[test]
+fn what_the_next_segment_says_was_acknowledged_is_a_loss_in_the_last_group_too() {
+    let disk = SimFiles::new(1);
+    let env = Env {
+        clock: Arc::new(SimClock::new(0)),
+        files: Arc::new(disk.clone()),
+        random: Arc::new(SimRandom::new(1)),
+    };
+    let options = Options { segment_bytes: 1 << 20, durability: Durability::Fsync };
+    let mut writer = Writer::new(env, Path::new("/"), Stream::Metrics, options, 1, 1);
+    let group = |writer: &mut Writer| {
+        writer.segment().unwrap();
+        (0..2).for_each(|_| {
+            writer.add(b"payload");
+        });
+        writer.commit()
+    };
+    group(&mut writer).unwrap();
+    group(&mut writer).unwrap();
+    writer.roll().unwrap();
+    group(&mut writer).unwrap();
+    disk.plan(Fault::new(Op::Sync, Failure::Io));
+    group(&mut writer).unwrap_err();
+    group(&mut writer).unwrap();
+    let read = |number| {
+        let each = &mut |_, _: &[u8]| Ok(());
+        read_segment(&disk, Path::new("/"), Stream::Metrics, number, each).unwrap()
+    };
+    let frame = FRAME_HEADER_BYTES + 7;
+    let zero = |number, frames: std::ops::Range<usize>| {
+        let bytes = SEGMENT_HEADER_BYTES + frames.start * frame..SEGMENT_HEADER_BYTES + frames.end * frame;
+        disk.damage(&Path::new("/").join(wal::file_name(number)), |file| file[bytes.clone()].fill(0))
+            .unwrap();
+    };
+    assert_eq!([read(1), read(2), read(3)], [Damage::default(); 3]);
+    zero(1, 2..3);
+    assert!(read(1).is_loss(), "a frame of the last group of a segment that was closed: {:?}", read(1));
+    zero(1, 3..4);
+    assert!(read(1).is_loss(), "all of it: {:?}", read(1));
+    zero(2, 2..3);
+    assert!(!read(2).is_loss(), "the group whose sync failed was not acknowledged: {:?}", read(2));
+    zero(2, 1..2);
+    assert!(read(2).is_loss(), "the one before it was: {:?}", read(2));
+    zero(3, 0..1);
+    assert!(!read(3).is_loss(), "nobody knows of the log's last group: {:?}", read(3));
 }
 
 #[test]

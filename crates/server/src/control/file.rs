@@ -94,13 +94,11 @@ fn recovered(mut state: State, name: &str, lost: &Found, warnings: &mut Vec<Stri
 }
 
 fn read(files: &dyn Files, directory: &Path, name: &'static str) -> Result<Found, OpenError> {
-    let path = directory.join(name);
-    if !files.exists(&path)? {
-        return Ok(Found::Missing);
-    }
-    let bytes = match env::read_all(files, &path) {
+    let bytes = match env::read_if_there(files, &directory.join(name)) {
+        Ok(Some(bytes)) => bytes,
+        Ok(None) => return Ok(Found::Missing),
         Err(error) if env::is_unreadable(&error) => return Ok(Found::Damaged),
-        result => result?,
+        Err(error) => return Err(error.into()),
     };
     decode(name, &bytes).map(|state| state.map_or(Found::Damaged, Found::Whole))
 }

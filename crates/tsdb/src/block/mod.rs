@@ -209,6 +209,16 @@ pub struct Damaged {
     pub page: Option<u64>,
 }
 
+/// What is said of bytes that the disk does not give.
+const UNREADABLE: &str = "the disk does not read it";
+
+impl Damaged {
+    /// Whether the disk refused to read it, which may pass, rather than gave something else.
+    pub fn is_unreadable(&self) -> bool {
+        self.what == UNREADABLE
+    }
+}
+
 fn place(tenant: Option<TenantId>, page: Option<u64>) -> String {
     let tenant = tenant.map(|t| format!(", tenant {}", t.0)).unwrap_or_default();
     let page = page.map(|p| format!(", page at {p}")).unwrap_or_default();

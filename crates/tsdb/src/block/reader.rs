@@ -14,10 +14,7 @@ use super::page::{
     damaged_page,
 };
 use super::writer::{SectionPlace, read_directory};
-use super::{BlockError, BlockMeta, Damaged, PageCache, Section};
-
-/// What is said of bytes that the disk does not give.
-const UNREADABLE: &str = "the disk does not read it";
+use super::{BlockError, BlockMeta, Damaged, PageCache, Section, UNREADABLE};
 
 /// As [`read_exact_at`]; `None` where the disk refuses: damage like any other, told where it lies.
 fn read_or_damaged(file: &dyn File, buffer: &mut [u8], offset: u64) -> io::Result<Option<()>> {

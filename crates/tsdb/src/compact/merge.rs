@@ -124,6 +124,11 @@ impl Merge {
         &self.inputs
     }
 
+    /// Whether the disk refused to read something.
+    pub(crate) fn is_refused(&self) -> bool {
+        self.inputs.iter().flat_map(|input| &input.damaged).any(Damaged::is_unreadable)
+    }
+
     /// The files that were written, complete after the last step.
     pub(crate) fn written(&self) -> &[Written] {
         &self.written

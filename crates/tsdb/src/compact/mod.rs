@@ -38,6 +38,8 @@ pub(crate) struct Compactor {
     running: Option<Merge>,
     /// Monotonic time of the next step.
     next: Duration,
+    /// Whether the last merge met something unreadable and was put off.
+    has_waited: bool,
 }
 
 impl Inner {
@@ -96,9 +98,16 @@ impl Inner {
                 let pause = Duration::from_micros(bytes.saturating_mul(1_000_000) / rate);
                 compactor.next = self.env.clock.monotonic() + pause;
             }
+            // What the disk refuses now it may give a little later.
+            None if merge.is_refused() && !compactor.has_waited => {
+                compactor.running.take().expect("it runs").discard(self);
+                compactor.has_waited = true;
+                compactor.next = self.env.clock.monotonic() + RETRY;
+            }
             None => {
                 self.publish_merge(merge, &blocks)?;
                 compactor.running = None;
+                compactor.has_waited = false;
             }
         }
         Ok(())
@@ -134,7 +143,9 @@ impl Inner {
         files.sync_dir(&self.directory.join("blocks"))?;
         sort_by_sequence(&mut blocks);
         let mut next = Manifest { generation: live.manifest.generation + 1, ..live.manifest.clone() };
-        next.blocks = blocks.iter().map(|block| block.meta().id).collect();
+        // Blocks that are named and not live could not be read at the start: they stay.
+        next.blocks.retain(|id| !merged(*id));
+        next.blocks.extend(merge.written().iter().map(|written| written.id));
         next.store(files, &self.directory)?;
         live.previous_replay_segment = live.manifest.replay_segment;
         live.manifest = next;
@@ -152,7 +163,12 @@ impl Inner {
             self.cache.forget(input.id);
             let path = self.block_path(input.id);
             match input.damaged.first() {
-                Some(unit) => self.quarantine(&path, &unit.to_string()),
+                Some(unit) => {
+                    if !self.quarantine(&path, &unit.to_string()) {
+                        // Named again, or the next start would remove it.
+                        live.manifest.blocks.push(input.id);
+                    }
+                }
                 None => files.remove(&path)?,
             }
         }

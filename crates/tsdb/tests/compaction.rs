@@ -1,0 +1,157 @@
+//! Merges of blocks: the same answers before and after, in fewer files.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::time::Duration;
+
+use env::Env;
+use model::batch::{LabelSource, SeriesRow};
+use model::{Batch, Budget, Hints, MatchOp, Matcher, Sample, TenantId, TenantLimits, TimeRange};
+use tsdb::{Job, Options, Progress, Store, WriteContext};
+
+const HOUR_MS: i64 = 3_600_000;
+const DAY_MS: i64 = 24 * HOUR_MS;
+const TENANTS: [TenantId; 2] = [TenantId(3), TenantId(9)];
+const SERIES: u32 = 5;
+
+/// What was written, by tenant, series and time.
+type Model = BTreeMap<(TenantId, u32, i64), f64>;
+
+fn open(directory: &Path) -> Store {
+    let options = Options { compaction_blocks: 4, ..Options::default() };
+    Store::open(Env::real(), directory, options, &Progress::default()).unwrap()
+}
+
+fn write(store: &Store, model: &mut Model, tenant: TenantId, rows: &[(u32, i64, f64)]) {
+    let mut batch = Batch::new(store.seed());
+    for (i, timestamp_ms, value) in rows {
+        model.insert((tenant, *i, *timestamp_ms), *value);
+        let start = batch.pairs.len();
+        batch.pairs.push(("__name__".into(), "metric".into()));
+        batch.pairs.push(("i".into(), i.to_string().into()));
+        let at = batch.samples.len();
+        batch.samples.push(Sample { timestamp_ms: *timestamp_ms, value: *value, start_ms: 0 });
+        batch.series.push(SeriesRow {
+            labels: LabelSource::Pairs(start..start + 2),
+            key: u128::from(*i),
+            samples: at..at + 1,
+            histograms: 0..0,
+            exemplars: 0..0,
+        });
+    }
+    let limits = TenantLimits { retention_ms: 0, ..TenantLimits::default() };
+    let context = WriteContext { tenant, limits: &limits, epoch: 0, now_ms: 100 * DAY_MS };
+    let (ticket, appended) = store.append(&context, &batch).unwrap();
+    assert_eq!(appended.accepted.samples, rows.len() as u64, "{appended:?}");
+    store.commit(Duration::ZERO);
+    ticket.wait().unwrap();
+}
+
+fn read(store: &Store) -> Model {
+    let mut found = Model::new();
+    for tenant in TENANTS {
+        let budget = Budget::new(1 << 30);
+        let matchers = [Matcher::new("__name__", MatchOp::Equal, "metric").unwrap()];
+        let range = TimeRange { start_ms: i64::MIN, end_ms: i64::MAX };
+        let mut selection = store.select(tenant, &matchers, range, &Hints::default(), &budget).unwrap();
+        while let Some(block) = selection.next_block().unwrap() {
+            for (index, series) in block.series.iter().enumerate() {
+                let i = selection.labels(*series).unwrap().get("i").unwrap().parse().unwrap();
+                for row in block.offsets[index] as usize..block.offsets[index + 1] as usize {
+                    found.insert((tenant, i, block.timestamps[row]), block.values[row]);
+                }
+            }
+        }
+        assert_eq!(selection.warnings(), Vec::<String>::new());
+    }
+    found
+}
+
+/// Does merges until none is due.
+fn compact(store: &Store) -> u64 {
+    let before = store.status().compactions;
+    let mut steps = 0;
+    while store.status().blocks > 1 && steps < 10_000 {
+        match store.next_job(&|_| 0) {
+            Some(job) => store.run(job, &|_| 0).unwrap(),
+            None => break,
+        }
+        steps += 1;
+    }
+    store.status().compactions - before
+}
+
+/// Ten days, an hour a flush, each with some rows of an earlier time that replace or add.
+fn live(store: &Store, model: &mut Model) {
+    for hour in 0..240i64 {
+        for (tenant, factor) in TENANTS.into_iter().zip([1.0, -1.0]) {
+            let mut rows = Vec::new();
+            for i in 0..SERIES {
+                rows.extend(
+                    (0..4).map(|q| (i, hour * HOUR_MS + q * 900_000, factor * (hour * 10 + q) as f64)),
+                );
+                let earlier = (hour * 7919 + i64::from(i)) % (hour + 1);
+                rows.push((i, earlier * HOUR_MS + i64::from(i % 2), factor * (1_000_000 + hour) as f64));
+            }
+            write(store, model, tenant, &rows);
+        }
+        store.flush().unwrap();
+        compact(store);
+    }
+}
+
+fn files(directory: &Path) -> usize {
+    std::fs::read_dir(directory.join("blocks")).unwrap().count()
+}
+
+#[test]
+fn ten_days_of_late_and_repeated_samples_are_the_same_in_few_files() {
+    let directory = tempfile::tempdir().unwrap();
+    let (store, mut model) = (open(directory.path()), Model::new());
+    live(&store, &mut model);
+    assert!(store.status().compactions > 20, "{:?}", store.status());
+    assert_eq!(store.status().compaction_failures, 0);
+    assert!(read(&store) == model, "before a restart");
+    // A few for each of ten days and the hours of today, out of 240 flushes.
+    assert!(store.status().blocks < 60, "{} blocks", store.status().blocks);
+    assert_eq!(files(directory.path()) as u64, store.status().blocks, "what was merged is removed");
+    drop(store);
+    let store = open(directory.path());
+    assert!(read(&store) == model, "after a restart");
+}
+
+/// The newer copy of the manifest is lost right after a merge: the one before must not name what the merge removed.
+#[test]
+fn either_copy_of_the_manifest_is_enough_after_a_merge() {
+    let directory = tempfile::tempdir().unwrap();
+    for lost in ["manifest-0", "manifest-1"] {
+        let directory = directory.path().join(lost);
+        let (store, mut model) = (open(&directory), Model::new());
+        for hour in 0..4 {
+            write(&store, &mut model, TENANTS[0], &[(1, hour * HOUR_MS, hour as f64)]);
+            store.flush().unwrap();
+        }
+        assert_eq!(compact(&store), 1);
+        drop(store);
+        std::fs::remove_file(directory.join(lost)).unwrap();
+        let store = open(&directory);
+        assert!(read(&store) == model, "without {lost}");
+    }
+}
+
+#[test]
+fn a_merge_that_is_cut_short_leaves_nothing() {
+    let directory = tempfile::tempdir().unwrap();
+    let (store, mut model) = (open(directory.path()), Model::new());
+    for hour in 0..4 {
+        write(&store, &mut model, TENANTS[0], &[(1, hour * HOUR_MS, hour as f64)]);
+        store.flush().unwrap();
+    }
+    assert_eq!(store.next_job(&|_| 0), Some(Job::Compaction));
+    store.run(Job::Compaction, &|_| 0).unwrap();
+    store.close().unwrap();
+    assert_eq!(files(directory.path()) as u64, store.status().blocks);
+    drop(store);
+    let store = open(directory.path());
+    assert!(read(&store) == model);
+}
