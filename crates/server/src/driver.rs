@@ -4,7 +4,7 @@
 //! in any of them leaves data in an unknown state: the process aborts, and the next start replays the log.
 
 use std::sync::Arc;
-use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, TryRecvError, sync_channel};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 use std::{io, mem};
@@ -74,7 +74,7 @@ fn drive(app: &Arc<App>, store: &Store, stopped: &Receiver<()>) {
     let (stop_writer, writer_stopped) = sync_channel::<()>(1);
     let its = store.clone();
     let writer = spawn("store-commit", move || {
-        while matches!(writer_stopped.try_recv(), Err(std::sync::mpsc::TryRecvError::Empty)) {
+        while matches!(writer_stopped.try_recv(), Err(TryRecvError::Empty)) {
             its.commit(COMMIT_WAIT);
         }
     });
@@ -98,11 +98,15 @@ fn maintain(app: &App, store: &Store, stopped: &Receiver<()>) {
             authority.tenant_by_id(tenant).map_or(0, |tenant| tenant.limits.retention_ms)
         };
         while let Some(job) = store.next_job(&retention) {
+            tracing::debug!(?job, "background work begins");
             if let Err(error) = store.run(job, &retention) {
                 tracing::error!(%error, ?job, "background work failed");
                 break;
             }
             tracing::debug!(?job, "background work done");
+            if !matches!(stopped.try_recv(), Err(TryRecvError::Empty)) {
+                return;
+            }
         }
         admin::forget_deleted(app);
         if let Some(status) = app.status() {

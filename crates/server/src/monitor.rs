@@ -61,6 +61,10 @@ fn copy_status(metrics: &Metrics, status: &Status) {
     metrics.cache_bytes.set(status.cache_bytes as f64);
     metrics.flushes.copy(status.flushes);
     metrics.flush_failures.copy(status.flush_failures);
+    metrics.flush_written_bytes.copy(status.flush_written_bytes);
+    metrics.compactions.copy(status.compactions);
+    metrics.compaction_failures.copy(status.compaction_failures);
+    metrics.compaction_written_bytes.copy(status.compaction_written_bytes);
     metrics.wal_segments.set(status.wal_segments as f64);
     metrics.wal_replay_bytes.set(status.wal_replay_bytes as f64);
     metrics.wal_written_bytes.copy(status.wal_written_bytes);

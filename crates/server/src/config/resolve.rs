@@ -159,6 +159,8 @@ fn contradictions(settings: &Settings, machine: Machine) -> Vec<Problem> {
         ("storage.flush_bytes", storage.flush_bytes.0 == 0, "must be more than 0"),
         ("storage.flush_interval", storage.flush_interval == zero, "must be more than 0"),
         ("storage.durability_interval", storage.durability_interval == zero, "must be more than 0"),
+        ("storage.compaction_blocks", storage.compaction_blocks < 2, "at least 2 are merged"),
+        ("storage.compaction_rate", storage.compaction_rate.0 == 0, "must be more than 0"),
         ("http.max_connections", http.max_connections == 0, "must be more than 0"),
         ("http.header_timeout", http.header_timeout == zero, "must be more than 0"),
         ("http.header_bytes", http.header_bytes.0 < 8 << 10, "at least 8KiB is needed"),
@@ -207,6 +209,8 @@ fn storage_options(settings: &Settings, memory: u64) -> tsdb::Options {
         idle: storage.idle,
         memory_bytes: store,
         cache_bytes: storage.cache_bytes.of(memory),
+        compaction_blocks: storage.compaction_blocks as usize,
+        compaction_bytes_per_second: storage.compaction_rate.0,
         disk_reserve_bytes: storage.disk_reserve_bytes.0,
         retention_confirm: storage.retention_confirm,
     }

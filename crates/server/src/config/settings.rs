@@ -222,6 +222,11 @@ section! {
         memory_bytes: Share = "60%", Restart;
         /// Bytes of cached block pages, out of `storage.memory_bytes`; a share is of `memory_limit`.
         cache_bytes: Share = "10%", Restart;
+        /// Blocks of one kind (as flushed, of the same two hours, of the same day) that are merged when there are so many.
+        compaction_blocks: u32 = "8", Restart;
+        /// Bytes of samples (16 each) that merging goes through in a second; four times as many blocks as are merged lift
+        /// it.
+        compaction_rate: Size = "64MiB", Restart;
         /// Free bytes on the disk under which writes are refused.
         disk_reserve_bytes: Size = "64MiB", Restart;
     }

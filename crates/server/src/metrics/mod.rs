@@ -121,6 +121,10 @@ registry! {
     cache_bytes: Gauge "weir_page_cache_bytes" "bytes" [] "Memory of cached block pages.";
     flushes: Counter "weir_flushes" "" [] "Flushes of the head to a block.";
     flush_failures: Counter "weir_flush_failures" "" [] "Flushes that failed.";
+    flush_written_bytes: Counter "weir_flush_written_bytes" "bytes" [] "Bytes of blocks written by flushes.";
+    compactions: Counter "weir_compactions" "" [] "Merges of blocks.";
+    compaction_failures: Counter "weir_compaction_failures" "" [] "Merges of blocks that failed.";
+    compaction_written_bytes: Counter "weir_compaction_written_bytes" "bytes" [] "Bytes of blocks written by merges.";
     wal_segments: Gauge "weir_wal_segments" "" [] "Segments of the write-ahead log on disk.";
     wal_replay_bytes: Gauge "weir_wal_replay_bytes" "bytes" [] "Bytes of the write-ahead log that a restart would read.";
     wal_written_bytes: Counter "weir_wal_written_bytes" "bytes" [] "Bytes written to the write-ahead log.";

@@ -2,8 +2,8 @@
 //!
 //! Half of the kills come at a random moment of the load, the others at the n-th rename or unlink, where flushes and
 //! retention do what cannot be undone; some come before the next start is through. After each the ledger is compared.
-//! What a kill fell into is told by what it left: a start that was not ready, an unfinished block, the last system
-//! call that strace saw.
+//! What a kill fell into is told by the log, which names background work as it begins, and by a start that was not
+//! ready.
 
 use std::fmt;
 use std::fs;
@@ -43,6 +43,7 @@ enum Phase {
     Ingest,
     Flush,
     Retention,
+    Compaction,
     Replay,
 }
 
@@ -50,7 +51,7 @@ enum Phase {
 #[derive(Debug, Default)]
 pub struct Report {
     cycles: u64,
-    kills: [u64; 4],
+    kills: [u64; 5],
     requests: u64,
     answered: u64,
     verdict: Verdict,
@@ -58,11 +59,13 @@ pub struct Report {
 
 impl fmt::Display for Report {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { cycles, kills: [ingest, flush, retention, replay], requests, answered, verdict } = self;
-        writeln!(
+        let Self { cycles, kills, requests, answered, verdict } = self;
+        let [ingest, flush, retention, compaction, replay] = kills;
+        write!(
             f,
-            "torture: {cycles} cycles; kills in ingest {ingest}, flush {flush}, retention {retention}, replay {replay}"
+            "torture: {cycles} cycles; kills in ingest {ingest}, flush {flush}, retention {retention}, "
         )?;
+        writeln!(f, "compaction {compaction}, replay {replay}")?;
         write!(f, "  {requests} requests with {answered} samples answered 2xx; {verdict}")
     }
 }
@@ -134,7 +137,7 @@ impl Rig {
             process.kill()
         });
         process?;
-        let phase = if self.unfinished_block() { Phase::Flush } else { Phase::Ingest };
+        let phase = self.phase()?;
         self.killed(phase);
         Ok(())
     }
@@ -157,8 +160,8 @@ impl Rig {
         if !process.has_ended() {
             kill_traced(&mut process)?;
         }
-        let phase = if ready { phase_of_call(&fs::read_to_string(&trace)?) } else { Some(Phase::Replay) };
-        self.killed(phase.unwrap_or(Phase::Ingest));
+        let phase = if ready { self.phase()? } else { Phase::Replay };
+        self.killed(phase);
         Ok(())
     }
 
@@ -198,11 +201,10 @@ impl Rig {
         self.report.kills[phase as usize] += 1;
     }
 
-    fn unfinished_block(&self) -> bool {
-        self.home
-            .files(".tmp")
-            .iter()
-            .any(|path| path.parent().is_some_and(|folder| folder.ends_with("blocks")))
+    /// What the process that was killed was about.
+    fn phase(&self) -> Result<Phase> {
+        let log = fs::read(self.home.log())?;
+        Ok(phase_of_log(&String::from_utf8_lossy(&log)))
     }
 
     fn report(&mut self) -> Report {
@@ -284,22 +286,22 @@ fn kill_traced(process: &mut Process) -> Result<()> {
     process.wait(Duration::from_secs(10)).map(|_| ())
 }
 
-/// What the last call belongs to; `None` when there was none.
-fn phase_of_call(trace: &str) -> Option<Phase> {
-    let calls: Vec<&str> =
-        trace.lines().filter(|line| line.contains("rename") || line.contains("unlink")).collect();
-    let last = calls.last()?;
-    let is_block = |line: &str| line.contains(".block\"");
-    let phase = if last.contains("unlink") {
-        if is_block(last) { Phase::Retention } else { Phase::Flush }
-    } else if last.contains("manifest") {
-        // A flush renames its block first; retention only writes a manifest with fewer.
-        let before = calls.iter().rev().skip(1).find(|line| line.contains("rename"));
-        if before.is_some_and(|line| is_block(line)) { Phase::Flush } else { Phase::Retention }
-    } else {
-        Phase::Flush
-    };
-    Some(phase)
+/// The background work that was begun last and is not done.
+fn phase_of_log(log: &str) -> Phase {
+    let mut phase = Phase::Ingest;
+    // Of a process, or of one that came before it in the same log.
+    for line in
+        log.lines().filter(|line| line.contains("background work") || line.contains("started address"))
+    {
+        phase = match line {
+            line if !line.contains("begins") => Phase::Ingest,
+            line if line.contains("job=Flush") => Phase::Flush,
+            line if line.contains("job=Retention") => Phase::Retention,
+            line if line.contains("job=Compaction") => Phase::Compaction,
+            _ => phase,
+        };
+    }
+    phase
 }
 
 #[cfg(test)]
@@ -308,15 +310,14 @@ mod tests {
 
     #[test]
     fn phases() {
-        let flush = "7 rename(\"b/1.tmp\", \"b/1.block\") = 0\n";
-        let manifest = "7 rename(\"manifest.tmp\", \"manifest-0\") = 0\n";
-        let expired = "7 unlink(\"b/1.block\") = ?\n";
-        let phase = |parts: &[&str]| phase_of_call(&parts.concat());
-        assert_eq!(phase(&[]), None);
-        assert_eq!(phase(&[flush]), Some(Phase::Flush));
-        assert_eq!(phase(&[flush, manifest]), Some(Phase::Flush));
-        assert_eq!(phase(&[flush, manifest, manifest]), Some(Phase::Retention));
-        assert_eq!(phase(&[flush, manifest, manifest, expired]), Some(Phase::Retention));
-        assert_eq!(phase(&[flush, manifest, "7 unlink(\"w/1.wal\") = 0\n"]), Some(Phase::Flush));
+        let begins = |job: &str| format!("DEBUG background work begins job={job}\n");
+        let done = "DEBUG background work done job=Flush\n";
+        assert_eq!(phase_of_log("INFO started\n"), Phase::Ingest);
+        assert_eq!(phase_of_log(&begins("Flush")), Phase::Flush);
+        assert_eq!(phase_of_log(&[&begins("Flush"), done].concat()), Phase::Ingest);
+        assert_eq!(phase_of_log(&[&begins("Flush"), done, &begins("Retention")].concat()), Phase::Retention);
+        let merging = [&begins("Flush"), done, &begins("Compaction"), "INFO something else\n"].concat();
+        assert_eq!(phase_of_log(&merging), Phase::Compaction);
+        assert_eq!(phase_of_log(&[&merging, "INFO started address=[::1]:1\n"].concat()), Phase::Ingest);
     }
 }
