@@ -47,7 +47,8 @@ pub(crate) struct Manifest {
     pub(crate) floors: Vec<Floor>,
 }
 
-/// A tenant's samples before a time are gone from all blocks whose sequences end at or before `sequence`.
+/// A tenant's samples before a time are gone from all blocks whose sequences end at or before `sequence`; of a deleted
+/// tenant all are, before the end of time.
 ///
 /// Blocks expire one by one: without a floor, a value that a dropped block had overwritten would come back from an
 /// older block that newer samples keep alive. Blocks written later are not cut: what is sent anew is visible.

@@ -1,6 +1,6 @@
-//! What is older than its tenant's retention goes, once the clock can be believed.
+//! What is older than its tenant's retention goes, once the clock can be believed; what a deleted tenant had goes at once.
 //!
-//! A block goes when every tenant's part of it has expired. A wall clock that jumped must not delete anything: nothing
+//! A block goes when every tenant's part of it has expired or is cut off. A wall clock that jumped must not delete anything: nothing
 //! is deleted until wall clock and monotonic clock have agreed for a while.
 
 use std::io;
@@ -10,9 +10,9 @@ use std::time::Duration;
 
 use model::TenantId;
 
-use crate::block::Block;
-use crate::manifest::{Floor, Manifest, add_floor};
-use crate::store::{Inner, View};
+use crate::block::{Block, SectionMeta};
+use crate::manifest::{Floor, Manifest, add_floor, floor_ms};
+use crate::store::{Inner, Live, View};
 
 /// How far the two clocks may drift apart between two observations before the wall clock is in doubt.
 const DRIFT_MAX_MS: i64 = 60_000;
@@ -45,47 +45,77 @@ impl ClockWatch {
 impl Inner {
     pub(crate) fn retention_is_due(&self, retention: &dyn Fn(TenantId) -> i64) -> bool {
         let now_ms = self.env.clock.now_ms();
-        let blocks = self.view.read().expect("lock").blocks.clone();
+        let view = self.view.read().expect("lock");
+        let (blocks, floors) = (view.blocks.clone(), view.floors.clone());
+        drop(view);
         let expired = blocks.iter().any(|block| is_expired(block, now_ms, retention));
         let monotonic = self.env.clock.monotonic();
         let confirm = self.options.retention_confirm;
         let confirmed = self.clock_watch.lock().expect("lock").confirmed(now_ms, monotonic, confirm);
         self.counters.retention_paused.store(expired && !confirmed, Ordering::Relaxed);
-        expired && confirmed
+        expired && confirmed || blocks.iter().any(|block| is_cut_off(block, &floors))
     }
 
+    /// Drops blocks of which nothing is left.
     pub(crate) fn drop_expired(&self, retention: &dyn Fn(TenantId) -> i64) -> io::Result<()> {
         if !self.retention_is_due(retention) {
             return Ok(());
         }
+        let is_paused = self.counters.retention_paused.load(Ordering::Relaxed);
         let now_ms = self.env.clock.now_ms();
         let mut live = self.manifest.lock().expect("lock");
         let blocks = self.view.read().expect("lock").blocks.clone();
-        let (expired, kept): (Vec<_>, Vec<_>) =
-            blocks.iter().cloned().partition(|block| is_expired(block, now_ms, retention));
+        let floors = live.manifest.floors.clone();
+        let (gone, kept): (Vec<_>, Vec<_>) = blocks.iter().cloned().partition(|block| {
+            !is_paused && is_expired(block, now_ms, retention) || is_cut_off(block, &floors)
+        });
         let mut next = Manifest { generation: live.manifest.generation + 1, ..live.manifest.clone() };
-        next.blocks.retain(|id| !expired.iter().any(|block| block.meta().id == *id));
+        next.blocks.retain(|id| !gone.iter().any(|block| block.meta().id == *id));
         let sequence = next.flushed_sequence;
-        for section in expired.iter().flat_map(|block| &block.meta().sections) {
-            let start_ms = now_ms.saturating_sub(retention(section.tenant));
-            add_floor(&mut next.floors, Floor { tenant: section.tenant, start_ms, sequence });
+        for section in gone.iter().flat_map(|block| &block.meta().sections) {
+            let keep = retention(section.tenant);
+            if keep > 0 && !is_paused {
+                let start_ms = now_ms.saturating_sub(keep);
+                add_floor(&mut next.floors, Floor { tenant: section.tenant, start_ms, sequence });
+            }
         }
         let oldest = kept.iter().map(|block| *block.meta().sequences.end()).min().unwrap_or(u64::MAX);
         next.floors.retain(|floor| floor.sequence >= oldest);
-        next.store(&*self.env.files, &self.directory)?;
-        live.previous_replay_segment = live.manifest.replay_segment;
-        live.manifest = next;
-        *self.view.write().expect("lock") =
-            View { blocks: Arc::new(kept), floors: Arc::new(live.manifest.floors.clone()) };
-        self.counters.retention_blocks.fetch_add(expired.len() as u64, Ordering::Relaxed);
+        self.publish_manifest(&mut live, next, kept)?;
+        self.counters.retention_blocks.fetch_add(gone.len() as u64, Ordering::Relaxed);
         // The copy before names what goes now: whoever falls back to it would miss it, or have it merged already.
         self.repeat_manifest(&mut live.manifest)?;
         // Files that stay behind after a failure here are orphans: the next start removes them.
-        for block in &expired {
+        for block in &gone {
             self.cache.forget(block.meta().id);
             self.env.files.remove(&self.block_path(block.meta().id))?;
         }
         self.env.files.sync_dir(&self.directory.join("blocks"))
+    }
+
+    /// From now on no block has anything of a tenant.
+    pub(crate) fn cut_off(&self, tenant: TenantId) -> io::Result<()> {
+        let mut live = self.manifest.lock().expect("lock");
+        let blocks = self.view.read().expect("lock").blocks.to_vec();
+        let mut next = Manifest { generation: live.manifest.generation + 1, ..live.manifest.clone() };
+        let sequence = next.flushed_sequence;
+        add_floor(&mut next.floors, Floor { tenant, start_ms: i64::MAX, sequence });
+        self.publish_manifest(&mut live, next, blocks)
+    }
+
+    /// Stores a manifest and shows its blocks.
+    pub(crate) fn publish_manifest(
+        &self,
+        live: &mut Live,
+        next: Manifest,
+        blocks: Vec<Arc<Block>>,
+    ) -> io::Result<()> {
+        next.store(&*self.env.files, &self.directory)?;
+        live.previous_replay_segment = live.manifest.replay_segment;
+        live.manifest = next;
+        let floors = Arc::new(live.manifest.floors.clone());
+        *self.view.write().expect("lock") = View { blocks: Arc::new(blocks), floors };
+        Ok(())
     }
 }
 
@@ -94,6 +124,14 @@ fn is_expired(block: &Block, now_ms: i64, retention: &dyn Fn(TenantId) -> i64) -
         0 => false,
         keep => section.range.end_ms < now_ms.saturating_sub(keep),
     })
+}
+
+/// Whether floors leave nothing of a block.
+fn is_cut_off(block: &Block, floors: &[Floor]) -> bool {
+    let sequence = *block.meta().sequences.end();
+    let is_cut_off =
+        |section: &SectionMeta| section.range.end_ms < floor_ms(floors, section.tenant, sequence);
+    !floors.is_empty() && block.meta().sections.iter().all(is_cut_off)
 }
 
 #[cfg(test)]

@@ -2,7 +2,7 @@
 //!
 //! Locks are taken in this order: `flushing`, `compactor`, `manifest`, `view`, `writer`, `resolving`, `aliases`,
 //! `table_turn`, `table`, `sides`, `metadata`; a flush tries `view` after `writer`, without waiting. The writer's thread
-//! is the only one that appends; the maintenance thread is the only one that changes the manifest.
+//! is the only one that appends. Whoever changes the manifest has its lock from reading to storing it.
 
 use std::fmt;
 use std::io;
@@ -64,7 +64,7 @@ pub(crate) struct Inner {
     pub(crate) cache: Arc<PageCache>,
     /// The manifest's replay segment, for those who must not wait for a flush.
     pub(crate) replay_segment: AtomicU64,
-    /// Changed by maintenance only.
+    /// What is live; taken from before it is read until it is stored anew.
     pub(crate) manifest: Mutex<Live>,
     pub(crate) clock_watch: Mutex<ClockWatch>,
     /// Maintenance only.
@@ -168,10 +168,11 @@ impl Store {
         result
     }
 
-    /// Forgets a tenant's series in the head, from the next commit on. Its samples in blocks can be reached by nobody,
-    /// since tenant ids are never reused; their space comes back when the blocks that hold them expire.
+    /// Deletes a tenant: from now on nothing of it is found. Its series leave the head with the next commit; its samples
+    /// leave the disk when the blocks that hold them are merged, and at once where a block holds nothing else.
     pub fn delete_tenant(&self, tenant: TenantId) -> io::Result<()> {
         self.flush()?;
+        self.inner.cut_off(tenant)?;
         let mut writer = self.inner.writer.lock().expect("lock");
         writer.deleted_tenants.push(tenant);
         writer.evict = true;

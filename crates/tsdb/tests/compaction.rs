@@ -155,3 +155,41 @@ fn a_merge_that_is_cut_short_leaves_nothing() {
     let store = open(directory.path());
     assert!(read(&store) == model);
 }
+
+/// Bytes of a directory's blocks.
+fn block_bytes(directory: &Path) -> u64 {
+    let files = std::fs::read_dir(directory.join("blocks")).unwrap();
+    files.map(|file| file.unwrap().metadata().unwrap().len()).sum()
+}
+
+#[test]
+fn what_a_deleted_tenant_had_is_gone_at_once_and_leaves_the_disk() {
+    let directory = tempfile::tempdir().unwrap();
+    let (store, mut model) = (open(directory.path()), Model::new());
+    let [large, small] = TENANTS;
+    let rows = |hour: i64, count: i64| -> Vec<(u32, i64, f64)> {
+        (0..count).map(|q| ((q % 3) as u32, hour * HOUR_MS + q * 1000, (q as f64).sin())).collect()
+    };
+    for hour in 0..3 {
+        write(&store, &mut model, large, &rows(hour, 3000));
+        write(&store, &mut model, small, &rows(hour, 10));
+        store.flush().unwrap();
+    }
+    // One that holds nothing else.
+    write(&store, &mut model, large, &rows(3, 3000));
+    store.flush().unwrap();
+    let before = block_bytes(directory.path());
+    store.delete_tenant(large).unwrap();
+    model.retain(|(tenant, _, _), _| *tenant == small);
+    assert!(read(&store) == model, "at once");
+    store.run(Job::Retention, &|_| 0).unwrap();
+    assert_eq!(store.status().blocks, 3, "the block that held nothing else");
+    write(&store, &mut model, small, &rows(4, 10));
+    store.flush().unwrap();
+    assert_eq!(compact(&store), 1);
+    let after = block_bytes(directory.path());
+    assert!(after * 20 < before, "{after} of {before} bytes are left");
+    assert!(read(&store) == model);
+    drop(store);
+    assert!(read(&open(directory.path())) == model, "after a restart");
+}

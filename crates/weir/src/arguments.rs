@@ -165,7 +165,7 @@ pub(crate) enum Tenant {
         #[command(flatten)]
         server: Server,
     },
-    /// Delete a tenant and its tokens; its data is out of reach
+    /// Delete a tenant, its tokens and its data
     Delete {
         /// Its name
         name: String,

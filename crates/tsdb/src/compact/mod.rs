@@ -13,7 +13,7 @@ use std::time::Duration;
 
 use crate::block::{Block, Level};
 use crate::manifest::Manifest;
-use crate::store::{Inner, View};
+use crate::store::Inner;
 
 mod merge;
 mod plan;
@@ -85,8 +85,7 @@ impl Inner {
             compactor.running = Some(Merge::new(self, plan, floors)?);
         }
         let merge = compactor.running.as_mut().expect("just begun");
-        let is_there = |id: u64| blocks.iter().any(|block| block.meta().id == id);
-        if !merge.inputs().iter().all(|input| is_there(input.id)) {
+        if !is_whole(merge, &blocks) {
             // Retention was faster: what it has dropped must not come back.
             compactor.running.take().expect("it runs").discard(self);
             return Ok(());
@@ -105,9 +104,12 @@ impl Inner {
                 compactor.next = self.env.clock.monotonic() + RETRY;
             }
             None => {
-                self.publish_merge(merge, &blocks)?;
-                compactor.running = None;
+                let merge = compactor.running.take().expect("it runs");
                 compactor.has_waited = false;
+                if let Err(error) = self.publish_merge(&merge) {
+                    merge.discard(self);
+                    return Err(error);
+                }
             }
         }
         Ok(())
@@ -127,9 +129,14 @@ impl Inner {
         live.manifest.next_file - 1
     }
 
-    /// Puts the new blocks in the place of the old ones among the live ones.
-    fn publish_merge(&self, merge: &Merge, live_blocks: &[Arc<Block>]) -> io::Result<()> {
+    /// Puts the new blocks in the place of the old ones.
+    fn publish_merge(&self, merge: &Merge) -> io::Result<()> {
         let mut live = self.manifest.lock().expect("lock");
+        // Only now: the delete of a tenant flushes too, in another thread.
+        let live_blocks = self.view.read().expect("lock").blocks.clone();
+        if !is_whole(merge, &live_blocks) {
+            return Err(io::Error::other("a block went while it was merged"));
+        }
         let merged = |id: u64| merge.inputs().iter().any(|input| input.id == id);
         let files = &*self.env.files;
         let mut blocks: Vec<Arc<Block>> =
@@ -146,11 +153,7 @@ impl Inner {
         // Blocks that are named and not live could not be read at the start: they stay.
         next.blocks.retain(|id| !merged(*id));
         next.blocks.extend(merge.written().iter().map(|written| written.id));
-        next.store(files, &self.directory)?;
-        live.previous_replay_segment = live.manifest.replay_segment;
-        live.manifest = next;
-        let floors = Arc::new(live.manifest.floors.clone());
-        *self.view.write().expect("lock") = View { blocks: Arc::new(blocks), floors };
+        self.publish_manifest(&mut live, next, blocks)?;
         let bytes: u64 = merge.written().iter().map(|written| written.bytes).sum();
         self.counters.compactions.fetch_add(1, Ordering::Relaxed);
         self.counters.compaction_written_bytes.fetch_add(bytes, Ordering::Relaxed);
@@ -182,6 +185,11 @@ impl Inner {
         *manifest = next;
         Ok(())
     }
+}
+
+/// Whether all that is merged is live still.
+fn is_whole(merge: &Merge, blocks: &[Arc<Block>]) -> bool {
+    merge.inputs().iter().all(|input| blocks.iter().any(|block| block.meta().id == input.id))
 }
 
 /// What was written last comes last.
