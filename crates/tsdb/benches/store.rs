@@ -1,4 +1,4 @@
-//! CPU per sample of the store alone: append, commit, flush, select; real files, durability `os` so that the disk's
+//! CPU per sample of the store alone: append, commit, flush, select, merge; real files, durability `os` so that the disk's
 //! speed is not what is measured. `cargo bench -p tsdb` prints; without `--bench` it runs once, small.
 #![expect(clippy::disallowed_methods, clippy::print_stdout, reason = "a benchmark measures time and prints")]
 
@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use env::Env;
 use model::batch::{LabelSource, SeriesRow};
 use model::{Batch, Budget, Hints, MatchOp, Matcher, Sample, TenantId, TenantLimits, TimeRange};
-use tsdb::{Options, Progress, Store, WriteContext};
+use tsdb::{Job, Options, Progress, Status, Store, WriteContext};
 
 const TENANT: TenantId = TenantId(1);
 
@@ -33,7 +33,13 @@ fn main() {
 
 fn run(load: &Load) {
     let directory = tempfile::tempdir().expect("temporary directory");
-    let options = Options { durability: wal::Durability::Os, disk_reserve_bytes: 0, ..Options::default() };
+    let options = Options {
+        durability: wal::Durability::Os,
+        disk_reserve_bytes: 0,
+        compaction_blocks: 2,
+        compaction_bytes_per_second: u64::MAX,
+        ..Options::default()
+    };
     let store = Store::open(Env::real(), directory.path(), options, &Progress::default()).expect("open");
     let instances: Vec<String> = (0..load.series).map(|i| format!("host-{}:9100", i / 100)).collect();
     let cpus: Vec<String> = (0..load.series).map(|i| format!("cpu{i}")).collect();
@@ -51,8 +57,8 @@ fn run(load: &Load) {
             store.commit(Duration::ZERO);
             committing += start.elapsed();
             let start = Instant::now();
-            if let Some(job) = store.next_job(&|_| 0) {
-                store.run(job, &|_| 0).expect("flush");
+            if store.next_job(&|_| 0) == Some(Job::Flush) {
+                store.run(Job::Flush, &|_| 0).expect("flush");
                 flushing += start.elapsed();
             }
         }
@@ -64,15 +70,36 @@ fn run(load: &Load) {
     let samples = read(&store);
     let reading = start.elapsed();
     assert_eq!(samples, load.series * load.steps, "everything comes back");
+    let flushed = store.status();
+    let start = Instant::now();
+    while let Some(job) = store.next_job(&|_| 0) {
+        store.run(job, &|_| 0).expect("merge");
+    }
+    let merging = start.elapsed();
+    let start = Instant::now();
+    assert_eq!(read(&store), samples, "everything comes back after merging");
+    let reading_merged = start.elapsed();
     let ns = |time: Duration| time.as_nanos() as f64 / samples as f64;
+    let bytes = |status: &Status| status.block_bytes as f64 / samples as f64;
+    let merged = store.status();
     println!(
-        "{}: {samples} samples; ns/sample: append {:.0}, commit {:.0}, flush {:.0}, read {:.0}; {:.3} B/sample on disk",
+        "{}: {samples} samples; ns/sample: append {:.0}, commit {:.0}, flush {:.0}, read {:.0}; {} blocks, {:.3} B/sample",
         load.name,
         ns(appending),
         ns(committing),
         ns(flushing),
         ns(reading),
-        store.status().block_bytes as f64 / samples as f64,
+        flushed.blocks,
+        bytes(&flushed),
+    );
+    println!(
+        "   merge {:.0}, read {:.0}; {} blocks, {:.3} B/sample, {:.2} bytes written for one flushed",
+        ns(merging),
+        ns(reading_merged),
+        merged.blocks,
+        bytes(&merged),
+        (merged.flush_written_bytes + merged.compaction_written_bytes) as f64
+            / merged.flush_written_bytes as f64,
     );
 }
 
