@@ -61,7 +61,7 @@ impl Pool {
 
     /// Takes `amount` units for `tenant` at `now` (monotonic), or nothing.
     pub fn take(&self, tenant: TenantId, amount: u64, now: Duration) -> Result<Permit, Full> {
-        self.shared.lock().take(tenant, amount, self.shared.capacity, now)?;
+        self.shared.lock().take(tenant, amount, 0, self.shared.capacity, now)?;
         Ok(Permit { pool: Arc::clone(&self.shared), tenant, amount })
     }
 
@@ -102,9 +102,17 @@ impl Shared {
 }
 
 impl PoolState {
-    fn take(&mut self, tenant: TenantId, amount: u64, capacity: u64, now: Duration) -> Result<(), Full> {
+    /// Takes `amount` for a new permit, or on top of one of `grown` units.
+    fn take(
+        &mut self,
+        tenant: TenantId,
+        amount: u64,
+        grown: u64,
+        capacity: u64,
+        now: Duration,
+    ) -> Result<(), Full> {
         self.waiting.retain(|_, until| *until > now);
-        let result = self.may_take(tenant, amount, capacity);
+        let result = self.may_take(tenant, amount, grown, capacity);
         if result.is_ok() {
             self.waiting.remove(&tenant);
             self.held += amount;
@@ -115,14 +123,15 @@ impl PoolState {
         result
     }
 
-    fn may_take(&self, tenant: TenantId, amount: u64, capacity: u64) -> Result<(), Full> {
+    fn may_take(&self, tenant: TenantId, amount: u64, grown: u64, capacity: u64) -> Result<(), Full> {
         let own = self.by_tenant.get(&tenant).copied().unwrap_or(0);
         let other_waits = self.waiting.keys().any(|&other| other != tenant);
         if amount > capacity - self.held {
             return Err(Full::Empty);
         }
-        // A tenant that holds nothing gets even one large permit, or it would never get any.
-        if other_waits && own > 0 && own.saturating_add(amount) > capacity / 2 {
+        // A tenant that holds nothing else gets even one large permit, at once or step by step, or it would never get
+        // any: two who each need more than half would refuse each other for ever.
+        if other_waits && own > grown && own.saturating_add(amount) > capacity / 2 {
             return Err(Full::Share);
         }
         Ok(())
@@ -155,7 +164,7 @@ impl Permit {
 
     /// Takes `more` units on top at `now` (monotonic), for bodies whose length is not known in advance.
     pub fn grow(&mut self, more: u64, now: Duration) -> Result<(), Full> {
-        self.pool.lock().take(self.tenant, more, self.pool.capacity, now)?;
+        self.pool.lock().take(self.tenant, more, self.amount, self.pool.capacity, now)?;
         self.amount += more;
         Ok(())
     }
@@ -221,6 +230,36 @@ mod tests {
         assert_eq!(pool.take(B, 2, at(0)).unwrap_err(), Full::Empty);
         assert_eq!(pool.take(A, 1, at(4999)).unwrap_err(), Full::Share);
         assert!(pool.take(A, 1, at(5000)).is_ok());
+    }
+
+    #[test]
+    fn of_two_that_each_need_more_than_half_one_gets_through() {
+        // Both read bodies of 40 in steps of 10 and come again when they are refused. What a permit had grown to counted
+        // against it as if it were another one, so each was stopped at half for as long as the other one came again.
+        let pool = Pool::new(60);
+        let mut bodies = [(A, None, 0), (B, None, 0)];
+        for round in 0..100 {
+            for (tenant, permit, done) in &mut bodies {
+                let now = at(round * 10);
+                let took = match permit {
+                    None => pool.take(*tenant, 10, now).map(|first| *permit = Some(first)),
+                    Some(permit) => permit.grow(10, now),
+                };
+                let whole = permit.as_ref().is_some_and(|permit| permit.amount() == 40);
+                *done += u32::from(whole);
+                if took.is_err() || whole {
+                    *permit = None;
+                }
+            }
+        }
+        let done = bodies.map(|(_, _, done)| done);
+        assert_ne!(done, [0, 0]);
+        // A second permit still counts against the first.
+        let _other = pool.take(B, 20, at(5000)).unwrap();
+        let _first = pool.take(A, 20, at(5000)).unwrap();
+        let mut second = pool.take(A, 10, at(5000)).unwrap();
+        assert_eq!(pool.take(B, 20, at(5000)).unwrap_err(), Full::Empty);
+        assert_eq!(second.grow(10, at(5000)).unwrap_err(), Full::Share);
     }
 
     #[test]
