@@ -191,7 +191,9 @@ fn whoever_only_pings_is_not_kept() {
             bounded(&weir, || flood(&stream, usize::MAX, |_| part.repeat(100)));
             reads.join().unwrap();
             let took = clock.monotonic() - began;
-            assert!(took < Duration::from_secs(4), "{name} {asks}: {took:?}");
+            // In a flood of frames the answer itself may not get out: then it keeps its connection until it stalls.
+            let most = Duration::from_secs(if asks { 20 } else { 4 });
+            assert!(took < most, "{name} {asks}: {took:?}");
         }
     }
 }

@@ -19,8 +19,10 @@ use hyper::body::Incoming;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto;
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
+use tokio::time::timeout;
 use tower::ServiceExt;
 
 use super::crowd::{Activity, Busy, Crowd, Place};
@@ -54,9 +56,6 @@ impl Default for Settings {
         }
     }
 }
-
-/// How long the last requests of a connection that is too old may take: more than any query or body may.
-const LAST_REQUESTS: Duration = Duration::from_secs(300);
 
 /// What a connection is told for which there is no place.
 const NO_PLACE: &[u8] = b"HTTP/1.1 503 Service Unavailable\r\nretry-after: 1\r\nconnection: close\r\n\
@@ -108,8 +107,7 @@ impl Listener {
     }
 
     async fn admit(&self, stream: TcpStream, peer: SocketAddr, stop: &watch::Receiver<bool>) {
-        let evicted = |count| self.metrics.connections_evicted.add(count);
-        match self.crowd.enter(evicted).await {
+        match self.crowd.enter().await {
             Some(place) => self.spawn(stream, peer, place, stop.clone()),
             None => {
                 self.metrics.connections_refused.add(1);
@@ -125,9 +123,10 @@ impl Listener {
             metrics.connections_accepted.add(1);
             // Small answers must not wait for more: every answer is written whole.
             let _ = stream.set_nodelay(true);
-            if let Err(error) = serve_connection(stream, peer, settings, router, place.activity(), stop).await
-            {
-                tracing::debug!(%error, %peer, "connection ended");
+            match serve_connection(stream, peer, settings, router, place.activity(), stop).await {
+                Ok(Ended::Itself) => {}
+                Ok(Ended::Evicted) => metrics.connections_evicted.add(1),
+                Err(error) => tracing::debug!(%error, %peer, "connection ended"),
             }
             metrics.connections.add(-1.0);
             drop(place);
@@ -150,14 +149,23 @@ fn refuse(stream: TcpStream) {
 
 type BoxError = Box<dyn std::error::Error + Send + Sync>;
 
-async fn serve_connection(
-    stream: TcpStream,
+/// How a connection came to its end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Ended {
+    /// By its peer, or because its time was over.
+    Itself,
+    /// It made way for another one.
+    Evicted,
+}
+
+async fn serve_connection<S: AsyncRead + AsyncWrite + Unpin + Send + 'static>(
+    stream: S,
     peer: SocketAddr,
     settings: Settings,
     router: Router,
     activity: &Arc<Activity>,
     mut stop: watch::Receiver<bool>,
-) -> Result<(), BoxError> {
+) -> Result<Ended, BoxError> {
     let seen = Arc::clone(activity);
     let service = service_fn(move |mut request: Request<Incoming>| {
         request.extensions_mut().insert(Peer(peer));
@@ -169,22 +177,32 @@ async fn serve_connection(
         }
     });
     let builder = builder(settings.head_bytes_max);
-    let mut connection = pin!(builder.serve_connection(
-        TokioIo::new(Guard::new(stream, settings.head_timeout, settings.head_bytes_max)),
-        service
-    ));
+    let guard = Guard::new(stream, settings.head_timeout, settings.head_bytes_max, activity.blocked());
+    let mut connection = pin!(builder.serve_connection(TokioIo::new(guard), service));
     let patience = tokio::select! {
-        result = connection.as_mut() => return result,
-        // Nothing is in flight: who does not even answer a GOAWAY is not waited for.
+        result = connection.as_mut() => return result.map(|()| Ended::Itself),
         () = activity.idle(settings.head_timeout, settings.idle_timeout) => {
-            if activity.is_stranger() { Duration::ZERO } else { settings.head_timeout }
+            Some(if activity.is_stranger() { Duration::ZERO } else { settings.head_timeout })
         }
-        () = tokio::time::sleep(settings.age_max) => LAST_REQUESTS,
-        () = activity.makes_way() => Duration::ZERO,
-        _ = stop.wait_for(|stop| *stop) => LAST_REQUESTS,
+        () = tokio::time::sleep(settings.age_max) => Some(settings.head_timeout),
+        () = activity.makes_way() => None,
+        _ = stop.wait_for(|stop| *stop) => Some(settings.head_timeout),
     };
     connection.as_mut().graceful_shutdown();
-    tokio::time::timeout(patience, connection).await.unwrap_or(Ok(()))
+    let Some(patience) = patience else {
+        // Once more, to say so.
+        let _ = timeout(Duration::ZERO, connection).await;
+        return Ok(Ended::Evicted);
+    };
+    // What is in flight may end, also what comes before the peer has heard that it should not. Who then has nothing in
+    // flight and does not even answer a GOAWAY is not waited for.
+    activity.finish();
+    tokio::select! {
+        biased;
+        result = connection => result.map(|()| Ended::Itself),
+        () = activity.idle(patience, patience) => Ok(Ended::Itself),
+        () = activity.makes_way() => Ok(Ended::Evicted),
+    }
 }
 
 fn builder(head_bytes_max: usize) -> auto::Builder<TokioExecutor> {
@@ -211,4 +229,174 @@ fn builder(head_bytes_max: usize) -> auto::Builder<TokioExecutor> {
         .keep_alive_interval(Duration::from_secs(30))
         .keep_alive_timeout(Duration::from_secs(20));
     builder
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream, duplex};
+    use tokio::task::JoinHandle;
+    use tokio::time::{Instant, sleep};
+
+    use super::*;
+
+    const BODY_BYTES: usize = 600_000;
+    /// What may be on its way in buffers that are no longer the server's.
+    const BUFFERED_BYTES: usize = 32 << 10;
+    const SETTINGS: Settings = Settings {
+        connections_max: 4,
+        head_bytes_max: HEAD_BYTES_MAX,
+        head_timeout: Duration::from_secs(1),
+        idle_timeout: Duration::from_secs(1),
+        age_max: Duration::from_secs(3600),
+    };
+
+    type Connection = (DuplexStream, JoinHandle<Result<Ended, BoxError>>);
+
+    /// A connection in `crowd` through which few bytes fit; none when there is no place.
+    async fn connect(crowd: &Arc<Crowd>, settings: Settings) -> Option<Connection> {
+        let place = crowd.enter().await?;
+        let (ours, theirs) = duplex(8 << 10);
+        let router = Router::new()
+            .route("/", axum::routing::get(|| async { vec![b'x'; BODY_BYTES] }))
+            .route("/late", axum::routing::get(|| sleep(Duration::from_secs(200))));
+        let peer = SocketAddr::from(([127, 0, 0, 1], 1));
+        let (stop, stopped) = watch::channel(false);
+        let task = tokio::spawn(async move {
+            let _stop = stop;
+            serve_connection(ours, peer, settings, router, place.activity(), stopped).await
+        });
+        Some((theirs, task))
+    }
+
+    fn frame(kind: u8, flags: u8, stream: u32, payload: &[u8]) -> Vec<u8> {
+        let length = u32::try_from(payload.len()).unwrap().to_be_bytes();
+        [&length[1..], &[kind, flags], &stream.to_be_bytes(), payload].concat()
+    }
+
+    /// The preface, with the window that each stream begins with.
+    fn preface(window: u32) -> Vec<u8> {
+        let settings = [&4u16.to_be_bytes()[..], &window.to_be_bytes()].concat();
+        [b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n".to_vec(), frame(4, 0, 0, &settings)].concat()
+    }
+
+    fn get(stream: u32, path: &str) -> Vec<u8> {
+        let mut block = Vec::new();
+        for (name, value) in [(":method", "GET"), (":scheme", "http"), (":path", path), (":authority", "a")] {
+            block.extend(
+                [&[0, name.len() as u8], name.as_bytes(), &[value.len() as u8], value.as_bytes()].concat(),
+            );
+        }
+        frame(1, 4 | 1, stream, &block)
+    }
+
+    /// The next frame: kind and payload. Pings are answered.
+    async fn read_frame(stream: &mut DuplexStream) -> Option<(u8, Vec<u8>)> {
+        let mut head = [0; 9];
+        stream.read_exact(&mut head).await.ok()?;
+        let mut payload = vec![0; u32::from_be_bytes([0, head[0], head[1], head[2]]) as usize];
+        stream.read_exact(&mut payload).await.ok()?;
+        if (head[3], head[4]) == (6, 0) {
+            stream.write_all(&frame(6, 1, 0, &payload)).await.ok()?;
+        }
+        Some((head[3], payload))
+    }
+
+    /// Somebody else wants the only place of `crowd`, and gets none while an answer is on its way.
+    async fn nobody_makes_way(crowd: &Arc<Crowd>) {
+        assert!(crowd.enter().await.is_none(), "a connection went in the middle of its answer");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_slow_reader_gets_its_whole_answer() {
+        // The body was gone from hyper at once, so the connection counted as idle: it was cut after idle_timeout, or
+        // for the next newcomer, in the middle of the answer.
+        let crowd = Arc::new(Crowd::new(1));
+        let (mut stream, task) = connect(&crowd, SETTINGS).await.unwrap();
+        stream.write_all(b"GET / HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n").await.unwrap();
+        let mut read = Vec::with_capacity(2 * BODY_BYTES);
+        while stream.read_buf(&mut read).await.unwrap() > 0 {
+            sleep(Duration::from_millis(2500)).await;
+            if read.len() + BUFFERED_BYTES < BODY_BYTES {
+                nobody_makes_way(&crowd).await;
+            }
+        }
+        let head = read.windows(4).position(|at| at == b"\r\n\r\n").unwrap() + 4;
+        assert_eq!(read.len() - head, BODY_BYTES);
+        assert_eq!(task.await.unwrap().unwrap(), Ended::Itself);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_slow_reader_of_http_2_gets_its_whole_answer() {
+        let crowd = Arc::new(Crowd::new(1));
+        let (mut stream, task) = connect(&crowd, SETTINGS).await.unwrap();
+        stream.write_all(&[preface(16 << 10), get(1, "/")].concat()).await.unwrap();
+        let mut read = 0;
+        while read < BODY_BYTES {
+            let (kind, payload) = read_frame(&mut stream).await.expect("the answer is not whole");
+            if kind == 0 && !payload.is_empty() {
+                read += payload.len();
+                sleep(Duration::from_secs(3)).await;
+                if read + BUFFERED_BYTES < BODY_BYTES {
+                    nobody_makes_way(&crowd).await;
+                }
+                let more = u32::try_from(payload.len()).unwrap().to_be_bytes();
+                // The server may be done, and gone.
+                let _ = stream.write_all(&[frame(8, 0, 0, &more), frame(8, 0, 1, &more)].concat()).await;
+            }
+        }
+        while read_frame(&mut stream).await.is_some() {}
+        assert_eq!(task.await.unwrap().unwrap(), Ended::Itself);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn whoever_takes_nothing_of_its_answer_makes_way() {
+        // With a window of zero nothing of an answer may be sent, and whoever had asked was busy until age_max.
+        let crowd = Arc::new(Crowd::new(4));
+        let began = Instant::now();
+        let mut stuck = Vec::new();
+        for _ in 0..4 {
+            let (mut stream, task) = connect(&crowd, SETTINGS).await.unwrap();
+            stream.write_all(&[preface(0), get(1, "/"), get(3, "/")].concat()).await.unwrap();
+            while read_frame(&mut stream).await.unwrap().0 != 1 {}
+            stuck.push((stream, task));
+        }
+        nobody_makes_way(&crowd).await;
+        // Held back, so that nobody ends by himself first.
+        let newcomer = async {
+            while crowd.enter().await.is_none() {
+                sleep(Duration::from_millis(500)).await;
+            }
+        };
+        newcomer.await;
+        let waited = began.elapsed();
+        assert!(Duration::from_secs(10) <= waited && waited < Duration::from_secs(12), "{waited:?}");
+        for (mut stream, task) in stuck {
+            // Each pings as long as it can: that moves no answer.
+            while stream.write_all(&frame(6, 0, 0, b"12345678")).await.is_ok() {
+                if read_frame(&mut stream).await.is_none() {
+                    break;
+                }
+                sleep(Duration::from_millis(100)).await;
+            }
+            task.await.unwrap().unwrap();
+        }
+        assert!(began.elapsed() < Duration::from_secs(12), "{:?}", began.elapsed());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_request_that_crosses_the_goaway_is_answered() {
+        // Patience with an idle connection was 10 s in all, whatever it had asked meanwhile.
+        let crowd = Arc::new(Crowd::new(1));
+        let (mut stream, task) = connect(&crowd, SETTINGS).await.unwrap();
+        stream.write_all(&[preface(1 << 20), get(1, "/")].concat()).await.unwrap();
+        stream.write_all(&frame(8, 0, 0, &(1u32 << 20).to_be_bytes())).await.unwrap();
+        while read_frame(&mut stream).await.expect("no GOAWAY").0 != 7 {}
+        stream.write_all(&get(3, "/late")).await.unwrap();
+        let mut answered = false;
+        while let Some((kind, _)) = read_frame(&mut stream).await {
+            answered |= kind == 1;
+        }
+        assert!(answered);
+        assert_eq!(task.await.unwrap().unwrap(), Ended::Itself);
+    }
 }

@@ -10,6 +10,8 @@
 
 use std::io;
 use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
@@ -57,12 +59,15 @@ pub struct Guard<S> {
     head_bytes_max: usize,
     head_deadline: Option<Pin<Box<Sleep>>>,
     write_window: Option<(Pin<Box<Sleep>>, usize)>,
+    /// Whether the last write had to wait, for who wants to know.
+    blocked: Arc<AtomicBool>,
     linger: Option<Linger>,
 }
 
 impl<S: AsyncRead + AsyncWrite + Unpin> Guard<S> {
-    /// Guards a new connection, whose first head must be complete within `head_timeout` from now.
-    pub fn new(stream: S, head_timeout: Duration, head_bytes_max: usize) -> Self {
+    /// Guards a new connection, whose first head must be complete within `head_timeout` from now. `blocked`
+    /// says whether a write waits for the peer.
+    pub fn new(stream: S, head_timeout: Duration, head_bytes_max: usize, blocked: Arc<AtomicBool>) -> Self {
         Self {
             stream: stream.take(0),
             at: At::Head { scanned: 0 },
@@ -72,6 +77,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Guard<S> {
             head_bytes_max,
             head_deadline: Some(Box::pin(tokio::time::sleep(head_timeout))),
             write_window: None,
+            blocked,
             linger: None,
         }
     }
@@ -204,6 +210,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Guard<S> {
 
     /// Accounts a write: one that is blocked must move enough bytes within each window.
     fn paced(&mut self, cx: &mut Context<'_>, written: Poll<io::Result<usize>>) -> Poll<io::Result<usize>> {
+        self.blocked.store(written.is_pending(), Ordering::Relaxed);
         match &written {
             Poll::Ready(Ok(bytes)) => {
                 if let Some((_, moved)) = &mut self.write_window {
@@ -282,6 +289,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Guard<S> {
     fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         let this = self.get_mut();
         this.write_window = None;
+        this.blocked.store(false, Ordering::Relaxed);
         Pin::new(this.stream.get_mut()).poll_flush(cx)
     }
 
@@ -306,7 +314,7 @@ mod tests {
 
     fn guarded(buffer: usize) -> (Guard<DuplexStream>, DuplexStream) {
         let (ours, theirs) = duplex(buffer);
-        (Guard::new(ours, Duration::from_secs(10), framing::HEAD_BYTES_MAX), theirs)
+        (Guard::new(ours, Duration::from_secs(10), framing::HEAD_BYTES_MAX, Arc::default()), theirs)
     }
 
     async fn read_all(guard: &mut Guard<DuplexStream>) -> Vec<u8> {
