@@ -67,12 +67,15 @@ pub(crate) async fn read(
             return Err(ReadError::TooBig(limit));
         }
         if length as u64 > permit.amount() {
-            permit.grow(data.len().max(STEP) as u64, clock.monotonic())?;
+            // Never more than the body may have: that much always fits when nothing else is there.
+            let step = (permit.amount().saturating_add(STEP as u64)).min(limit as u64).max(length as u64);
+            permit.grow(step - permit.amount(), clock.monotonic())?;
         }
         pace.moved(data.len());
         let more = usize::try_from(body.size_hint().lower()).unwrap_or(0).min(limit - length);
         read = read.then(data, more);
     }
+    permit.shrink_to(read.len() as u64);
     Ok(read.into_bytes())
 }
 

@@ -155,10 +155,7 @@ impl Work {
         if self.encoding == Encoding::Identity {
             return if self.bytes.len() > limit { Err(Refusal::TooBig { limit }) } else { Ok(&self.bytes) };
         }
-        // A body that the whole pool could not hold will not fit later either: no use in asking for it again.
         let wire = permit.amount();
-        let pool = self.app.bytes.capacity().saturating_sub(wire);
-        let limit = limit.min(usize::try_from(pool).unwrap_or(usize::MAX));
         let now = self.app.env.clock.monotonic();
         let pay = |more| permit.grow(more, now).map_err(|_| overloaded("bodies in flight"));
         codec::inflate::inflate_paid(self.encoding, &self.bytes, limit, out, pay)?;

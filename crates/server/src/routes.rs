@@ -56,8 +56,8 @@ pub enum Action {
 pub fn table(configured: &HashMap<&'static str, DialectConfig>) -> Vec<Row> {
     let mut rows = Vec::new();
     for dialect in dialects::ALL {
-        let standard = DialectConfig { enabled: true, limits: dialect.limits };
-        let DialectConfig { enabled, limits } = *configured.get(dialect.name).unwrap_or(&standard);
+        let standard = DialectConfig { enabled: true, limits: dialect.limits, lowered: false };
+        let DialectConfig { enabled, limits, .. } = *configured.get(dialect.name).unwrap_or(&standard);
         if !enabled {
             continue;
         }

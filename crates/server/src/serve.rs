@@ -174,6 +174,10 @@ fn listener_settings(config: &Config) -> listen::Settings {
 }
 
 fn app(env: Env, config: Config, control: Control, reloader: Box<dyn Reload>) -> io::Result<App> {
+    for (dialect, lowered) in config.dialects.iter().filter(|(_, dialect)| dialect.lowered) {
+        let (wire, decoded) = (lowered.limits.wire, lowered.limits.decoded);
+        tracing::warn!(dialect, wire, decoded, "bodies are limited to what ingest.in_flight_bytes can hold");
+    }
     let metrics = Arc::new(Metrics::default());
     metrics.start_time.set(env.clock.now_ms() as f64 / 1000.0);
     Ok(App {

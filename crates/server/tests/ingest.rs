@@ -123,6 +123,10 @@ fn what_a_body_inflates_to_is_paid_for() {
         assert_eq!(send(8 << 20).status, 204, "{encoding}: and so is the rest when there is room again");
         // Nobody needs to come back with what the whole pool could not hold.
         assert_eq!(send(17 << 20).status, 413, "{encoding}");
+        // Nor with what it could not hold as it is: that was 503 for ever.
+        let answer = weir.post(IMPORT, &"# and so on\n".repeat(17 << 20 >> 3));
+        assert_eq!(answer.status, 413, "{answer:?}");
+        assert!(answer.body.contains(&(POOL / 3).to_string()), "{answer:?}");
         assert_eq!(pool.held(), 0, "{encoding}: all of it is given back");
     }
 }

@@ -69,8 +69,10 @@ pub struct Config {
 pub struct DialectConfig {
     /// Whether its routes answer.
     pub enabled: bool,
-    /// Its body limits.
+    /// Its body limits: no body within them is too large for `ingest.in_flight_bytes`.
     pub limits: ByteLimits,
+    /// Whether they are lower than configured for that.
+    pub lowered: bool,
 }
 
 impl Config {
@@ -103,7 +105,7 @@ impl Config {
             self_monitoring_interval: settings.self_monitoring.interval,
             storage: storage_options(&settings, memory),
             policy: policy(&settings),
-            dialects: dialects::ALL.iter().map(|row| (row.name, dialect(&settings, row))).collect(),
+            dialects: dialects::ALL.iter().map(|row| (row.name, dialect(&settings, row, memory))).collect(),
             settings,
         })
     }
@@ -262,18 +264,29 @@ fn overrides(limits: &TenantLimits) -> LimitOverrides {
     }
 }
 
-fn dialect(settings: &Settings, row: &dialects::Dialect) -> DialectConfig {
-    let Some(Dialect { enabled, wire_bytes, decoded_bytes }) = settings.dialects.get(row.name) else {
-        return DialectConfig { enabled: true, limits: row.limits };
-    };
+fn dialect(settings: &Settings, row: &dialects::Dialect, memory: u64) -> DialectConfig {
+    let default = Dialect::default();
+    let Dialect { enabled, wire_bytes, decoded_bytes } = settings.dialects.get(row.name).unwrap_or(&default);
     let size = |set: &Option<Size>, default| {
         set.map_or(default, |size| usize::try_from(size.0).unwrap_or(usize::MAX))
     };
-    let limits = ByteLimits {
+    let typed = ByteLimits {
         wire: size(wire_bytes, row.limits.wire),
         decoded: size(decoded_bytes, row.limits.decoded),
     };
-    DialectConfig { enabled: *enabled, limits }
+    let limits = within(typed, settings.ingest.in_flight_bytes.of(memory));
+    DialectConfig { enabled: *enabled, limits, lowered: limits != typed }
+}
+
+/// Limits of bodies that `pool` bytes can hold, wire and inflated at once: a larger body would never fit, so it must be
+/// refused for good and not be asked for again and again. Both give way in proportion.
+fn within(limits: ByteLimits, pool: u64) -> ByteLimits {
+    let (wire, decoded, pool) = (limits.wire as u128, limits.decoded as u128, u128::from(pool));
+    if wire + decoded <= pool {
+        return limits;
+    }
+    let share = |part: u128| usize::try_from(pool * part / (wire + decoded)).unwrap_or(usize::MAX);
+    ByteLimits { wire: share(wire), decoded: share(decoded) }
 }
 
 fn milliseconds(duration: Duration) -> i64 {

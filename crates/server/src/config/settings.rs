@@ -119,7 +119,9 @@ section! {
 section! {
     /// Bodies on their way in.
     Ingest {
-        /// Bytes that bodies may take at once, on the wire and inflated; a share is of `memory_limit`.
+        /// Bytes that bodies may take at once, on the wire and inflated; a share is of `memory_limit`. A body that needs
+        /// more on its own is answered "too big": where it is less than a dialect's two limits together, both are
+        /// lowered in proportion, and the log says so at the start.
         in_flight_bytes: Share = "10%", Restart;
         /// Threads that decode bodies over 64 KiB; 0 = one for each core.
         threads: u32 = "0", Restart;
@@ -245,9 +247,11 @@ section! {
     Dialect {
         /// Whether its routes answer.
         enabled: bool = "true", Restart;
-        /// Bytes of a body on the wire. Default: the protocol's own limit.
+        /// Bytes of a body on the wire. Default: the protocol's own limit. See
+        /// `ingest.in_flight_bytes`.
         wire_bytes: Option<Size> = "", Restart;
-        /// Bytes of a body after inflating. Default: the protocol's own limit.
+        /// Bytes of a body after inflating. Default: the protocol's own limit. See
+        /// `ingest.in_flight_bytes`.
         decoded_bytes: Option<Size> = "", Restart;
     }
 }

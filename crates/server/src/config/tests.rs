@@ -44,7 +44,10 @@ fn the_defaults_are_those_of_the_parts() {
     let memory = (8u64 << 30) / 100 * 60;
     assert_eq!(config.storage.memory_bytes, memory / 100 * 60);
     for row in dialects::ALL {
-        assert_eq!(config.dialects[row.name], DialectConfig { enabled: true, limits: row.limits });
+        assert_eq!(
+            config.dialects[row.name],
+            DialectConfig { enabled: true, limits: row.limits, lowered: false }
+        );
     }
 }
 
@@ -159,6 +162,19 @@ fn a_small_container_flushes_early() {
     let config = config("memory_limit: 100MB");
     assert_eq!(config.storage.memory_bytes, 60_000_000);
     assert_eq!(config.storage.flush_bytes, 15_000_000);
+}
+
+#[test]
+fn bodies_are_limited_to_what_the_pool_can_hold() {
+    // 413 for what fits never, 503 for what does not fit now: so the limits must be what fits.
+    let config = config("ingest: {in_flight_bytes: 48MiB}");
+    for row in dialects::ALL {
+        let DialectConfig { limits, lowered, .. } = config.dialects[row.name];
+        assert!(limits.wire + limits.decoded <= 48 << 20, "{limits:?}");
+        assert!(limits.wire <= row.limits.wire && limits.decoded <= row.limits.decoded);
+        assert_eq!(lowered, limits != row.limits);
+        assert!(lowered == (row.limits.wire + row.limits.decoded > 48 << 20));
+    }
 }
 
 #[test]
