@@ -22,6 +22,7 @@ use hyper_util::server::conn::auto;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
+use tokio::task::unconstrained;
 use tokio::time::timeout;
 use tower::ServiceExt;
 
@@ -200,8 +201,9 @@ async fn serve_connection<S: AsyncRead + AsyncWrite + Unpin + Send + 'static>(
     tokio::select! {
         biased;
         result = connection => result.map(|()| Ended::Itself),
-        () = activity.idle(patience, patience) => Ok(Ended::Itself),
-        () = activity.makes_way() => Ok(Ended::Evicted),
+        // Whoever floods the connection uses up all of the task's budget; the clock must run all the same.
+        () = unconstrained(activity.idle(patience, patience)) => Ok(Ended::Itself),
+        () = unconstrained(activity.makes_way()) => Ok(Ended::Evicted),
     }
 }
 
