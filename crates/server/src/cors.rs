@@ -20,14 +20,18 @@ pub enum Origins {
 }
 
 impl Origins {
-    /// Adds what tells the browser, to the answer to a request of a page at `origin`.
-    pub(crate) fn allow(&self, origin: &HeaderValue, answer: &mut HeaderMap) {
+    /// Adds what tells the browser, to the answer to a request of a page at `origin`; and what tells a cache, also where
+    /// there is none.
+    pub(crate) fn allow(&self, origin: Option<&HeaderValue>, answer: &mut HeaderMap) {
+        if let Self::Matching(_) = self {
+            // Another origin gets another answer.
+            answer.append(header::VARY, HeaderValue::from_static("origin"));
+        }
+        let Some(origin) = origin else { return };
         let allowed = match self {
-            Self::None => return,
+            Self::None => None,
             Self::Any => Some(HeaderValue::from_static("*")),
             Self::Matching(pattern) => {
-                // Another origin gets another answer, also where this one gets none.
-                answer.append(header::VARY, HeaderValue::from_static("origin"));
                 origin.to_str().is_ok_and(|origin| pattern.is_match(origin)).then(|| origin.clone())
             }
         };
@@ -52,8 +56,20 @@ mod tests {
 
     fn allowed(origins: &Origins, origin: &'static str) -> Option<String> {
         let mut answer = HeaderMap::new();
-        origins.allow(&HeaderValue::from_static(origin), &mut answer);
+        origins.allow(Some(&HeaderValue::from_static(origin)), &mut answer);
         Some(answer.get(header::ACCESS_CONTROL_ALLOW_ORIGIN)?.to_str().unwrap().to_owned())
+    }
+
+    #[test]
+    fn a_cache_is_told_that_answers_differ_where_they_do() {
+        let vary = |origins: Origins| {
+            let mut answer = HeaderMap::new();
+            origins.allow(None, &mut answer);
+            assert!(!answer.contains_key(header::ACCESS_CONTROL_ALLOW_ORIGIN));
+            answer.contains_key(header::VARY)
+        };
+        assert!(vary(Origins::Matching(Anchored::new("https://a").unwrap())));
+        assert!(!vary(Origins::Any) && !vary(Origins::None));
     }
 
     #[test]

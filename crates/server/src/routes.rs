@@ -114,7 +114,7 @@ async fn edge(app: Arc<App>, row: Option<Row>, rows: Arc<[Row]>, request: Reques
     let version = request.version();
     let has_body = !request.body().is_end_stream();
     let asks = matches!(row, Some(Row { action: Action::Query(_) | Action::Preflight, .. }));
-    let origin = request.headers().get(header::ORIGIN).filter(|_| asks).cloned();
+    let origin = request.headers().get(header::ORIGIN).cloned();
     let ingests = matches!(row, Some(Row { action: Action::Ingest(_), .. }));
     let work = dispatch(Arc::clone(&app), row, rows, request);
     let mut answer = match caught(work).await {
@@ -132,8 +132,8 @@ async fn edge(app: Arc<App>, row: Option<Row>, rows: Arc<[Row]>, request: Reques
     if version == Version::HTTP_2 {
         answer.headers_mut().remove(header::CONNECTION);
     }
-    if let Some(origin) = origin {
-        app.config().cors.allow(&origin, answer.headers_mut());
+    if asks {
+        app.config().cors.allow(origin.as_ref(), answer.headers_mut());
     }
     let owner = row.map_or("none", |row| row.owner);
     app.metrics.requests.with(&[owner, answer.status().as_str()]).add(1);
