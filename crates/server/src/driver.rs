@@ -89,6 +89,9 @@ fn drive(app: &Arc<App>, store: &Store, stopped: &Receiver<()>) {
     let _ = writer.join();
 }
 
+/// Background work done before the other duties are looked at.
+const JOBS: u32 = 32;
+
 fn maintain(app: &App, store: &Store, stopped: &Receiver<()>) {
     let mut watch = Watch::default();
     loop {
@@ -97,7 +100,9 @@ fn maintain(app: &App, store: &Store, stopped: &Receiver<()>) {
             // A tenant that is unknown here was deleted or is not loaded: nothing of it is dropped for its age.
             authority.tenant_by_id(tenant).map_or(0, |tenant| tenant.limits.retention_ms)
         };
-        while let Some(job) = store.next_job(&retention) {
+        // Not for ever, however much there is to do: deletes and the watch have their turn.
+        for _ in 0..JOBS {
+            let Some(job) = store.next_job(&retention) else { break };
             tracing::debug!(?job, "background work begins");
             if let Err(error) = store.run(job, &retention) {
                 tracing::error!(%error, ?job, "background work failed");

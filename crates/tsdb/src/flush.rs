@@ -103,7 +103,6 @@ impl Inner {
         let trim = live.manifest.replay_segment;
         self.replay_segment.store(next.replay_segment, Ordering::Relaxed);
         live.manifest = next;
-        live.previous_replay_segment = trim;
         self.publish_flush(mark, block.map(|(_, block)| block));
         self.trim(&mut live.damaged_segments, trim);
         Ok(())

@@ -100,6 +100,10 @@ impl Store {
         inner.damage.lock().expect("lock").append(&mut damage);
         inner.adopt(blocks)?;
         let store = Store { inner: Arc::new(inner) };
+        // Before replay, which gives their numbers again.
+        if let Err(error) = store.inner.remove_unfinished() {
+            tracing::warn!(%error, "unfinished blocks could not be removed");
+        }
         Replay::new(&store.inner).run(progress)?;
         if let Err(error) = store.inner.remove_orphans() {
             tracing::warn!(%error, "files that no manifest names could not be removed");
@@ -136,12 +140,7 @@ impl Inner {
         // Replay tells the writer where to go on.
         let wal = wal::Writer::new(env.clone(), &wal_path, wal::Stream::Metrics, wal_options, 0, 0);
         let id_seed = manifest.id_seed;
-        let live = Live {
-            previous_replay_segment: manifest.replay_segment,
-            manifest,
-            damaged_segments: Vec::new(),
-            retry_at: Duration::ZERO,
-        };
+        let live = Live { manifest, damaged_segments: Vec::new(), retry_at: Duration::ZERO };
         let clock_watch = ClockWatch::new(env.clock.now_ms(), env.clock.monotonic());
         Self {
             batch_seed: env.random_u64(),
@@ -255,6 +254,9 @@ impl Inner {
         live.manifest.blocks = good.iter().map(|block| block.meta().id).chain(left).collect();
         let highest = live.manifest.blocks.iter().copied().max().unwrap_or(0);
         live.manifest.next_file = live.manifest.next_file.max(highest + 1);
+        // Known to the manifest, unless both copies were lost: what is written now must count as later.
+        let last = good.iter().map(|block| *block.meta().sequences.end()).max().unwrap_or(0);
+        live.manifest.flushed_sequence = live.manifest.flushed_sequence.max(last);
         let floors = Arc::new(live.manifest.floors.clone());
         *self.view.write().expect("lock") = View { blocks: Arc::new(good), floors };
         // The first generation, of a new directory or of one whose manifests were both lost: only a manifest that names
@@ -281,13 +283,20 @@ impl Inner {
         files.sync_dir(&self.directory)
     }
 
-    /// Removes files that no manifest names: half-made blocks, and expired ones whose removal was cut short.
+    /// Removes blocks that were not finished.
+    fn remove_unfinished(&self) -> io::Result<()> {
+        let directory = self.directory.join("blocks");
+        let names = self.env.files.list(&directory)?;
+        let unfinished = names.iter().filter(|name| name.ends_with(".tmp"));
+        unfinished.map(|name| self.env.files.remove(&directory.join(name))).collect()
+    }
+
+    /// Removes blocks that no manifest names: merged or expired ones whose removal was cut short.
     fn remove_orphans(&self) -> io::Result<()> {
         let directory = self.directory.join("blocks");
         let mut live = self.manifest.lock().expect("lock");
         let names = self.env.files.list(&directory)?;
         let remove = |name: &String| self.env.files.remove(&directory.join(name));
-        names.iter().filter(|name| name.ends_with(".tmp")).try_for_each(remove)?;
         let is_orphan = |name: &&String| {
             parse_block_file_name(name).is_some_and(|id| !live.manifest.blocks.contains(&id))
         };

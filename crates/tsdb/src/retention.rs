@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use model::TenantId;
 
-use crate::block::{Block, SectionMeta};
+use crate::block::Block;
 use crate::manifest::{Floor, Manifest, add_floor, floor_ms};
 use crate::store::{Inner, Live, View};
 
@@ -48,39 +48,44 @@ impl Inner {
         let view = self.view.read().expect("lock");
         let (blocks, floors) = (view.blocks.clone(), view.floors.clone());
         drop(view);
-        let expired = blocks.iter().any(|block| is_expired(block, now_ms, retention));
+        let goes = |age: Age<'_>| blocks.iter().any(|block| is_gone(block, &floors, age));
+        let expired = goes(Some((now_ms, retention)));
+        let confirmed = self.clock_is_confirmed(now_ms);
+        self.counters.retention_paused.store(expired && !confirmed, Ordering::Relaxed);
+        expired && confirmed || goes(None)
+    }
+
+    fn clock_is_confirmed(&self, now_ms: i64) -> bool {
         let monotonic = self.env.clock.monotonic();
         let confirm = self.options.retention_confirm;
-        let confirmed = self.clock_watch.lock().expect("lock").confirmed(now_ms, monotonic, confirm);
-        self.counters.retention_paused.store(expired && !confirmed, Ordering::Relaxed);
-        expired && confirmed || blocks.iter().any(|block| is_cut_off(block, &floors))
+        self.clock_watch.lock().expect("lock").confirmed(now_ms, monotonic, confirm)
     }
 
     /// Drops blocks of which nothing is left.
     pub(crate) fn drop_expired(&self, retention: &dyn Fn(TenantId) -> i64) -> io::Result<()> {
-        if !self.retention_is_due(retention) {
-            return Ok(());
-        }
-        let is_paused = self.counters.retention_paused.load(Ordering::Relaxed);
         let now_ms = self.env.clock.now_ms();
+        let age: Age<'_> = self.clock_is_confirmed(now_ms).then_some((now_ms, retention));
         let mut live = self.manifest.lock().expect("lock");
         let blocks = self.view.read().expect("lock").blocks.clone();
         let floors = live.manifest.floors.clone();
-        let (gone, kept): (Vec<_>, Vec<_>) = blocks.iter().cloned().partition(|block| {
-            !is_paused && is_expired(block, now_ms, retention) || is_cut_off(block, &floors)
-        });
+        let (gone, kept): (Vec<_>, Vec<_>) =
+            blocks.iter().cloned().partition(|block| is_gone(block, &floors, age));
+        if gone.is_empty() {
+            return Ok(());
+        }
         let mut next = Manifest { generation: live.manifest.generation + 1, ..live.manifest.clone() };
         next.blocks.retain(|id| !gone.iter().any(|block| block.meta().id == *id));
         let sequence = next.flushed_sequence;
         for section in gone.iter().flat_map(|block| &block.meta().sections) {
-            let keep = retention(section.tenant);
-            if keep > 0 && !is_paused {
-                let start_ms = now_ms.saturating_sub(keep);
+            if let Some(start_ms) = first_kept_ms(age, section.tenant) {
                 add_floor(&mut next.floors, Floor { tenant: section.tenant, start_ms, sequence });
             }
         }
-        let oldest = kept.iter().map(|block| *block.meta().sequences.end()).min().unwrap_or(u64::MAX);
-        next.floors.retain(|floor| floor.sequence >= oldest);
+        // A block that is named and not live may come back with what floors cut off.
+        if next.blocks.len() == kept.len() {
+            let oldest = kept.iter().map(|block| *block.meta().sequences.end()).min().unwrap_or(u64::MAX);
+            next.floors.retain(|floor| floor.sequence >= oldest);
+        }
         self.publish_manifest(&mut live, next, kept)?;
         self.counters.retention_blocks.fetch_add(gone.len() as u64, Ordering::Relaxed);
         // The copy before names what goes now: whoever falls back to it would miss it, or have it merged already.
@@ -100,7 +105,9 @@ impl Inner {
         let mut next = Manifest { generation: live.manifest.generation + 1, ..live.manifest.clone() };
         let sequence = next.flushed_sequence;
         add_floor(&mut next.floors, Floor { tenant, start_ms: i64::MAX, sequence });
-        self.publish_manifest(&mut live, next, blocks)
+        self.publish_manifest(&mut live, next, blocks)?;
+        // Whoever falls back to the other copy must not find the tenant again.
+        self.repeat_manifest(&mut live.manifest)
     }
 
     /// Stores a manifest and shows its blocks.
@@ -111,7 +118,6 @@ impl Inner {
         blocks: Vec<Arc<Block>>,
     ) -> io::Result<()> {
         next.store(&*self.env.files, &self.directory)?;
-        live.previous_replay_segment = live.manifest.replay_segment;
         live.manifest = next;
         let floors = Arc::new(live.manifest.floors.clone());
         *self.view.write().expect("lock") = View { blocks: Arc::new(blocks), floors };
@@ -119,19 +125,22 @@ impl Inner {
     }
 }
 
-fn is_expired(block: &Block, now_ms: i64, retention: &dyn Fn(TenantId) -> i64) -> bool {
-    block.meta().sections.iter().all(|section| match retention(section.tenant) {
-        0 => false,
-        keep => section.range.end_ms < now_ms.saturating_sub(keep),
-    })
+/// Wall clock in ms and each tenant's retention; `None` while the clock is in doubt.
+type Age<'a> = Option<(i64, &'a dyn Fn(TenantId) -> i64)>;
+
+/// The first time in ms that a tenant's retention keeps; `None` = all.
+fn first_kept_ms(age: Age<'_>, tenant: TenantId) -> Option<i64> {
+    let (now_ms, retention) = age?;
+    let keep = retention(tenant);
+    (keep > 0).then(|| now_ms.saturating_sub(keep))
 }
 
-/// Whether floors leave nothing of a block.
-fn is_cut_off(block: &Block, floors: &[Floor]) -> bool {
+/// Whether nothing of a block is left: each tenant's part is cut off by a floor or too old.
+fn is_gone(block: &Block, floors: &[Floor], age: Age<'_>) -> bool {
     let sequence = *block.meta().sequences.end();
-    let is_cut_off =
-        |section: &SectionMeta| section.range.end_ms < floor_ms(floors, section.tenant, sequence);
-    !floors.is_empty() && block.meta().sections.iter().all(is_cut_off)
+    let first_ms =
+        |tenant| floor_ms(floors, tenant, sequence).max(first_kept_ms(age, tenant).unwrap_or(i64::MIN));
+    block.meta().sections.iter().all(|section| section.range.end_ms < first_ms(section.tenant))
 }
 
 #[cfg(test)]

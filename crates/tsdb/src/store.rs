@@ -67,7 +67,7 @@ pub(crate) struct Inner {
     /// What is live; taken from before it is read until it is stored anew.
     pub(crate) manifest: Mutex<Live>,
     pub(crate) clock_watch: Mutex<ClockWatch>,
-    /// Maintenance only.
+    /// Used by maintenance, and when the store is closed.
     pub(crate) compactor: Mutex<Compactor>,
     pub(crate) health: Health,
     pub(crate) counters: Counters,
@@ -102,7 +102,6 @@ impl View {
 /// The manifest as it is on disk, and what the generation before it needs of the log.
 pub(crate) struct Live {
     pub(crate) manifest: Manifest,
-    pub(crate) previous_replay_segment: u64,
     /// WAL segments with damage: kept in quarantine when they are no longer needed.
     pub(crate) damaged_segments: Vec<u64>,
     /// Monotonic time before which a failed flush is not tried again.
@@ -214,7 +213,13 @@ impl Inner {
         let name = path.file_name().unwrap_or_default();
         let to = self.directory.join("quarantine").join(name);
         let files = &self.env.files;
-        let moved = files.rename(path, &to).and_then(|()| files.sync_dir(&self.directory.join("quarantine")));
+        let moved = match files.rename(path, &to) {
+            // It went the last time, which then failed otherwise.
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+            result => result,
+        };
+        // A name that does not survive a power cut is found where it was, and moved again.
+        let _ = files.sync_dir(&self.directory.join("quarantine"));
         tracing::error!(file = %path.display(), why, moved = moved.is_ok(), "damaged file goes to quarantine");
         self.counters.quarantined.fetch_add(1, Ordering::Relaxed);
         let place = if moved.is_ok() { "is in quarantine" } else { "is damaged and cannot be moved" };

@@ -18,7 +18,11 @@ const SERIES: u32 = 5;
 type Model = BTreeMap<(TenantId, u32, i64), f64>;
 
 fn open(directory: &Path) -> Store {
-    let options = Options { compaction_blocks: 4, ..Options::default() };
+    open_with(directory, Options::default().compaction_bytes_per_second)
+}
+
+fn open_with(directory: &Path, compaction_bytes_per_second: u64) -> Store {
+    let options = Options { compaction_blocks: 4, compaction_bytes_per_second, ..Options::default() };
     Store::open(Env::real(), directory, options, &Progress::default()).unwrap()
 }
 
@@ -142,13 +146,14 @@ fn either_copy_of_the_manifest_is_enough_after_a_merge() {
 #[test]
 fn a_merge_that_is_cut_short_leaves_nothing() {
     let directory = tempfile::tempdir().unwrap();
-    let (store, mut model) = (open(directory.path()), Model::new());
+    let (store, mut model) = (open_with(directory.path(), 1), Model::new());
     for hour in 0..4 {
-        write(&store, &mut model, TENANTS[0], &[(1, hour * HOUR_MS, hour as f64)]);
+        write(&store, &mut model, TENANTS[0], &[(1, hour * HOUR_MS, 1.0), (2, hour * HOUR_MS, 2.0)]);
         store.flush().unwrap();
     }
     assert_eq!(store.next_job(&|_| 0), Some(Job::Compaction));
     store.run(Job::Compaction, &|_| 0).unwrap();
+    assert!(files(directory.path()) > 4, "a merge is under way");
     store.close().unwrap();
     assert_eq!(files(directory.path()) as u64, store.status().blocks);
     drop(store);

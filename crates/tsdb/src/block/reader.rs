@@ -142,6 +142,14 @@ impl Block {
         Ok(Block { file, meta, sections })
     }
 
+    /// The same block through another cache.
+    pub(crate) fn with_cache(&self, cache: Arc<PageCache>) -> Block {
+        let BlockFile { file, name, bytes, identity, .. } = &*self.file;
+        let (file, name, identity) = (file.clone(), name.clone(), identity.clone());
+        let file = Arc::new(BlockFile { file, name, bytes: *bytes, identity, cache });
+        Block { file, meta: self.meta.clone(), sections: self.sections.clone() }
+    }
+
     /// What the block holds.
     pub fn meta(&self) -> &BlockMeta {
         &self.meta

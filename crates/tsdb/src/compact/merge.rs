@@ -2,7 +2,8 @@
 //!
 //! Inputs stand in the same order, so each is read from front to back; a series' rows are put together, settled and cut
 //! into spans. Memory depends on one series' rows in a few spans and on the number of open outputs, not on the size of
-//! blocks. More spans than that are done in further passes over the inputs, which read only their own chunks.
+//! samples; an index that is being written takes some hundred bytes for each series. More spans than a pass has are done in
+//! further passes over the inputs, which read only their own chunks.
 
 use std::collections::BTreeMap;
 use std::io;
@@ -33,6 +34,8 @@ const CACHE_BYTES: u64 = 8 << 20;
 
 /// Bytes that a row takes while it is merged, for the I/O budget.
 const ROW_BYTES: u64 = 16;
+/// Bytes that a histogram takes beside, about.
+const HISTOGRAM_BYTES: u64 = 1024;
 
 /// A merge of some blocks into others.
 pub(crate) struct Merge {
@@ -54,7 +57,7 @@ pub(crate) struct Merge {
 
 /// A block that is merged.
 pub(crate) struct Input {
-    /// Opened anew, with a cache of its own.
+    /// With a cache of its own.
     block: Block,
     pub(crate) id: u64,
     /// What of it could not be read.
@@ -88,23 +91,21 @@ struct Output {
 }
 
 impl Merge {
-    pub(crate) fn new(inner: &Inner, plan: Plan, floors: Arc<Vec<Floor>>) -> io::Result<Merge> {
+    pub(crate) fn new(plan: Plan, floors: Arc<Vec<Floor>>) -> Merge {
         let cache = PageCache::new(CACHE_BYTES);
         let mut inputs = Vec::with_capacity(plan.inputs.len());
         let mut tenants: BTreeMap<TenantId, u64> = BTreeMap::new();
         for live in &plan.inputs {
-            let id = live.meta().id;
-            let block =
-                Block::open(&*inner.env.files, &inner.block_path(id), id, cache.clone()).map_err(fatal)?;
-            for section in &block.meta().sections {
+            for section in &live.meta().sections {
                 *tenants.entry(section.tenant).or_default() += section.bytes;
             }
-            inputs.push(Input { block, id, damaged: Vec::new() });
+            let block = live.with_cache(cache.clone());
+            inputs.push(Input { block, id: live.meta().id, damaged: Vec::new() });
         }
         let sequences = inputs.iter().map(|input| &input.block.meta().sequences);
         let first = sequences.clone().map(|s| *s.start()).min().unwrap_or(0);
         let last = sequences.map(|s| *s.end()).max().unwrap_or(0);
-        Ok(Merge {
+        Merge {
             inputs,
             sequences: first..=last,
             floors,
@@ -116,7 +117,7 @@ impl Merge {
             outputs: Vec::new(),
             written: Vec::new(),
             columns: Columns::default(),
-        })
+        }
     }
 
     /// The merged blocks.
@@ -151,7 +152,7 @@ impl Merge {
         Ok(Some(bytes))
     }
 
-    /// Removes what was written.
+    /// Removes what was written and is not renamed yet.
     pub(crate) fn discard(self, inner: &Inner) {
         let outputs = self.outputs.iter().map(|output| output.id);
         for id in self.written.iter().map(|written| written.id).chain(outputs) {
@@ -237,7 +238,8 @@ impl Merge {
         exemplars.dedup();
         let id = series_id(inner.id_seed, tenant, &labels);
         self.write_series(inner, tenant, id, &labels, &exemplars)?;
-        Ok((self.columns.timestamps.len() as u64 + 16) * ROW_BYTES)
+        let histograms = self.columns.histograms.len() as u64 * HISTOGRAM_BYTES;
+        Ok((self.columns.timestamps.len() as u64 + 16) * ROW_BYTES + histograms)
     }
 
     /// Cuts a series into the spans of this pass.
@@ -339,9 +341,9 @@ impl Cursor {
     }
 }
 
-/// The name under which a file is written.
+/// The name under which a file is written: not that of a flush, so that whoever finds one knows.
 pub(super) fn temporary(inner: &Inner, id: u64) -> PathBuf {
-    inner.block_path(id).with_extension("tmp")
+    inner.block_path(id).with_extension("merged.tmp")
 }
 
 /// Damage is noted once, anything else ends the merge.

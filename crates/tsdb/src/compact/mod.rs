@@ -1,8 +1,8 @@
 //! Compaction: many small blocks become few large ones.
 //!
 //! Flushed blocks hold whatever came in ten minutes; they are merged into blocks of two hours, and those of a day that is
-//! over into blocks of a day. A merge runs in steps, so that a flush never waits for it and a stop of the process costs a
-//! step; it is paced by bytes a second. Until the manifest names the new blocks it was not there.
+//! over into blocks of a day. A merge runs in steps, so that a flush waits for one of them at most; it is paced by bytes a
+//! second. Until the manifest names the new blocks it was not there: a stop of the process throws it away.
 //!
 //! What of an input cannot be read is told, and that input goes to quarantine instead of being removed.
 
@@ -19,12 +19,13 @@ mod merge;
 mod plan;
 
 use merge::Merge;
+use plan::Plan;
 
 /// Bytes of rows that one step goes through at most.
-const STEP_BYTES: u64 = 4 << 20;
+const STEP_BYTES: u64 = 32 << 20;
 
-/// Steps in a second, where these are smaller.
-const STEPS: u64 = 8;
+/// Steps in a second: who asks for work does so about as often.
+const STEPS: u64 = 2;
 
 /// How long a merge that failed waits before it is tried again.
 const RETRY: Duration = Duration::from_secs(30);
@@ -53,8 +54,21 @@ impl Inner {
             return true;
         }
         let is_time = compactor.next <= self.env.clock.monotonic();
-        let is_wanted = || plan::next(&blocks, self.options.compaction_blocks).is_some();
-        is_time && (compactor.running.is_some() || is_wanted())
+        is_time && (compactor.running.is_some() || self.next_merge(&blocks).is_some())
+    }
+
+    /// The merge that is due and possible.
+    fn next_merge(&self, blocks: &[Arc<Block>]) -> Option<Plan> {
+        // A block that could not be read at the start may come back, in its place in the order of writes: nothing may be
+        // merged past it.
+        if self.manifest.lock().expect("lock").manifest.blocks.len() > blocks.len() {
+            return None;
+        }
+        let plan = plan::next(blocks, self.options.compaction_blocks)?;
+        let bytes: u64 = plan.inputs.iter().map(|block| block.meta().bytes).sum();
+        let free = self.env.files.space(&self.directory).ok()?.free;
+        // Inputs and outputs lie there together for a while; writes must not be refused for it.
+        (bytes.saturating_add(self.options.disk_reserve_bytes) <= free).then_some(plan)
     }
 
     fn is_pressed(&self, blocks: &[Arc<Block>]) -> bool {
@@ -69,6 +83,7 @@ impl Inner {
         if result.is_err() {
             self.counters.compaction_failures.fetch_add(1, Ordering::Relaxed);
             compactor.next = self.env.clock.monotonic() + RETRY;
+            compactor.has_waited = false;
             if let Some(merge) = compactor.running.take() {
                 merge.discard(self);
             }
@@ -81,8 +96,8 @@ impl Inner {
         let (blocks, floors) = (view.blocks.clone(), view.floors.clone());
         drop(view);
         if compactor.running.is_none() {
-            let Some(plan) = plan::next(&blocks, self.options.compaction_blocks) else { return Ok(()) };
-            compactor.running = Some(Merge::new(self, plan, floors)?);
+            let Some(plan) = self.next_merge(&blocks) else { return Ok(()) };
+            compactor.running = Some(Merge::new(plan, floors));
         }
         let merge = compactor.running.as_mut().expect("just begun");
         if !is_whole(merge, &blocks) {
@@ -141,13 +156,16 @@ impl Inner {
         let files = &*self.env.files;
         let mut blocks: Vec<Arc<Block>> =
             live_blocks.iter().filter(|block| !merged(block.meta().id)).cloned().collect();
-        for written in merge.written() {
-            let path = self.block_path(written.id);
-            files.rename(&merge::temporary(self, written.id), &path)?;
-            let block = Block::open(files, &path, written.id, self.cache.clone());
-            blocks.push(Arc::new(block.map_err(|error| io::Error::other(error.to_string()))?));
+        match self.name_outputs(merge) {
+            Ok(outputs) => blocks.extend(outputs),
+            Err(error) => {
+                // No manifest names them: they must not lie there until the next start, one copy for each try.
+                for written in merge.written() {
+                    let _ = files.remove(&self.block_path(written.id));
+                }
+                return Err(error);
+            }
         }
-        files.sync_dir(&self.directory.join("blocks"))?;
         sort_by_sequence(&mut blocks);
         let mut next = Manifest { generation: live.manifest.generation + 1, ..live.manifest.clone() };
         // Blocks that are named and not live could not be read at the start: they stay.
@@ -176,6 +194,20 @@ impl Inner {
             }
         }
         files.sync_dir(&self.directory.join("blocks"))
+    }
+
+    /// Gives the new blocks their names and opens them.
+    fn name_outputs(&self, merge: &Merge) -> io::Result<Vec<Arc<Block>>> {
+        let files = &*self.env.files;
+        let mut blocks = Vec::with_capacity(merge.written().len());
+        for written in merge.written() {
+            let path = self.block_path(written.id);
+            files.rename(&merge::temporary(self, written.id), &path)?;
+            let block = Block::open(files, &path, written.id, self.cache.clone());
+            blocks.push(Arc::new(block.map_err(|error| io::Error::other(error.to_string()))?));
+        }
+        files.sync_dir(&self.directory.join("blocks"))?;
+        Ok(blocks)
     }
 
     /// Writes the manifest once more, so that its other copy says the same.

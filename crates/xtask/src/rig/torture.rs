@@ -2,8 +2,8 @@
 //!
 //! Half of the kills come at a random moment of the load, the others at the n-th rename or unlink, where flushes and
 //! retention do what cannot be undone; some come before the next start is through. After each the ledger is compared.
-//! What a kill fell into is told by the log, which names background work as it begins, and by a start that was not
-//! ready.
+//! What a kill fell into is told by what it left: a start that was not ready, an unfinished block, the last system
+//! call that strace saw.
 
 use std::fmt;
 use std::fs;
@@ -33,6 +33,9 @@ tenants:
 
 /// Calls at which files come and go.
 const CALLS: &str = "rename,renameat,renameat2,unlink,unlinkat";
+
+/// How the unfinished blocks of merges end.
+const MERGED: &str = ".merged.tmp";
 
 /// From here on every kind of kill must have happened.
 const CYCLES_MIN: u64 = 40;
@@ -137,7 +140,7 @@ impl Rig {
             process.kill()
         });
         process?;
-        let phase = self.phase()?;
+        let phase = self.unfinished_block();
         self.killed(phase);
         Ok(())
     }
@@ -160,8 +163,8 @@ impl Rig {
         if !process.has_ended() {
             kill_traced(&mut process)?;
         }
-        let phase = if ready { self.phase()? } else { Phase::Replay };
-        self.killed(phase);
+        let phase = if ready { phase_of_call(&fs::read_to_string(&trace)?) } else { Some(Phase::Replay) };
+        self.killed(phase.unwrap_or(Phase::Ingest));
         Ok(())
     }
 
@@ -201,10 +204,16 @@ impl Rig {
         self.report.kills[phase as usize] += 1;
     }
 
-    /// What the process that was killed was about.
-    fn phase(&self) -> Result<Phase> {
-        let log = fs::read(self.home.log())?;
-        Ok(phase_of_log(&String::from_utf8_lossy(&log)))
+    /// What was being written.
+    fn unfinished_block(&self) -> Phase {
+        let files = self.home.files(".tmp");
+        let of_blocks =
+            || files.iter().filter(|path| path.parent().is_some_and(|folder| folder.ends_with("blocks")));
+        match of_blocks().count() {
+            0 => Phase::Ingest,
+            _ if of_blocks().any(|path| path.to_string_lossy().ends_with(MERGED)) => Phase::Compaction,
+            _ => Phase::Flush,
+        }
     }
 
     fn report(&mut self) -> Report {
@@ -286,22 +295,30 @@ fn kill_traced(process: &mut Process) -> Result<()> {
     process.wait(Duration::from_secs(10)).map(|_| ())
 }
 
-/// The background work that was begun last and is not done.
-fn phase_of_log(log: &str) -> Phase {
-    let mut phase = Phase::Ingest;
-    // Of a process, or of one that came before it in the same log.
-    for line in
-        log.lines().filter(|line| line.contains("background work") || line.contains("started address"))
-    {
-        phase = match line {
-            line if !line.contains("begins") => Phase::Ingest,
-            line if line.contains("job=Flush") => Phase::Flush,
-            line if line.contains("job=Retention") => Phase::Retention,
-            line if line.contains("job=Compaction") => Phase::Compaction,
-            _ => phase,
-        };
+/// What the last call belongs to; `None` when there was none. A flush renames its block and a manifest; a merge renames
+/// blocks and two manifests, then removes blocks; retention renames two manifests and removes blocks.
+fn phase_of_call(trace: &str) -> Option<Phase> {
+    let is_call = |line: &&str| line.contains("rename") || line.contains("unlink");
+    let calls: Vec<&str> = trace.lines().filter(is_call).collect();
+    let last = calls.last()?;
+    let is_block = |line: &str| line.contains(".block\"");
+    let of_merge = |line: &str| line.contains(MERGED);
+    let (mut manifests, mut merge) = (0, false);
+    for call in calls.iter().rev().filter(|call| call.contains("rename")) {
+        if is_block(call) {
+            merge = of_merge(call);
+            break;
+        }
+        manifests += usize::from(call.contains("manifest"));
     }
-    phase
+    Some(match manifests {
+        _ if of_merge(last) => Phase::Compaction,
+        // Of the log, or unfinished.
+        _ if last.contains("unlink") && !is_block(last) => Phase::Flush,
+        0..=2 if merge => Phase::Compaction,
+        0..=1 if !last.contains("unlink") => Phase::Flush,
+        _ => Phase::Retention,
+    })
 }
 
 #[cfg(test)]
@@ -310,14 +327,22 @@ mod tests {
 
     #[test]
     fn phases() {
-        let begins = |job: &str| format!("DEBUG background work begins job={job}\n");
-        let done = "DEBUG background work done job=Flush\n";
-        assert_eq!(phase_of_log("INFO started\n"), Phase::Ingest);
-        assert_eq!(phase_of_log(&begins("Flush")), Phase::Flush);
-        assert_eq!(phase_of_log(&[&begins("Flush"), done].concat()), Phase::Ingest);
-        assert_eq!(phase_of_log(&[&begins("Flush"), done, &begins("Retention")].concat()), Phase::Retention);
-        let merging = [&begins("Flush"), done, &begins("Compaction"), "INFO something else\n"].concat();
-        assert_eq!(phase_of_log(&merging), Phase::Compaction);
-        assert_eq!(phase_of_log(&[&merging, "INFO started address=[::1]:1\n"].concat()), Phase::Ingest);
+        let flush = "7 rename(\"b/1.tmp\", \"b/1.block\") = 0\n";
+        let merge = "7 rename(\"b/2.merged.tmp\", \"b/2.block\") = 0\n";
+        let manifest = "7 rename(\"manifest.tmp\", \"manifest-0\") = 0\n";
+        let removed = "7 unlink(\"b/1.block\") = ?\n";
+        let phase = |parts: &[&str]| phase_of_call(&parts.concat());
+        assert_eq!(phase(&[]), None);
+        assert_eq!(phase(&[flush]), Some(Phase::Flush));
+        assert_eq!(phase(&[flush, manifest]), Some(Phase::Flush));
+        assert_eq!(phase(&[flush, manifest, manifest]), Some(Phase::Retention));
+        assert_eq!(phase(&[flush, manifest, manifest, manifest, removed]), Some(Phase::Retention));
+        assert_eq!(phase(&[flush, manifest, "7 unlink(\"w/1.wal\") = 0\n"]), Some(Phase::Flush));
+        assert_eq!(phase(&[flush, manifest, merge]), Some(Phase::Compaction));
+        assert_eq!(phase(&[merge, manifest]), Some(Phase::Compaction));
+        assert_eq!(phase(&[merge, manifest, manifest]), Some(Phase::Compaction));
+        assert_eq!(phase(&[merge, manifest, manifest, removed, removed]), Some(Phase::Compaction));
+        assert_eq!(phase(&[merge, manifest, manifest, removed, manifest]), Some(Phase::Retention));
+        assert_eq!(phase(&[merge, manifest, manifest, removed, flush]), Some(Phase::Flush));
     }
 }
