@@ -287,8 +287,8 @@ impl Inner {
     fn remove_unfinished(&self) -> io::Result<()> {
         let directory = self.directory.join("blocks");
         let names = self.env.files.list(&directory)?;
-        let unfinished = names.iter().filter(|name| name.ends_with(".tmp"));
-        unfinished.map(|name| self.env.files.remove(&directory.join(name))).collect()
+        let mut unfinished = names.iter().filter(|name| name.ends_with(".tmp"));
+        unfinished.try_for_each(|name| self.env.files.remove(&directory.join(name)))
     }
 
     /// Removes blocks that no manifest names: merged or expired ones whose removal was cut short.

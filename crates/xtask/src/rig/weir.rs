@@ -39,7 +39,7 @@ storage:
   flush_bytes: 64KiB
   flush_interval: 100ms
   segment_bytes: 256KiB
-  compaction_blocks: 4
+  compaction_blocks: 2
   retention_confirm: 0s
   disk_reserve_bytes: 1MiB
 self_monitoring:
