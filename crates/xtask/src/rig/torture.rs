@@ -153,7 +153,14 @@ impl Rig {
         }
         let trace = self.home.directory.join("strace");
         let nth = 4 + self.dice.below(24);
-        let mut process = self.home.spawn(&strace(&trace, nth))?;
+        let config = self.home.config.clone();
+        if expiring {
+            // Blocks that expire would be merged with others first.
+            self.home.config = config.replace("compaction_blocks: 2", "compaction_blocks: 1000");
+        }
+        let spawned = self.home.spawn(&strace(&trace, nth));
+        self.home.config = config;
+        let mut process = spawned?;
         let ready = self.home.wait_ready(&mut process).is_ok();
         if ready && self.compare(&process).is_ok() {
             let mut writers: Vec<&mut Writer> =
