@@ -16,7 +16,6 @@ use crate::block::{self, Block, BlockWriter, Columns, Level, SeriesInput};
 use crate::commit::WriterState;
 use crate::head::log::{LogSample, Snapshot};
 use crate::head::side::SideMap;
-use crate::manifest::Manifest;
 use crate::metadata;
 use crate::status::HeadRange;
 use crate::store::{Inner, View};
@@ -95,11 +94,11 @@ impl Inner {
         } else {
             None
         };
-        let mut next = Manifest { generation: live.manifest.generation + 1, ..live.manifest.clone() };
+        let mut next = live.manifest.clone();
         next.replay_segment = mark.replay_segment;
         next.flushed_sequence = mark.sequence;
         next.blocks.extend(block.as_ref().map(|(id, _)| *id));
-        next.store(&*self.env.files, &self.directory)?;
+        let next = self.store_next(next)?;
         let trim = live.manifest.replay_segment;
         self.replay_segment.store(next.replay_segment, Ordering::Relaxed);
         live.manifest = next;

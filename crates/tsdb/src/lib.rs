@@ -2,8 +2,8 @@
 //!
 //! The store is synchronous. [`Store::append`] resolves a batch and queues it; whoever drives the writer
 //! ([`Store::commit`]) syncs queued batches to the log together, applies them to the head and completes their
-//! tickets; whoever drives maintenance ([`Store::next_job`], [`Store::run`]) flushes the head to blocks and drops what
-//! retention allows. In production two threads drive; under simulation the seed does.
+//! tickets; whoever drives maintenance ([`Store::next_job`], [`Store::run`]) flushes the head to blocks, merges them
+//! and drops what retention allows. In production two threads drive; under simulation the seed does.
 //!
 //! The files are described byte by byte in `FORMAT.md` beside this crate's manifest.
 
@@ -27,7 +27,7 @@ mod replay;
 mod retention;
 mod room;
 mod select;
-mod small;
+mod small_file;
 mod status;
 mod store;
 mod ticket;

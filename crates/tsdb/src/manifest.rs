@@ -21,7 +21,7 @@ use env::Files;
 use model::TenantId;
 
 use crate::open::OpenError;
-use crate::small::{self, Small};
+use crate::small_file::{self, SmallFile};
 
 /// The format version that this Weir writes.
 const VERSION: u16 = 1;
@@ -88,10 +88,10 @@ impl Manifest {
         let mut newest: Option<Manifest> = None;
         let mut damaged = Vec::new();
         for name in Self::FILES {
-            let found = match small::read(files, directory, name, MAGIC, VERSION)? {
-                Small::Missing => continue,
-                Small::Damaged => None,
-                Small::Whole(body) => Self::decode_body(&body).ok(),
+            let found = match small_file::read(files, directory, name, MAGIC, VERSION)? {
+                SmallFile::Missing => continue,
+                SmallFile::Damaged => None,
+                SmallFile::Whole(body) => Self::decode_body(&body).ok(),
             };
             match found {
                 Some(found) if newest.as_ref().is_none_or(|n| n.generation < found.generation) => {

@@ -15,7 +15,7 @@ use model::{Metadata, MetricType, TenantId};
 
 use crate::open::OpenError;
 use crate::room::{Bounds, Holding};
-use crate::small::{self, Small};
+use crate::small_file::{self, SmallFile};
 use crate::store::Store;
 
 const VERSION: u16 = 1;
@@ -176,10 +176,10 @@ impl MetadataStore {
         directory: &Path,
         damage: &mut Vec<String>,
     ) -> Result<Self, OpenError> {
-        let found = match small::read(files, directory, FILE, MAGIC, VERSION)? {
-            Small::Missing => return Ok(Self::default()),
-            Small::Damaged => None,
-            Small::Whole(body) => Self::decode(&body).ok(),
+        let found = match small_file::read(files, directory, FILE, MAGIC, VERSION)? {
+            SmallFile::Missing => return Ok(Self::default()),
+            SmallFile::Damaged => None,
+            SmallFile::Whole(body) => Self::decode(&body).ok(),
         };
         Ok(found.unwrap_or_else(|| {
             damage.push(

@@ -25,7 +25,7 @@ use crate::options::Options;
 use crate::queue::Queue;
 use crate::replay::Replay;
 use crate::retention::ClockWatch;
-use crate::small::{self, Small};
+use crate::small_file::{self, SmallFile};
 use crate::status::{Counters, HeadRange, Health};
 use crate::store::{Inner, Live, Store, View, parse_block_file_name, wal_directory};
 
@@ -120,9 +120,9 @@ type Opened = (u64, Result<Block, BlockError>);
 
 /// The id seed in the file `FORMAT`; `None` when the file is missing or damaged.
 fn read_format(env: &Env, directory: &Path) -> Result<Option<u64>, OpenError> {
-    Ok(match small::read(&*env.files, directory, "FORMAT", MAGIC, VERSION)? {
-        Small::Whole(body) => body.try_into().ok().map(u64::from_le_bytes),
-        Small::Missing | Small::Damaged => None,
+    Ok(match small_file::read(&*env.files, directory, "FORMAT", MAGIC, VERSION)? {
+        SmallFile::Whole(body) => body.try_into().ok().map(u64::from_le_bytes),
+        SmallFile::Missing | SmallFile::Damaged => None,
     })
 }
 
@@ -303,7 +303,7 @@ impl Inner {
         let orphans: Vec<&String> = names.iter().filter(is_orphan).collect();
         if !orphans.is_empty() {
             // The manifest's other copy may name them still: blocks that were merged.
-            self.repeat_manifest(&mut live.manifest)?;
+            self.repeat_manifest(&mut live)?;
             orphans.into_iter().try_for_each(remove)?;
         }
         self.env.files.sync_dir(&directory)

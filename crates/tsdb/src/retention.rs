@@ -1,18 +1,17 @@
 //! What is older than its tenant's retention goes, once the clock can be believed; what a deleted tenant had goes at once.
 //!
-//! A block goes when every tenant's part of it has expired or is cut off. A wall clock that jumped must not delete anything: nothing
-//! is deleted until wall clock and monotonic clock have agreed for a while.
+//! A block goes when every tenant's part of it has expired or is cut off. A wall clock that jumped must not delete
+//! anything: nothing is deleted for its age until wall clock and monotonic clock have agreed for a while.
 
 use std::io;
-use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use model::TenantId;
 
 use crate::block::Block;
-use crate::manifest::{Floor, Manifest, add_floor, floor_ms};
-use crate::store::{Inner, Live, View};
+use crate::manifest::{Floor, add_floor, floor_ms};
+use crate::store::Inner;
 
 /// How far the two clocks may drift apart between two observations before the wall clock is in doubt.
 const DRIFT_MAX_MS: i64 = 60_000;
@@ -73,7 +72,7 @@ impl Inner {
         if gone.is_empty() {
             return Ok(());
         }
-        let mut next = Manifest { generation: live.manifest.generation + 1, ..live.manifest.clone() };
+        let mut next = live.manifest.clone();
         next.blocks.retain(|id| !gone.iter().any(|block| block.meta().id == *id));
         let sequence = next.flushed_sequence;
         for section in gone.iter().flat_map(|block| &block.meta().sections) {
@@ -88,8 +87,6 @@ impl Inner {
         }
         self.publish_manifest(&mut live, next, kept)?;
         self.counters.retention_blocks.fetch_add(gone.len() as u64, Ordering::Relaxed);
-        // The copy before names what goes now: whoever falls back to it would miss it, or have it merged already.
-        self.repeat_manifest(&mut live.manifest)?;
         // Files that stay behind after a failure here are orphans: the next start removes them.
         for block in &gone {
             self.cache.forget(block.meta().id);
@@ -102,26 +99,10 @@ impl Inner {
     pub(crate) fn cut_off(&self, tenant: TenantId) -> io::Result<()> {
         let mut live = self.manifest.lock().expect("lock");
         let blocks = self.view.read().expect("lock").blocks.to_vec();
-        let mut next = Manifest { generation: live.manifest.generation + 1, ..live.manifest.clone() };
+        let mut next = live.manifest.clone();
         let sequence = next.flushed_sequence;
         add_floor(&mut next.floors, Floor { tenant, start_ms: i64::MAX, sequence });
-        self.publish_manifest(&mut live, next, blocks)?;
-        // Whoever falls back to the other copy must not find the tenant again.
-        self.repeat_manifest(&mut live.manifest)
-    }
-
-    /// Stores a manifest and shows its blocks.
-    pub(crate) fn publish_manifest(
-        &self,
-        live: &mut Live,
-        next: Manifest,
-        blocks: Vec<Arc<Block>>,
-    ) -> io::Result<()> {
-        next.store(&*self.env.files, &self.directory)?;
-        live.manifest = next;
-        let floors = Arc::new(live.manifest.floors.clone());
-        *self.view.write().expect("lock") = View { blocks: Arc::new(blocks), floors };
-        Ok(())
+        self.publish_manifest(&mut live, next, blocks)
     }
 }
 

@@ -57,7 +57,7 @@ pub struct Status {
     pub replay_damaged_frames: u64,
     /// Seconds that opening took.
     pub open_seconds: f64,
-    /// Files in quarantine.
+    /// Files found damaged, unreadable or missing since start; damaged ones are in quarantine.
     pub quarantined: u64,
     /// Pages that failed their checksum since start.
     pub damaged_pages: u64,

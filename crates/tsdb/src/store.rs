@@ -208,6 +208,33 @@ impl Inner {
         u32::try_from(self.env.clock.monotonic().as_secs()).unwrap_or(u32::MAX)
     }
 
+    /// Makes other blocks and floors live. Both copies of the manifest say so: whoever falls back to either finds no block
+    /// missing that is removed now, and nothing that was cut off.
+    pub(crate) fn publish_manifest(
+        &self,
+        live: &mut Live,
+        next: Manifest,
+        blocks: Vec<Arc<Block>>,
+    ) -> io::Result<()> {
+        live.manifest = self.store_next(next)?;
+        let floors = Arc::new(live.manifest.floors.clone());
+        *self.view.write().expect("lock") = View { blocks: Arc::new(blocks), floors };
+        self.repeat_manifest(live)
+    }
+
+    /// Makes the manifest's other copy say the same.
+    pub(crate) fn repeat_manifest(&self, live: &mut Live) -> io::Result<()> {
+        live.manifest = self.store_next(live.manifest.clone())?;
+        Ok(())
+    }
+
+    /// Stores a manifest as the next generation.
+    pub(crate) fn store_next(&self, mut manifest: Manifest) -> io::Result<Manifest> {
+        manifest.generation += 1;
+        manifest.store(&*self.env.files, &self.directory)?;
+        Ok(manifest)
+    }
+
     /// Moves a damaged file out of the way and counts it. The rest is served. False when it could not be moved.
     pub(crate) fn quarantine(&self, path: &Path, why: &str) -> bool {
         let name = path.file_name().unwrap_or_default();

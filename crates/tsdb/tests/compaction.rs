@@ -1,12 +1,13 @@
 //! Merges of blocks: the same answers before and after, in fewer files.
 
+mod common;
+
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::time::Duration;
 
 use env::Env;
-use model::batch::{LabelSource, SeriesRow};
-use model::{Batch, Budget, Hints, MatchOp, Matcher, Sample, TenantId, TenantLimits, TimeRange};
+use model::{Budget, Hints, MatchOp, Matcher, TenantId, TenantLimits, TimeRange};
 use tsdb::{Job, Options, Progress, Store, WriteContext};
 
 const HOUR_MS: i64 = 3_600_000;
@@ -27,22 +28,8 @@ fn open_with(directory: &Path, compaction_bytes_per_second: u64) -> Store {
 }
 
 fn write(store: &Store, model: &mut Model, tenant: TenantId, rows: &[(u32, i64, f64)]) {
-    let mut batch = Batch::new(store.seed());
-    for (i, timestamp_ms, value) in rows {
-        model.insert((tenant, *i, *timestamp_ms), *value);
-        let start = batch.pairs.len();
-        batch.pairs.push(("__name__".into(), "metric".into()));
-        batch.pairs.push(("i".into(), i.to_string().into()));
-        let at = batch.samples.len();
-        batch.samples.push(Sample { timestamp_ms: *timestamp_ms, value: *value, start_ms: 0 });
-        batch.series.push(SeriesRow {
-            labels: LabelSource::Pairs(start..start + 2),
-            key: u128::from(*i),
-            samples: at..at + 1,
-            histograms: 0..0,
-            exemplars: 0..0,
-        });
-    }
+    model.extend(rows.iter().map(|(i, timestamp_ms, value)| ((tenant, *i, *timestamp_ms), *value)));
+    let batch = common::batch(store.seed(), rows);
     let limits = TenantLimits { retention_ms: 0, ..TenantLimits::default() };
     let context = WriteContext { tenant, limits: &limits, epoch: 0, now_ms: 100 * DAY_MS };
     let (ticket, appended) = store.append(&context, &batch).unwrap();

@@ -1,12 +1,14 @@
 //! Memory is short: what one tenant brings is refused by name before anything of the others is.
 
+mod common;
+
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
 use env::Env;
-use model::batch::{LabelSource, MetadataRow, SeriesRow};
-use model::{Batch, Metadata, MetricType, Reason, Sample, Signal, TenantId, TenantLimits};
+use model::batch::MetadataRow;
+use model::{Batch, Metadata, MetricType, Reason, Signal, TenantId, TenantLimits};
 use sim::clock::SimClock;
 use sim::files::{Failure, Fault, Op};
 use tsdb::{AppendError, Appended, Options, Progress, Store, WriteContext};
@@ -32,20 +34,8 @@ impl World {
 
     /// Appends a sample to `metric{i="…"}` for each `i`.
     fn write(&self, tenant: TenantId, series: std::ops::Range<u32>) -> Result<Appended, AppendError> {
-        let mut batch = Batch::new(self.store.seed());
-        for (at, i) in series.enumerate() {
-            let start = batch.pairs.len();
-            batch.pairs.push(("__name__".into(), "metric".into()));
-            batch.pairs.push(("i".into(), i.to_string().into()));
-            batch.samples.push(Sample { timestamp_ms: 1, value: 1.0, start_ms: 0 });
-            batch.series.push(SeriesRow {
-                labels: LabelSource::Pairs(start..start + 2),
-                key: u128::from(i),
-                samples: at..at + 1,
-                histograms: 0..0,
-                exemplars: 0..0,
-            });
-        }
+        let rows: Vec<(u32, i64, f64)> = series.map(|i| (i, 1, 1.0)).collect();
+        let batch = common::batch(self.store.seed(), &rows);
         self.append(tenant, &batch)
     }
 

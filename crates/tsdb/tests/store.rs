@@ -1,12 +1,13 @@
 //! The store as its callers use it: append, commit, select, flush, reopen.
 
+mod common;
+
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
 use env::Env;
-use model::batch::{LabelSource, SeriesRow};
-use model::{Batch, Budget, Hints, MatchOp, Matcher, Sample, TenantId, TenantLimits, TimeRange};
+use model::{Budget, Hints, MatchOp, Matcher, TenantId, TenantLimits, TimeRange};
 use tsdb::{Options, Progress, Store, WriteContext};
 
 const TENANT: TenantId = TenantId(1);
@@ -22,21 +23,7 @@ fn limits() -> TenantLimits {
 
 /// Appends `metric{i="…"}` for each `(i, ms, value)` and waits for the ticket.
 fn write(store: &Store, rows: &[(u32, i64, f64)]) {
-    let mut batch = Batch::new(store.seed());
-    for (i, timestamp_ms, value) in rows {
-        let start = batch.pairs.len();
-        batch.pairs.push(("__name__".into(), "metric".into()));
-        batch.pairs.push(("i".into(), i.to_string().into()));
-        let at = batch.samples.len();
-        batch.samples.push(Sample { timestamp_ms: *timestamp_ms, value: *value, start_ms: 0 });
-        batch.series.push(SeriesRow {
-            labels: LabelSource::Pairs(start..start + 2),
-            key: u128::from(*i),
-            samples: at..at + 1,
-            histograms: 0..0,
-            exemplars: 0..0,
-        });
-    }
+    let batch = common::batch(store.seed(), rows);
     let limits = limits();
     let context = WriteContext { tenant: TENANT, limits: &limits, epoch: 0, now_ms: 1_000_000 };
     let (ticket, appended) = store.append(&context, &batch).unwrap();

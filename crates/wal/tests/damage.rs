@@ -26,17 +26,22 @@ struct Segment {
     bounds: Vec<usize>,
 }
 
+/// Writes the log at the root of a disk, from segment 1 on.
+fn writer(disk: &SimFiles, seed: u64, segment_bytes: u64, first_sequence: u64) -> Writer {
+    let env = Env {
+        clock: Arc::new(SimClock::new(0)),
+        files: Arc::new(disk.clone()),
+        random: Arc::new(SimRandom::new(seed)),
+    };
+    let options = Options { segment_bytes, durability: Durability::Fsync };
+    Writer::new(env, Path::new("/"), Stream::Metrics, options, 1, first_sequence)
+}
+
 impl Segment {
     /// Frames of the same lengths for every `seed`, with other content and under another epoch.
     fn new(seed: u64) -> Self {
         let disk = SimFiles::new(seed);
-        let env = Env {
-            clock: Arc::new(SimClock::new(0)),
-            files: Arc::new(disk.clone()),
-            random: Arc::new(SimRandom::new(seed)),
-        };
-        let options = Options { segment_bytes: 4096, durability: Durability::Fsync };
-        let mut writer = Writer::new(env, Path::new("/"), Stream::Metrics, options, 1, 10);
+        let mut writer = writer(&disk, seed, 4096, 10);
         let mut frames = Frames::new();
         let mut lengths = Rng::new(1);
         let mut rng = Rng::new(seed);
@@ -172,13 +177,7 @@ fn frames_that_are_missing_before_a_later_group_are_a_loss_and_inside_of_the_las
 #[test]
 fn what_the_next_segment_says_was_acknowledged_is_a_loss_in_the_last_group_too() {
     let disk = SimFiles::new(1);
-    let env = Env {
-        clock: Arc::new(SimClock::new(0)),
-        files: Arc::new(disk.clone()),
-        random: Arc::new(SimRandom::new(1)),
-    };
-    let options = Options { segment_bytes: 1 << 20, durability: Durability::Fsync };
-    let mut writer = Writer::new(env, Path::new("/"), Stream::Metrics, options, 1, 1);
+    let mut writer = writer(&disk, 1, 1 << 20, 1);
     let group = |writer: &mut Writer| {
         writer.segment().unwrap();
         (0..2).for_each(|_| {
@@ -222,13 +221,7 @@ fn a_sector_that_cannot_be_read_costs_the_frames_in_it() {
     let payload =
         |n: u8| [vec![n; 40], (0..=255).cycle().skip(n.into()).step_by(7).take(1500).collect()].concat();
     let disk = SimFiles::new(3);
-    let env = Env {
-        clock: Arc::new(SimClock::new(0)),
-        files: Arc::new(disk.clone()),
-        random: Arc::new(SimRandom::new(3)),
-    };
-    let options = Options { segment_bytes: 1 << 20, durability: Durability::Fsync };
-    let mut writer = Writer::new(env, Path::new("/"), Stream::Metrics, options, 1, 1);
+    let mut writer = writer(&disk, 3, 1 << 20, 1);
     let mut rng = Rng::new(3);
     let mut ends = vec![SEGMENT_HEADER_BYTES];
     for n in 0..20 {

@@ -108,7 +108,7 @@ section! {
         /// A connection is closed after its current request once it is this old.
         age_max: Duration = "1h", Restart;
         /// Origins whose pages in a browser may read the query API (CORS): a regular expression that matches the whole
-        /// of an origin like https://grafana.example.com. Default: all, for reading takes a token that the page must
+        /// of an origin like `https://grafana.example.com`. Default: all, for reading takes a token that the page must
         /// know, and no cookie; with `auth: off` none.
         cors_origin: Pattern = "", Reload;
         /// How long running requests may take to end after SIGTERM.

@@ -135,7 +135,7 @@ registry! {
     write_queue_bytes: Gauge "weir_write_queue_bytes" "bytes" [] "Bytes that wait for the writer.";
     replay_damaged_frames: Counter "weir_replay_damaged_frames" "" [] "Damaged frames skipped by the replay at start.";
     open_seconds: Gauge "weir_open_seconds" "seconds" [] "Time that opening the store took.";
-    quarantined: Gauge "weir_quarantined_files" "files" [] "Files in quarantine.";
+    quarantined: Gauge "weir_quarantined_files" "files" [] "Files found damaged, unreadable or missing since the start; damaged ones are in quarantine.";
     damaged_pages: Counter "weir_damaged_pages" "" [] "Pages that failed their checksum.";
     retention_blocks: Counter "weir_retention_blocks" "" [] "Blocks removed by retention.";
     retention_paused: Gauge "weir_retention_paused" "" [] "1 while retention waits because the clock is in doubt.";

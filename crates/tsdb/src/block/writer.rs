@@ -108,11 +108,6 @@ impl BlockWriter {
         self.section.add(&mut self.appender, &series)
     }
 
-    /// Bytes that were written or wait to be.
-    pub fn bytes(&self) -> u64 {
-        self.appender.position()
-    }
-
     /// Ends the file and syncs its content. The caller renames it and syncs the directory.
     pub fn finish(mut self) -> io::Result<BlockMeta> {
         self.end_section()?;

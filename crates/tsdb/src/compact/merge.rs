@@ -1,9 +1,9 @@
 //! A merge while it runs: series by series through all inputs, in steps.
 //!
 //! Inputs stand in the same order, so each is read from front to back; a series' rows are put together, settled and cut
-//! into spans. Memory depends on one series' rows in a few spans and on the number of open outputs, not on the size of
-//! samples; an index that is being written takes some hundred bytes for each series. More spans than a pass has are done in
-//! further passes over the inputs, which read only their own chunks.
+//! into spans. Samples in memory are one series' rows in the spans of a pass; each open output keeps an index, some
+//! hundred bytes for each of its series. More spans are done in further passes over the inputs, which read only their
+//! own chunks.
 
 use std::collections::BTreeMap;
 use std::io;

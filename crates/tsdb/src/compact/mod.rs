@@ -12,7 +12,6 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use crate::block::{Block, Level};
-use crate::manifest::Manifest;
 use crate::store::Inner;
 
 mod merge;
@@ -41,6 +40,16 @@ pub(crate) struct Compactor {
     next: Duration,
     /// Whether the last merge met something unreadable and was put off.
     has_waited: bool,
+}
+
+impl Compactor {
+    /// Throws away the merge that runs, and lets time pass before the next one.
+    fn give_up(&mut self, inner: &Inner, pause: Duration) {
+        if let Some(merge) = self.running.take() {
+            merge.discard(inner);
+        }
+        self.next = inner.env.clock.monotonic() + pause;
+    }
 }
 
 impl Inner {
@@ -82,11 +91,8 @@ impl Inner {
         let result = self.compact_step(&mut compactor);
         if result.is_err() {
             self.counters.compaction_failures.fetch_add(1, Ordering::Relaxed);
-            compactor.next = self.env.clock.monotonic() + RETRY;
             compactor.has_waited = false;
-            if let Some(merge) = compactor.running.take() {
-                merge.discard(self);
-            }
+            compactor.give_up(self, RETRY);
         }
         result
     }
@@ -102,7 +108,7 @@ impl Inner {
         let merge = compactor.running.as_mut().expect("just begun");
         if !is_whole(merge, &blocks) {
             // Retention was faster: what it has dropped must not come back.
-            compactor.running.take().expect("it runs").discard(self);
+            compactor.give_up(self, Duration::ZERO);
             return Ok(());
         }
         let rate = self.options.compaction_bytes_per_second.max(1);
@@ -114,17 +120,13 @@ impl Inner {
             }
             // What the disk refuses now it may give a little later.
             None if merge.is_refused() && !compactor.has_waited => {
-                compactor.running.take().expect("it runs").discard(self);
                 compactor.has_waited = true;
-                compactor.next = self.env.clock.monotonic() + RETRY;
+                compactor.give_up(self, RETRY);
             }
             None => {
-                let merge = compactor.running.take().expect("it runs");
+                self.publish_merge(merge)?;
+                compactor.running = None;
                 compactor.has_waited = false;
-                if let Err(error) = self.publish_merge(&merge) {
-                    merge.discard(self);
-                    return Err(error);
-                }
             }
         }
         Ok(())
@@ -132,9 +134,7 @@ impl Inner {
 
     /// Gives up the merge that runs.
     pub(crate) fn stop_compaction(&self) {
-        if let Some(merge) = self.compactor.lock().expect("lock").running.take() {
-            merge.discard(self);
-        }
+        self.compactor.lock().expect("lock").give_up(self, Duration::ZERO);
     }
 
     /// A file id that was never given before.
@@ -167,7 +167,7 @@ impl Inner {
             }
         }
         sort_by_sequence(&mut blocks);
-        let mut next = Manifest { generation: live.manifest.generation + 1, ..live.manifest.clone() };
+        let mut next = live.manifest.clone();
         // Blocks that are named and not live could not be read at the start: they stay.
         next.blocks.retain(|id| !merged(*id));
         next.blocks.extend(merge.written().iter().map(|written| written.id));
@@ -175,11 +175,6 @@ impl Inner {
         let bytes: u64 = merge.written().iter().map(|written| written.bytes).sum();
         self.counters.compactions.fetch_add(1, Ordering::Relaxed);
         self.counters.compaction_written_bytes.fetch_add(bytes, Ordering::Relaxed);
-        // Both generations must name the new blocks before the old ones go.
-        if let Err(error) = self.repeat_manifest(&mut live.manifest) {
-            tracing::warn!(%error, "merged blocks stay on disk until the next start");
-            return Ok(());
-        }
         for input in merge.inputs() {
             self.cache.forget(input.id);
             let path = self.block_path(input.id);
@@ -208,14 +203,6 @@ impl Inner {
         }
         files.sync_dir(&self.directory.join("blocks"))?;
         Ok(blocks)
-    }
-
-    /// Writes the manifest once more, so that its other copy says the same.
-    pub(crate) fn repeat_manifest(&self, manifest: &mut Manifest) -> io::Result<()> {
-        let next = Manifest { generation: manifest.generation + 1, ..manifest.clone() };
-        next.store(&*self.env.files, &self.directory)?;
-        *manifest = next;
-        Ok(())
     }
 }
 

@@ -8,7 +8,7 @@ use env::Files;
 use crate::open::OpenError;
 
 /// A small file as it is found.
-pub(crate) enum Small {
+pub(crate) enum SmallFile {
     Missing,
     /// Not what was written, or the disk does not give it.
     Damaged,
@@ -23,16 +23,16 @@ pub(crate) fn read(
     name: &str,
     magic: &[u8; 8],
     version: u16,
-) -> Result<Small, OpenError> {
+) -> Result<SmallFile, OpenError> {
     let bytes = match env::read_if_there(files, &directory.join(name)) {
-        Ok(None) => return Ok(Small::Missing),
+        Ok(None) => return Ok(SmallFile::Missing),
         Ok(Some(bytes)) => bytes,
-        Err(error) if env::is_unreadable(&error) => return Ok(Small::Damaged),
+        Err(error) if env::is_unreadable(&error) => return Ok(SmallFile::Damaged),
         Err(error) => return Err(error.into()),
     };
     match envelope::unwrap(magic, version, &bytes) {
-        Ok(body) => Ok(Small::Whole(body.to_vec())),
-        Err(Unreadable::Damaged) => Ok(Small::Damaged),
+        Ok(body) => Ok(SmallFile::Whole(body.to_vec())),
+        Err(Unreadable::Damaged) => Ok(SmallFile::Damaged),
         Err(Unreadable::Newer(found)) => {
             Err(OpenError::Newer { what: name.to_owned(), found: found.into(), known: version.into() })
         }
