@@ -393,7 +393,8 @@ mod tests {
                     let mut table = inner.table_mut();
                     table.remove(&leaving.clone().collect());
                     let tenant = if round % 3 == 0 { OTHERS } else { OURS };
-                    let turned = leaving.clone().cycle().skip(round * 5000).take(leaving.len());
+                    let first = round * 5000 % leaving.len();
+                    let turned = leaving.clone().cycle().skip(first).take(leaving.len());
                     turned.for_each(|i| insert(&mut table, tenant, i));
                     drop(table);
                     thread::yield_now();
