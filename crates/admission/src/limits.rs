@@ -23,6 +23,8 @@ pub struct LimitOverrides {
     pub future_ms: Option<i64>,
     /// How long samples are kept, in ms; 0 = for ever.
     pub retention_ms: Option<i64>,
+    /// Bytes of blocks that are kept; 0 = any number.
+    pub max_bytes: Option<u64>,
     /// Bytes that one query may hold.
     pub query_bytes: Option<u64>,
 }
@@ -45,6 +47,7 @@ impl LimitOverrides {
             samples_burst: self.samples_burst.unwrap_or(base.samples_burst),
             future_ms: self.future_ms.unwrap_or(base.future_ms),
             retention_ms: self.retention_ms.unwrap_or(base.retention_ms),
+            max_bytes: self.max_bytes.unwrap_or(base.max_bytes),
             query_bytes: self.query_bytes.unwrap_or(base.query_bytes),
         }
     }
@@ -61,6 +64,7 @@ impl LimitOverrides {
             samples_burst: other.samples_burst.or(self.samples_burst),
             future_ms: other.future_ms.or(self.future_ms),
             retention_ms: other.retention_ms.or(self.retention_ms),
+            max_bytes: other.max_bytes.or(self.max_bytes),
             query_bytes: other.query_bytes.or(self.query_bytes),
         }
     }

@@ -65,6 +65,8 @@ pub struct TenantLimits {
     pub future_ms: i64,
     /// How long samples are kept, in ms; 0 = for ever. Samples older than this are rejected.
     pub retention_ms: i64,
+    /// Bytes of blocks that are kept; 0 = any number. A tenant over it loses its oldest day.
+    pub max_bytes: u64,
     /// Bytes that one query may hold at once.
     pub query_bytes: u64,
 }
@@ -78,6 +80,7 @@ impl Default for TenantLimits {
             samples_burst: 50_000_000.0,
             future_ms: 10 * 60 * 1000,
             retention_ms: 400 * 24 * 3600 * 1000,
+            max_bytes: 0,
             query_bytes: 1 << 30,
         }
     }

@@ -11,7 +11,7 @@ use std::{io, mem};
 
 use model::TenantId;
 use tokio::sync::oneshot;
-use tsdb::{OpenError, Status, Store};
+use tsdb::{Keep, OpenError, Status, Store};
 
 use crate::admin;
 use crate::app::App;
@@ -96,15 +96,18 @@ fn maintain(app: &App, store: &Store, stopped: &Receiver<()>) {
     let mut watch = Watch::default();
     loop {
         let authority = app.authority();
-        let retention = |tenant: TenantId| {
+        let keep = |tenant: TenantId| {
             // A tenant that is unknown here was deleted or is not loaded: nothing of it is dropped for its age.
-            authority.tenant_by_id(tenant).map_or(0, |tenant| tenant.limits.retention_ms)
+            authority.tenant_by_id(tenant).map_or_else(Keep::default, |tenant| Keep {
+                age_ms: tenant.limits.retention_ms,
+                bytes: tenant.limits.max_bytes,
+            })
         };
         // Not for ever, however much there is to do: deletes and the watch have their turn.
         for _ in 0..JOBS {
-            let Some(job) = store.next_job(&retention) else { break };
+            let Some(job) = store.next_job(&keep) else { break };
             tracing::debug!(?job, "background work begins");
-            if let Err(error) = store.run(job, &retention) {
+            if let Err(error) = store.run(job, &keep) {
                 tracing::error!(%error, ?job, "background work failed");
                 break;
             }

@@ -12,6 +12,7 @@ mod compress;
 pub mod config;
 pub mod control;
 pub mod cors;
+mod deletes;
 mod driver;
 pub mod gate;
 pub mod ingest;

@@ -9,7 +9,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 
 use model::batch::Exemplar;
-use model::{Labels, Metadata, TenantId};
+use model::{Labels, Matcher, Metadata, TenantId, TimeRange};
 
 use crate::naive::{Answer, Judgement, Point};
 
@@ -35,7 +35,8 @@ struct Sent<T> {
     value: T,
 }
 
-type Times = BTreeMap<i64, Vec<Sent<Point>>>;
+/// What was sent for each time; no point = it was deleted.
+type Times = BTreeMap<i64, Vec<Sent<Option<Point>>>>;
 
 /// The ledger.
 #[derive(Clone, Debug, Default)]
@@ -76,8 +77,8 @@ pub struct Violation {
     pub found: Option<Point>,
     /// What it might say.
     pub allowed: Vec<Option<Point>>,
-    /// All that was sent for it, in order.
-    pub sent: Vec<(Fate, Point)>,
+    /// All that was sent for it, in order; no point = it was deleted.
+    pub sent: Vec<(Fate, Option<Point>)>,
 }
 
 impl fmt::Display for Violation {
@@ -103,7 +104,7 @@ impl Ledger {
         let series = self.tenants.entry(tenant).or_default();
         let history = self.history.entry(tenant).or_default();
         for sample in &judgement.samples {
-            let sent = Sent { request: Some(request), value: sample.point.clone() };
+            let sent = Sent { request: Some(request), value: Some(sample.point.clone()) };
             series
                 .entry(sample.labels.clone())
                 .or_default()
@@ -125,6 +126,20 @@ impl Ledger {
         request
     }
 
+    /// Writes a delete down before it is asked for; its fate is unknown until it is settled.
+    pub fn delete(&mut self, tenant: TenantId, matchers: &[Matcher], range: TimeRange) -> RequestId {
+        let request = RequestId(self.fates.len());
+        self.fates.push(Fate::Unknown);
+        for (labels, times) in self.tenants.entry(tenant).or_default() {
+            if matchers.iter().all(|m| m.matches(labels.get(&m.name).unwrap_or(""))) {
+                for all_sent in times.range_mut(range.start_ms..=range.end_ms).map(|(_, sent)| sent) {
+                    all_sent.push(Sent { request: Some(request), value: None });
+                }
+            }
+        }
+        request
+    }
+
     /// Writes down what became of a request.
     pub fn settle(&mut self, request: RequestId, fate: Fate) {
         self.fates[request.0] = fate;
@@ -135,6 +150,11 @@ impl Ledger {
         let wrote = |times: &Times| times.values().flatten().any(|sent| sent.request == Some(request));
         let series = self.tenants.get(&tenant).into_iter().flatten();
         series.filter(|(_, times)| wrote(times)).map(|(labels, _)| labels.clone()).collect()
+    }
+
+    /// Series for which samples were ever sent.
+    pub fn series(&self, tenant: TenantId) -> Vec<Labels> {
+        self.tenants.get(&tenant).into_iter().flatten().map(|(labels, _)| labels.clone()).collect()
     }
 
     /// Whether anything was ever sent for a series.
@@ -153,30 +173,31 @@ impl Ledger {
         self.points(times.and_then(|times| times.get(&timestamp_ms)).map_or(&[], Vec::as_slice))
     }
 
-    fn points(&self, all_sent: &[Sent<Point>]) -> Vec<Option<Point>> {
-        self.states(all_sent, |new, old| new.replaces(old))
+    fn points(&self, all_sent: &[Sent<Option<Point>>]) -> Vec<Option<Point>> {
+        self.states(all_sent, |new, old| match new {
+            Some(point) if !point.replaces(old.as_ref()) => old.clone(),
+            _ => new.clone(),
+        })
     }
 
-    /// What may stand after all that was sent, when `replaces(new, old)` says whether a write has an effect.
-    fn states<T: Clone + PartialEq>(
+    /// What may stand after all that was sent, when `written(new, old)` stands after one of it.
+    fn states<T, S: Clone + PartialEq>(
         &self,
         all_sent: &[Sent<T>],
-        replaces: impl Fn(&T, Option<&T>) -> bool,
-    ) -> Vec<Option<T>> {
+        written: impl Fn(&T, &Option<S>) -> Option<S>,
+    ) -> Vec<Option<S>> {
         let mut states = vec![None];
         for sent in all_sent {
-            let mut after: Vec<Option<T>> = Vec::new();
+            let mut after: Vec<Option<S>> = Vec::new();
             let fate = self.fate(sent);
-            let mut add = |state: Option<T>| {
+            let mut add = |state: Option<S>| {
                 if !after.contains(&state) {
                     after.push(state);
                 }
             };
             for state in states {
-                let effect = replaces(&sent.value, state.as_ref());
-                let written = if effect { Some(sent.value.clone()) } else { state.clone() };
                 if fate != Fate::Refused {
-                    add(written);
+                    add(written(&sent.value, &state));
                 }
                 if fate != Fate::Acknowledged {
                     add(state);
@@ -250,7 +271,7 @@ impl Ledger {
         let found: BTreeMap<&String, &Metadata> =
             found.iter().map(|(family, metadata)| (family, metadata)).collect();
         for ((_, family), all_sent) in self.metadata.iter().filter(|((of, _), _)| *of == tenant) {
-            let mut allowed = self.states(all_sent, |_, _| true);
+            let mut allowed = self.states(all_sent, |new, _| Some(new.clone()));
             if damaged {
                 allowed.push(None);
                 allowed.extend(all_sent.iter().map(|sent| Some(sent.value.clone())));
@@ -277,7 +298,7 @@ impl Ledger {
             let found = answer.get(labels);
             for (timestamp_ms, all_sent) in times.range_mut(floor_ms..) {
                 let point = found.and_then(|points| points.get(timestamp_ms)).cloned();
-                *all_sent = point.map(|value| Sent { request: None, value }).into_iter().collect();
+                *all_sent = vec![Sent { request: None, value: point }];
             }
         }
         for ((_, family), all_sent) in self.metadata.iter_mut().filter(|((of, _), _)| *of == tenant) {
@@ -335,6 +356,19 @@ mod tests {
         send(&mut ledger, 1, Fate::Unknown);
         send(&mut ledger, STALE_NAN_BITS, Fate::Acknowledged);
         assert_eq!([None, Some(1), Some(STALE_NAN_BITS)].map(|bits| wrong(&ledger, bits)), [1, 0, 0]);
+    }
+
+    #[test]
+    fn a_delete_takes_what_came_before_it() {
+        let always = TimeRange { start_ms: i64::MIN, end_ms: i64::MAX };
+        let mut ledger = Ledger::default();
+        send(&mut ledger, 1, Fate::Acknowledged);
+        let delete = ledger.delete(TENANT, &[], always);
+        assert_eq!([None, Some(1)].map(|bits| wrong(&ledger, bits)), [0, 0], "nobody knows");
+        ledger.settle(delete, Fate::Acknowledged);
+        assert_eq!([None, Some(1)].map(|bits| wrong(&ledger, bits)), [0, 1]);
+        send(&mut ledger, 2, Fate::Acknowledged);
+        assert_eq!([None, Some(1), Some(2)].map(|bits| wrong(&ledger, bits)), [1, 1, 0]);
     }
 
     #[test]

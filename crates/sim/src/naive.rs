@@ -231,6 +231,16 @@ impl NaiveStore {
         }
     }
 
+    /// Samples in the range of series that satisfy all matchers are gone.
+    pub fn delete(&mut self, tenant: TenantId, matchers: &[Matcher], range: TimeRange) {
+        for (labels, points) in self.tenants.get_mut(&tenant).iter_mut().flat_map(|tenant| &mut tenant.series)
+        {
+            if matchers.iter().all(|m| m.matches(labels.get(&m.name).unwrap_or(""))) {
+                points.retain(|ms, _| !range.contains(*ms));
+            }
+        }
+    }
+
     /// Everything before `floor_ms` is gone.
     pub fn expire(&mut self, tenant: TenantId, floor_ms: i64) {
         if let Some(tenant) = self.tenants.get_mut(&tenant) {

@@ -184,13 +184,14 @@ impl Life {
     /// One thing happens.
     fn step(&mut self) -> Result<()> {
         self.plan_trouble();
-        match self.rng.below(20) {
+        match self.rng.below(21) {
             0..10 => self.send(),
             10..13 => self.commit(),
             13..15 => self.maintain(),
             15 => self.verify_one(),
             16 | 17 => self.pass_time(),
             18 => self.change_clock_or_limits(),
+            19 => self.delete(),
             _ => self.trouble_or_restart(),
         }
     }

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use env::Env;
 use model::batch::{LabelSource, SeriesRow};
 use model::{Batch, Budget, Hints, MatchOp, Matcher, Sample, TenantId, TenantLimits, TimeRange};
-use tsdb::{Job, Options, Progress, Status, Store, WriteContext};
+use tsdb::{Job, Keep, Options, Progress, Status, Store, WriteContext};
 
 const TENANT: TenantId = TenantId(1);
 
@@ -57,8 +57,8 @@ fn run(load: &Load) {
             store.commit(Duration::ZERO);
             committing += start.elapsed();
             let start = Instant::now();
-            if store.next_job(&|_| 0) == Some(Job::Flush) {
-                store.run(Job::Flush, &|_| 0).expect("flush");
+            if store.next_job(&|_| Keep::default()) == Some(Job::Flush) {
+                store.run(Job::Flush, &|_| Keep::default()).expect("flush");
                 flushing += start.elapsed();
             }
         }
@@ -72,8 +72,8 @@ fn run(load: &Load) {
     assert_eq!(samples, load.series * load.steps, "everything comes back");
     let flushed = store.status();
     let start = Instant::now();
-    while let Some(job) = store.next_job(&|_| 0) {
-        store.run(job, &|_| 0).expect("merge");
+    while let Some(job) = store.next_job(&|_| Keep::default()) {
+        store.run(job, &|_| Keep::default()).expect("merge");
     }
     let merging = start.elapsed();
     let start = Instant::now();

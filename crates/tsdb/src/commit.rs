@@ -8,7 +8,7 @@ use std::io;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use model::TenantId;
+use model::{Matcher, TenantId};
 use roaring::RoaringBitmap;
 
 use crate::head::side::{exemplar_bytes, histogram_bytes};
@@ -34,13 +34,13 @@ pub(crate) struct WriterState {
     probed: Option<Duration>,
     /// Set by a flush: series without samples in the head should be looked through.
     pub(crate) evict: bool,
-    /// Tenants whose series leave the head whatever their age.
-    pub(crate) deleted_tenants: Vec<TenantId>,
+    /// Tenants, and of these series that satisfy the matchers, that leave the head whatever their age.
+    pub(crate) deleted: Vec<(TenantId, Vec<Matcher>)>,
 }
 
 impl WriterState {
     pub(crate) fn new(wal: wal::Writer) -> Self {
-        Self { wal, payload: Vec::new(), probed: None, evict: false, deleted_tenants: Vec::new() }
+        Self { wal, payload: Vec::new(), probed: None, evict: false, deleted: Vec::new() }
     }
 }
 
@@ -206,7 +206,7 @@ impl Inner {
     }
 
     /// Lets idle and ended series leave the head, when no append waits: those that do name series by slot.
-    fn evict(&self, writer: &mut WriterState) {
+    pub(crate) fn evict(&self, writer: &mut WriterState) {
         let _nobody_resolves = self.resolving.write().expect("lock");
         if self.queue.bytes() > 0 {
             // Something was queued since the last group: appends must not wait for the disk, so this waits for them.
@@ -216,7 +216,7 @@ impl Inner {
         let idle_s = u32::try_from(self.options.idle.as_secs()).unwrap_or(u32::MAX);
         let idle_before_s = self.now_s().saturating_sub(idle_s);
         let base = self.log.snapshot().base();
-        let deleted = std::mem::take(&mut writer.deleted_tenants);
+        let deleted = std::mem::take(&mut writer.deleted);
         let gone = self.table.read().expect("lock").leaving(base, idle_before_s, &deleted);
         let sides = self.sides.read().expect("lock");
         let gone = gone.into_iter().filter(|slot| !sides.contains(*slot)).collect();

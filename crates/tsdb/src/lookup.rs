@@ -5,8 +5,8 @@ use std::collections::BTreeSet;
 use model::batch::Exemplar;
 use model::{Budget, Labels, Matcher, TenantId, TimeRange};
 
-use crate::block::{BlockError, Damaged, Section};
-use crate::select::SelectError;
+use crate::block::{BlockError, Damaged};
+use crate::select::{Part, SelectError};
 use crate::store::{Inner, Store};
 
 /// A series with its exemplars.
@@ -43,9 +43,9 @@ impl Store {
         for matchers in sets(matcher_sets) {
             self.inner
                 .each_head_series(tenant, matchers, range, budget, &mut |labels, _| add(labels.clone()))?;
-            self.inner.each_section(tenant, range, &mut |section, left, damaged| {
-                for (ordinal, _) in section.select_in(matchers, left, budget, damaged)? {
-                    add(section.labels(ordinal)?)?;
+            self.inner.each_section(tenant, range, budget, &mut |part, damaged| {
+                for (ordinal, _) in part.select(matchers, budget, damaged)? {
+                    add(part.section.labels(ordinal)?)?;
                 }
                 Ok(())
             })?;
@@ -67,10 +67,9 @@ impl Store {
             if self.inner.head_overlaps(range) {
                 names.extend(self.inner.scan(tenant, budget).names(matchers)?);
             }
-            self.inner.each_section(tenant, range, &mut |section, _, damaged| {
-                let ordinals =
-                    if matchers.is_empty() { None } else { Some(section.select(matchers, budget, damaged)?) };
-                names.extend(section.label_names(ordinals.as_deref())?);
+            self.inner.each_section(tenant, range, budget, &mut |part, damaged| {
+                let ordinals = part.narrowed(matchers, budget, damaged)?;
+                names.extend(part.section.label_names(ordinals.as_deref())?);
                 Ok(())
             })?;
         }
@@ -91,10 +90,9 @@ impl Store {
             if self.inner.head_overlaps(range) {
                 values.extend(self.inner.scan(tenant, budget).values(name, matchers)?);
             }
-            self.inner.each_section(tenant, range, &mut |section, _, damaged| {
-                let ordinals =
-                    if matchers.is_empty() { None } else { Some(section.select(matchers, budget, damaged)?) };
-                values.extend(section.label_values(name, ordinals.as_deref())?);
+            self.inner.each_section(tenant, range, budget, &mut |part, damaged| {
+                let ordinals = part.narrowed(matchers, budget, damaged)?;
+                values.extend(part.section.label_values(name, ordinals.as_deref())?);
                 Ok(())
             })?;
         }
@@ -126,11 +124,12 @@ impl Store {
             let exemplars = sides.get(slot).map(|side| side.exemplars).unwrap_or_default();
             add(labels.clone(), exemplars)
         })?;
-        self.inner.each_section(tenant, always, &mut |section, left, damaged| {
-            for ordinal in section.select(matchers, budget, damaged)? {
-                let mut exemplars = section.exemplars(ordinal, range, damaged)?;
-                exemplars.retain(|exemplar| left.contains(exemplar.timestamp_ms));
-                add(section.labels(ordinal)?, exemplars)?;
+        self.inner.each_section(tenant, always, budget, &mut |part, damaged| {
+            for ordinal in part.section.select(matchers, budget, damaged)? {
+                let mut exemplars = part.section.exemplars(ordinal, range, damaged)?;
+                let left = part.masks.left(ordinal, part.left);
+                exemplars.retain(|e| left.iter().any(|range| range.contains(e.timestamp_ms)));
+                add(part.section.labels(ordinal)?, exemplars)?;
             }
             Ok(())
         })?;
@@ -183,13 +182,15 @@ impl Inner {
         &self,
         tenant: TenantId,
         range: TimeRange,
+        budget: &Budget,
         each: &mut Ask<'_>,
     ) -> Result<(), SelectError> {
         let blocks = self.view.read().expect("lock").blocks_in(tenant, range);
         let mut damaged = Vec::new();
-        for (block, left) in blocks {
-            let asked = block.section(tenant).map_err(LookupError::from).and_then(|section| match &section {
-                Some(section) => each(section, left, &mut damaged),
+        for live in blocks {
+            let part = Part::open(&live, tenant, budget, &mut damaged).map_err(LookupError::from);
+            let asked = part.and_then(|part| match &part {
+                Some(part) => each(part, &mut damaged),
                 None => Ok(()),
             });
             match asked {
@@ -204,9 +205,27 @@ impl Inner {
     }
 }
 
-/// A question to a section about the part of the range that retention has left there; damage that it went around is
-/// named in the list.
-type Ask<'a> = dyn FnMut(&Section, TimeRange, &mut Vec<Damaged>) -> Result<(), LookupError> + 'a;
+impl Part {
+    /// The series that a question about labels is asked of; `None` = all of the section.
+    fn narrowed(
+        &self,
+        matchers: &[Matcher],
+        budget: &Budget,
+        damaged: &mut Vec<Damaged>,
+    ) -> Result<Option<Vec<u32>>, BlockError> {
+        if matchers.is_empty() && self.masks.is_empty() {
+            return Ok(None);
+        }
+        if self.masks.is_empty() {
+            return self.section.select(matchers, budget, damaged).map(Some);
+        }
+        let left = self.select(matchers, budget, damaged)?;
+        Ok(Some(left.into_iter().map(|(ordinal, _)| ordinal).collect()))
+    }
+}
+
+/// A question to a section; damage that it went around is named in the list.
+type Ask<'a> = dyn FnMut(&Part, &mut Vec<Damaged>) -> Result<(), LookupError> + 'a;
 
 /// What can go wrong while a section is asked.
 enum LookupError {

@@ -8,11 +8,13 @@
 //! ```text
 //! an envelope (`codec::envelope`) with magic "WEIRMAN1" and the body:
 //! generation · id seed (8) · varints: replay segment, next file id, flushed sequence, blocks: count, ids,
-//! floors: count, for each tenant, time (zigzag), sequence
+//! floors: count, for each tenant, time (zigzag), sequence; since version 2 tombstones: count, for each tenant, files:
+//! count, ids, times (zigzag) of first and last ms, matchers: count, for each operator (1), byte strings name, value
 //! ```
 
 use std::io;
 use std::path::Path;
+use std::sync::Arc;
 
 use codec::chunk::Corrupt;
 use codec::chunk::bytes::{Reader, put_varint, put_zigzag};
@@ -22,9 +24,10 @@ use model::TenantId;
 
 use crate::open::OpenError;
 use crate::small_file::{self, SmallFile};
+use crate::tombstone::Tombstone;
 
 /// The format version that this Weir writes.
-const VERSION: u16 = 1;
+const VERSION: u16 = 2;
 
 const MAGIC: &[u8; 8] = b"WEIRMAN1";
 
@@ -43,8 +46,10 @@ pub(crate) struct Manifest {
     pub(crate) flushed_sequence: u64,
     /// File ids of live blocks, ascending by age.
     pub(crate) blocks: Vec<u64>,
-    /// What retention has cut off.
+    /// What retention has cut off, by tenant.
     pub(crate) floors: Vec<Floor>,
+    /// Deletes that mask something still.
+    pub(crate) tombstones: Vec<Arc<Tombstone>>,
 }
 
 /// A tenant's samples before a time are gone from all blocks whose sequences end at or before `sequence`; of a deleted
@@ -66,19 +71,37 @@ impl Floor {
     }
 }
 
-/// The first time in ms that a tenant still has in a block whose sequences end at `sequence`.
+/// The first time in ms that a tenant still has in a block whose sequences end at `sequence`; `floors` stand by tenant.
 pub(crate) fn floor_ms(floors: &[Floor], tenant: TenantId, sequence: u64) -> i64 {
-    let of_block = floors.iter().filter(|floor| floor.tenant == tenant && sequence <= floor.sequence);
+    // Many tenants may have one, and every query asks for its own.
+    let first = floors.partition_point(|floor| floor.tenant < tenant);
+    let of_tenant = floors[first..].iter().take_while(|floor| floor.tenant == tenant);
+    let of_block = of_tenant.filter(|floor| sequence <= floor.sequence);
     of_block.map(|floor| floor.start_ms).max().unwrap_or(i64::MIN)
 }
 
 /// Adds a floor and forgets those that it covers.
 pub(crate) fn add_floor(floors: &mut Vec<Floor>, floor: Floor) {
     floors.retain(|old| !floor.covers(old));
-    floors.push(floor);
+    let at = floors.partition_point(|old| old.tenant <= floor.tenant);
+    floors.insert(at, floor);
 }
 
 impl Manifest {
+    /// Forgets tombstones whose files are no longer named.
+    pub(crate) fn forget_tombstones(&mut self) {
+        let named = |file: &u64| self.blocks.contains(file);
+        let left = |tombstone: Arc<Tombstone>| {
+            let files: Vec<u64> = tombstone.files.iter().copied().filter(named).collect();
+            match files.len() {
+                0 => None,
+                n if n == tombstone.files.len() => Some(tombstone),
+                _ => Some(Arc::new(Tombstone { files, ..(*tombstone).clone() })),
+            }
+        };
+        self.tombstones = std::mem::take(&mut self.tombstones).into_iter().filter_map(left).collect();
+    }
+
     /// The newest readable generation; `None` when there is no manifest at all. What is damaged is told in `damage`.
     pub(crate) fn load(
         files: &dyn Files,
@@ -134,6 +157,8 @@ impl Manifest {
             put_zigzag(&mut body, floor.start_ms);
             put_varint(&mut body, floor.sequence);
         }
+        put_varint(&mut body, self.tombstones.len() as u64);
+        self.tombstones.iter().for_each(|tombstone| tombstone.encode(&mut body));
         envelope::wrap(MAGIC, VERSION, &body)
     }
 
@@ -150,16 +175,35 @@ impl Manifest {
             let tenant = TenantId(reader.number()?);
             Ok(Floor { tenant, start_ms: reader.zigzag()?, sequence: reader.varint()? })
         };
-        let floors = (0..count).map(|_| floor(&mut reader)).collect::<Result<_, _>>()?;
-        Ok(Manifest { generation, id_seed, replay_segment, next_file, flushed_sequence, blocks, floors })
+        let mut floors: Vec<Floor> = (0..count).map(|_| floor(&mut reader)).collect::<Result<_, _>>()?;
+        floors.sort_by_key(|floor| floor.tenant);
+        // Version 1 ends here.
+        let count = if reader.is_empty() { 0 } else { reader.count_of(5)? };
+        let tombstone = |_| Tombstone::decode(&mut reader).map(Arc::new);
+        let tombstones = (0..count).map(tombstone).collect::<Result<_, _>>()?;
+        Ok(Manifest {
+            generation,
+            id_seed,
+            replay_segment,
+            next_file,
+            flushed_sequence,
+            blocks,
+            floors,
+            tombstones,
+        })
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use model::{MatchOp, Matcher, TimeRange};
+
     use super::*;
 
     fn manifest() -> Manifest {
+        let range = TimeRange { start_ms: -5, end_ms: 5 };
+        let matchers = vec![Matcher::new("a", MatchOp::Equal, "b").unwrap()];
+        let tombstone = Tombstone { tenant: TenantId(2), files: vec![3, 200], range, matchers };
         Manifest {
             generation: 7,
             id_seed: 42,
@@ -168,6 +212,7 @@ mod tests {
             flushed_sequence: 500,
             blocks: vec![3, 200, 70_000],
             floors: vec![Floor { tenant: TenantId(3), start_ms: -1, sequence: 400 }],
+            tombstones: vec![Arc::new(tombstone)],
         }
     }
 

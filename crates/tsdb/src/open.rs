@@ -165,6 +165,7 @@ impl Inner {
             replay_segment: AtomicU64::new(live.manifest.replay_segment),
             manifest: Mutex::new(live),
             clock_watch: Mutex::new(clock_watch),
+            retention_look: Mutex::new(Duration::ZERO),
             compactor: Mutex::default(),
             health: Health::default(),
             counters: Counters::default(),
@@ -257,8 +258,7 @@ impl Inner {
         // Known to the manifest, unless both copies were lost: what is written now must count as later.
         let last = good.iter().map(|block| *block.meta().sequences.end()).max().unwrap_or(0);
         live.manifest.flushed_sequence = live.manifest.flushed_sequence.max(last);
-        let floors = Arc::new(live.manifest.floors.clone());
-        *self.view.write().expect("lock") = View { blocks: Arc::new(good), floors };
+        *self.view.write().expect("lock") = View::new(good, &live.manifest);
         // The first generation, of a new directory or of one whose manifests were both lost: only a manifest that names
         // what is live may let a later start remove what it does not name.
         if live.manifest.generation == 0 {

@@ -32,6 +32,15 @@ pub struct Options {
     pub retention_confirm: Duration,
 }
 
+/// How much is kept of a tenant.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Keep {
+    /// For so long, in ms; 0 = for ever.
+    pub age_ms: i64,
+    /// At most so many bytes of blocks; 0 = any number. A tenant over it loses its oldest day.
+    pub bytes: u64,
+}
+
 impl Default for Options {
     fn default() -> Self {
         Self {

@@ -12,11 +12,12 @@ use model::select::{HistogramPoint, Stop};
 use model::{Budget, Hints, Labels, Matcher, SeriesBlock, SeriesId, SeriesRef, TenantId, TimeRange};
 use smallvec::SmallVec;
 
-use crate::block::{Block, BlockError, Columns, Damaged, Section};
+use crate::block::{BlockError, Columns, Damaged, Section};
 use crate::head::log::{LogSample, NO_CELL, Snapshot};
 use crate::head::side::Side;
 use crate::head::table::Table;
-use crate::store::{Inner, Store};
+use crate::store::{Inner, LiveBlock, Store};
+use crate::tombstone::Masks;
 
 /// Why a selection ended early.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -40,15 +41,67 @@ pub struct Selection<'a> {
     store: Arc<Inner>,
     budget: &'a Budget,
     range: TimeRange,
-    /// The tenant's sections of the live blocks that lie in the range, oldest first, each with the part of the range
-    /// that retention has left there.
-    sections: Vec<(Section, TimeRange)>,
+    /// The tenant's sections of the live blocks that lie in the range, oldest first.
+    sections: Vec<Part>,
     head: Snapshot,
     members: Vec<Member>,
     next: usize,
     warnings: Vec<String>,
     damaged: Vec<Damaged>,
     scratch: Scratch,
+}
+
+/// A section as its reader may see it.
+pub(crate) struct Part {
+    pub(crate) section: Section,
+    /// The part of the range asked for that retention has left there.
+    pub(crate) left: TimeRange,
+    /// What is deleted there.
+    pub(crate) masks: Masks,
+}
+
+impl Part {
+    /// The tenant's section of a live block; `None` when it has none.
+    pub(crate) fn open(
+        live: &LiveBlock,
+        tenant: TenantId,
+        budget: &Budget,
+        damaged: &mut Vec<Damaged>,
+    ) -> Result<Option<Part>, BlockError> {
+        let Some(section) = live.block.section(tenant)? else { return Ok(None) };
+        let masks = live.masks(&section, budget, damaged)?;
+        Ok(Some(Part { section, left: live.left, masks }))
+    }
+
+    /// Those of the selected series that may have samples left in the range, with their ids.
+    pub(crate) fn select(
+        &self,
+        matchers: &[Matcher],
+        budget: &Budget,
+        damaged: &mut Vec<Damaged>,
+    ) -> Result<Vec<(u32, SeriesId)>, BlockError> {
+        let mut found = self.section.select_in(matchers, self.left, budget, damaged)?;
+        if !self.masks.is_empty() {
+            // A range that cannot be read was named by the selection.
+            found.retain(|(ordinal, _)| {
+                self.section.range(*ordinal).is_ok_and(|lies| !self.masks.hide(*ordinal, lies, self.left))
+            });
+        }
+        Ok(found)
+    }
+
+    /// Reads what is left of a series.
+    fn read(
+        &self,
+        ordinal: u32,
+        columns: &mut Columns,
+        damaged: &mut Vec<Damaged>,
+    ) -> Result<(), BlockError> {
+        for range in self.masks.left(ordinal, self.left) {
+            self.section.read(ordinal, range, columns, damaged)?;
+        }
+        Ok(())
+    }
 }
 
 /// A selected series and where its samples are.
@@ -108,7 +161,7 @@ impl Store {
 struct Gathered {
     members: Vec<Member>,
     by_id: HashMap<SeriesId, u32>,
-    sections: Vec<(Section, TimeRange)>,
+    sections: Vec<Part>,
     damaged: Vec<Damaged>,
 }
 
@@ -133,9 +186,9 @@ impl Gathered {
         // After the newest cells were read, so that it has their chunks.
         let head = store.log.snapshot().until(end);
         drop(view);
-        for (block, left) in blocks {
+        for live in blocks {
             budget.check()?;
-            match self.gather_block(&block, tenant, matchers, left, budget) {
+            match self.gather_block(&live, tenant, matchers, budget) {
                 Ok(()) => {}
                 Err(BlockError::Damaged(unit)) => self.damaged.push(unit),
                 Err(error) => return Err(error.into()),
@@ -195,18 +248,17 @@ impl Gathered {
 
     fn gather_block(
         &mut self,
-        block: &Block,
+        live: &LiveBlock,
         tenant: TenantId,
         matchers: &[Matcher],
-        range: TimeRange,
         budget: &Budget,
     ) -> Result<(), BlockError> {
-        let Some(section) = block.section(tenant)? else { return Ok(()) };
+        let Some(part) = Part::open(live, tenant, budget, &mut self.damaged)? else { return Ok(()) };
         let index = self.sections.len() as u32;
-        for (ordinal, id) in section.select_in(matchers, range, budget, &mut self.damaged)? {
+        for (ordinal, id) in part.select(matchers, budget, &mut self.damaged)? {
             self.member(id, budget)?.parts.push((index, ordinal));
         }
-        self.sections.push((section, range));
+        self.sections.push(part);
         Ok(())
     }
 
@@ -271,9 +323,8 @@ impl Selection<'_> {
         let Scratch { cells, columns } = &mut self.scratch;
         columns.clear();
         for (section, ordinal) in &member.parts {
-            let (section, left) = &self.sections[*section as usize];
             // What of a series can be read is there even when a page of it is damaged.
-            match section.read(*ordinal, *left, columns, &mut self.damaged) {
+            match self.sections[*section as usize].read(*ordinal, columns, &mut self.damaged) {
                 Ok(()) => {}
                 Err(BlockError::Damaged(unit)) => self.damaged.push(unit),
                 Err(error) => return Err(error.into()),
@@ -306,7 +357,7 @@ impl Selection<'_> {
         }
         let mut last = SelectError::Io("a series without a place".into());
         for (section, ordinal) in &member.parts {
-            match self.sections[*section as usize].0.labels(*ordinal) {
+            match self.sections[*section as usize].section.labels(*ordinal) {
                 Ok(labels) => return Ok(labels),
                 Err(error) => last = error.into(),
             }

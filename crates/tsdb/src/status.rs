@@ -69,6 +69,8 @@ pub struct Status {
     pub compaction_failures: u64,
     /// Bytes of blocks written by merges.
     pub compaction_written_bytes: u64,
+    /// Deletes of series that merges have not applied everywhere yet.
+    pub tombstones: u64,
     /// Blocks removed by retention.
     pub retention_blocks: u64,
     /// Whether retention waits because the clock is in doubt.
@@ -204,7 +206,8 @@ impl Store {
         let load = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
         let counters = &inner.counters;
         let (created, evicted) = inner.table.read().expect("lock").turnover();
-        let blocks = inner.view.read().expect("lock").blocks.clone();
+        let view = inner.view.read().expect("lock").clone();
+        let blocks = &view.blocks;
         let segments = wal::segments(&*inner.env.files, &inner.wal_directory()).unwrap_or_default();
         Status {
             head_series: inner.table.read().expect("lock").len(),
@@ -235,6 +238,7 @@ impl Store {
             compactions: load(&counters.compactions),
             compaction_failures: load(&counters.compaction_failures),
             compaction_written_bytes: load(&counters.compaction_written_bytes),
+            tombstones: view.tombstones.len() as u64,
             retention_blocks: load(&counters.retention_blocks),
             retention_paused: counters.retention_paused.load(Ordering::Relaxed),
         }

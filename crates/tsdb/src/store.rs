@@ -8,13 +8,13 @@ use std::fmt;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, RwLock};
+use std::sync::{Arc, Mutex, MutexGuard, RwLock};
 use std::time::Duration;
 
 use env::Env;
-use model::{TenantId, TimeRange};
+use model::{Budget, TenantId, TimeRange};
 
-use crate::block::{Block, PageCache};
+use crate::block::{Block, BlockError, Damaged, PageCache, Section, SectionMeta};
 use crate::commit::WriterState;
 use crate::compact::Compactor;
 use crate::head::alias::AliasTable;
@@ -23,10 +23,11 @@ use crate::head::side::Sides;
 use crate::head::table::Table;
 use crate::manifest::{Floor, Manifest, floor_ms};
 use crate::metadata::MetadataStore;
-use crate::options::Options;
+use crate::options::{Keep, Options};
 use crate::queue::Queue;
 use crate::retention::ClockWatch;
 use crate::status::{Counters, HeadRange, Health};
+use crate::tombstone::{Masks, Tombstone};
 
 /// The store. Cheap to clone; all methods take `&self` and may be called from any thread.
 #[derive(Clone)]
@@ -67,6 +68,8 @@ pub(crate) struct Inner {
     /// What is live; taken from before it is read until it is stored anew.
     pub(crate) manifest: Mutex<Live>,
     pub(crate) clock_watch: Mutex<ClockWatch>,
+    /// Monotonic time at which retention looks through the parts of blocks again.
+    pub(crate) retention_look: Mutex<Duration>,
     /// Used by maintenance, and when the store is closed.
     pub(crate) compactor: Mutex<Compactor>,
     pub(crate) health: Health,
@@ -77,25 +80,68 @@ pub(crate) struct Inner {
     pub(crate) damage: Mutex<Vec<String>>,
 }
 
-/// What queries read beside the head.
-#[derive(Default)]
+/// What queries read beside the head. Cheap to clone.
+#[derive(Clone, Default)]
 pub(crate) struct View {
     /// Oldest first.
     pub(crate) blocks: Arc<Vec<Arc<Block>>>,
     pub(crate) floors: Arc<Vec<Floor>>,
+    pub(crate) tombstones: Arc<Vec<Arc<Tombstone>>>,
+}
+
+/// A live block as a tenant may see it.
+pub(crate) struct LiveBlock {
+    pub(crate) block: Arc<Block>,
+    /// The part of the range asked for that retention has left there.
+    pub(crate) left: TimeRange,
+    /// The tenant's deletes that mask something there.
+    pub(crate) tombstones: Vec<Arc<Tombstone>>,
+}
+
+impl LiveBlock {
+    /// What is deleted in the tenant's section of the block.
+    pub(crate) fn masks(
+        &self,
+        section: &Section,
+        budget: &Budget,
+        damaged: &mut Vec<Damaged>,
+    ) -> Result<Masks, BlockError> {
+        Masks::new(section, self.tombstones.iter().map(|tombstone| &**tombstone), budget, damaged)
+    }
 }
 
 impl View {
-    /// The live blocks in which the tenant has something in the range, each with the part of the range that retention
-    /// has left there.
-    pub(crate) fn blocks_in(&self, tenant: TenantId, range: TimeRange) -> Vec<(Arc<Block>, TimeRange)> {
+    /// The view that a manifest describes.
+    pub(crate) fn new(blocks: Vec<Arc<Block>>, manifest: &Manifest) -> Self {
+        let (floors, tombstones) = (manifest.floors.clone(), manifest.tombstones.clone());
+        Self { blocks: Arc::new(blocks), floors: Arc::new(floors), tombstones: Arc::new(tombstones) }
+    }
+
+    /// The live blocks in which the tenant has something in the range.
+    pub(crate) fn blocks_in(&self, tenant: TenantId, range: TimeRange) -> Vec<LiveBlock> {
         let of_block = |block: &Arc<Block>| {
             let floor = floor_ms(&self.floors, tenant, *block.meta().sequences.end());
             let left = TimeRange { start_ms: range.start_ms.max(floor), ..range };
             let inside = block.meta().section(tenant).is_some_and(|section| section.range.overlaps(&left));
-            inside.then(|| (block.clone(), left))
+            inside.then(|| LiveBlock {
+                block: block.clone(),
+                left,
+                tombstones: tombstones_of(&self.tombstones, tenant, block.meta().id),
+            })
         };
         self.blocks.iter().filter_map(of_block).collect()
+    }
+}
+
+impl View {
+    /// Whether a merge would take something off the disk: a deleted tenant's part, one that expired, or deleted series.
+    pub(crate) fn has_dead_parts(&self, block: &Block) -> bool {
+        let meta = block.meta();
+        let is_cut_off = |section: &SectionMeta| {
+            section.range.end_ms < floor_ms(&self.floors, section.tenant, *meta.sequences.end())
+        };
+        self.tombstones.iter().any(|tombstone| tombstone.masks(meta.id))
+            || !self.floors.is_empty() && meta.sections.iter().any(is_cut_off)
     }
 }
 
@@ -113,7 +159,7 @@ pub(crate) struct Live {
 pub enum Job {
     /// Writes the head to a block.
     Flush,
-    /// Drops what is older than its tenant's retention.
+    /// Drops what is older than its tenant's retention, and the oldest of tenants that have too much.
     Retention,
     /// Does a step of merging blocks.
     Compaction,
@@ -128,30 +174,35 @@ impl Store {
         self.inner.batch_seed
     }
 
-    /// The next background work that is due, if any. `retention` gives each tenant's retention in ms (0 = for ever).
-    pub fn next_job(&self, retention: &dyn Fn(TenantId) -> i64) -> Option<Job> {
+    /// The next background work that is due, if any. `keep` says what is kept of each tenant.
+    pub fn next_job(&self, keep: &dyn Fn(TenantId) -> Keep) -> Option<Job> {
         if self.inner.flush_is_due() {
             return Some(Job::Flush);
         }
-        if self.inner.retention_is_due(retention) {
+        if self.inner.retention_is_due(keep) {
             return Some(Job::Retention);
         }
         self.inner.compaction_is_due().then_some(Job::Compaction)
     }
 
     /// Does background work. One thread at a time.
-    pub fn run(&self, job: Job, retention: &dyn Fn(TenantId) -> i64) -> io::Result<()> {
+    pub fn run(&self, job: Job, keep: &dyn Fn(TenantId) -> Keep) -> io::Result<()> {
         match job {
             Job::Flush => self.flush(),
-            Job::Retention => self.inner.drop_expired(retention),
+            Job::Retention => self.inner.drop_expired(keep),
             Job::Compaction => self.inner.compact(),
         }
     }
 
     /// Writes the head to a block now.
     pub fn flush(&self) -> io::Result<()> {
+        let alone = self.inner.flushing.lock().expect("lock");
+        self.flush_alone(&alone)
+    }
+
+    /// Writes the head to a block; the guard is that of `flushing`.
+    pub(crate) fn flush_alone(&self, _alone: &MutexGuard<'_, ()>) -> io::Result<()> {
         let inner = &*self.inner;
-        let _alone = inner.flushing.lock().expect("lock");
         let result = inner.flush();
         match &result {
             Ok(()) => {
@@ -165,19 +216,6 @@ impl Store {
             }
         }
         result
-    }
-
-    /// Deletes a tenant: from now on nothing of it is found. Its series leave the head with the next commit; its samples
-    /// leave the disk when the blocks that hold them are merged, and at once where a block holds nothing else.
-    pub fn delete_tenant(&self, tenant: TenantId) -> io::Result<()> {
-        self.flush()?;
-        self.inner.cut_off(tenant)?;
-        let mut writer = self.inner.writer.lock().expect("lock");
-        writer.deleted_tenants.push(tenant);
-        writer.evict = true;
-        drop(writer);
-        self.inner.metadata.write().expect("lock").remove_tenant(tenant);
-        Ok(())
     }
 
     /// Refuses new appends, commits the queued ones, flushes the head: afterwards a restart replays nothing.
@@ -217,8 +255,7 @@ impl Inner {
         blocks: Vec<Arc<Block>>,
     ) -> io::Result<()> {
         live.manifest = self.store_next(next)?;
-        let floors = Arc::new(live.manifest.floors.clone());
-        *self.view.write().expect("lock") = View { blocks: Arc::new(blocks), floors };
+        *self.view.write().expect("lock") = View::new(blocks, &live.manifest);
         self.repeat_manifest(live)
     }
 
@@ -253,6 +290,16 @@ impl Inner {
         self.damage.lock().expect("lock").push(format!("{} {place}: {why}", name.display()));
         moved.is_ok()
     }
+}
+
+/// A tenant's deletes that mask something in a file.
+pub(crate) fn tombstones_of(
+    tombstones: &[Arc<Tombstone>],
+    tenant: TenantId,
+    file: u64,
+) -> Vec<Arc<Tombstone>> {
+    let of_file = |t: &&Arc<Tombstone>| t.tenant == tenant && t.masks(file);
+    tombstones.iter().filter(of_file).cloned().collect()
 }
 
 pub(crate) fn wal_directory(directory: &Path) -> PathBuf {

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use env::Env;
 use model::{Budget, Hints, MatchOp, Matcher, TenantId, TenantLimits, TimeRange};
-use tsdb::{Job, Options, Progress, Store, WriteContext};
+use tsdb::{Job, Keep, Options, Progress, Store, WriteContext};
 
 const HOUR_MS: i64 = 3_600_000;
 const DAY_MS: i64 = 24 * HOUR_MS;
@@ -63,8 +63,8 @@ fn compact(store: &Store) -> u64 {
     let before = store.status().compactions;
     let mut steps = 0;
     while store.status().blocks > 1 && steps < 10_000 {
-        match store.next_job(&|_| 0) {
-            Some(job) => store.run(job, &|_| 0).unwrap(),
+        match store.next_job(&|_| Keep::default()) {
+            Some(job) => store.run(job, &|_| Keep::default()).unwrap(),
             None => break,
         }
         steps += 1;
@@ -138,8 +138,8 @@ fn a_merge_that_is_cut_short_leaves_nothing() {
         write(&store, &mut model, TENANTS[0], &[(1, hour * HOUR_MS, 1.0), (2, hour * HOUR_MS, 2.0)]);
         store.flush().unwrap();
     }
-    assert_eq!(store.next_job(&|_| 0), Some(Job::Compaction));
-    store.run(Job::Compaction, &|_| 0).unwrap();
+    assert_eq!(store.next_job(&|_| Keep::default()), Some(Job::Compaction));
+    store.run(Job::Compaction, &|_| Keep::default()).unwrap();
     assert!(files(directory.path()) > 4, "a merge is under way");
     store.close().unwrap();
     assert_eq!(files(directory.path()) as u64, store.status().blocks);
@@ -174,7 +174,7 @@ fn what_a_deleted_tenant_had_is_gone_at_once_and_leaves_the_disk() {
     store.delete_tenant(large).unwrap();
     model.retain(|(tenant, _, _), _| *tenant == small);
     assert!(read(&store) == model, "at once");
-    store.run(Job::Retention, &|_| 0).unwrap();
+    store.run(Job::Retention, &|_| Keep::default()).unwrap();
     assert_eq!(store.status().blocks, 3, "the block that held nothing else");
     write(&store, &mut model, small, &rows(4, 10));
     store.flush().unwrap();

@@ -97,7 +97,7 @@ fn an_expired_write_does_not_uncover_the_one_that_it_replaced() {
     store.flush().unwrap();
     write(&store, &[(1, 10, 2.0)]);
     store.flush().unwrap();
-    store.run(tsdb::Job::Retention, &|_| 400).unwrap();
+    store.run(tsdb::Job::Retention, &|_| tsdb::Keep { age_ms: 400, bytes: 0 }).unwrap();
     assert_eq!(store.status().blocks, 1, "the block with only the newer write has expired");
     let left = vec![("1".to_owned(), vec![(1000, 5.0)])];
     assert_eq!(read(&store), left);

@@ -10,11 +10,12 @@ use serde_json::{Map, Value, json};
 use server::control::admin::{self, NewToken, Operation, ROUTES, TenantList, TokenList};
 use server::control::{self, Control};
 
-use crate::arguments::{ListFormat, Server, Tenant, Token};
+use crate::arguments::{Delete, ListFormat, Server, Tenant, Token};
 use crate::client::Client;
 use crate::failure::{Code, Failure};
 use crate::output::table;
 use crate::terminal::{put, say, tame};
+use crate::time::absolute;
 
 /// Where operations are done.
 enum Place {
@@ -100,6 +101,29 @@ pub(crate) fn tenant(command: Tenant) -> Result<(), Failure> {
             Ok(())
         }
     }
+}
+
+/// `weir delete`.
+pub(crate) fn delete(command: Delete) -> Result<(), Failure> {
+    let Delete { selectors, start, end, yes, tenant, server } = command;
+    check_name(&tenant)?;
+    if !yes {
+        let of = selectors.join(", ");
+        let (from, to) = (start.as_deref().unwrap_or("the beginning"), end.as_deref().unwrap_or("the end"));
+        confirm(&format!("Delete {of} of tenant {tenant} from {from} to {to}?"))?;
+    }
+    let now_ms = Env::real().clock.now_ms();
+    let mut form: Vec<_> = selectors.into_iter().map(|selector| ("match[]", selector)).collect();
+    form.extend(start.map(|start| ("start", absolute(&start, now_ms))));
+    form.extend(end.map(|end| ("end", absolute(&end, now_ms))));
+    form.push(("tenant", tenant));
+    let client = Client::new(&server, None, control::ADMIN_TOKEN)?;
+    let answer = client.post_form("/api/v1/admin/tsdb/delete_series", &form)?;
+    if !answer.is_good() {
+        return Err(Failure::new(Code::Failed, answer.error()));
+    }
+    say(format_args!("deleted; the disk has the space back after the next merges"));
+    Ok(())
 }
 
 /// `weir token`.

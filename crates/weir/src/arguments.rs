@@ -36,6 +36,8 @@ pub(crate) enum Command {
     /// Ask a server
     #[command(subcommand)]
     Query(Query),
+    /// Delete series in a range of time
+    Delete(Delete),
     /// Check files
     #[command(subcommand)]
     Check(Check),
@@ -325,6 +327,28 @@ pub(crate) enum Query {
         #[command(flatten)]
         asking: Asking,
     },
+}
+
+/// What is deleted, and of whom.
+#[derive(Args, Clone, Debug)]
+pub(crate) struct Delete {
+    /// Selectors; series that satisfy one of them are deleted
+    #[arg(required = true, value_name = "SELECTOR")]
+    pub(crate) selectors: Vec<String>,
+    /// From: RFC 3339, seconds, now, or relative like -1h [default: the beginning]
+    #[arg(long, allow_hyphen_values = true)]
+    pub(crate) start: Option<String>,
+    /// To [default: the end]
+    #[arg(long, allow_hyphen_values = true)]
+    pub(crate) end: Option<String>,
+    /// Do not ask
+    #[arg(long)]
+    pub(crate) yes: bool,
+    /// Whose series
+    #[arg(long, value_name = "NAME", env = "WEIR_TENANT", hide_env_values = true, default_value = "default")]
+    pub(crate) tenant: String,
+    #[command(flatten)]
+    pub(crate) server: Server,
 }
 
 /// A range of time that may be left open.

@@ -35,6 +35,7 @@ fn main() -> ExitCode {
         Some(Command::Token(command)) => admin::token(command),
         Some(Command::Push(command)) => push::push(command),
         Some(Command::Query(command)) => query::query(command),
+        Some(Command::Delete(command)) => admin::delete(command),
         Some(Command::Check(command)) => check::check(command),
         Some(Command::Completions { shell }) => generate::completions(shell),
         Some(Command::Man) => generate::man(),

@@ -3,13 +3,13 @@
 use model::{Budget, Matcher};
 
 use super::error::{ApiError, Kind};
-use super::params::{InvalidParam, decode};
+use super::params::{InvalidParam, Params, decode};
 use super::query::{TRUNCATED, shorten};
 use super::{Answered, Ask, encode};
 
 /// Label sets of series that satisfy one of the `match[]`.
 pub(super) fn series(ask: &Ask, budget: &Budget) -> Result<Answered, ApiError> {
-    let sets = matcher_sets(ask)?;
+    let sets = matcher_sets(&ask.params)?;
     if sets.is_empty() {
         return Err(ApiError::new(Kind::BadData, "no match[] parameter provided"));
     }
@@ -22,7 +22,7 @@ pub(super) fn series(ask: &Ask, budget: &Budget) -> Result<Answered, ApiError> {
 
 /// Label names in use.
 pub(super) fn label_names(ask: &Ask, budget: &Budget) -> Result<Answered, ApiError> {
-    let (sets, range) = (matcher_sets(ask)?, ask.params.range()?);
+    let (sets, range) = (matcher_sets(&ask.params)?, ask.params.range()?);
     let limit = ask.params.limit("limit")?;
     let found = ask.store.label_names(ask.tenant.id, &sets, range, budget)?;
     Ok(listed(found, limit, |out, name| encode::string(out, &name)))
@@ -31,7 +31,7 @@ pub(super) fn label_names(ask: &Ask, budget: &Budget) -> Result<Answered, ApiErr
 /// Values of the label that the path names.
 pub(super) fn label_values(ask: &Ask, budget: &Budget) -> Result<Answered, ApiError> {
     let name = label_name(&ask.path)?;
-    let (sets, range) = (matcher_sets(ask)?, ask.params.range()?);
+    let (sets, range) = (matcher_sets(&ask.params)?, ask.params.range()?);
     let limit = ask.params.limit("limit")?;
     let found = ask.store.label_values(ask.tenant.id, &name, &sets, range, budget)?;
     Ok(listed(found, limit, |out, value| encode::string(out, &value)))
@@ -46,7 +46,7 @@ fn listed<T>(mut found: Vec<T>, limit: usize, one: impl FnMut(&mut String, T)) -
 }
 
 /// The `match[]` parameters. One that everything satisfies is refused: it would be a dump of the tenant.
-pub(super) fn matcher_sets(ask: &Ask) -> Result<Vec<Vec<Matcher>>, ApiError> {
+pub(crate) fn matcher_sets(params: &Params) -> Result<Vec<Vec<Matcher>>, ApiError> {
     let invalid = |what: String| ApiError::from(InvalidParam::new("match[]", what));
     let parse = |text: &str| {
         let unbounded = || invalid("match[] must contain at least one non-empty matcher".to_owned());
@@ -58,7 +58,7 @@ pub(super) fn matcher_sets(ask: &Ask) -> Result<Vec<Vec<Matcher>>, ApiError> {
             Err(error) => Err(invalid(error.to_string())),
         }
     };
-    ask.params.all("match[]").map(parse).collect()
+    params.all("match[]").map(parse).collect()
 }
 
 /// The segment between `label` and `values`.

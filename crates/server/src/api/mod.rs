@@ -34,6 +34,8 @@ use crate::system::refused_answer;
 use error::{ApiError, Kind};
 use params::Params;
 
+pub(crate) use find::matcher_sets;
+
 /// Bytes of a form at most.
 const FORM_BYTES_MAX: usize = 4 << 20;
 
@@ -218,10 +220,10 @@ fn timeout(ask: &Ask) -> Result<Duration, ApiError> {
     Ok(asked.map_or(most, |asked| asked.min(most)))
 }
 
-async fn form(app: &App, parts: &Parts, body: Body) -> Result<String, ApiError> {
+pub(crate) async fn form(app: &App, parts: &Parts, body: Body) -> Result<String, ApiError> {
     let content_type = parts.headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok());
     let is_form = content_type.is_some_and(|value| value.starts_with("application/x-www-form-urlencoded"));
-    if parts.method != Method::POST || !is_form {
+    if !matches!(parts.method, Method::POST | Method::PUT) || !is_form {
         return Ok(String::new());
     }
     let bytes = body::read_small(body, FORM_BYTES_MAX, app.config().http.body_timeout)

@@ -14,7 +14,7 @@ use model::re2::Anchored;
 
 use super::machine::Machine;
 use super::section::{Section, When};
-use super::settings::{Auth, Dialect, Durability, Http, Limits, Log, Settings, TenantLimits};
+use super::settings::{Auth, Dialect, Durability, Http, Limits, Log, Settings, Storage, TenantLimits};
 use super::tree::Origin;
 use super::{Problem, Size};
 use crate::cors::Origins;
@@ -225,12 +225,12 @@ fn policy(settings: &Settings) -> Policy {
             Auth::Off => Access::Open,
         },
         domain: settings.general.domain.0.clone(),
-        limits: limits(&settings.limits, settings.storage.retention),
+        limits: limits(&settings.limits, &settings.storage),
         overrides: settings.tenants.iter().map(|(name, limits)| (name.clone(), overrides(limits))).collect(),
     }
 }
 
-fn limits(limits: &Limits, retention: Duration) -> model::TenantLimits {
+fn limits(limits: &Limits, storage: &Storage) -> model::TenantLimits {
     let size = |size: u64| usize::try_from(size).unwrap_or(usize::MAX);
     model::TenantLimits {
         labels: LabelLimits {
@@ -243,7 +243,8 @@ fn limits(limits: &Limits, retention: Duration) -> model::TenantLimits {
         samples_per_second: limits.samples_per_second,
         samples_burst: limits.samples_burst,
         future_ms: milliseconds(limits.future),
-        retention_ms: milliseconds(retention),
+        retention_ms: milliseconds(storage.retention),
+        max_bytes: storage.max_bytes.0,
         query_bytes: limits.query_bytes.0,
     }
 }
@@ -260,6 +261,7 @@ fn overrides(limits: &TenantLimits) -> LimitOverrides {
         samples_burst: limits.samples_burst,
         future_ms: limits.future.map(milliseconds),
         retention_ms: limits.retention.map(milliseconds),
+        max_bytes: size(limits.max_bytes),
         query_bytes: size(limits.query_bytes),
     }
 }

@@ -194,6 +194,8 @@ section! {
         query_bytes: Option<Size> = "", Reload;
         /// As `storage.retention`.
         retention: Option<Duration> = "", Reload;
+        /// As `storage.max_bytes`.
+        max_bytes: Option<Size> = "", Reload;
     }
 }
 
@@ -202,6 +204,8 @@ section! {
     Storage {
         /// How long samples are kept; 0 = for ever. Older samples are rejected.
         retention: Duration = "400d", Reload;
+        /// Bytes of blocks that are kept of each tenant; 0 = any number. A tenant over it loses its oldest day.
+        max_bytes: Size = "0", Reload;
         /// How long two readings of the clock must agree before retention deletes anything.
         retention_confirm: Duration = "1h", Restart;
         /// fsync: an answered sample survives a power cut. interval: it survives a crash of Weir, a power cut costs up

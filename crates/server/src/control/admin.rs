@@ -267,6 +267,8 @@ pub struct Limits {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub retention: Option<Span>,
     #[serde(skip_serializing_if = "Option::is_none")]
+    pub max_bytes: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub query_bytes: Option<u64>,
 }
 
@@ -282,6 +284,7 @@ impl From<LimitOverrides> for Limits {
             samples_burst: limits.samples_burst,
             future: limits.future_ms.map(Span::of_ms),
             retention: limits.retention_ms.map(Span::of_ms),
+            max_bytes: limits.max_bytes,
             query_bytes: limits.query_bytes,
         }
     }
@@ -299,6 +302,7 @@ impl From<Limits> for LimitOverrides {
             samples_burst: limits.samples_burst,
             future_ms: limits.future.map(Span::ms),
             retention_ms: limits.retention.map(Span::ms),
+            max_bytes: limits.max_bytes,
             query_bytes: limits.query_bytes,
         }
     }
@@ -316,6 +320,7 @@ impl From<&model::TenantLimits> for Limits {
             samples_burst: Some(limits.samples_burst),
             future: Some(Span::of_ms(limits.future_ms)),
             retention: Some(Span::of_ms(limits.retention_ms)),
+            max_bytes: Some(limits.max_bytes),
             query_bytes: Some(limits.query_bytes),
         }
     }

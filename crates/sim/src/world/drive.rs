@@ -4,9 +4,10 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, bail, ensure};
 use env::Clock;
-use model::{Reason, Signal, TenantId};
-use tsdb::{AppendError, Appended, Job, WriteContext};
+use model::{MatchOp, Matcher, Reason, Signal, TenantId, TimeRange};
+use tsdb::{AppendError, Appended, DeleteError, Job, Keep, WriteContext};
 
+use super::answer::ALWAYS;
 use super::senders::HOUR_MS;
 use super::{Life, Trouble};
 use crate::files::{Failure, Fault, Op};
@@ -90,6 +91,41 @@ impl Life {
         Ok(())
     }
 
+    /// A tenant's series are deleted in a range of time.
+    pub(super) fn delete(&mut self) -> Result<()> {
+        // What waits is written later.
+        self.commit()?;
+        let party = &self.parties[self.rng.index(2)];
+        let series = self.ledger.series(party.tenant);
+        if series.is_empty() {
+            return Ok(());
+        }
+        let pairs: Vec<_> = series[self.rng.index(series.len())].iter().collect();
+        let (name, value) = *self.rng.pick(&pairs);
+        let op = *self.rng.pick(&[MatchOp::Equal, MatchOp::Equal, MatchOp::NotEqual]);
+        let matchers = vec![Matcher::new(name, op, value)?];
+        let now_ms = self.clock.now_ms();
+        let range = match self.rng.below(3) {
+            0 => ALWAYS,
+            1 => TimeRange { start_ms: now_ms - self.rng.range(0..4 * HOUR_MS), end_ms: i64::MAX },
+            _ => TimeRange { start_ms: i64::MIN, end_ms: now_ms - self.rng.range(0..4 * HOUR_MS) },
+        };
+        let id = self.ledger.delete(party.tenant, &matchers, range);
+        match self.store().delete_series(party.tenant, std::slice::from_ref(&matchers), range) {
+            Ok(()) => {
+                self.ledger.settle(id, Fate::Acknowledged);
+                self.naive.delete(party.tenant, &matchers, range);
+                self.tally.deletes += 1;
+            }
+            Err(error) => {
+                let expected = self.writes_may_fail() || matches!(error, DeleteError::TooMany);
+                ensure!(expected, "a delete fails on a good disk: {error}");
+            }
+        }
+        self.forget_evicted();
+        Ok(())
+    }
+
     /// The writer commits what is queued, and every queued append is answered.
     pub(super) fn commit(&mut self) -> Result<()> {
         let store = self.store();
@@ -129,15 +165,16 @@ impl Life {
     /// Does the background work that is due, and sometimes a flush that is not.
     pub(super) fn maintain(&mut self) -> Result<()> {
         let store = self.store();
-        let retention = |tenant: TenantId| {
+        let keep = |tenant: TenantId| {
             let party = self.parties.iter().find(|party| party.tenant == tenant);
-            party.map_or(0, |party| party.limits.retention_ms)
+            let age_ms = party.map_or(0, |party| party.limits.retention_ms);
+            Keep { age_ms, bytes: 0 }
         };
         let mut floors = self.parties.each_ref().map(|party| party.floor_ms);
         let may_fail = self.writes_may_fail() || self.disk.is_down();
         let early_flush = self.rng.chance(1, 3).then_some(Job::Flush);
         for round in 0..ROUNDS {
-            let due = store.next_job(&retention);
+            let due = store.next_job(&keep);
             let Some(job) = due.or(early_flush.filter(|_| round == 0)) else { break };
             if job == Job::Retention && self.clock_is_sure() {
                 for (floor_ms, party) in floors.iter_mut().zip(&self.parties) {
@@ -147,7 +184,7 @@ impl Life {
                     }
                 }
             }
-            if let Err(error) = store.run(job, &retention) {
+            if let Err(error) = store.run(job, &keep) {
                 let expected = may_fail || self.disk.is_down();
                 ensure!(expected, "{job:?} fails on a good disk: {error}");
                 break;

@@ -30,11 +30,12 @@ pub struct Tally {
     pub power_cuts: u64,
     pub power_cuts_in_recovery: u64,
     pub quota_refusals: u64,
+    pub deletes: u64,
 }
 
 impl Tally {
     /// Names and counts.
-    pub fn rows(&self) -> [(&'static str, u64); 24] {
+    pub fn rows(&self) -> [(&'static str, u64); 25] {
         [
             ("lives", self.lives),
             ("requests", self.requests),
@@ -60,6 +61,7 @@ impl Tally {
             ("power cuts", self.power_cuts),
             ("power cuts in recovery", self.power_cuts_in_recovery),
             ("quota refusals", self.quota_refusals),
+            ("deletes", self.deletes),
         ]
     }
 
@@ -89,6 +91,7 @@ impl Tally {
         self.power_cuts += other.power_cuts;
         self.power_cuts_in_recovery += other.power_cuts_in_recovery;
         self.quota_refusals += other.quota_refusals;
+        self.deletes += other.deletes;
     }
 }
 

@@ -9,19 +9,19 @@ use std::collections::BTreeMap;
 use std::io;
 use std::ops::{Range, RangeInclusive};
 use std::path::PathBuf;
-use std::sync::Arc;
 
 use model::batch::Exemplar;
 use model::select::HistogramPoint;
-use model::{Labels, SeriesId, TenantId, TimeRange};
+use model::{Budget, Labels, SeriesId, TenantId, TimeRange};
 
 use super::plan::{Plan, Span};
 use crate::block::{
     Block, BlockError, BlockWriter, Columns, Damaged, PageCache, Section, SeriesInput, block_order,
 };
 use crate::head::table::series_id;
-use crate::manifest::{Floor, floor_ms};
-use crate::store::Inner;
+use crate::manifest::floor_ms;
+use crate::store::{Inner, View, tombstones_of};
+use crate::tombstone::Masks;
 
 /// Spans of one pass.
 const PASS_SPANS: usize = 16;
@@ -32,6 +32,9 @@ const OWN_FILE_BYTES: u64 = 1 << 20;
 /// Pages of the inputs that are kept: a merge must not push out what queries use.
 const CACHE_BYTES: u64 = 8 << 20;
 
+/// Bytes that the lists of deleted series may take for each tenant.
+const MASKS_BYTES: u64 = 256 << 20;
+
 /// Bytes that a row takes while it is merged, for the I/O budget.
 const ROW_BYTES: u64 = 16;
 /// Bytes that a histogram takes beside, about.
@@ -41,7 +44,7 @@ const HISTOGRAM_BYTES: u64 = 1024;
 pub(crate) struct Merge {
     inputs: Vec<Input>,
     sequences: RangeInclusive<u64>,
-    floors: Arc<Vec<Floor>>,
+    view: View,
     spans: Vec<Span>,
     /// Spans that are written now.
     pass: Range<usize>,
@@ -78,6 +81,8 @@ struct Cursor {
     labels: Labels,
     /// What retention has left of it.
     left: TimeRange,
+    /// What is deleted in it.
+    masks: Masks,
 }
 
 /// A file that is being written.
@@ -91,7 +96,7 @@ struct Output {
 }
 
 impl Merge {
-    pub(crate) fn new(plan: Plan, floors: Arc<Vec<Floor>>) -> Merge {
+    pub(crate) fn new(plan: Plan, view: &View) -> Merge {
         let cache = PageCache::new(CACHE_BYTES);
         let mut inputs = Vec::with_capacity(plan.inputs.len());
         let mut tenants: BTreeMap<TenantId, u64> = BTreeMap::new();
@@ -108,7 +113,7 @@ impl Merge {
         Merge {
             inputs,
             sequences: first..=last,
-            floors,
+            view: view.clone(),
             pass: 0..plan.spans.len().min(PASS_SPANS),
             spans: plan.spans,
             tenants: tenants.into_iter().collect(),
@@ -171,18 +176,28 @@ impl Merge {
             self.finish(|output| output.own.is_some() && output.own == ended)?;
             self.done += 1;
             let range = self.range();
+            let budget = Budget::new(MASKS_BYTES);
             for at in 0..self.inputs.len() {
                 let input = &mut self.inputs[at];
-                let left_ms = floor_ms(&self.floors, tenant, *input.block.meta().sequences.end());
+                let left_ms = floor_ms(&self.view.floors, tenant, *input.block.meta().sequences.end());
                 let left = TimeRange { start_ms: left_ms, end_ms: i64::MAX };
                 let meta = input.block.meta().section(tenant);
                 if !meta.is_some_and(|meta| meta.range.overlaps(&range) && meta.range.overlaps(&left)) {
                     continue;
                 }
-                match input.block.section(tenant) {
-                    Ok(Some(section)) => {
+                let tombstones = tombstones_of(&self.view.tombstones, tenant, input.id);
+                let opened = input.block.section(tenant).and_then(|section| match section {
+                    Some(section) => {
+                        let of_section = tombstones.iter().map(|tombstone| &**tombstone);
+                        let masks = Masks::new(&section, of_section, &budget, &mut input.damaged)?;
+                        Ok(Some((section, masks)))
+                    }
+                    None => Ok(None),
+                });
+                match opened {
+                    Ok(Some((section, masks))) => {
                         let labels = Labels::default();
-                        let mut cursor = Cursor { input: at, section, ordinal: 0, labels, left };
+                        let mut cursor = Cursor { input: at, section, ordinal: 0, labels, left, masks };
                         if cursor.settle(input)? {
                             self.cursors.push(cursor);
                         }
@@ -218,11 +233,13 @@ impl Merge {
                 start_ms: range.start_ms.max(cursor.left.start_ms),
                 end_ms: range.end_ms.min(cursor.left.end_ms),
             };
-            let read = cursor.section.read(cursor.ordinal, wanted, &mut self.columns, &mut input.damaged);
-            read.or_else(|error| note(error, &mut input.damaged))?;
-            match cursor.section.exemplars(cursor.ordinal, wanted, &mut input.damaged) {
-                Ok(found) => exemplars.extend(found),
-                Err(error) => note(error, &mut input.damaged)?,
+            for left in cursor.masks.left(cursor.ordinal, wanted) {
+                let read = cursor.section.read(cursor.ordinal, left, &mut self.columns, &mut input.damaged);
+                read.or_else(|error| note(error, &mut input.damaged))?;
+                match cursor.section.exemplars(cursor.ordinal, left, &mut input.damaged) {
+                    Ok(found) => exemplars.extend(found),
+                    Err(error) => note(error, &mut input.damaged)?,
+                }
             }
             cursor.ordinal += 1;
         }

@@ -2,7 +2,8 @@
 //!
 //! Flushed blocks hold whatever came in ten minutes; they are merged into blocks of two hours, and those of a day that is
 //! over into blocks of a day. A merge runs in steps, so that a flush waits for one of them at most; it is paced by bytes a
-//! second. Until the manifest names the new blocks it was not there: a stop of the process throws it away.
+//! second. What was deleted or has expired is left out, and a block that has such parts is rewritten alone when nothing
+//! else is to be done. Until the manifest names the new blocks it was not there: a stop of the process throws it away.
 //!
 //! What of an input cannot be read is told, and that input goes to quarantine instead of being removed.
 
@@ -12,7 +13,7 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use crate::block::{Block, Level};
-use crate::store::Inner;
+use crate::store::{Inner, View};
 
 mod merge;
 mod plan;
@@ -44,7 +45,7 @@ pub(crate) struct Compactor {
 
 impl Compactor {
     /// Throws away the merge that runs, and lets time pass before the next one.
-    fn give_up(&mut self, inner: &Inner, pause: Duration) {
+    pub(crate) fn give_up(&mut self, inner: &Inner, pause: Duration) {
         if let Some(merge) = self.running.take() {
             merge.discard(inner);
         }
@@ -58,22 +59,24 @@ impl Inner {
             return false;
         }
         let compactor = self.compactor.lock().expect("lock");
-        let blocks = self.view.read().expect("lock").blocks.clone();
-        if compactor.running.is_some() && self.is_pressed(&blocks) {
+        let view = self.view.read().expect("lock").clone();
+        let blocks = &view.blocks;
+        if compactor.running.is_some() && self.is_pressed(blocks) {
             return true;
         }
         let is_time = compactor.next <= self.env.clock.monotonic();
-        is_time && (compactor.running.is_some() || self.next_merge(&blocks).is_some())
+        is_time && (compactor.running.is_some() || self.next_merge(&view).is_some())
     }
 
     /// The merge that is due and possible.
-    fn next_merge(&self, blocks: &[Arc<Block>]) -> Option<Plan> {
+    fn next_merge(&self, view: &View) -> Option<Plan> {
+        let blocks = &view.blocks;
         // A block that could not be read at the start may come back, in its place in the order of writes: nothing may be
         // merged past it.
         if self.manifest.lock().expect("lock").manifest.blocks.len() > blocks.len() {
             return None;
         }
-        let plan = plan::next(blocks, self.options.compaction_blocks)?;
+        let plan = plan::next(blocks, self.options.compaction_blocks, |block| view.has_dead_parts(block))?;
         let bytes: u64 = plan.inputs.iter().map(|block| block.meta().bytes).sum();
         let free = self.env.files.space(&self.directory).ok()?.free;
         // Inputs and outputs lie there together for a while; writes must not be refused for it.
@@ -98,21 +101,20 @@ impl Inner {
     }
 
     fn compact_step(&self, compactor: &mut Compactor) -> io::Result<()> {
-        let view = self.view.read().expect("lock");
-        let (blocks, floors) = (view.blocks.clone(), view.floors.clone());
-        drop(view);
+        let view = self.view.read().expect("lock").clone();
+        let blocks = &view.blocks;
         if compactor.running.is_none() {
-            let Some(plan) = self.next_merge(&blocks) else { return Ok(()) };
-            compactor.running = Some(Merge::new(plan, floors));
+            let Some(plan) = self.next_merge(&view) else { return Ok(()) };
+            compactor.running = Some(Merge::new(plan, &view));
         }
         let merge = compactor.running.as_mut().expect("just begun");
-        if !is_whole(merge, &blocks) {
+        if !is_whole(merge, blocks) {
             // Retention was faster: what it has dropped must not come back.
             compactor.give_up(self, Duration::ZERO);
             return Ok(());
         }
         let rate = self.options.compaction_bytes_per_second.max(1);
-        let step = if self.is_pressed(&blocks) { STEP_BYTES } else { (rate / STEPS).clamp(1, STEP_BYTES) };
+        let step = if self.is_pressed(blocks) { STEP_BYTES } else { (rate / STEPS).clamp(1, STEP_BYTES) };
         match merge.step(self, step)? {
             Some(bytes) => {
                 let pause = Duration::from_micros(bytes.saturating_mul(1_000_000) / rate);
@@ -171,6 +173,9 @@ impl Inner {
         // Blocks that are named and not live could not be read at the start: they stay.
         next.blocks.retain(|id| !merged(*id));
         next.blocks.extend(merge.written().iter().map(|written| written.id));
+        if merge.inputs().iter().all(|input| input.damaged.is_empty()) {
+            next.forget_tombstones();
+        }
         self.publish_manifest(&mut live, next, blocks)?;
         let bytes: u64 = merge.written().iter().map(|written| written.bytes).sum();
         self.counters.compactions.fetch_add(1, Ordering::Relaxed);

@@ -45,12 +45,18 @@ pub(crate) struct Span {
     pub(crate) level: Level,
 }
 
-/// The merge that is due, of blocks in the order of their sequences; `many` blocks of one kind make one due.
-pub(crate) fn next(blocks: &[Arc<Block>], many: usize) -> Option<Plan> {
+/// The merge that is due, of blocks in the order of their sequences; `many` blocks of one kind make one due. When none is,
+/// a block with dead parts is rewritten alone: its place in the order stays the same.
+pub(crate) fn next(
+    blocks: &[Arc<Block>],
+    many: usize,
+    has_dead_parts: impl Fn(&Block) -> bool,
+) -> Option<Plan> {
     // One block would be merged for ever.
     let many = many.max(2);
     let metas: Vec<&BlockMeta> = blocks.iter().map(|block| block.meta()).collect();
-    let chosen = choose(&metas, many)?;
+    let dead = || blocks.iter().position(|block| has_dead_parts(block)).map(|at| vec![at]);
+    let chosen = choose(&metas, many).or_else(dead)?;
     let inputs: Vec<Arc<Block>> = chosen.iter().map(|at| blocks[*at].clone()).collect();
     let range = union(chosen.iter().map(|at| metas[*at].range()));
     Some(Plan { inputs, spans: spans(range, newest_ms(&metas)) })

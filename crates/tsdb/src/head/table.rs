@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, AtomicU64, Ordering};
 use codec::hash;
 use foldhash::HashMap;
 use hashbrown::HashTable;
-use model::{Labels, SeriesId, TenantId};
+use model::{Labels, Matcher, SeriesId, TenantId};
 use roaring::RoaringBitmap;
 
 use super::alias::ALIAS_BYTES;
@@ -172,14 +172,22 @@ impl Table {
         }
     }
 
-    /// Slots of series that have nothing left in the log and are idle since `idle_before_s`, ended, or of a deleted
-    /// tenant.
-    pub(crate) fn leaving(&self, base: u64, idle_before_s: u32, deleted: &[TenantId]) -> RoaringBitmap {
+    /// Slots of series that have nothing left in the log and are idle since `idle_before_s`, ended, or deleted: of the
+    /// tenant and satisfying all matchers.
+    pub(crate) fn leaving(
+        &self,
+        base: u64,
+        idle_before_s: u32,
+        deleted: &[(TenantId, Vec<Matcher>)],
+    ) -> RoaringBitmap {
+        let satisfies = |entry: &Entry, matchers: &[Matcher]| {
+            matchers.iter().all(|m| m.matches(entry.labels.get(&m.name).unwrap_or("")))
+        };
         let leaves = |entry: &Entry| {
             entry.tail.load(Ordering::Relaxed) < base
                 && (entry.seen_s.load(Ordering::Relaxed) < idle_before_s
                     || entry.stale.load(Ordering::Relaxed)
-                    || deleted.contains(&entry.tenant))
+                    || deleted.iter().any(|(tenant, of)| *tenant == entry.tenant && satisfies(entry, of)))
         };
         let entries = self.entries.iter().enumerate();
         entries.filter(|(_, e)| e.as_ref().is_some_and(leaves)).map(|(slot, _)| slot as u32).collect()
