@@ -19,7 +19,7 @@ use crate::respond::{self, Answer};
 use crate::system::refused_answer;
 
 /// Method and path.
-pub const ROUTES: &[(&str, &str)] = &[
+pub(crate) const ROUTES: &[(&str, &str)] = &[
     ("POST", "/api/v1/admin/tsdb/delete_series"),
     ("PUT", "/api/v1/admin/tsdb/delete_series"),
     ("POST", "/prometheus/api/v1/admin/tsdb/delete_series"),
@@ -27,7 +27,7 @@ pub const ROUTES: &[(&str, &str)] = &[
 ];
 
 /// Deletes what `match[]`, `start` and `end` select; 204.
-pub async fn answer(app: Arc<App>, request: Request<Body>) -> Answer {
+pub(crate) async fn answer(app: Arc<App>, request: Request<Body>) -> Answer {
     let (parts, body) = request.into_parts();
     if let Err(refused) = gate::admit_admin(&app, &parts) {
         return refused_answer(refused);

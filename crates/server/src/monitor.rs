@@ -76,6 +76,7 @@ fn copy_status(metrics: &Metrics, status: &Status) {
     metrics.open_seconds.set(status.open_seconds);
     metrics.quarantined.set(status.quarantined as f64);
     metrics.damaged_pages.copy(status.damaged_pages);
+    metrics.tombstones.set(status.tombstones as f64);
     metrics.retention_blocks.copy(status.retention_blocks);
     metrics.retention_paused.set(f64::from(u8::from(status.retention_paused)));
     metrics.disk_low.set(f64::from(u8::from(status.disk_low)));

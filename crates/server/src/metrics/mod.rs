@@ -137,6 +137,7 @@ registry! {
     open_seconds: Gauge "weir_open_seconds" "seconds" [] "Time that opening the store took.";
     quarantined: Gauge "weir_quarantined_files" "files" [] "Files found damaged, unreadable or missing since the start; damaged ones are in quarantine.";
     damaged_pages: Counter "weir_damaged_pages" "" [] "Pages that failed their checksum.";
+    tombstones: Gauge "weir_tombstones" "" [] "Deletes of series that merges have not applied everywhere yet.";
     retention_blocks: Counter "weir_retention_blocks" "" [] "Blocks removed by retention.";
     retention_paused: Gauge "weir_retention_paused" "" [] "1 while retention waits because the clock is in doubt.";
 

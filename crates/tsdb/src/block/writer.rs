@@ -73,7 +73,7 @@ pub struct BlockWriter {
 }
 
 impl BlockWriter {
-    /// Creates the file. `sequences` are the WAL sequences that the samples come from.
+    /// Creates the file, in the place of an unfinished one. `sequences` are the WAL sequences that the samples come from.
     pub fn create(
         files: &dyn Files,
         path: &Path,
@@ -81,7 +81,14 @@ impl BlockWriter {
         level: Level,
         sequences: RangeInclusive<u64>,
     ) -> io::Result<BlockWriter> {
-        let file = files.create(path)?;
+        let file = match files.create(path) {
+            // Left by a life that ended while it wrote, and could not be removed at the start: nothing names it.
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
+                files.remove(path)?;
+                files.create(path)?
+            }
+            result => result?,
+        };
         let identity = FileIdentity { id: file_id, level, sequences };
         let buffer = identity.header().to_vec();
         let appender = Appender { file, identity, buffer, written: 0 };

@@ -1,8 +1,8 @@
-//! A whole data directory, pinned: what this version writes, byte for byte, and what every later version must read.
+//! Whole data directories, pinned: what this version writes, byte for byte, and what every later version must read.
 //!
-//! `tests/golden/directory-v1/` was written by the first version. Clock, dice and disk are simulated, so the same
-//! appends give the same bytes: a change of format shows here as a difference, and needs a new version number and a
-//! new directory beside the old one. `WEIR_WRITE_GOLDEN=1` writes it.
+//! `tests/compat/` has a directory for each set of formats that there ever was; the last is this version's. Clock, dice
+//! and disk are simulated, so the same appends give the same bytes: a change of format shows here as a difference, and
+//! needs a new version number and a new directory beside the old ones. `WEIR_WRITE_GOLDEN=1` writes it.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -24,8 +24,11 @@ use tsdb::{Options, Progress, Store, WriteContext};
 const NOW_MS: i64 = 1_800_000_000_000;
 const ALWAYS: TimeRange = TimeRange { start_ms: i64::MIN, end_ms: i64::MAX };
 
-fn golden() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden/directory-v1")
+/// The directory that this version writes.
+const THIS: u32 = 2;
+
+fn golden(version: u32) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/compat").join(version.to_string())
 }
 
 fn open(disk: &SimFiles) -> Store {
@@ -47,6 +50,9 @@ const VALUES: [(i64, f64); 6] = [
     (30_000, 5e-324),
     (15_000, f64::from_bits(STALE_NAN_BITS)),
 ];
+
+/// Tenant 3's floats up to here are deleted.
+const DELETED_BEFORE_MS: i64 = 60_000;
 
 fn histogram() -> Arc<Histogram> {
     Arc::new(Histogram {
@@ -99,13 +105,16 @@ fn append(store: &Store, tenant: u32) {
     ticket.wait().unwrap();
 }
 
-/// Tenant 1 is in a block, tenant 2 in the log.
+/// Tenant 1 is in a block, tenant 2 in the log; of tenant 3, in a block, some is deleted.
 fn write() -> SimFiles {
     let disk = SimFiles::new(7);
     disk.create_dir(Path::new("data")).unwrap();
     let store = open(&disk);
     append(&store, 1);
-    store.flush().unwrap();
+    append(&store, 3);
+    let counters = vec![Matcher::new("__name__", MatchOp::Regex, "golden_t.*").unwrap()];
+    let deleted = TimeRange { start_ms: i64::MIN, end_ms: NOW_MS - DELETED_BEFORE_MS };
+    store.delete_series(TenantId(3), &[counters], deleted).unwrap();
     append(&store, 2);
     disk
 }
@@ -117,14 +126,14 @@ fn this_version_writes_these_bytes() {
     names.sort();
     if std::env::var_os("WEIR_WRITE_GOLDEN").is_some() {
         for path in &names {
-            let to = golden().join(inside(path));
+            let to = golden(THIS).join(inside(path));
             fs::create_dir_all(to.parent().unwrap()).unwrap();
             fs::write(to, trimmed(path, &disk.content(path).unwrap())).unwrap();
         }
     }
     assert!(names.len() >= 6, "{names:?}");
     for path in &names {
-        let pinned = fs::read(golden().join(inside(path))).unwrap();
+        let pinned = fs::read(golden(THIS).join(inside(path))).unwrap();
         assert!(pinned == trimmed(path, &disk.content(path).unwrap()), "{} changed", path.display());
     }
 }
@@ -144,13 +153,15 @@ fn trimmed<'a>(path: &Path, bytes: &'a [u8]) -> &'a [u8] {
 }
 
 #[test]
-fn the_first_versions_directory_is_read() {
-    let disk = SimFiles::new(8);
-    copy(&disk, &golden(), Path::new("data"));
-    let store = open(&disk);
-    assert_eq!(store.status().quarantined, 0);
-    for tenant in [1, 2] {
-        check(&store, TenantId(tenant));
+fn every_versions_directory_is_read() {
+    for version in 1..=THIS {
+        let disk = SimFiles::new(8);
+        copy(&disk, &golden(version), Path::new("data"));
+        let store = open(&disk);
+        assert_eq!(store.status().quarantined, 0, "version {version}");
+        for tenant in 1..=version + 1 {
+            check(&store, TenantId(tenant));
+        }
     }
 }
 
@@ -183,10 +194,16 @@ fn check(store: &Store, tenant: TenantId) {
         if labels.metric_name() == Some("golden_total") {
             let read: Vec<(i64, u64)> =
                 rows.clone().map(|row| (block.timestamps[row], block.values[row].to_bits())).collect();
-            let wanted: Vec<(i64, u64)> =
-                VALUES.iter().map(|(before, value)| (NOW_MS - before, value.to_bits())).collect();
+            let left = |before: i64| tenant != TenantId(3) || before < DELETED_BEFORE_MS;
+            let wanted: Vec<(i64, u64)> = VALUES
+                .iter()
+                .filter(|(before, _)| left(*before))
+                .map(|(before, value)| (NOW_MS - before, value.to_bits()))
+                .collect();
             assert_eq!(read, wanted);
-            assert_eq!(block.starts[rows.start], NOW_MS - 100_000);
+            if tenant != TenantId(3) {
+                assert_eq!(block.starts[rows.start], NOW_MS - 100_000);
+            }
         } else {
             let point = block.histograms.iter().find(|point| rows.contains(&(point.row as usize))).unwrap();
             assert_eq!(*point.histogram, *histogram());
