@@ -12,7 +12,6 @@ mod compress;
 pub mod config;
 pub mod control;
 pub mod cors;
-mod deletes;
 mod driver;
 pub mod gate;
 pub mod ingest;
@@ -30,6 +29,7 @@ pub mod serve;
 pub mod source;
 pub mod system;
 mod tally;
+pub mod upkeep;
 
 pub use run::run;
 pub use serve::{ServeError, Server};

@@ -20,7 +20,7 @@ use crate::config::DialectConfig;
 use crate::control::admin::Operation;
 use crate::ingest::{self, Entry};
 use crate::respond::{self, Answer};
-use crate::{admin, deletes, gate, system};
+use crate::{admin, gate, system, upkeep};
 
 /// One route.
 #[derive(Clone, Copy, Debug)]
@@ -48,8 +48,8 @@ pub enum Action {
     Preflight,
     /// Tenants and tokens.
     Admin(Operation),
-    /// Series are deleted.
-    Delete,
+    /// Something is done to the store.
+    Upkeep(upkeep::Operation),
     /// Health, metrics, reload, greeting.
     System(system::Action),
 }
@@ -83,8 +83,9 @@ pub fn table(configured: &HashMap<&'static str, DialectConfig>) -> Vec<Row> {
     let admin =
         |(method, path, operation)| Row { method, path, owner: "admin", action: Action::Admin(operation) };
     rows.extend(admin::ROUTES.iter().copied().map(admin));
-    let delete = |(method, path)| Row { method, path, owner: "admin", action: Action::Delete };
-    rows.extend(deletes::ROUTES.iter().copied().map(delete));
+    let upkeep =
+        |(method, path, operation)| Row { method, path, owner: "admin", action: Action::Upkeep(operation) };
+    rows.extend(upkeep::ROUTES.iter().copied().map(upkeep));
     let system =
         |(method, path, action)| Row { method, path, owner: "system", action: Action::System(action) };
     rows.extend(system::ROUTES.iter().copied().map(system));
@@ -165,7 +166,7 @@ async fn dispatch(app: Arc<App>, row: Option<Row>, rows: Arc<[Row]>, request: Re
         Action::Query(endpoint) => api::answer(app, endpoint, request).await,
         Action::Preflight => respond::empty(),
         Action::Admin(operation) => admin::answer(app, operation, request).await,
-        Action::Delete => deletes::answer(app, request).await,
+        Action::Upkeep(operation) => upkeep::answer(app, operation, request).await,
         Action::System(action) => system::answer(&app, action, request).await,
     }
 }

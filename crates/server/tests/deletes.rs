@@ -35,11 +35,23 @@ fn a_range_of_a_series_is_deleted_and_what_is_sent_again_is_there() {
     let b = ("b".to_owned(), json!([[1_700_000_000, "3"]]));
     assert_eq!(values(&weir), [("a".to_owned(), json!([[1_700_000_060, "2"]])), b.clone()]);
     assert_eq!(delete(&weir, "match[]=%7Bjob=%22a%22%7D", &weir.admin).status, 204);
-    assert_eq!(values(&weir), [b.clone()]);
+    assert_eq!(values(&weir), std::slice::from_ref(&b));
     let series = weir.get("/api/v1/label/job/values", &weir.token).json();
     assert_eq!(series["data"], json!(["b"]));
     assert_eq!(weir.post("/api/v1/import/prometheus", "up{job=\"a\"} 7 1700000000000\n").status, 204);
     assert_eq!(values(&weir), [("a".to_owned(), json!([[1_700_000_000, "7"]])), b]);
+}
+
+#[test]
+fn everything_is_merged_on_request() {
+    let weir = filled();
+    let all = values(&weir);
+    let compact = |token: &str| weir.request("POST", "/api/v1/admin/tsdb/compact", token, "", b"").status;
+    assert_eq!(compact(&weir.token), 403);
+    assert_eq!(compact(&weir.admin), 204);
+    let store = weir.app().store().unwrap().status();
+    assert_eq!((store.head_samples, store.compactions), (0, 1), "{store:?}");
+    assert_eq!(values(&weir), all);
 }
 
 #[test]

@@ -218,6 +218,12 @@ impl Store {
         result
     }
 
+    /// Flushes, and merges all blocks into those of days, whether their day is over or not. Takes as long as it takes.
+    pub fn compact_all(&self) -> io::Result<()> {
+        self.flush()?;
+        self.inner.compact_everything()
+    }
+
     /// Refuses new appends, commits the queued ones, flushes the head: afterwards a restart replays nothing.
     pub fn close(&self) -> io::Result<()> {
         self.inner.queue.close();

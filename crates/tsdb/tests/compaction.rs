@@ -111,6 +111,22 @@ fn ten_days_of_late_and_repeated_samples_are_the_same_in_few_files() {
     assert!(read(&store) == model, "after a restart");
 }
 
+#[test]
+fn everything_is_merged_into_days_when_that_is_wanted() {
+    let directory = tempfile::tempdir().unwrap();
+    let (store, mut model) = (open(directory.path()), Model::new());
+    live(&store, &mut model);
+    store.compact_all().unwrap();
+    assert!(read(&store) == model);
+    let days = 10;
+    assert_eq!(store.status().blocks, days, "one for each day, today's too");
+    let before = store.status().compactions;
+    store.compact_all().unwrap();
+    assert_eq!(store.status().compactions, before, "nothing is left to be merged");
+    drop(store);
+    assert!(read(&open(directory.path())) == model, "after a restart");
+}
+
 /// The newer copy of the manifest is lost right after a merge: the one before must not name what the merge removed.
 #[test]
 fn either_copy_of_the_manifest_is_enough_after_a_merge() {

@@ -41,6 +41,8 @@ pub(crate) struct Compactor {
     next: Duration,
     /// Whether the last merge met something unreadable and was put off.
     has_waited: bool,
+    /// Whether everything is to be merged, days that are not over too.
+    everything: bool,
 }
 
 impl Compactor {
@@ -65,18 +67,21 @@ impl Inner {
             return true;
         }
         let is_time = compactor.next <= self.env.clock.monotonic();
-        is_time && (compactor.running.is_some() || self.next_merge(&view).is_some())
+        is_time && (compactor.running.is_some() || self.next_merge(&view, compactor.everything).is_some())
     }
 
     /// The merge that is due and possible.
-    fn next_merge(&self, view: &View) -> Option<Plan> {
+    fn next_merge(&self, view: &View, everything: bool) -> Option<Plan> {
         let blocks = &view.blocks;
         // A block that could not be read at the start may come back, in its place in the order of writes: nothing may be
         // merged past it.
         if self.manifest.lock().expect("lock").manifest.blocks.len() > blocks.len() {
             return None;
         }
-        let plan = plan::next(blocks, self.options.compaction_blocks, |block| view.has_dead_parts(block))?;
+        let plan = match everything {
+            true => plan::everything(blocks, |block| view.has_dead_parts(block)),
+            false => plan::next(blocks, self.options.compaction_blocks, |block| view.has_dead_parts(block)),
+        }?;
         let bytes: u64 = plan.inputs.iter().map(|block| block.meta().bytes).sum();
         let free = self.env.files.space(&self.directory).ok()?.free;
         // Inputs and outputs lie there together for a while; writes must not be refused for it.
@@ -104,7 +109,10 @@ impl Inner {
         let view = self.view.read().expect("lock").clone();
         let blocks = &view.blocks;
         if compactor.running.is_none() {
-            let Some(plan) = self.next_merge(&view) else { return Ok(()) };
+            let Some(plan) = self.next_merge(&view, compactor.everything) else {
+                compactor.everything = false;
+                return Ok(());
+            };
             compactor.running = Some(Merge::new(plan, &view));
         }
         let merge = compactor.running.as_mut().expect("just begun");
@@ -130,6 +138,15 @@ impl Inner {
                 compactor.running = None;
                 compactor.has_waited = false;
             }
+        }
+        Ok(())
+    }
+
+    /// Merges until nothing is left to merge, at once and without a pause. Background work may do steps of it too.
+    pub(crate) fn compact_everything(&self) -> io::Result<()> {
+        self.compactor.lock().expect("lock").everything = true;
+        while self.compactor.lock().expect("lock").everything && !self.queue.is_closed() {
+            self.compact()?;
         }
         Ok(())
     }

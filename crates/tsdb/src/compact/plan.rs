@@ -62,6 +62,24 @@ pub(crate) fn next(
     Some(Plan { inputs, spans: spans(range, newest_ms(&metas)) })
 }
 
+/// The merge that is due when days that are not over are to be put together too: what is not in blocks of days goes into
+/// such, days with several blocks into one each, and dead parts are left out.
+pub(crate) fn everything(blocks: &[Arc<Block>], has_dead_parts: impl Fn(&Block) -> bool) -> Option<Plan> {
+    let metas: Vec<&BlockMeta> = blocks.iter().map(|block| block.meta()).collect();
+    let short: Vec<usize> = (0..metas.len()).filter(|at| metas[*at].level != Level::Day).collect();
+    let mut by_day: BTreeMap<i64, Vec<usize>> = BTreeMap::new();
+    for at in (0..metas.len()).filter(|at| metas[*at].level == Level::Day) {
+        by_day.entry(floor_to(metas[at].range().start_ms, DAY_MS)).or_default().push(at);
+    }
+    let pile = by_day.into_values().find(|pile| layers(&metas, pile).len() > 1);
+    let dead = || blocks.iter().position(|block| has_dead_parts(block)).map(|at| vec![at]);
+    let first = if short.is_empty() { pile } else { Some(short) };
+    let chosen = first.map(|chosen| closed(&metas, chosen)).or_else(dead)?;
+    let inputs: Vec<Arc<Block>> = chosen.iter().map(|at| blocks[*at].clone()).collect();
+    let range = union(chosen.iter().map(|at| metas[*at].range()));
+    Some(Plan { inputs, spans: spans(range, i64::MAX) })
+}
+
 fn newest_ms(metas: &[&BlockMeta]) -> i64 {
     metas.iter().map(|meta| meta.range().end_ms).max().unwrap_or(i64::MIN)
 }

@@ -1,14 +1,15 @@
-//! Deletes of series in a range of time, at the path where Prometheus has them.
+//! What somebody with the admin scope does to the store: deletes of series, at the path where Prometheus has them, and
+//! merging everything now.
 //!
-//! Whoever deletes has the admin scope. Such a token has no tenant, so the request names one: `tenant` among the
-//! parameters, else the header `X-Scope-OrgID`, else it is `default`.
+//! A token with that scope has no tenant, so a delete names one: `tenant` among the parameters, else the header
+//! `X-Scope-OrgID`, else it is `default`.
 
 use std::sync::Arc;
 
 use axum::body::Body;
 use http::Request;
 use http::request::Parts;
-use tsdb::DeleteError;
+use tsdb::{DeleteError, Store};
 
 use crate::api::error::{ApiError, Kind};
 use crate::api::params::Params;
@@ -18,24 +19,52 @@ use crate::gate;
 use crate::respond::{self, Answer};
 use crate::system::refused_answer;
 
-/// Method and path.
-pub(crate) const ROUTES: &[(&str, &str)] = &[
-    ("POST", "/api/v1/admin/tsdb/delete_series"),
-    ("PUT", "/api/v1/admin/tsdb/delete_series"),
-    ("POST", "/prometheus/api/v1/admin/tsdb/delete_series"),
-    ("PUT", "/prometheus/api/v1/admin/tsdb/delete_series"),
+/// What is done.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Operation {
+    /// Deletes what `match[]`, `start` and `end` select; 204.
+    Delete,
+    /// Flushes and merges everything, as far as it will ever be merged; 204 when it is done.
+    Compact,
+}
+
+/// Method, path, operation.
+pub(crate) const ROUTES: &[(&str, &str, Operation)] = &[
+    ("POST", "/api/v1/admin/tsdb/delete_series", Operation::Delete),
+    ("PUT", "/api/v1/admin/tsdb/delete_series", Operation::Delete),
+    ("POST", "/prometheus/api/v1/admin/tsdb/delete_series", Operation::Delete),
+    ("PUT", "/prometheus/api/v1/admin/tsdb/delete_series", Operation::Delete),
+    ("POST", "/api/v1/admin/tsdb/compact", Operation::Compact),
 ];
 
-/// Deletes what `match[]`, `start` and `end` select; 204.
-pub(crate) async fn answer(app: Arc<App>, request: Request<Body>) -> Answer {
+/// Does one of [`ROUTES`].
+pub(crate) async fn answer(app: Arc<App>, operation: Operation, request: Request<Body>) -> Answer {
     let (parts, body) = request.into_parts();
     if let Err(refused) = gate::admit_admin(&app, &parts) {
         return refused_answer(refused);
     }
-    match delete(app, parts, body).await {
+    let done = match operation {
+        Operation::Delete => delete(app, parts, body).await,
+        Operation::Compact => compact(app).await,
+    };
+    match done {
         Ok(()) => respond::empty(),
         Err(error) => error.answer(),
     }
+}
+
+async fn compact(app: Arc<App>) -> Result<(), ApiError> {
+    let store = opened(&app)?;
+    let done = app.decoding.run(move || store.compact_all()).await;
+    done.map_err(|error| unavailable(error.to_string()))?.map_err(|error| unavailable(error.to_string()))
+}
+
+fn opened(app: &App) -> Result<Store, ApiError> {
+    app.store().cloned().ok_or_else(|| unavailable("the store is not open yet".to_owned()))
+}
+
+fn unavailable(what: String) -> ApiError {
+    ApiError::new(Kind::Unavailable, what)
 }
 
 async fn delete(app: Arc<App>, parts: Parts, body: Body) -> Result<(), ApiError> {
@@ -55,8 +84,7 @@ async fn delete(app: Arc<App>, parts: Parts, body: Body) -> Result<(), ApiError>
     if sets.is_empty() {
         return Err(ApiError::new(Kind::BadData, "no match[] parameter provided"));
     }
-    let unavailable = |what: String| ApiError::new(Kind::Unavailable, what);
-    let store = app.store().cloned().ok_or_else(|| unavailable("the store is not open yet".to_owned()))?;
+    let store = opened(&app)?;
     tracing::info!(tenant = tenant.0, start_ms = range.start_ms, end_ms = range.end_ms, "series are deleted");
     // It flushes and writes the manifest: not on a thread that serves sockets.
     let deleted = app.decoding.run(move || store.delete_series(tenant, &sets, range)).await;
