@@ -6,53 +6,19 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 use xtask::load::http::{Connection, encoded};
+use xtask::load::real::{Real, STEP_MS};
 use xtask::load::remote_write::{self, Body};
 use xtask::repo::Repo;
 use xtask::rig::ledger;
 use xtask::rig::weir::{Home, SMALL, connect};
 use xtask::rig::writer::now_ms;
 
-/// Rows are given the step of a scrape.
-const STEP_MS: i64 = 15_000;
-
-/// The data: the keys, and for each the values in order of time.
-struct Real {
-    labels: Vec<Vec<(&'static str, String)>>,
-    values: Vec<Vec<f64>>,
-}
-
-/// Reads the data that lies beside the checkout.
-fn real_data() -> Option<Real> {
-    let folder = Repo::here().root.join("../shared/data");
-    let keys = std::fs::read_to_string(folder.join("real-proc.keys")).ok()?;
-    let packed = std::fs::read(folder.join("real-proc.bin.zst")).ok()?;
-    let bytes = zstd::decode_all(packed.as_slice()).ok()?;
-    let labels: Vec<Vec<(&str, String)>> = keys.lines().map(labels).collect();
-    let mut values = vec![Vec::new(); labels.len()];
-    let row_bytes = (labels.len() + 1) * 8;
-    for row in bytes.chunks_exact(row_bytes) {
-        // The first number is the wall clock of the reading.
-        for (series, number) in row.chunks_exact(8).skip(1).enumerate() {
-            values[series].push(f64::from_le_bytes(number.try_into().ok()?));
-        }
-    }
-    Some(Real { labels, values })
-}
-
-/// `name|label|label` as labels sorted by name.
-fn labels(key: &str) -> Vec<(&'static str, String)> {
-    let mut parts = key.split('|').map(str::to_owned);
-    let names = ["__name__", "device", "mode"];
-    names.into_iter().zip(parts.by_ref()).collect()
-}
-
 fn send(connection: &mut Connection, real: &Real, rows: std::ops::Range<usize>, first_ms: i64) {
     let mut body = Body::default();
-    for (labels, values) in real.labels.iter().zip(&real.values) {
-        let pairs: Vec<(&str, &str)> = labels.iter().map(|(name, value)| (*name, value.as_str())).collect();
+    for (series, values) in real.values.iter().enumerate() {
         let samples: Vec<(i64, f64)> =
             rows.clone().map(|row| (first_ms + row as i64 * STEP_MS, values[row])).collect();
-        body.series(&remote_write::labels(&pairs), &samples);
+        body.series(&real.wire_labels(series, &[]), &samples);
     }
     let answer = connection.post("/api/v1/write", remote_write::HEADERS, &body.packed()).expect("an answer");
     assert!(answer.is_success(), "{}: {}", answer.status, answer.text());
@@ -85,7 +51,7 @@ fn compare(connection: &mut Connection, real: &Real, first_ms: i64) -> usize {
 
 #[test]
 fn e2e_real_data_comes_back_bit_for_bit() {
-    let Some(real) = real_data() else {
+    let Some(real) = Real::read(&Repo::here().root) else {
         return xtask::test::skipped("e2e_real_data_comes_back_bit_for_bit", "../shared/data is not there");
     };
     let directory = tempfile::tempdir().expect("a directory");

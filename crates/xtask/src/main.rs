@@ -2,7 +2,7 @@
 #![allow(clippy::print_stdout, reason = "a command line")]
 
 use anyhow::{Result, bail, ensure};
-use xtask::bench::ingest::Plan;
+use xtask::bench::session::{self, Plan, Profile};
 use xtask::repo::Repo;
 use xtask::rig::mount::FileSystem;
 use xtask::rig::powercut::{Syncs, powercut};
@@ -16,6 +16,9 @@ cargo xtask COMMAND
   tidy                    absences, sizes, licences, names in documents
   bench ingest [--workload=A,B] [--server=weir,victoria,prometheus] [--runs=N] [--smoke]
                           Weir and its peers on the same bodies
+  bench disk|memory|restart|churn|query [as above]
+                          what the data cost, and what the answers cost
+  bench tenants [--smoke] ten thousand tenants
   bench build             time of a clean release build, size of the binary
   torture [--cycles=N]    kill -9 under load, again and again
   powercut [--cycles=N] [--fs=ext4|xfs]
@@ -46,15 +49,21 @@ fn main() -> Result<()> {
 
 fn bench(repo: &Repo, arguments: &Arguments) -> Result<()> {
     match arguments.plain() {
-        Some("ingest") => bench::ingest::ingest(repo, &arguments.ingest_plan()?),
+        Some("ingest") => bench::ingest::ingest(repo, &arguments.plan()?),
+        Some("disk") => bench::disk::disk(repo, &arguments.plan()?),
+        Some("memory") => bench::memory::memory(repo, &arguments.plan()?),
+        Some("restart") => bench::restart::restart(repo, &arguments.plan()?),
+        Some("churn") => bench::churn::churn(repo, &arguments.plan()?),
+        Some("query") => bench::query::query(repo, &arguments.plan()?),
+        Some("tenants") => bench::tenants::tenants(repo, &arguments.plan()?),
         Some("build") => bench::build::build(repo),
-        _ => bail!("bench what? ingest or build"),
+        _ => bail!("bench what? ingest, disk, memory, restart, churn, query, tenants or build"),
     }
 }
 
 /// A rig by hand, on the binary that a user builds.
 fn rig(repo: &Repo, arguments: &Arguments) -> Result<()> {
-    let binary = bench::ingest::built(repo, bench::ingest::Profile::Release)?;
+    let binary = session::built(repo, Profile::Release)?;
     let seed = arguments.value("--seed").map_or_else(|| Ok(rig::seed()), str::parse)?;
     let cycles = |default| arguments.value("--cycles").map_or(Ok(default), str::parse);
     println!("seed {seed}");
@@ -101,7 +110,7 @@ impl Arguments {
         self.value(name).map(|list| list.split(',').map(str::to_owned).collect()).unwrap_or_default()
     }
 
-    fn ingest_plan(&self) -> Result<Plan> {
+    fn plan(&self) -> Result<Plan> {
         let smoke = self.has("--smoke");
         let runs = self.value("--runs").map_or(Ok(if smoke { 1 } else { 3 }), str::parse)?;
         Ok(Plan { workloads: self.list("--workload"), servers: self.list("--server"), runs, smoke })

@@ -2,6 +2,13 @@
 //! can be made again.
 
 pub mod build;
+pub mod churn;
+pub mod disk;
 pub mod ingest;
+pub mod memory;
 mod peer;
+pub mod query;
 mod report;
+pub mod restart;
+pub mod session;
+pub mod tenants;

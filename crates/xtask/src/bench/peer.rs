@@ -11,7 +11,7 @@ use serde_json::Value;
 
 use crate::load::http::{self, Connection};
 use crate::load::mix::STEP_MS;
-use crate::load::process::Process;
+use crate::load::process::{self, Process};
 
 /// A server that takes remote write and answers PromQL.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -104,6 +104,7 @@ impl Peer {
                 "--storage.tsdb.retention.time=100y",
                 "--query.max-samples=200000000",
                 "--query.timeout=5m",
+                "--web.enable-admin-api",
                 "--log.level=warn",
             ],
         }
@@ -147,6 +148,68 @@ impl Peer {
     }
 }
 
+/// Bytes of a data directory by what they are for.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Parts {
+    /// Samples.
+    pub(crate) data: u64,
+    /// What finds them.
+    pub(crate) index: u64,
+    /// Logs.
+    pub(crate) log: u64,
+}
+
+impl Peer {
+    /// What a data directory, or what [`Running::merge`] gave, consists of.
+    pub(crate) fn parts(&self, data: &Path) -> Result<Parts> {
+        let bytes = |name: &str| process::disk_bytes(&data.join(name));
+        let mut parts = Parts::default();
+        match self {
+            Self::Weir(_) => {
+                parts.log = bytes("wal");
+                for entry in fs::read_dir(data.join("blocks"))? {
+                    let (samples, other) = weir_block(&fs::read(entry?.path())?);
+                    parts.data += samples;
+                    parts.index += other;
+                }
+            }
+            Self::VictoriaMetrics => {
+                parts = Parts { data: bytes("data"), index: bytes("indexdb"), log: 0 };
+            }
+            Self::Prometheus => {
+                parts.log = bytes("wal") + bytes("chunks_head");
+                for entry in fs::read_dir(data)? {
+                    let block = entry?.path();
+                    parts.data += process::disk_bytes(&block.join("chunks"));
+                    parts.index += fs::metadata(block.join("index")).map_or(0, |index| index.len());
+                }
+            }
+        }
+        Ok(parts)
+    }
+}
+
+/// Bytes of chunk pages, and of everything else, in one of Weir's blocks (FORMAT.md, Blocks).
+fn weir_block(bytes: &[u8]) -> (u64, u64) {
+    const HEADER: usize = 48;
+    const CHUNKS: u32 = 1;
+    let number =
+        |at: usize| bytes.get(at..at + 4).map(|b| u32::from_le_bytes(b.try_into().unwrap_or_default()));
+    let (mut at, mut samples) = (HEADER, 0);
+    while let (Some(length), Some(kind)) = (number(at + 4), number(at + 8)) {
+        let page = HEADER + length as usize;
+        // The last 48 bytes are the footer, which is no page.
+        if at + page + HEADER > bytes.len() {
+            break;
+        }
+        if kind == CHUNKS {
+            samples += page as u64;
+        }
+        at += page;
+    }
+    (samples, bytes.len() as u64 - samples)
+}
+
 /// Everything at its default, except the limits that a benchmark of one tenant runs into.
 fn weir_config(data: &Path, address: SocketAddr) -> String {
     format!("data_dir: {}\nlisten: {address}\n", data.display())
@@ -174,6 +237,41 @@ impl Running {
             std::thread::sleep(Duration::from_secs(6));
         }
         Ok(())
+    }
+
+    /// Merges everything that the server ever merges; the directory in which the result lies.
+    pub(crate) fn merge(&self, data: &Path) -> Result<PathBuf> {
+        match self.peer {
+            Peer::Weir(_) => {
+                let token = fs::read_to_string(data.join("admin-api-token"))?;
+                let mut connection = Connection::open(self.process.address, Some(token.trim()))?;
+                let answer = connection.post("/api/v1/admin/tsdb/compact", "", b"")?;
+                anyhow::ensure!(answer.is_success(), "compact: {}", answer.text());
+            }
+            Peer::VictoriaMetrics => {
+                let answer = self.connection()?.get("/internal/force_merge")?;
+                anyhow::ensure!(answer.is_success(), "force_merge: {}", answer.text());
+                // It answers before it is done.
+                let mut before = u64::MAX;
+                while process::disk_bytes(data) != before {
+                    before = process::disk_bytes(data);
+                    std::thread::sleep(Duration::from_secs(5));
+                }
+            }
+            Peer::Prometheus => {
+                let answer = self.connection()?.post("/api/v1/admin/tsdb/snapshot", "", b"")?;
+                let json: Value = serde_json::from_slice(&answer.body).with_context(|| answer.text())?;
+                let name = json["data"]["name"].as_str().with_context(|| answer.text())?.to_owned();
+                return Ok(data.join("snapshots").join(name));
+            }
+        }
+        Ok(data.to_owned())
+    }
+
+    /// Asks an expression at one time, whatever the answer.
+    pub(crate) fn instant(&self, query: &str, ms: i64) -> Result<()> {
+        let target = format!("/api/v1/query?time={}&query={}", ms as f64 / 1e3, http::encoded(query));
+        self.connection()?.get(&target).map(drop).context("query")
     }
 
     /// Samples that can be queried between two timestamps, both included.

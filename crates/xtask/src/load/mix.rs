@@ -24,12 +24,30 @@ pub struct Shape {
     pub steps: usize,
     /// Samples in a request.
     pub per_request: usize,
+    /// Steps after which every series gets another label; 0 = never.
+    pub churn: usize,
 }
 
 impl Shape {
     /// All samples.
     pub fn samples(&self) -> usize {
         self.series * self.steps
+    }
+
+    /// Series that there ever are.
+    pub fn all_series(&self) -> usize {
+        self.series * if self.churn == 0 { 1 } else { self.steps.div_ceil(self.churn) }
+    }
+
+    /// A hundredth of it, to show that a benchmark works.
+    #[must_use]
+    pub fn small(&self) -> Self {
+        Self {
+            series: (self.series / 100).max(100),
+            steps: (self.steps / 100).max(4),
+            per_request: self.per_request / 10,
+            ..*self
+        }
     }
 }
 
@@ -94,6 +112,7 @@ impl Kind {
 /// A series and where its value stands.
 #[derive(Debug)]
 struct Series {
+    index: usize,
     labels: Vec<u8>,
     kind: Kind,
     value: f64,
@@ -102,17 +121,8 @@ struct Series {
 
 impl Series {
     fn new(index: usize) -> Self {
-        let (host, nth) = (index / SERIES_PER_HOST, index % SERIES_PER_HOST);
-        let (kind, family) = Kind::of(nth);
-        // cpu and mode tell a host's series apart even without the name, which most functions drop.
-        let mode = ["idle", "iowait", "irq", "nice", "softirq", "steal", "system", "user"][nth % 8];
-        let labels = remote_write::labels(&[
-            ("__name__", &format!("{family}_{}", nth / 100)),
-            ("cpu", &format!("{}", nth / 8)),
-            ("instance", &format!("host-node-{host}:9100")),
-            ("job", "node_exporter"),
-            ("mode", mode),
-        ]);
+        let (kind, _) = Kind::of(index % SERIES_PER_HOST);
+        let labels = wire_labels(index, None);
         let mut dice = Dice(index as u64 ^ 0x5eed);
         let value = match kind {
             Kind::Constant | Kind::Bytes => dice.below(1 << 34) as f64,
@@ -121,7 +131,7 @@ impl Series {
             Kind::Temperature => 40.0,
             _ => dice.below(100_000) as f64,
         };
-        Self { labels, kind, value, dice }
+        Self { index, labels, kind, value, dice }
     }
 
     fn next(&mut self, timestamp: i64) -> f64 {
@@ -144,9 +154,38 @@ impl Series {
     }
 }
 
+/// The labels of a series; with churn its pod, which is another one after a while.
+fn wire_labels(index: usize, pod: Option<usize>) -> Vec<u8> {
+    let (host, nth) = (index / SERIES_PER_HOST, index % SERIES_PER_HOST);
+    let (_, family) = Kind::of(nth);
+    // cpu and mode tell a host's series apart even without the name, which most functions drop.
+    let mode = ["idle", "iowait", "irq", "nice", "softirq", "steal", "system", "user"][nth % 8];
+    let (name, cpu) = (format!("{family}_{}", nth / 100), format!("{}", nth / 8));
+    let (instance, pod) = (format!("host-node-{host}:9100"), pod.map(|pod| format!("api-{pod:05}")));
+    let mut pairs = vec![
+        ("__name__", name.as_str()),
+        ("cpu", &cpu),
+        ("instance", &instance),
+        ("job", "node_exporter"),
+        ("mode", mode),
+    ];
+    pairs.extend(pod.as_deref().map(|pod| ("pod", pod)));
+    remote_write::labels(&pairs)
+}
+
 fn hundredths(value: f64) -> f64 {
     (value * 100.0).round() / 100.0
 }
+
+/// The workloads, by letter.
+pub const WORKLOADS: &[Shape] = &[
+    Shape { name: "A", series: 1_200, steps: 8_000, per_request: 2_000, churn: 0 },
+    Shape { name: "B", series: 20_000, steps: 480, per_request: 10_000, churn: 0 },
+    Shape { name: "B2", series: 20_000, steps: 480, per_request: 2_000, churn: 0 },
+    Shape { name: "C", series: 200_000, steps: 48, per_request: 10_000, churn: 0 },
+    Shape { name: "D", series: 20_000, steps: 480, per_request: 10_000, churn: 24 },
+    Shape { name: "E", series: 1_000_000, steps: 6, per_request: 10_000, churn: 0 },
+];
 
 /// Requests of a workload, ready to be sent, one list for each connection.
 #[derive(Debug)]
@@ -177,6 +216,10 @@ fn list(range: std::ops::Range<usize>, shape: &Shape, first_ms: i64) -> Vec<Vec<
     let mut body = Body::default();
     for step in 0..shape.steps {
         let timestamp = first_ms + step as i64 * STEP_MS;
+        if shape.churn > 0 && step % shape.churn == 0 {
+            let pod = Some(step / shape.churn);
+            series.iter_mut().for_each(|one| one.labels = wire_labels(one.index, pod));
+        }
         for one in &mut series {
             let value = one.next(timestamp);
             body.series(&one.labels, &[(timestamp, value)]);
@@ -198,7 +241,7 @@ mod tests {
 
     #[test]
     fn every_sample_is_in_one_request() {
-        let shape = Shape { name: "test", series: 1_301, steps: 5, per_request: 100 };
+        let shape = Shape { name: "test", series: 1_301, steps: 5, per_request: 100, churn: 2 };
         let bodies = bodies(&shape, 2, 1_700_000_000_000);
         let sent: usize = bodies.lists.iter().flatten().map(|body| count(body)).sum();
         assert_eq!(sent, shape.samples());

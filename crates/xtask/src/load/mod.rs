@@ -6,4 +6,5 @@
 pub mod http;
 pub mod mix;
 pub mod process;
+pub mod real;
 pub mod remote_write;

@@ -96,6 +96,18 @@ impl Process {
         Ok((user + system) / TICKS)
     }
 
+    /// Bytes that it made the kernel write to the disk.
+    pub fn written_bytes(&self) -> Result<u64> {
+        let io = fs::read_to_string(format!("/proc/{}/io", self.id()))?;
+        let value = io.lines().find_map(|line| line.strip_prefix("write_bytes: ")?.parse().ok());
+        value.context("no write_bytes in /proc/PID/io")
+    }
+
+    /// Files and sockets that it has open.
+    pub fn open_files(&self) -> Result<usize> {
+        Ok(fs::read_dir(format!("/proc/{}/fd", self.id()))?.count())
+    }
+
     /// A line of `/proc/PID/status` in bytes: `VmRSS`, `VmHWM`.
     pub fn memory_bytes(&self, line: &str) -> Result<u64> {
         let status = fs::read_to_string(format!("/proc/{}/status", self.id()))?;
