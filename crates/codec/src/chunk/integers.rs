@@ -5,7 +5,7 @@
 //! or as differences of differences, whichever has the fewest bits. All arithmetic wraps, so that any `i64` comes back.
 
 use super::bytes::{Reader, put_varint, put_zigzag, varint_length, zigzag};
-use super::{Corrupt, checked_rows, packing};
+use super::{Corrupt, Packing, checked_rows, numbers};
 
 /// All values are the first.
 const CONSTANT: u8 = 0;
@@ -19,11 +19,18 @@ const DELTAS: u8 = 3;
 const SECOND_DELTAS: u8 = 4;
 /// Added to the form when a divisor follows.
 const DIVIDED: u8 = 8;
+/// The bits above say how the numbers are packed.
+const FORM_MASK: u8 = DIVIDED - 1;
 /// Values of this size and above are not divided: their distances might not fit an `i64`.
 const DIVIDE_MAX: i64 = 1 << 62;
 
-/// Appends a column. An empty one takes no byte.
+/// Appends a column, packed in blocks. An empty one takes no byte.
 pub fn encode(values: &[i64], out: &mut Vec<u8>) {
+    encode_as(Packing::Blocks, values, out);
+}
+
+/// Appends a column. An empty one takes no byte.
+pub fn encode_as(packing: Packing, values: &[i64], out: &mut Vec<u8>) {
     let Some((&first, rest)) = values.split_first() else { return };
     let step = rest.first().map_or(0, |second| second.wrapping_sub(first));
     if step == 0 && rest.iter().all(|v| *v == first) {
@@ -45,8 +52,7 @@ pub fn encode(values: &[i64], out: &mut Vec<u8>) {
     difference(&mut deltas);
     let mut seconds = deltas.clone();
     difference(&mut seconds);
-    // The first blocks speak for the others: a series rarely changes its nature within a chunk.
-    let cost = |rows: &[i64]| -> usize { rows.chunks(packing::BLOCK).take(4).map(packing::cost).sum() };
+    let cost = |rows: &[i64]| numbers::cost(packing, rows);
     let first_delta = seconds[0];
     let seconds = &seconds[1..];
     let (plain_cost, delta_cost) = (cost(&distances), cost(&deltas));
@@ -58,6 +64,7 @@ pub fn encode(values: &[i64], out: &mut Vec<u8>) {
     } else {
         (SECOND_DELTAS, seconds)
     };
+    let head = out.len();
     out.push(form | if divisor > 1 { DIVIDED } else { 0 });
     put_zigzag(out, first);
     if divisor > 1 {
@@ -66,9 +73,7 @@ pub fn encode(values: &[i64], out: &mut Vec<u8>) {
     if form == SECOND_DELTAS {
         put_zigzag(out, first_delta);
     }
-    for block in rows.chunks(packing::BLOCK) {
-        packing::encode(block, out);
-    }
+    out[head] |= numbers::encode(packing, rows, out);
 }
 
 /// Replaces each value by its distance to the one before, the first by its distance to zero.
@@ -126,7 +131,9 @@ pub fn decode(reader: &mut Reader<'_>, rows: usize, out: &mut Vec<i64>) -> Resul
     let first = reader.zigzag()?;
     let divisor = if head & DIVIDED != 0 { reader.varint()? as i64 } else { 1 };
     out.reserve(rows);
-    match head & !DIVIDED {
+    let packed = head & !(FORM_MASK | DIVIDED);
+    match head & FORM_MASK {
+        CONSTANT | LINEAR if packed != 0 => return Err(Corrupt),
         CONSTANT => out.resize(out.len() + rows, first),
         LINEAR => {
             let step = reader.zigzag()?;
@@ -138,7 +145,7 @@ pub fn decode(reader: &mut Reader<'_>, rows: usize, out: &mut Vec<i64>) -> Resul
         }
         form @ (DISTANCES | DELTAS | SECOND_DELTAS) => {
             out.push(first);
-            decode_form(form, reader, rows - 1, (first, divisor), out)?;
+            decode_form((form, packed), reader, rows - 1, (first, divisor), out)?;
         }
         _ => return Err(Corrupt),
     }
@@ -146,7 +153,7 @@ pub fn decode(reader: &mut Reader<'_>, rows: usize, out: &mut Vec<i64>) -> Resul
 }
 
 fn decode_form(
-    form: u8,
+    (form, packed): (u8, u8),
     reader: &mut Reader<'_>,
     rows: usize,
     (first, divisor): (i64, i64),
@@ -159,11 +166,8 @@ fn decode_form(
         value = value.wrapping_add(delta);
         out.push(value);
     }
-    let mut block = [0i64; packing::BLOCK];
-    while left > 0 {
-        let length = left.min(packing::BLOCK);
-        packing::decode(reader, length, &mut block)?;
-        let numbers = block[..length].iter().map(|number| number.wrapping_mul(divisor));
+    numbers::decode(packed, reader, left, |numbers| {
+        let numbers = numbers.iter().map(|number| number.wrapping_mul(divisor));
         match form {
             DISTANCES => out.extend(numbers.map(|n| first.wrapping_add(n))),
             DELTAS => out.extend(numbers.map(|n| {
@@ -176,9 +180,7 @@ fn decode_form(
                 value
             })),
         }
-        left -= length;
-    }
-    Ok(())
+    })
 }
 
 #[cfg(test)]
@@ -186,15 +188,24 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
+    const PACKINGS: [Packing; 3] = [Packing::Blocks, Packing::Lists, Packing::Cold];
+
+    /// The bytes that each packing takes.
+    fn sizes(values: &[i64]) -> [usize; 3] {
+        PACKINGS.map(|packing| {
+            let mut out = Vec::new();
+            encode_as(packing, values, &mut out);
+            let mut back = Vec::new();
+            let mut reader = Reader::new(&out);
+            decode(&mut reader, values.len(), &mut back).unwrap();
+            assert!(reader.is_empty());
+            assert_eq!(back, values);
+            out.len()
+        })
+    }
+
     fn round_trip(values: &[i64]) -> usize {
-        let mut out = Vec::new();
-        encode(values, &mut out);
-        let mut back = Vec::new();
-        let mut reader = Reader::new(&out);
-        decode(&mut reader, values.len(), &mut back).unwrap();
-        assert!(reader.is_empty());
-        assert_eq!(back, values);
-        out.len()
+        sizes(values)[0]
     }
 
     #[test]
@@ -208,6 +219,22 @@ mod tests {
         assert!(round_trip(&gap) < 30, "a gap of whole steps is one exception");
         let pages: Vec<i64> = (0..480).map(|i: i64| (i * i % 61) * 4096).collect();
         assert!(round_trip(&pages) < 400, "multiples of 4096 lose their twelve zero bits");
+    }
+
+    #[test]
+    fn each_packing_is_at_most_as_large_as_the_one_before() {
+        let counter: Vec<i64> = (0..4000i64).map(|i| i / 97 * 3).collect();
+        let [blocks, lists, _] = sizes(&counter);
+        assert!(lists * 2 < blocks, "a step now and then: {lists} of {blocks}");
+        let mut value = 0;
+        let walk: Vec<i64> = (0..4000i64)
+            .map(|i| {
+                value += 1 + i64::from((i * i * 7919 % 1009).trailing_zeros());
+                value
+            })
+            .collect();
+        let [blocks, lists, cold] = sizes(&walk);
+        assert!(lists <= blocks && cold * 10 < lists * 9, "{blocks} {lists} {cold}");
     }
 
     #[test]

@@ -7,7 +7,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use codec::chunk::bytes::{Reader, put_varint};
-use codec::chunk::{Corrupt, ROWS_MAX, floats, histograms, starts, timestamps};
+use codec::chunk::{Corrupt, Packing, ROWS_MAX, floats, histograms, starts, timestamps};
 use model::Histogram;
 
 /// Set when a column of starts follows the times.
@@ -48,7 +48,7 @@ pub(super) fn encode(
     let flags = if with_starts { STARTS } else { 0 };
     let mut column = std::mem::take(&mut shared.scratch);
     column.clear();
-    timestamps::encode(times, &mut column);
+    timestamps::encode(Packing::Blocks, times, &mut column);
     let key = codec::hash::key128(times.len() as u64, &column) as u64;
     match shared.at.get(&key).copied().filter(|at| page[*at as usize..].starts_with(&column)) {
         Some(at) => {
@@ -63,7 +63,7 @@ pub(super) fn encode(
     }
     shared.scratch = column;
     if with_starts {
-        starts::encode(begin, page);
+        starts::encode(Packing::Blocks, begin, page);
     }
     match rows {
         Rows::Floats(values) => floats::encode(values, page),
