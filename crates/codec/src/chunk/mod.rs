@@ -1,11 +1,11 @@
 //! Chunks: the columns of one series, packed without losing a bit.
 //!
 //! A chunk is a run of a series' rows. Its columns are coded apart, each self-delimiting once the number of rows is
-//! known (it stands in the block's chunk directory): [`timestamps`], [`floats`] or [`histograms`], [`starts`] where any
-//! is known, and [`exemplars`] as a chunk of their own. All of them rest on one integer column ([`integers`]): what
-//! makes metrics small is that they are decimals with few digits, multiples of something and nearly linear in time, and
-//! that is said once, for whole numbers. What a column costs to write and to read is a choice of its writer
-//! ([`Packing`]); a reader takes whatever is there.
+//! known (it stands in the block's chunk directory): [`timestamps`], [`floats`], [`histograms`] row by row or as
+//! [`histogram_columns`], [`starts`] where any is known, and [`exemplars`] as a chunk of their own. All of them rest on
+//! one integer column ([`integers`]): what makes metrics small is that they are decimals with few digits, multiples of
+//! something and nearly linear in time, and that is said once, for whole numbers. What a column costs to write and to
+//! read is its writer's choice ([`Packing`]); a reader takes whatever is there.
 //!
 //! Decoders trust nothing: any bytes give rows or [`Corrupt`], and never more memory than [`ROWS_MAX`] rows need.
 //!
@@ -23,6 +23,7 @@ pub mod bytes;
 mod entropy;
 pub mod exemplars;
 pub mod floats;
+pub mod histogram_columns;
 pub mod histograms;
 pub mod integers;
 mod numbers;
