@@ -53,7 +53,7 @@ struct Model {
 /// What a series has at a minute.
 fn value(series: usize, minute: i64) -> Value {
     let n = minute as u64 + 300;
-    let start = if series % 2 == 0 { FIRST_MS - 5000 + minute / 600 * 7 } else { 0 };
+    let start = if series.is_multiple_of(2) { FIRST_MS - 5000 + minute / 600 * 7 } else { 0 };
     let histogram_of = |kind: u64| Value::Histogram(start, histogram(kind, n / 400, n));
     let float = match n % 90 {
         4 => f64::from_bits(STALE_NAN_BITS),
@@ -62,8 +62,8 @@ fn value(series: usize, minute: i64) -> Value {
         _ => (n * 3 + n * 7919 % 11) as f64 / 10.0,
     };
     match SERIES[series] {
-        _ if n % 700 == 0 => Value::Histogram(start, stale()),
-        "alternating" if n / 25 % 2 == 0 => Value::Float(start, float),
+        _ if n.is_multiple_of(700) => Value::Histogram(start, stale()),
+        "alternating" if (n / 25).is_multiple_of(2) => Value::Float(start, float),
         "alternating" => histogram_of(n / 50 % 4),
         "counter" => Value::Float(start, float),
         "custom" => histogram_of(2),

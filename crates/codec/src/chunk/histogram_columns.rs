@@ -251,7 +251,7 @@ mod tests {
         let mut state = seed;
         let mut next = || {
             state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
-            state >> (seed % 64) ^ if seed % 7 == 0 { u64::MAX } else { 0 }
+            state >> (seed % 64) ^ if seed.is_multiple_of(7) { u64::MAX } else { 0 }
         };
         let mut row = shape.clone();
         row.sum = f64::from_bits(next());

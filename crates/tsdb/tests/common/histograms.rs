@@ -30,7 +30,7 @@ pub(crate) fn histogram(kind: u64, shape: u64, n: u64) -> Arc<Histogram> {
         23 => f64::INFINITY,
         _ => n as f64 * 0.37 + (n % 7) as f64 / 3.0,
     };
-    let counts = if kind % 2 == 0 {
+    let counts = if kind.is_multiple_of(2) {
         let extra = if sum.is_nan() { 5 } else { 0 };
         BucketCounts::Integer {
             count: cells.iter().sum::<u64>() + 2 + extra,
