@@ -105,9 +105,6 @@ pub(super) fn decode(
 
 fn decode_list(reader: &mut Reader<'_>, rows: usize) -> Result<Vec<i64>, Corrupt> {
     let count = reader.count_of(2)?;
-    if count > rows {
-        return Err(Corrupt);
-    }
     let mut numbers = vec![0; rows];
     let mut next = 0usize;
     for _ in 0..count {
