@@ -202,7 +202,7 @@ fn real_data_comes_back_through_a_block() {
     let times: Vec<i64> = (0..rows as i64).map(|row| FIRST_MS + row * STEP_MS).collect();
 
     for (level, chunk_rows, most) in [(Level::Flushed, 480, 0.30), (Level::Day, 8000, 0.15)] {
-        real_data_through(level, chunk_rows, most, &series, &times, &column);
+        real_data_through(level, chunk_rows, most, &series, &times, column);
     }
 }
 

@@ -74,14 +74,14 @@ fn value(series: usize, minute: i64) -> Value {
     }
 }
 
-fn write(store: &Store, model: &mut Model, minutes: impl Iterator<Item = i64> + Clone) {
+fn write(store: &Store, model: &mut Model, minutes: &[i64]) {
     let mut batch = Batch::new(store.seed());
     for (at, name) in SERIES.into_iter().enumerate() {
         let pairs = batch.pairs.len();
         batch.pairs.push(("__name__".into(), name.into()));
         let (samples, histograms) = (batch.samples.len(), batch.histograms.len());
         let exemplars = batch.exemplars.len();
-        for minute in minutes.clone() {
+        for minute in minutes.iter().copied() {
             let timestamp_ms = FIRST_MS + minute * 60_000;
             let value = value(at, minute);
             match &value {
@@ -180,10 +180,10 @@ fn everything_comes_back_from_every_level() {
     let (store, mut model) = (open(directory.path()), Model::default());
     let mut seen = Vec::new();
     for hour in 0..HOURS {
-        write(&store, &mut model, hour * 60..hour * 60 + 60);
+        write(&store, &mut model, &(hour * 60..hour * 60 + 60).collect::<Vec<_>>());
         if hour % 5 == 4 {
             // What is sent again replaces what is merged already, by the same.
-            write(&store, &mut model, (hour * 60 - 240..hour * 60).step_by(37));
+            write(&store, &mut model, &(hour * 60 - 240..hour * 60).step_by(37).collect::<Vec<_>>());
         }
         store.flush().unwrap();
         compact(&store);
@@ -197,7 +197,7 @@ fn everything_comes_back_from_every_level() {
     }
     assert!(blocks(directory.path()).iter().filter(|(level, _)| *level == 2).count() >= 1);
     assert_eq!(store.status().compaction_failures, 0);
-    write(&store, &mut model, HOURS * 60..HOURS * 60 + 20);
+    write(&store, &mut model, &(HOURS * 60..HOURS * 60 + 20).collect::<Vec<_>>());
     assert_same(&read(&store), &model);
     drop(store);
     let store = open(directory.path());

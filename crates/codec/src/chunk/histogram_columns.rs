@@ -313,7 +313,8 @@ mod tests {
         let mut huge = (*rows[0]).clone();
         huge.counts =
             BucketCounts::Integer { count: 0, zero: 0, positive: vec![1; ROWS_MAX], negative: vec![] };
-        assert!(!suits(&vec![Arc::new(huge); 8]), "more buckets than a column has rows");
+        let huge: Vec<Arc<Histogram>> = std::iter::repeat_n(Arc::new(huge), 8).collect();
+        assert!(!suits(&huge), "more buckets than a column has rows");
     }
 
     #[test]
