@@ -51,7 +51,9 @@ impl PartialEq for Value {
 fn naive(name: &str, values: impl IntoIterator<Item = Value>) -> Naive {
     let labels: Labels = [("__name__", name), ("job", "j")].into_iter().collect();
     let rows = values.into_iter().zip(0i64..).map(|(value, i)| {
-        (1_700_000_000_000 + i * 15_000, if i % 100 > 50 { 1_699_000_000_000 } else { 0 }, value)
+        // Every scrape a little late.
+        let late_ms = (mixed(i as u64) % 3) as i64;
+        (1_700_000_000_000 + i * 15_000 + late_ms, if i % 100 > 50 { 1_699_000_000_000 } else { 0 }, value)
     });
     Naive { labels, rows: rows.collect(), exemplars: vec![] }
 }
