@@ -4,44 +4,14 @@
 //! follows what a node exporter's series are, by weight; the real data are `../shared/data` where it is there.
 #![expect(clippy::disallowed_methods, clippy::print_stdout, reason = "measures and prints")]
 
+mod common;
+
 use std::path::Path;
 use std::time::{Duration, Instant};
 
 use codec::chunk::bytes::Reader;
-use codec::chunk::{floats, timestamps};
-
-/// SplitMix64.
-struct Dice(u64);
-
-impl Dice {
-    fn next(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut z = self.0;
-        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        z ^ (z >> 31)
-    }
-
-    fn unit(&mut self) -> f64 {
-        (self.next() >> 11) as f64 / (1u64 << 53) as f64
-    }
-
-    fn below(&mut self, bound: u64) -> u64 {
-        self.next() % bound
-    }
-
-    fn normal(&mut self) -> f64 {
-        (-2.0 * (1.0 - self.unit()).ln()).sqrt() * (std::f64::consts::TAU * self.unit()).cos()
-    }
-
-    fn poisson(&mut self, mean: f64) -> f64 {
-        let (limit, mut count, mut product) = ((-mean).exp(), 0.0, self.unit());
-        while product > limit {
-            (count, product) = (count + 1.0, product * self.unit());
-        }
-        count
-    }
-}
+use codec::chunk::{Packing, floats, timestamps};
+use common::Dice;
 
 /// A class of series: name, weight in percent, generator.
 type Class = (&'static str, u32, fn(&mut Dice, usize) -> Vec<f64>);
@@ -108,7 +78,7 @@ struct Totals {
 
 impl Totals {
     /// Codes a series in chunks, best of three for the times.
-    fn add(&mut self, values: &[f64], rows: usize) {
+    fn add(&mut self, packing: Packing, values: &[f64], rows: usize) {
         for chunk in values.chunks(rows) {
             let (mut packed, mut back) = (Vec::new(), Vec::new());
             let (mut encode, mut decode) = (Duration::MAX, Duration::MAX);
@@ -116,7 +86,7 @@ impl Totals {
                 packed.clear();
                 back.clear();
                 let start = Instant::now();
-                floats::encode(chunk, &mut packed);
+                floats::encode_as(packing, chunk, &mut packed);
                 encode = encode.min(start.elapsed());
                 let start = Instant::now();
                 floats::decode(&mut Reader::new(&packed), chunk.len(), &mut back).unwrap();
@@ -147,33 +117,46 @@ impl Totals {
     }
 }
 
-/// The weighted mix: B/sample, encode ns, decode ns.
-fn mix(rows: usize, series: usize) -> f64 {
+/// The weighted mix in bytes a sample, and that of each class.
+fn mix(packing: Packing, rows: usize, series: usize) -> (f64, Vec<f64>) {
     let mut dice = Dice(7);
     let (mut bytes, mut encode, mut decode) = (0.0, 0.0, 0.0);
+    let mut classes = Vec::new();
     for (name, weight, generate) in CLASSES {
         let mut totals = Totals::default();
         for _ in 0..series {
-            totals.add(&generate(&mut dice, rows.max(480)), rows);
+            totals.add(packing, &generate(&mut dice, rows.max(480)), rows);
         }
-        totals.print(&format!("  {name} @{rows}"));
+        totals.print(&format!("  {packing:?} {name} @{rows}"));
         let share = f64::from(weight) / 100.0;
         let nanos = |d: Duration| d.as_nanos() as f64 / totals.samples as f64 * share;
+        classes.push(totals.bytes_per_sample());
         bytes += totals.bytes_per_sample() * share;
         encode += nanos(totals.encode);
         decode += nanos(totals.decode);
     }
-    println!("mix @{rows}: {bytes:.3} B/sample, encode {encode:.1} ns, decode {decode:.1} ns");
-    bytes
+    println!("mix {packing:?} @{rows}: {bytes:.3} B/sample, encode {encode:.1} ns, decode {decode:.1} ns");
+    (bytes, classes)
 }
 
 #[test]
 fn the_synthetic_mix_stays_small() {
     assert_eq!(CLASSES.iter().map(|(_, weight, _)| weight).sum::<u32>(), 100);
-    mix(3, 20);
-    mix(120, 20);
-    assert!(mix(480, 40) <= 0.65);
-    mix(8000, 4);
+    mix(Packing::Blocks, 3, 20);
+    mix(Packing::Blocks, 120, 20);
+    assert!(mix(Packing::Blocks, 480, 40).0 <= 0.65);
+    mix(Packing::Blocks, 8000, 8);
+}
+
+#[test]
+fn the_cold_mix_is_near_its_entropy() {
+    mix(Packing::Cold, 480, 40);
+    let (bytes, classes) = mix(Packing::Cold, 8000, 8);
+    assert!(bytes <= 0.545, "{bytes}");
+    let most = [0.002, 0.015, 0.41, 1.68, 1.02, 1.31, 0.69, 1.28, 6.19, 1.73];
+    for ((name, ..), (bytes, most)) in CLASSES.iter().zip(classes.iter().zip(most)) {
+        assert!(*bytes <= most, "{name}: {bytes}");
+    }
 }
 
 #[test]
@@ -191,21 +174,41 @@ fn real_data_comes_back_bit_for_bit_and_small() {
         let at = (row * width + column) * 8;
         f64::from_le_bytes(bytes[at..at + 8].try_into().unwrap())
     };
-    for (size, stride, most) in [(120, 1, 0.21), (480, 1, 0.20), (8400, 1, 0.20), (480, 16, 0.35)] {
+    for (packing, size, stride, most) in [
+        (Packing::Blocks, 120, 1, 0.21),
+        (Packing::Blocks, 480, 1, 0.20),
+        (Packing::Blocks, 8400, 1, 0.20),
+        (Packing::Blocks, 480, 16, 0.35),
+        (Packing::Cold, 480, 1, 0.14),
+        (Packing::Cold, 8000, 1, 0.13),
+        (Packing::Cold, 480, 16, 0.28),
+    ] {
         let mut totals = Totals::default();
         for column in 1..width {
             let values: Vec<f64> = (0..rows).step_by(stride).map(|row| cell(row, column)).collect();
-            totals.add(&values, size);
+            totals.add(packing, &values, size);
         }
-        totals.print(&format!("real, {} series @{size} stride {stride}", width - 1));
+        totals.print(&format!("real {packing:?}, {} series @{size} stride {stride}", width - 1));
         assert!(totals.bytes_per_sample() <= most);
     }
     let mut times = Vec::new();
     let step: Vec<i64> = (0..480).map(|i| 1_700_000_000_000 + i * 15_000).collect();
-    timestamps::encode(&step, &mut times);
+    timestamps::encode(Packing::Blocks, &step, &mut times);
     println!("480 times at a step of 15 s: {} bytes", times.len());
     let clock: Vec<i64> = (0..480).map(|row| cell(row, 0) as i64).collect();
     times.clear();
-    timestamps::encode(&clock, &mut times);
+    timestamps::encode(Packing::Blocks, &clock, &mut times);
     println!("480 real times at 4 Hz: {:.2} B/sample", times.len() as f64 / 480.0);
+    for (what, jitter, most) in [("5 % by 2 ms", 0.05, 0.05), ("all", 1.0, 0.31)] {
+        let mut dice = Dice(3);
+        let scrapes: Vec<i64> = (0..8000)
+            .map(|i| i * 15_000 + if dice.unit() < jitter { dice.below(5) as i64 - 2 } else { 0 })
+            .collect();
+        for packing in [Packing::Blocks, Packing::Cold] {
+            times.clear();
+            timestamps::encode(packing, &scrapes, &mut times);
+            println!("8000 times, jitter {what}, {packing:?}: {:.3} B/sample", times.len() as f64 / 8000.0);
+            assert!(packing == Packing::Blocks || times.len() as f64 / 8000.0 <= most);
+        }
+    }
 }

@@ -355,7 +355,7 @@ fn a_newer_file_is_refused_by_name() {
     let checksum = codec::hash::crc32c(&bytes[..44]).to_le_bytes();
     bytes[44..48].copy_from_slice(&checksum);
     let error = open(&MemoryFiles::with("b", bytes), "b", 1).unwrap_err();
-    assert_eq!(error.to_string(), "block b has format version 9, this Weir reads up to 1");
+    assert_eq!(error.to_string(), "block b has format version 9, this Weir reads up to 2");
 }
 
 /// Opens a damaged file and compares all that it still says.

@@ -10,7 +10,7 @@
 use model::STALE_NAN_BITS;
 
 use super::bytes::{Reader, put_varint, put_zigzag};
-use super::{Corrupt, checked_rows, integers};
+use super::{Corrupt, Packing, checked_rows, integers};
 
 /// One bit pattern, eight bytes.
 const CONSTANT_BITS: u8 = 0;
@@ -42,8 +42,13 @@ const PROBES: usize = 12;
 const EXCEPTION_BITS: f64 = 80.0;
 const BITS_PER_DIGIT: f64 = 3.33;
 
-/// Appends a column. An empty one takes no byte.
+/// Appends a column, its numbers packed in blocks. An empty one takes no byte.
 pub fn encode(values: &[f64], out: &mut Vec<u8>) {
+    encode_as(Packing::Blocks, values, out);
+}
+
+/// Appends a column. An empty one takes no byte.
+pub fn encode_as(packing: Packing, values: &[f64], out: &mut Vec<u8>) {
     let Some(first) = values.first() else { return };
     if values.iter().all(|v| v.to_bits() == first.to_bits()) {
         encode_constant(*first, out);
@@ -51,14 +56,14 @@ pub fn encode(values: &[f64], out: &mut Vec<u8>) {
     }
     let start = out.len();
     let Some(decimals) = Decimals::of(values) else {
-        encode_patterns(values, out);
+        encode_patterns(packing, values, out);
         return;
     };
-    decimals.encode(out);
+    decimals.encode(packing, out);
     // Decimals of many digits can be no better than what they stand for.
     if out.len() - start > values.len() * 5 {
         let split = out.len();
-        encode_patterns(values, out);
+        encode_patterns(packing, values, out);
         let patterns = out.split_off(split);
         if patterns.len() < split - start {
             out.truncate(start);
@@ -130,10 +135,10 @@ impl Decimals {
         Decimals { digits, numbers, exceptions }
     }
 
-    fn encode(&self, out: &mut Vec<u8>) {
+    fn encode(&self, packing: Packing, out: &mut Vec<u8>) {
         let mode = if self.exceptions.is_empty() { DECIMALS } else { PATCHED_DECIMALS };
         out.push(mode | (self.digits as u8) << MODE_BITS);
-        integers::encode(&self.numbers, out);
+        integers::encode_as(packing, &self.numbers, out);
         if self.exceptions.is_empty() {
             return;
         }
@@ -200,11 +205,11 @@ fn scaled(value: f64, digits: usize) -> f64 {
     if product.abs() < ROUNDER_MAX { product + ROUNDER - ROUNDER } else { product }
 }
 
-fn encode_patterns(values: &[f64], out: &mut Vec<u8>) {
+fn encode_patterns(packing: Packing, values: &[f64], out: &mut Vec<u8>) {
     let zeros = values.iter().fold(0, |all, v| all | v.to_bits()).trailing_zeros().min(31);
     out.push(PATTERNS | (zeros as u8) << MODE_BITS);
     let patterns: Vec<i64> = values.iter().map(|v| pattern(v.to_bits(), zeros)).collect();
-    integers::encode(&patterns, out);
+    integers::encode_as(packing, &patterns, out);
 }
 
 /// Bits as a whole number that sorts as the float does, without its trailing zeros; negative numbers go below zero.
@@ -282,15 +287,18 @@ mod tests {
     use proptest::prelude::*;
 
     fn round_trip(values: &[f64]) -> usize {
-        let mut out = Vec::new();
-        encode(values, &mut out);
-        let mut back = Vec::new();
-        let mut reader = Reader::new(&out);
-        decode(&mut reader, values.len(), &mut back).unwrap();
-        assert!(reader.is_empty());
-        let bits = |values: &[f64]| values.iter().map(|v| v.to_bits()).collect::<Vec<_>>();
-        assert_eq!(bits(&back), bits(values));
-        out.len()
+        let sizes = [Packing::Blocks, Packing::Lists, Packing::Cold].map(|packing| {
+            let mut out = Vec::new();
+            encode_as(packing, values, &mut out);
+            let mut back = Vec::new();
+            let mut reader = Reader::new(&out);
+            decode(&mut reader, values.len(), &mut back).unwrap();
+            assert!(reader.is_empty());
+            let bits = |values: &[f64]| values.iter().map(|v| v.to_bits()).collect::<Vec<_>>();
+            assert_eq!(bits(&back), bits(values));
+            out.len()
+        });
+        sizes[0]
     }
 
     #[test]

@@ -2,8 +2,8 @@
 //!
 //! The generic kind: it holds integer, float and custom-bound histograms in any mixture. A row says its shape (schema,
 //! zero threshold, spans, custom bounds, integer or float) only when it differs from the row before; counts are
-//! differences to the row before as long as the shape stays, floats are XORed with theirs. Columns per bucket, which
-//! are smaller for long runs, are to be a chunk kind beside this one.
+//! differences to the row before as long as the shape stays, floats are XORed with theirs. Long runs are smaller as
+//! columns ([`super::histogram_columns`]); the log's single rows and short runs are written like this.
 
 use std::sync::Arc;
 
@@ -21,7 +21,7 @@ const FLOAT: u8 = 2;
 const HINT_SHIFT: u32 = 2;
 
 /// Spans, bounds and buckets of all rows together; one row alone may have more.
-const PARTS_MAX: usize = 1 << 20;
+pub(super) const PARTS_MAX: usize = 1 << 20;
 
 /// How many of the rows, one at least, go into one chunk.
 pub fn chunk_rows(histograms: &[Arc<Histogram>]) -> usize {
@@ -33,7 +33,7 @@ pub fn chunk_rows(histograms: &[Arc<Histogram>]) -> usize {
     histograms.iter().take_while(fits).count().clamp(1.min(histograms.len()), super::ROWS_MAX)
 }
 
-fn parts_of(histogram: &Histogram) -> usize {
+pub(super) fn parts_of(histogram: &Histogram) -> usize {
     let buckets = match &histogram.counts {
         BucketCounts::Integer { positive, negative, .. } => positive.len() + negative.len(),
         BucketCounts::Float { positive, negative, .. } => positive.len() + negative.len(),
@@ -46,8 +46,7 @@ pub fn encode(histograms: &[Arc<Histogram>], out: &mut Vec<u8>) {
     let mut previous: Option<&Histogram> = None;
     for histogram in histograms {
         let same = previous.filter(|p| same_shape(p, histogram));
-        let float = matches!(histogram.counts, BucketCounts::Float { .. });
-        let flags = if same.is_some() { 0 } else { NEW_SHAPE } | if float { FLOAT } else { 0 };
+        let flags = if same.is_some() { 0 } else { NEW_SHAPE } | if is_float(histogram) { FLOAT } else { 0 };
         out.push(flags | hint_number(histogram.reset_hint) << HINT_SHIFT);
         if same.is_none() {
             encode_shape(histogram, out);
@@ -58,7 +57,11 @@ pub fn encode(histograms: &[Arc<Histogram>], out: &mut Vec<u8>) {
     }
 }
 
-fn hint_number(hint: ResetHint) -> u8 {
+pub(super) fn is_float(histogram: &Histogram) -> bool {
+    matches!(histogram.counts, BucketCounts::Float { .. })
+}
+
+pub(super) fn hint_number(hint: ResetHint) -> u8 {
     match hint {
         ResetHint::Unknown => 0,
         ResetHint::Reset => 1,
@@ -67,7 +70,7 @@ fn hint_number(hint: ResetHint) -> u8 {
     }
 }
 
-fn same_shape(a: &Histogram, b: &Histogram) -> bool {
+pub(super) fn same_shape(a: &Histogram, b: &Histogram) -> bool {
     let lengths = |h: &Histogram| match &h.counts {
         BucketCounts::Integer { positive, negative, .. } => (false, positive.len(), negative.len()),
         BucketCounts::Float { positive, negative, .. } => (true, positive.len(), negative.len()),
@@ -79,7 +82,7 @@ fn same_shape(a: &Histogram, b: &Histogram) -> bool {
         && bits(&a.custom_bounds) == bits(&b.custom_bounds)
 }
 
-fn encode_shape(histogram: &Histogram, out: &mut Vec<u8>) {
+pub(super) fn encode_shape(histogram: &Histogram, out: &mut Vec<u8>) {
     put_zigzag(out, i64::from(histogram.schema));
     put_float(out, histogram.zero_threshold, 0);
     for spans in [&histogram.positive_spans, &histogram.negative_spans] {
@@ -158,10 +161,10 @@ pub fn decode(reader: &mut Reader<'_>, rows: usize, out: &mut Vec<Arc<Histogram>
         let head = reader.byte()?;
         let reset_hint = ResetHint::from_number(u64::from(head >> HINT_SHIFT)).ok_or(Corrupt)?;
         let (shape, before) = if head & NEW_SHAPE != 0 {
-            (decode_shape(reader, head & FLOAT != 0)?, None)
+            (decode_shape(reader, head & FLOAT != 0, 1)?, None)
         } else {
             let before = previous.as_deref().ok_or(Corrupt)?;
-            if matches!(before.counts, BucketCounts::Float { .. }) != (head & FLOAT != 0) {
+            if is_float(before) != (head & FLOAT != 0) {
                 return Err(Corrupt);
             }
             parts = parts.saturating_add(parts_of(before));
@@ -180,15 +183,24 @@ pub fn decode(reader: &mut Reader<'_>, rows: usize, out: &mut Vec<Arc<Histogram>
     Ok(())
 }
 
-/// A histogram of the shape that is written next, all counts zero.
-fn decode_shape(reader: &mut Reader<'_>, float_counts: bool) -> Result<Histogram, Corrupt> {
+/// A histogram of the shape that is written next, all counts zero. `buckets_of_byte` = how many buckets each of the
+/// bytes behind the shape may stand for.
+pub(super) fn decode_shape(
+    reader: &mut Reader<'_>,
+    float_counts: bool,
+    buckets_of_byte: usize,
+) -> Result<Histogram, Corrupt> {
     let schema = i32::try_from(reader.zigzag()?).map_err(|_| Corrupt)?;
     let zero_threshold = float(reader, 0)?;
     let positive_spans = spans(reader)?;
     let negative_spans = spans(reader)?;
     let bounds = reader.count_of(1)?;
     let custom_bounds = (0..bounds).map(|_| float(reader, 0)).collect::<Result<_, _>>()?;
-    let (positive, negative) = (reader.count_of(1)?, reader.count_of(1)?);
+    let (positive, negative) = (reader.length()?, reader.length()?);
+    let most = reader.rest().len().saturating_mul(buckets_of_byte);
+    if positive.saturating_add(negative) > most {
+        return Err(Corrupt);
+    }
     let counts = if float_counts {
         BucketCounts::Float {
             count: 0.0,
@@ -239,7 +251,7 @@ fn decode_counts(reader: &mut Reader<'_>, counts: &mut BucketCounts) -> Result<(
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use super::*;
     use proptest::prelude::*;
 
@@ -265,7 +277,7 @@ mod tests {
         ]
     }
 
-    fn histogram() -> impl Strategy<Value = Arc<Histogram>> {
+    pub(in crate::chunk) fn histogram() -> impl Strategy<Value = Arc<Histogram>> {
         let hint = (0u64..4).prop_map(|n| ResetHint::from_number(n).unwrap());
         let bounds = proptest::collection::vec(any::<f64>(), 0..4);
         (-60i32..10, any::<f64>(), any::<u64>(), hint, spans_strategy(), spans_strategy(), counts(), bounds)
@@ -306,7 +318,7 @@ mod tests {
         out.len()
     }
 
-    fn growing(rows: u64) -> Vec<Arc<Histogram>> {
+    pub(in crate::chunk) fn growing(rows: u64) -> Vec<Arc<Histogram>> {
         let row = |i: u64| Histogram {
             schema: 3,
             zero_threshold: 1e-128,

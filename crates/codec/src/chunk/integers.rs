@@ -5,7 +5,7 @@
 //! or as differences of differences, whichever has the fewest bits. All arithmetic wraps, so that any `i64` comes back.
 
 use super::bytes::{Reader, put_varint, put_zigzag, varint_length, zigzag};
-use super::{Corrupt, checked_rows, packing};
+use super::{Corrupt, Packing, checked_rows, numbers};
 
 /// All values are the first.
 const CONSTANT: u8 = 0;
@@ -17,13 +17,24 @@ const DISTANCES: u8 = 2;
 const DELTAS: u8 = 3;
 /// Packed differences of differences.
 const SECOND_DELTAS: u8 = 4;
+/// Packed distances from a line: of times that keep to a step, each a little beside it.
+const LINE: u8 = 5;
 /// Added to the form when a divisor follows.
 const DIVIDED: u8 = 8;
+/// The bits above say how the numbers are packed.
+const FORM_MASK: u8 = DIVIDED - 1;
 /// Values of this size and above are not divided: their distances might not fit an `i64`.
 const DIVIDE_MAX: i64 = 1 << 62;
+/// Under so many differences no line is looked for.
+const LINE_ROWS_MIN: usize = 64;
+
+/// Appends a column, packed in blocks. An empty one takes no byte.
+pub fn encode(values: &[i64], out: &mut Vec<u8>) {
+    encode_as(Packing::Blocks, values, out);
+}
 
 /// Appends a column. An empty one takes no byte.
-pub fn encode(values: &[i64], out: &mut Vec<u8>) {
+pub fn encode_as(packing: Packing, values: &[i64], out: &mut Vec<u8>) {
     let Some((&first, rest)) = values.split_first() else { return };
     let step = rest.first().map_or(0, |second| second.wrapping_sub(first));
     if step == 0 && rest.iter().all(|v| *v == first) {
@@ -45,30 +56,55 @@ pub fn encode(values: &[i64], out: &mut Vec<u8>) {
     difference(&mut deltas);
     let mut seconds = deltas.clone();
     difference(&mut seconds);
-    // The first blocks speak for the others: a series rarely changes its nature within a chunk.
-    let cost = |rows: &[i64]| -> usize { rows.chunks(packing::BLOCK).take(4).map(packing::cost).sum() };
+    let cost = |rows: &[i64]| numbers::cost(packing, rows);
     let first_delta = seconds[0];
     let seconds = &seconds[1..];
     let (plain_cost, delta_cost) = (cost(&distances), cost(&deltas));
     let second_cost = cost(seconds) + varint_length(zigzag(first_delta));
-    let (form, rows) = if plain_cost <= delta_cost.min(second_cost) {
-        (DISTANCES, &distances[..])
-    } else if delta_cost <= second_cost {
-        (DELTAS, &deltas[..])
+    let line = if packing == Packing::Cold { line(&distances, &deltas) } else { None };
+    let best_cost = plain_cost.min(delta_cost).min(second_cost);
+    let (form, slope, rows) = if let Some((step, rows)) = &line
+        && cost(rows) + varint_length(zigzag(*step)) < best_cost
+    {
+        (LINE, *step, &rows[..])
+    } else if plain_cost == best_cost {
+        (DISTANCES, 0, &distances[..])
+    } else if delta_cost == best_cost {
+        (DELTAS, 0, &deltas[..])
     } else {
-        (SECOND_DELTAS, seconds)
+        (SECOND_DELTAS, first_delta, seconds)
     };
+    let head = out.len();
     out.push(form | if divisor > 1 { DIVIDED } else { 0 });
     put_zigzag(out, first);
     if divisor > 1 {
         put_varint(out, divisor as u64);
     }
-    if form == SECOND_DELTAS {
-        put_zigzag(out, first_delta);
+    if form == SECOND_DELTAS || form == LINE {
+        put_zigzag(out, slope);
     }
-    for block in rows.chunks(packing::BLOCK) {
-        packing::encode(block, out);
+    out[head] |= numbers::encode(packing, rows, out);
+}
+
+/// The step that most differences are near, and what the distances have over a line with it.
+fn line(distances: &[i64], deltas: &[i64]) -> Option<(i64, Vec<i64>)> {
+    if deltas.len() < LINE_ROWS_MIN {
+        return None;
     }
+    let mut sorted = deltas.to_vec();
+    let median = *sorted.select_nth_unstable(deltas.len() / 2).1;
+    let is_near = |delta: &&i64| delta.wrapping_sub(median).unsigned_abs() <= median.unsigned_abs() / 4;
+    let near = deltas.iter().filter(is_near);
+    let count = near.clone().count();
+    if median == 0 || count * 8 < deltas.len() * 7 {
+        return None;
+    }
+    // Their mean and not the median: half a unit beside the step adds up over the rows.
+    let over: i128 = near.map(|delta| i128::from(*delta) - i128::from(median)).sum();
+    let step = median.wrapping_add((over as f64 / count as f64).round() as i64);
+    let line = (1i64..).map(|row| row.wrapping_mul(step));
+    let residuals = distances.iter().zip(line).map(|(distance, line)| distance.wrapping_sub(line));
+    Some((step, residuals.collect()))
 }
 
 /// Replaces each value by its distance to the one before, the first by its distance to zero.
@@ -126,7 +162,9 @@ pub fn decode(reader: &mut Reader<'_>, rows: usize, out: &mut Vec<i64>) -> Resul
     let first = reader.zigzag()?;
     let divisor = if head & DIVIDED != 0 { reader.varint()? as i64 } else { 1 };
     out.reserve(rows);
-    match head & !DIVIDED {
+    let packed = head & !(FORM_MASK | DIVIDED);
+    match head & FORM_MASK {
+        CONSTANT | LINEAR if packed != 0 => return Err(Corrupt),
         CONSTANT => out.resize(out.len() + rows, first),
         LINEAR => {
             let step = reader.zigzag()?;
@@ -136,9 +174,9 @@ pub fn decode(reader: &mut Reader<'_>, rows: usize, out: &mut Vec<i64>) -> Resul
                 value = value.wrapping_add(step);
             }
         }
-        form @ (DISTANCES | DELTAS | SECOND_DELTAS) => {
+        form @ (DISTANCES | DELTAS | SECOND_DELTAS | LINE) => {
             out.push(first);
-            decode_form(form, reader, rows - 1, (first, divisor), out)?;
+            decode_form((form, packed), reader, rows - 1, (first, divisor), out)?;
         }
         _ => return Err(Corrupt),
     }
@@ -146,7 +184,7 @@ pub fn decode(reader: &mut Reader<'_>, rows: usize, out: &mut Vec<i64>) -> Resul
 }
 
 fn decode_form(
-    form: u8,
+    (form, packed): (u8, u8),
     reader: &mut Reader<'_>,
     rows: usize,
     (first, divisor): (i64, i64),
@@ -159,16 +197,20 @@ fn decode_form(
         value = value.wrapping_add(delta);
         out.push(value);
     }
-    let mut block = [0i64; packing::BLOCK];
-    while left > 0 {
-        let length = left.min(packing::BLOCK);
-        packing::decode(reader, length, &mut block)?;
-        let numbers = block[..length].iter().map(|number| number.wrapping_mul(divisor));
+    if form == LINE {
+        delta = reader.zigzag()?.wrapping_mul(divisor);
+    }
+    numbers::decode(packed, reader, left, |numbers| {
+        let numbers = numbers.iter().map(|number| number.wrapping_mul(divisor));
         match form {
             DISTANCES => out.extend(numbers.map(|n| first.wrapping_add(n))),
             DELTAS => out.extend(numbers.map(|n| {
                 value = value.wrapping_add(n);
                 value
+            })),
+            LINE => out.extend(numbers.map(|n| {
+                value = value.wrapping_add(delta);
+                value.wrapping_add(n)
             })),
             _ => out.extend(numbers.map(|n| {
                 delta = delta.wrapping_add(n);
@@ -176,9 +218,7 @@ fn decode_form(
                 value
             })),
         }
-        left -= length;
-    }
-    Ok(())
+    })
 }
 
 #[cfg(test)]
@@ -186,15 +226,24 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
+    const PACKINGS: [Packing; 3] = [Packing::Blocks, Packing::Lists, Packing::Cold];
+
+    /// The bytes that each packing takes.
+    fn sizes(values: &[i64]) -> [usize; 3] {
+        PACKINGS.map(|packing| {
+            let mut out = Vec::new();
+            encode_as(packing, values, &mut out);
+            let mut back = Vec::new();
+            let mut reader = Reader::new(&out);
+            decode(&mut reader, values.len(), &mut back).unwrap();
+            assert!(reader.is_empty());
+            assert_eq!(back, values);
+            out.len()
+        })
+    }
+
     fn round_trip(values: &[i64]) -> usize {
-        let mut out = Vec::new();
-        encode(values, &mut out);
-        let mut back = Vec::new();
-        let mut reader = Reader::new(&out);
-        decode(&mut reader, values.len(), &mut back).unwrap();
-        assert!(reader.is_empty());
-        assert_eq!(back, values);
-        out.len()
+        sizes(values)[0]
     }
 
     #[test]
@@ -208,6 +257,34 @@ mod tests {
         assert!(round_trip(&gap) < 30, "a gap of whole steps is one exception");
         let pages: Vec<i64> = (0..480).map(|i: i64| (i * i % 61) * 4096).collect();
         assert!(round_trip(&pages) < 400, "multiples of 4096 lose their twelve zero bits");
+    }
+
+    #[test]
+    fn each_packing_is_at_most_as_large_as_the_one_before() {
+        let counter: Vec<i64> = (0..4000i64).map(|i| i / 97 * 3).collect();
+        let [blocks, lists, _] = sizes(&counter);
+        assert!(lists * 2 < blocks, "a step now and then: {lists} of {blocks}");
+        let mut value = 0;
+        let walk: Vec<i64> = (0..4000i64)
+            .map(|i| {
+                value += 1 + i64::from((i * i * 7919 % 1009).trailing_zeros());
+                value
+            })
+            .collect();
+        let [blocks, lists, cold] = sizes(&walk);
+        assert!(lists <= blocks && cold * 10 < lists * 9, "{blocks} {lists} {cold}");
+    }
+
+    #[test]
+    fn times_beside_their_step_take_what_they_are_beside_it() {
+        let beside = |i: i64| (i * i * 7919 % 1009) % 5 - 2;
+        let mut times: Vec<i64> = (0..4000).map(|i| 1_700_000_000_000 + i * 15_000 + beside(i)).collect();
+        let [_, lists, cold] = sizes(&times);
+        assert!(cold < 4000 * 3 / 8 && cold < lists, "{cold} {lists}");
+        times.drain(100..300);
+        assert!(sizes(&times)[2] < 3800 * 3 / 8, "with a gap too");
+        let seconds: Vec<i64> = times.iter().map(|ms| ms * 1000).collect();
+        assert!(sizes(&seconds)[2] < 3800 * 3 / 8, "and with a divisor");
     }
 
     #[test]
@@ -229,6 +306,16 @@ mod tests {
             any::<i64>(), -100i64..100, (0i64..50).prop_map(|v| v * 15_000), Just(i64::MIN), Just(i64::MAX)
         ], 0..1100)) {
             round_trip(&values);
+        }
+
+        #[test]
+        fn any_line_comes_back(
+            first in any::<i64>(), step in any::<i64>(), shift in 0u32..63,
+            beside in proptest::collection::vec(-3i64..3, 64..400),
+        ) {
+            let step = step >> shift;
+            let row = |(i, beside): (i64, &i64)| first.wrapping_add(step.wrapping_mul(i)).wrapping_add(*beside);
+            sizes(&(0i64..).zip(&beside).map(row).collect::<Vec<_>>());
         }
 
         #[test]

@@ -3,9 +3,8 @@
 //! A column without any known start takes no byte: whether it is there is said by whoever holds the chunk. A known
 //! start rarely changes, so the integer column makes it constant or a handful of exceptions.
 
-use super::Corrupt;
 use super::bytes::Reader;
-use super::integers;
+use super::{Corrupt, Packing, integers};
 
 /// Whether the column says anything.
 pub fn is_known(starts: &[i64]) -> bool {
@@ -13,8 +12,8 @@ pub fn is_known(starts: &[i64]) -> bool {
 }
 
 /// Appends a column of starts.
-pub fn encode(starts: &[i64], out: &mut Vec<u8>) {
-    integers::encode(starts, out);
+pub fn encode(packing: Packing, starts: &[i64], out: &mut Vec<u8>) {
+    integers::encode_as(packing, starts, out);
 }
 
 /// Reads `rows` starts, appending them.

@@ -4,13 +4,12 @@
 //! first time and the step whatever its length, jitter becomes packed differences, gaps become exceptions. No order
 //! is assumed; any `i64` comes back.
 
-use super::Corrupt;
 use super::bytes::Reader;
-use super::integers;
+use super::{Corrupt, Packing, integers};
 
 /// Appends a column of times.
-pub fn encode(timestamps: &[i64], out: &mut Vec<u8>) {
-    integers::encode(timestamps, out);
+pub fn encode(packing: Packing, timestamps: &[i64], out: &mut Vec<u8>) {
+    integers::encode_as(packing, timestamps, out);
 }
 
 /// Reads `rows` times, appending them.

@@ -7,7 +7,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use codec::chunk::bytes::{Reader, put_varint};
-use codec::chunk::{Corrupt, ROWS_MAX, floats, histograms, starts, timestamps};
+use codec::chunk::{Corrupt, Packing, ROWS_MAX, floats, histogram_columns, histograms, starts, timestamps};
 use model::Histogram;
 
 /// Set when a column of starts follows the times.
@@ -20,6 +20,7 @@ const SHARED_TIMES: u8 = 2;
 pub(super) enum Rows<'a> {
     Floats(&'a [f64]),
     Histograms(&'a [Arc<Histogram>]),
+    HistogramColumns(&'a [Arc<Histogram>]),
 }
 
 /// Columns of times that the page has, by their hash.
@@ -36,8 +37,11 @@ impl PageTimes {
     }
 }
 
-/// Appends a chunk to a page's payload. `begin` = empty or parallel to the times.
+/// Appends a chunk to a page's payload. `begin` = empty or parallel to the times. `packing` is that of times, starts and
+/// floats; columns of histograms, which the first version of the format does not know, are never packed worse than as
+/// lists.
 pub(super) fn encode(
+    packing: Packing,
     page: &mut Vec<u8>,
     shared: &mut PageTimes,
     times: &[i64],
@@ -48,7 +52,7 @@ pub(super) fn encode(
     let flags = if with_starts { STARTS } else { 0 };
     let mut column = std::mem::take(&mut shared.scratch);
     column.clear();
-    timestamps::encode(times, &mut column);
+    timestamps::encode(packing, times, &mut column);
     let key = codec::hash::key128(times.len() as u64, &column) as u64;
     match shared.at.get(&key).copied().filter(|at| page[*at as usize..].starts_with(&column)) {
         Some(at) => {
@@ -63,11 +67,14 @@ pub(super) fn encode(
     }
     shared.scratch = column;
     if with_starts {
-        starts::encode(begin, page);
+        starts::encode(packing, begin, page);
     }
     match rows {
-        Rows::Floats(values) => floats::encode(values, page),
+        Rows::Floats(values) => floats::encode_as(packing, values, page),
         Rows::Histograms(values) => histograms::encode(values, page),
+        Rows::HistogramColumns(values) => {
+            histogram_columns::encode(packing.max(Packing::Lists), values, page);
+        }
     }
 }
 
@@ -86,6 +93,7 @@ pub(super) struct Decoded {
 pub(super) enum Values {
     Floats,
     Histograms,
+    HistogramColumns,
 }
 
 /// Reads a chunk of a page's payload.
@@ -116,6 +124,7 @@ pub(super) fn decode(
     match values {
         Values::Floats => floats::decode(&mut reader, rows, &mut decoded.values)?,
         Values::Histograms => histograms::decode(&mut reader, rows, &mut decoded.histograms)?,
+        Values::HistogramColumns => histogram_columns::decode(&mut reader, rows, &mut decoded.histograms)?,
     }
     if reader.is_empty() { Ok(decoded) } else { Err(Corrupt) }
 }

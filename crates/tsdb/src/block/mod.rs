@@ -159,10 +159,12 @@ impl BlockMeta {
 pub enum ChunkKind {
     /// Float samples.
     Floats,
-    /// Native histogram samples, generic encoding.
+    /// Native histogram samples, row by row.
     Histograms,
     /// Exemplars.
     Exemplars,
+    /// Native histogram samples, column by column.
+    HistogramColumns,
 }
 
 /// A chunk as the index knows it.

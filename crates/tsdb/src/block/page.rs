@@ -17,10 +17,10 @@ pub(super) const PAGE_HEADER: usize = 48;
 pub(super) const FILE_HEADER: usize = 48;
 /// Bytes of the file's footer.
 pub(super) const FOOTER: usize = 48;
-/// The version that this code writes, and the newest that it reads.
-pub(super) const VERSION: u16 = 1;
-/// The lowest version of a reader for what this code writes.
-const LOWEST_READER: u16 = 1;
+/// The newest version of the format.
+pub(super) const VERSION: u16 = 2;
+/// The version of files that have nothing of a newer one in them: every reader reads them.
+pub(super) const FIRST_VERSION: u16 = 1;
 const MAGIC: [u8; 8] = *b"WEIRBLK\n";
 const FOOTER_MAGIC: [u8; 8] = *b"WEIREND\n";
 /// The tenant of pages that belong to the file as a whole.
@@ -95,13 +95,13 @@ impl FileIdentity {
         if says == must { Ok(()) } else { Err("page belongs elsewhere") }
     }
 
-    /// The file's first bytes.
-    pub(super) fn header(&self) -> [u8; FILE_HEADER] {
+    /// The file's first bytes. The version is also the lowest of a reader.
+    pub(super) fn header(&self, version: u16) -> [u8; FILE_HEADER] {
         let mut header = [0; FILE_HEADER];
         header[..8].copy_from_slice(&MAGIC);
         header[8..10].copy_from_slice(&self.level.number().to_le_bytes());
-        header[10..12].copy_from_slice(&VERSION.to_le_bytes());
-        header[12..14].copy_from_slice(&LOWEST_READER.to_le_bytes());
+        header[10..12].copy_from_slice(&version.to_le_bytes());
+        header[12..14].copy_from_slice(&version.to_le_bytes());
         header[16..24].copy_from_slice(&self.id.to_le_bytes());
         header[24..32].copy_from_slice(&self.sequences.start().to_le_bytes());
         header[32..40].copy_from_slice(&self.sequences.end().to_le_bytes());

@@ -261,7 +261,11 @@ impl Section {
     }
 
     pub(super) fn read_chunk(&self, chunk: &ChunkMeta) -> Result<Decoded, BlockError> {
-        let values = if chunk.kind == ChunkKind::Histograms { Values::Histograms } else { Values::Floats };
+        let values = match chunk.kind {
+            ChunkKind::Histograms => Values::Histograms,
+            ChunkKind::HistogramColumns => Values::HistogramColumns,
+            ChunkKind::Floats | ChunkKind::Exemplars => Values::Floats,
+        };
         let (page, address) = self.chunk_page(chunk)?;
         chunk::decode(page.payload(), (chunk.place.offset, chunk.place.length), chunk.rows, values)
             .map_err(|Corrupt| damaged_page(&self.file.name, &address, "chunk is malformed").into())

@@ -38,6 +38,7 @@ impl ChunkCursor {
             ChunkKind::Floats => 0,
             ChunkKind::Histograms => 1,
             ChunkKind::Exemplars => 2,
+            ChunkKind::HistogramColumns => 3,
         };
         put_varint(out, u64::from(chunk.rows) << 3 | kind << 1 | u64::from(chunk.aggregates.is_some()));
         let span_ms = chunk.range.end_ms.wrapping_sub(chunk.range.start_ms);
@@ -62,7 +63,7 @@ impl ChunkCursor {
             0 => ChunkKind::Floats,
             1 => ChunkKind::Histograms,
             2 => ChunkKind::Exemplars,
-            _ => return Err(Corrupt),
+            _ => ChunkKind::HistogramColumns,
         };
         let rows = u32::try_from(head >> 3).map_err(|_| Corrupt)?;
         let start_ms = self.start_ms.wrapping_add(reader.zigzag()?);

@@ -83,7 +83,7 @@ fn verify_series(section: &Section, ordinal: u32, report: &mut Report) -> Result
             ChunkKind::Exemplars => {
                 section.read_exemplars(&chunk)?;
             }
-            ChunkKind::Floats | ChunkKind::Histograms => {
+            ChunkKind::Floats | ChunkKind::Histograms | ChunkKind::HistogramColumns => {
                 let rows = section.read_chunk(&chunk)?;
                 report.samples += rows.timestamps.len() as u64;
             }

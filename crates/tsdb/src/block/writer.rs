@@ -9,7 +9,7 @@ use codec::chunk::bytes::{put_varint, put_zigzag};
 use env::{File, Files};
 use model::{TenantId, TimeRange};
 
-use super::page::{FileIdentity, Footer, NO_TENANT, PAGE_HEADER, PageKind};
+use super::page::{FIRST_VERSION, FileIdentity, Footer, NO_TENANT, PAGE_HEADER, PageKind};
 use super::section_writer::SectionWriter;
 use super::{BlockMeta, Level, SectionMeta, SeriesInput};
 
@@ -22,9 +22,16 @@ pub(super) struct Appender {
     pub(super) identity: FileIdentity,
     buffer: Vec<u8>,
     written: u64,
+    /// What a reader must know of the format.
+    version: u16,
 }
 
 impl Appender {
+    /// Notes that something of this version of the format was written.
+    pub(super) fn needs(&mut self, version: u16) {
+        self.version = self.version.max(version);
+    }
+
     /// Where the next page will lie.
     pub(super) fn position(&self) -> u64 {
         self.written + self.buffer.len() as u64
@@ -90,8 +97,8 @@ impl BlockWriter {
             result => result?,
         };
         let identity = FileIdentity { id: file_id, level, sequences };
-        let buffer = identity.header().to_vec();
-        let appender = Appender { file, identity, buffer, written: 0 };
+        let buffer = identity.header(FIRST_VERSION).to_vec();
+        let appender = Appender { file, identity, buffer, written: 0, version: FIRST_VERSION };
         Ok(BlockWriter { appender, section: SectionWriter::default(), sections: Vec::new() })
     }
 
@@ -125,6 +132,11 @@ impl BlockWriter {
         let footer = self.appender.identity.footer(&footer);
         self.appender.buffer.extend_from_slice(&footer);
         self.appender.flush()?;
+        if self.appender.version > FIRST_VERSION {
+            // Only now it is known what the file has in it.
+            let header = self.appender.identity.header(self.appender.version);
+            self.appender.file.write_at(&header, 0)?;
+        }
         self.appender.file.sync_data()?;
         let FileIdentity { id, level, sequences } = self.appender.identity;
         let sections = self.sections.iter().map(|s| s.meta).collect();
