@@ -16,7 +16,7 @@ use model::histogram::Histogram;
 use model::{
     Batch, Budget, Hints, MatchOp, Matcher, STALE_NAN_BITS, Sample, TenantId, TenantLimits, TimeRange,
 };
-use tsdb::{Options, Progress, Store, WriteContext};
+use tsdb::{Keep, Options, Progress, Store, WriteContext};
 
 const HOUR_MS: i64 = 3_600_000;
 /// A little over a day, so that one is over.
@@ -153,8 +153,8 @@ fn open(directory: &Path) -> Store {
 }
 
 fn compact(store: &Store) {
-    while let Some(job) = store.next_job(&|_| 0) {
-        store.run(job, &|_| 0).unwrap();
+    while let Some(job) = store.next_job(&|_| Keep::default()) {
+        store.run(job, &|_| Keep::default()).unwrap();
     }
 }
 
