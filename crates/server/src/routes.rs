@@ -20,7 +20,7 @@ use crate::config::DialectConfig;
 use crate::control::admin::Operation;
 use crate::ingest::{self, Entry};
 use crate::respond::{self, Answer};
-use crate::{admin, gate, system};
+use crate::{admin, gate, snapshots, system};
 
 /// One route.
 #[derive(Clone, Copy, Debug)]
@@ -48,6 +48,8 @@ pub enum Action {
     Preflight,
     /// Tenants and tokens.
     Admin(Operation),
+    /// Snapshots.
+    Snapshots(snapshots::Operation),
     /// Health, metrics, reload, greeting.
     System(system::Action),
 }
@@ -81,6 +83,11 @@ pub fn table(configured: &HashMap<&'static str, DialectConfig>) -> Vec<Row> {
     let admin =
         |(method, path, operation)| Row { method, path, owner: "admin", action: Action::Admin(operation) };
     rows.extend(admin::ROUTES.iter().copied().map(admin));
+    let snapshot = |(method, path, operation)| {
+        let action = Action::Snapshots(operation);
+        Row { method, path, owner: "admin", action }
+    };
+    rows.extend(snapshots::ROUTES.iter().copied().map(snapshot));
     let system =
         |(method, path, action)| Row { method, path, owner: "system", action: Action::System(action) };
     rows.extend(system::ROUTES.iter().copied().map(system));
@@ -161,6 +168,7 @@ async fn dispatch(app: Arc<App>, row: Option<Row>, rows: Arc<[Row]>, request: Re
         Action::Query(endpoint) => api::answer(app, endpoint, request).await,
         Action::Preflight => respond::empty(),
         Action::Admin(operation) => admin::answer(app, operation, request).await,
+        Action::Snapshots(operation) => snapshots::answer(app, operation, request).await,
         Action::System(action) => system::answer(&app, action, request).await,
     }
 }
@@ -268,6 +276,8 @@ mod tests {
             ("/api/v1/label/{name}/values", "GET", "query"),
             ("/api/v1/label/{name}/values", "OPTIONS", "query"),
             ("/api/v1/admin/tenants", "POST", "admin"),
+            ("/api/v1/admin/snapshots", "POST", "admin"),
+            ("/api/v1/admin/tsdb/snapshot", "POST", "admin"),
         ];
         for (path, method, owner) in fixed {
             assert_eq!(owners.get(&(path, method)), Some(&owner), "{method} {path}");

@@ -28,16 +28,21 @@ mod retention;
 mod room;
 mod select;
 mod small_file;
+mod snapshot;
 mod status;
 mod store;
 mod ticket;
 
 pub use append::{AppendError, Appended, WriteContext};
-pub use check::{CheckReport, check};
+pub use check::{CheckReport, Finding, check};
 pub use lookup::ExemplarSeries;
 pub use open::{OpenError, Progress};
 pub use options::Options;
 pub use select::{SelectError, Selection};
+pub use snapshot::{
+    RestoreError, Snapshot, SnapshotError, SnapshotName, delete_snapshot, restore, snapshots,
+    unfinished_restore,
+};
 pub use status::{Status, TenantStatus};
 pub use store::{Job, Store};
 pub use ticket::{Ticket, WriteError};

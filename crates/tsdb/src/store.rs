@@ -1,6 +1,6 @@
 //! The store as a whole: its parts, the locks between them, its background work.
 //!
-//! Locks are taken in this order: `flushing`, `compactor`, `manifest`, `view`, `writer`, `resolving`, `aliases`,
+//! Locks are taken in this order: `snapshotting`, `flushing`, `compactor`, `manifest`, `view`, `writer`, `resolving`, `aliases`,
 //! `table_turn`, `table`, `sides`, `metadata`; a flush tries `view` after `writer`, without waiting. The writer's thread
 //! is the only one that appends. Whoever changes the manifest has its lock from reading to storing it.
 
@@ -71,6 +71,8 @@ pub(crate) struct Inner {
     pub(crate) compactor: Mutex<Compactor>,
     pub(crate) health: Health,
     pub(crate) counters: Counters,
+    /// Held by whoever makes or deletes a snapshot.
+    pub(crate) snapshotting: Mutex<()>,
     /// Held by whoever flushes: two flushes at once would forget each other's rows.
     pub(crate) flushing: Mutex<()>,
     /// What readers should know about damage found at open.

@@ -30,11 +30,14 @@ pub struct Tally {
     pub power_cuts: u64,
     pub power_cuts_in_recovery: u64,
     pub quota_refusals: u64,
+    pub snapshots: u64,
+    pub snapshots_restored: u64,
+    pub snapshots_deleted: u64,
 }
 
 impl Tally {
     /// Names and counts.
-    pub fn rows(&self) -> [(&'static str, u64); 24] {
+    pub fn rows(&self) -> [(&'static str, u64); 27] {
         [
             ("lives", self.lives),
             ("requests", self.requests),
@@ -60,6 +63,9 @@ impl Tally {
             ("power cuts", self.power_cuts),
             ("power cuts in recovery", self.power_cuts_in_recovery),
             ("quota refusals", self.quota_refusals),
+            ("snapshots", self.snapshots),
+            ("restored snapshots", self.snapshots_restored),
+            ("deleted snapshots", self.snapshots_deleted),
         ]
     }
 
@@ -89,6 +95,9 @@ impl Tally {
         self.power_cuts += other.power_cuts;
         self.power_cuts_in_recovery += other.power_cuts_in_recovery;
         self.quota_refusals += other.quota_refusals;
+        self.snapshots += other.snapshots;
+        self.snapshots_restored += other.snapshots_restored;
+        self.snapshots_deleted += other.snapshots_deleted;
     }
 }
 

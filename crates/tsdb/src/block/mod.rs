@@ -38,7 +38,7 @@ mod writer;
 pub use cache::PageCache;
 pub use reader::Block;
 pub use section::Section;
-pub use verify::{Report, verify};
+pub use verify::{Loss, Report, verify};
 pub use writer::BlockWriter;
 
 /// A series as it is written: columns sorted by time, no time twice.
