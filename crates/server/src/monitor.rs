@@ -76,6 +76,9 @@ fn copy_status(metrics: &Metrics, status: &Status) {
     metrics.open_seconds.set(status.open_seconds);
     metrics.quarantined.set(status.quarantined as f64);
     metrics.damaged_pages.copy(status.damaged_pages);
+    metrics.scrubbed_bytes.copy(status.scrubbed_bytes);
+    metrics.scrub_pass_time.set(status.scrub_pass_ms as f64 / 1000.0);
+    metrics.scrub_damaged.set(status.scrub_damaged as f64);
     metrics.retention_blocks.copy(status.retention_blocks);
     metrics.retention_paused.set(f64::from(u8::from(status.retention_paused)));
     metrics.disk_low.set(f64::from(u8::from(status.disk_low)));

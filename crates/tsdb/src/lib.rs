@@ -26,6 +26,7 @@ mod record;
 mod replay;
 mod retention;
 mod room;
+mod scrub;
 mod select;
 mod small_file;
 mod snapshot;

@@ -190,6 +190,7 @@ impl Inner {
             manifest: Mutex::new(live),
             clock_watch: Mutex::new(clock_watch),
             compactor: Mutex::default(),
+            scrubber: Mutex::default(),
             health: Health::default(),
             counters: Counters::default(),
             snapshotting: Mutex::new(()),

@@ -33,11 +33,12 @@ pub struct Tally {
     pub snapshots: u64,
     pub snapshots_restored: u64,
     pub snapshots_deleted: u64,
+    pub scrubbed_bytes: u64,
 }
 
 impl Tally {
     /// Names and counts.
-    pub fn rows(&self) -> [(&'static str, u64); 27] {
+    pub fn rows(&self) -> [(&'static str, u64); 28] {
         [
             ("lives", self.lives),
             ("requests", self.requests),
@@ -66,6 +67,7 @@ impl Tally {
             ("snapshots", self.snapshots),
             ("restored snapshots", self.snapshots_restored),
             ("deleted snapshots", self.snapshots_deleted),
+            ("scrubbed bytes", self.scrubbed_bytes),
         ]
     }
 
@@ -98,6 +100,7 @@ impl Tally {
         self.snapshots += other.snapshots;
         self.snapshots_restored += other.snapshots_restored;
         self.snapshots_deleted += other.snapshots_deleted;
+        self.scrubbed_bytes += other.scrubbed_bytes;
     }
 }
 

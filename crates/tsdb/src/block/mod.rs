@@ -27,6 +27,7 @@ mod parts;
 mod postings;
 mod reader;
 mod root;
+mod scrub;
 mod section;
 mod section_writer;
 mod select;
@@ -37,6 +38,7 @@ mod writer;
 
 pub use cache::PageCache;
 pub use reader::Block;
+pub(crate) use scrub::Scrub;
 pub use section::Section;
 pub use verify::{Loss, Report, verify};
 pub use writer::BlockWriter;
