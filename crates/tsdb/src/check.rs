@@ -168,7 +168,7 @@ impl Check<'_> {
             let name = crate::store::block_file_name(*id);
             let file = format!("blocks/{name}");
             if on_disk.contains(&name) {
-                self.block(&name, file)?;
+                self.block(&name, &file)?;
             } else {
                 self.damaged(Finding::file(&file, "is missing"));
             }
@@ -179,8 +179,8 @@ impl Check<'_> {
         Ok(())
     }
 
-    fn block(&mut self, name: &str, file: String) -> Result<(), OpenError> {
-        let path = self.directory.join(&file);
+    fn block(&mut self, name: &str, file: &str) -> Result<(), OpenError> {
+        let path = self.directory.join(file);
         self.report.blocks += 1;
         let length = env::open_with_length(self.files, &path).map_or(0, |(_, length)| length);
         match block::verify(self.files, &path) {
@@ -188,7 +188,7 @@ impl Check<'_> {
                 self.report.pages += found.pages;
                 self.report.series += found.series;
                 self.report.samples += found.samples;
-                let found = found.damaged.into_iter().map(|loss| of_block(&file, loss, length));
+                let found = found.damaged.iter().map(|loss| of_block(file, loss, length));
                 self.report.damage.extend(found);
             }
             Err(BlockError::Newer { found, known, .. }) => {
@@ -196,7 +196,7 @@ impl Check<'_> {
                 return Err(OpenError::Newer { what: name.to_owned(), found, known });
             }
             Err(BlockError::Io(error)) => return Err(error.into()),
-            Err(error) => self.damaged(Finding::file(&file, error.to_string())),
+            Err(error) => self.damaged(Finding::file(file, error.to_string())),
         }
         (self.each)(length);
         Ok(())
@@ -231,7 +231,7 @@ impl Check<'_> {
     }
 }
 
-fn of_block(file: &str, loss: Loss, length: u64) -> Finding {
+fn of_block(file: &str, loss: &Loss, length: u64) -> Finding {
     let is_file = loss.unit.page.is_none();
     Finding {
         file: file.to_owned(),

@@ -327,8 +327,9 @@ pub fn restore(
     }
     env::replace(files, to, RESTORING, b"a snapshot is being restored into this directory\n")?;
     copy_tree(files, from, to, link, each)?;
-    if let Some(parent) = to.parent().filter(|parent| !parent.as_os_str().is_empty()) {
-        files.sync_dir(parent)?;
+    if let Some(parent) = to.parent() {
+        // The directory itself may be new; a bare name lies in the working directory.
+        files.sync_dir(if parent.as_os_str().is_empty() { Path::new(".") } else { parent })?;
     }
     files.remove(&to.join(RESTORING))?;
     Ok(files.sync_dir(to)?)

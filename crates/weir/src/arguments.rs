@@ -440,7 +440,7 @@ pub(crate) enum Check {
     /// Read everything in a data directory that no server holds, and say what is damaged; nothing is changed
     Data {
         /// The data directory
-        #[arg(value_name = "DIR", conflicts_with = "data_dir")]
+        #[arg(value_name = "DIR")]
         directory: Option<PathBuf>,
         /// The data directory
         #[arg(

@@ -3,7 +3,7 @@
 
 use std::path::{Path, PathBuf};
 
-use env::{Env, Files, LockError};
+use env::{Env, Files, Lock, LockError};
 use serde_json::{Value, json};
 use server::control;
 use tsdb::{CheckReport, Finding};
@@ -31,23 +31,23 @@ pub(crate) fn check(command: Check) -> Result<(), Failure> {
     }
 }
 
-/// A data directory: nobody may have it open.
-fn data(directory: &Path, output: ListFormat, no_progress: bool) -> Result<(), Failure> {
+/// A data directory, or a snapshot.
+pub(crate) fn data(directory: &Path, output: ListFormat, no_progress: bool) -> Result<(), Failure> {
+    let _lock = hold(directory)?;
+    tell(directory, output, no_progress)
+}
+
+/// Keeps servers away from a directory: nobody may have it open.
+pub(crate) fn hold(directory: &Path) -> Result<Option<Box<dyn Lock>>, Failure> {
     let env = Env::real();
     // Without the file nobody ever had it open, as with a snapshot.
     let lock = directory.join(control::LOCK).exists().then(|| control::lock(&env, directory));
-    let _lock = lock.transpose().map_err(|error| match error {
+    lock.transpose().map_err(|error| match error {
         LockError::Held(process) => {
             failed(directory, format_args!("is in use by process {process}; stop it first"))
         }
         LockError::Io(error) => failed(directory, error),
-    })?;
-    tell(directory, output, no_progress)
-}
-
-/// A snapshot, which nobody changes.
-pub(crate) fn snapshot(directory: &Path, output: ListFormat, no_progress: bool) -> Result<(), Failure> {
-    tell(directory, output, no_progress)
+    })
 }
 
 /// What is damaged in a directory, a line each.

@@ -57,7 +57,7 @@ pub(crate) fn snapshot(command: Snapshot) -> Result<(), Failure> {
             Ok(())
         }
         Snapshot::Verify { snapshot, from, output, no_progress } => {
-            check::snapshot(&find(&snapshot, &from)?, output, no_progress)
+            check::data(&find(&snapshot, &from)?, output, no_progress)
         }
         Snapshot::Restore { snapshot, from, data_dir, link, no_progress } => {
             restore(&find(&snapshot, &from)?, &data_dir, link, no_progress)
@@ -89,6 +89,8 @@ fn find(snapshot: &str, data_dir: &Path) -> Result<PathBuf, Failure> {
 }
 
 fn restore(from: &Path, to: &Path, link: bool, no_progress: bool) -> Result<(), Failure> {
+    // A snapshot on which a server runs, or a whole data directory.
+    let _lock = check::hold(from)?;
     let files = &*Env::real().files;
     let bar = bar(check::bytes(from), "restoring", no_progress);
     let restored = tsdb::restore(files, from, to, link, &mut |bytes| bar.inc(bytes));

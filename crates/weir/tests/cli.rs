@@ -313,7 +313,7 @@ fn a_data_directory_is_checked_when_nobody_holds_it() {
     place.run(&["check", "data", "--data-dir", "data"]).expect(1).says(&format!("in use by process {id}"));
     place.run(&["serve", "--data-dir", "data", "--listen", "127.0.0.1:0"]).expect(1).says(&id);
     process.stop(Duration::from_secs(40)).expect("it stops");
-    let run = place.run(&["check", "data", "data"]).expect(0);
+    let run = place.run_with(&["check", "data", "data"], b"", &[("WEIR_DATA_DIR", "none")]).expect(0);
     assert!(run.stdout.starts_with("blocks 1, "), "{run:?}");
     place.write("data/control-0", "rubbish");
     let run = place.run(&["check", "data", "--data-dir", "data"]).expect(3).says("1 thing is damaged");
@@ -341,6 +341,8 @@ fn snapshots_with_and_without_a_server() {
     place.run(&with(&["snapshot", "create", "first"], &flags)).expect(1).says("exists already");
     place.run(&with(&["snapshot", "create", "../x"], &flags)).expect(1).says("a snapshot's name is");
     place.run(&["snapshot", "verify", "first", "--from", "data"]).expect(0);
+    place.run(&["snapshot", "verify", "data"]).expect(1).says("in use by process");
+    place.run(&["snapshot", "restore", "data", "--data-dir", "new"]).expect(1).says("in use by process");
     place
         .run(&["snapshot", "restore", "first", "--from", "data", "--data-dir", "data"])
         .expect(1)
@@ -384,6 +386,39 @@ fn snapshots_with_and_without_a_server() {
         .run(&["snapshot", "restore", "first", "--from", "gone", "--data-dir", "half"])
         .expect(3)
         .says("restored into half");
+}
+
+#[test]
+fn the_backup_page_works_when_pasted() {
+    let place = Place::new();
+    let address = free_address().expect("an address");
+    let serve = |data_dir: &str| {
+        let command = place.command(&["serve", "--data-dir", data_dir, "--listen", &address.to_string()]);
+        let mut process = Process::start(command, address, &place.path("log")).expect("it starts");
+        process.wait_ready("/-/ready", Duration::from_secs(60)).expect("ready");
+        process
+    };
+    let url = format!("http://{address}");
+    let mut process = serve("weir-data");
+    place.run_with(&["push", "metrics", "--url", &url], b"kept 1\n", &[]).expect(0);
+    process.stop(Duration::from_secs(40)).expect("it stops");
+    let page = xtask::repo::Repo::here().read("docs/backup.md").expect("the page");
+    let blocks = page.split("```sh\n").skip(1).filter_map(|rest| rest.split("```").next());
+    let lines: Vec<&str> = blocks.flat_map(str::lines).collect();
+    assert!(lines.len() > 6, "{lines:?}");
+    let binary = Path::new(env!("CARGO_BIN_EXE_weir")).parent().expect("a directory").display();
+    for line in lines.iter().filter(|line| !line.starts_with("weir serve")) {
+        let script = format!("PATH={binary}:$PATH\n{line}");
+        let mut command = Command::new("sh");
+        let output = command.args(["-c", &script]).current_dir(place.0.path()).output().expect("sh runs");
+        assert!(output.status.success(), "{line}: {}", String::from_utf8_lossy(&output.stderr));
+    }
+    assert!(lines.contains(&"weir serve --data-dir new-data"), "{lines:?}");
+    let _process = serve("new-data");
+    let token = "weir-data/tenant-api-token-default";
+    let query = ["query", "instant", "kept", "-o", "csv", "--url", &url, "--token-file", token];
+    let found = place.run(&query).expect(0).stdout;
+    assert!(found.contains(",1,kept"), "{found}");
 }
 
 #[test]
