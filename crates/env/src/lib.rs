@@ -67,8 +67,13 @@ pub trait Files: Send + Sync {
     fn open(&self, path: &Path) -> io::Result<Arc<dyn File>>;
     /// Replaces `to` with `from`.
     fn rename(&self, from: &Path, to: &Path) -> io::Result<()>;
-    /// Removes a file.
+    /// Gives the file `from` a second name, which must be free. File systems without links answer with an error that
+    /// [`is_no_link`] knows.
+    fn link(&self, from: &Path, to: &Path) -> io::Result<()>;
+    /// Removes a file's name; the file goes with its last one.
     fn remove(&self, path: &Path) -> io::Result<()>;
+    /// Removes an empty directory.
+    fn remove_dir(&self, path: &Path) -> io::Result<()>;
     /// Names in a directory, sorted; directories among them.
     fn list(&self, directory: &Path) -> io::Result<Vec<String>>;
     /// Creates a directory and its parents; existing ones are fine.
@@ -153,6 +158,14 @@ pub fn is_unreadable(error: &io::Error) -> bool {
     matches!(Errno::from_io_error(error), Some(Errno::IO | Errno::UCLEAN | Errno::BADMSG))
 }
 
+/// Whether a second name for a file cannot be had here: another file system, one without links, or too many of them.
+/// A copy can.
+pub fn is_no_link(error: &io::Error) -> bool {
+    use rustix::io::Errno;
+    let refusals = [Errno::XDEV, Errno::MLINK, Errno::PERM, Errno::OPNOTSUPP, Errno::NOSYS];
+    Errno::from_io_error(error).is_some_and(|errno| refusals.contains(&errno))
+}
+
 /// Opens an existing file and says how long it is; tries once more when the disk refuses.
 pub fn open_with_length(files: &dyn Files, path: &Path) -> io::Result<(Arc<dyn File>, u64)> {
     patiently(|| {
@@ -190,4 +203,16 @@ pub fn replace(files: &dyn Files, directory: &Path, name: &str, bytes: &[u8]) ->
     file.sync_data()?;
     files.rename(&temporary, &directory.join(name))?;
     files.sync_dir(directory)
+}
+
+/// Removes a directory with everything in it, or a file.
+pub fn remove_tree(files: &dyn Files, path: &Path) -> io::Result<()> {
+    match files.list(path) {
+        Ok(names) => {
+            names.iter().try_for_each(|name| remove_tree(files, &path.join(name)))?;
+            files.remove_dir(path)
+        }
+        Err(error) if error.kind() == io::ErrorKind::NotADirectory => files.remove(path),
+        Err(error) => Err(error),
+    }
 }

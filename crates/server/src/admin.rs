@@ -74,8 +74,8 @@ fn status_code(status: u16) -> StatusCode {
     StatusCode::from_u16(status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR)
 }
 
-/// What stands behind `/api/v1/admin/tenants/` or `/api/v1/admin/tokens/`.
-fn target(path: &str) -> String {
+/// What stands behind `/api/v1/admin/tenants/` and its like.
+pub(crate) fn target(path: &str) -> String {
     let segment = path.split('/').nth(5).unwrap_or("");
     crate::api::params::decode(segment, false)
 }

@@ -26,6 +26,7 @@ pub mod respond;
 pub mod routes;
 mod run;
 pub mod serve;
+pub mod snapshots;
 pub mod source;
 pub mod system;
 mod tally;

@@ -77,6 +77,9 @@ fn copy_status(metrics: &Metrics, status: &Status) {
     metrics.quarantined.set(status.quarantined as f64);
     metrics.damaged_pages.copy(status.damaged_pages);
     metrics.tombstones.set(status.tombstones as f64);
+    metrics.scrubbed_bytes.copy(status.scrubbed_bytes);
+    metrics.scrub_pass_time.set(status.scrub_pass_ms as f64 / 1000.0);
+    metrics.scrub_damaged.set(status.scrub_damaged as f64);
     metrics.retention_blocks.copy(status.retention_blocks);
     metrics.retention_paused.set(f64::from(u8::from(status.retention_paused)));
     metrics.disk_low.set(f64::from(u8::from(status.disk_low)));

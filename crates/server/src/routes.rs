@@ -20,7 +20,7 @@ use crate::config::DialectConfig;
 use crate::control::admin::Operation;
 use crate::ingest::{self, Entry};
 use crate::respond::{self, Answer};
-use crate::{admin, gate, system, upkeep};
+use crate::{admin, gate, snapshots, system, upkeep};
 
 /// One route.
 #[derive(Clone, Copy, Debug)]
@@ -50,6 +50,8 @@ pub enum Action {
     Admin(Operation),
     /// Something is done to the store.
     Upkeep(upkeep::Operation),
+    /// Snapshots.
+    Snapshots(snapshots::Operation),
     /// Health, metrics, reload, greeting.
     System(system::Action),
 }
@@ -86,6 +88,11 @@ pub fn table(configured: &HashMap<&'static str, DialectConfig>) -> Vec<Row> {
     let upkeep =
         |(method, path, operation)| Row { method, path, owner: "admin", action: Action::Upkeep(operation) };
     rows.extend(upkeep::ROUTES.iter().copied().map(upkeep));
+    let snapshot = |(method, path, operation)| {
+        let action = Action::Snapshots(operation);
+        Row { method, path, owner: "admin", action }
+    };
+    rows.extend(snapshots::ROUTES.iter().copied().map(snapshot));
     let system =
         |(method, path, action)| Row { method, path, owner: "system", action: Action::System(action) };
     rows.extend(system::ROUTES.iter().copied().map(system));
@@ -167,6 +174,7 @@ async fn dispatch(app: Arc<App>, row: Option<Row>, rows: Arc<[Row]>, request: Re
         Action::Preflight => respond::empty(),
         Action::Admin(operation) => admin::answer(app, operation, request).await,
         Action::Upkeep(operation) => upkeep::answer(app, operation, request).await,
+        Action::Snapshots(operation) => snapshots::answer(app, operation, request).await,
         Action::System(action) => system::answer(&app, action, request).await,
     }
 }
@@ -274,6 +282,8 @@ mod tests {
             ("/api/v1/label/{name}/values", "GET", "query"),
             ("/api/v1/label/{name}/values", "OPTIONS", "query"),
             ("/api/v1/admin/tenants", "POST", "admin"),
+            ("/api/v1/admin/snapshots", "POST", "admin"),
+            ("/api/v1/admin/tsdb/snapshot", "POST", "admin"),
         ];
         for (path, method, owner) in fixed {
             assert_eq!(owners.get(&(path, method)), Some(&owner), "{method} {path}");

@@ -212,8 +212,16 @@ impl Files for SimFiles {
         self.disk().change_names(Op::Rename, to, |names| names.rename(from, to))
     }
 
+    fn link(&self, from: &Path, to: &Path) -> io::Result<()> {
+        self.disk().change_names(Op::Link, to, |names| names.link(to, names.file(from)?))
+    }
+
     fn remove(&self, path: &Path) -> io::Result<()> {
         self.disk().remove(path)
+    }
+
+    fn remove_dir(&self, path: &Path) -> io::Result<()> {
+        self.disk().change_names(Op::RemoveDir, path, |names| names.remove_directory(path))
     }
 
     fn list(&self, directory: &Path) -> io::Result<Vec<String>> {

@@ -12,6 +12,7 @@ mod drive;
 mod restart;
 mod scenario;
 mod senders;
+mod snapshots;
 mod tally;
 mod verify;
 
@@ -78,6 +79,7 @@ struct Life {
     clock_offsets_ms: Vec<(Duration, i64)>,
     epoch: u32,
     evicted_before: u64,
+    snapshots: Vec<snapshots::Taken>,
     tally: Tally,
 }
 
@@ -162,6 +164,7 @@ impl Life {
             clock_offsets_ms: vec![(Duration::ZERO, 0)],
             epoch: 1,
             evicted_before: 0,
+            snapshots: Vec::new(),
             tally: Tally { lives: 1, ..Tally::default() },
         })
     }
@@ -176,6 +179,7 @@ impl Life {
         self.end_trouble().context("end of troubles")?;
         self.verify_all().context("last look")?;
         self.close_and_reopen().context("last restart")?;
+        self.check_snapshots().context("last look at snapshots")?;
         self.count_store();
         self.tally.faults = self.disk.failures();
         Ok(())
@@ -184,7 +188,7 @@ impl Life {
     /// One thing happens.
     fn step(&mut self) -> Result<()> {
         self.plan_trouble();
-        match self.rng.below(21) {
+        match self.rng.below(22) {
             0..10 => self.send(),
             10..13 => self.commit(),
             13..15 => self.maintain(),
@@ -192,6 +196,7 @@ impl Life {
             16 | 17 => self.pass_time(),
             18 => self.change_clock_or_limits(),
             19 => self.delete(),
+            20 => self.snapshot(),
             _ => self.trouble_or_restart(),
         }
     }

@@ -4,8 +4,9 @@
 use sim::files::{Failure, Fault, Op};
 use sim::world::{live_cut_after, live_with_fault};
 
-/// A life that flushes eight times and is closed and opened six times within thirty steps.
-const SEED: u64 = 36;
+/// A life that within thirty steps flushes ten times, merges five times, is closed and opened six times, makes three
+/// snapshots and deletes one.
+const SEED: u64 = 792;
 
 #[test]
 fn the_power_may_go_at_any_change() {

@@ -1,12 +1,19 @@
-//! An offline look at a data directory: reads everything, changes nothing.
+//! An offline look at a data directory or a snapshot: reads everything, changes nothing, says where damage lies and what
+//! is lost by it.
 
+use std::io;
+use std::ops::Range;
 use std::path::Path;
 
 use env::Files;
+use model::{TenantId, TimeRange};
+use wal::RangeKind;
 
-use crate::block::{self, BlockError};
+use crate::block::{self, BlockError, Loss};
 use crate::manifest::Manifest;
-use crate::open::OpenError;
+use crate::metadata::MetadataStore;
+use crate::open::{OpenError, check_format};
+use crate::snapshot;
 use crate::store::{parse_block_file_name, wal_directory};
 
 /// What a check found.
@@ -22,94 +29,241 @@ pub struct CheckReport {
     pub series: u64,
     /// Samples in blocks.
     pub samples: u64,
-    /// WAL segments that a start would replay.
+    /// WAL segments.
     pub segments: u64,
     /// Good frames in them.
     pub frames: u64,
-    /// One line for each thing that is damaged or missing.
-    pub damage: Vec<String>,
-    /// One line for each file that nobody refers to: left behind by a crash, removed by the next start.
+    /// What is damaged or missing.
+    pub damage: Vec<Finding>,
+    /// What is not as it was written and may never have been more: torn before it was acknowledged, or damaged since.
+    pub torn: Vec<Finding>,
+    /// Files that nobody refers to: left behind by a crash, removed by the next start.
     pub orphans: Vec<String>,
+    /// Files that were found damaged earlier, and set aside.
+    pub quarantine: Vec<String>,
 }
 
-/// Reads a data directory that no Weir has open.
-pub fn check(files: &dyn Files, directory: &Path) -> Result<CheckReport, OpenError> {
-    let mut report = CheckReport::default();
-    let manifest = Manifest::load(files, directory, &mut report.damage)?;
-    let Some(manifest) = manifest else {
-        report.damage.push("there is no readable manifest".to_owned());
-        return Ok(report);
-    };
-    report.manifest_generation = Some(manifest.generation);
-    check_blocks(files, directory, &manifest, &mut report)?;
-    check_log(files, directory, &manifest, &mut report)?;
-    Ok(report)
+/// One damaged unit.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Finding {
+    /// The file, below the data directory.
+    pub file: String,
+    /// What of it: `file`, `chunks page`, `index page`, `root page`, `directory page`, `frames`, `sector`.
+    pub unit: &'static str,
+    /// Where it begins in the file; `None` = the whole file, or not known.
+    pub offset: Option<u64>,
+    /// Its bytes.
+    pub length: Option<u64>,
+    /// Whose it is.
+    pub tenant: Option<TenantId>,
+    /// What is wrong.
+    pub what: String,
+    /// Series of which something is lost, as far as it can be told.
+    pub series: Option<u64>,
+    /// Samples that are lost.
+    pub samples: Option<u64>,
+    /// Their times.
+    pub range: Option<TimeRange>,
+    /// Sequences of log frames that are lost.
+    pub sequences: Option<Range<u64>>,
 }
 
-fn check_blocks(
+impl Finding {
+    fn file(file: &str, what: impl Into<String>) -> Self {
+        Self { file: file.to_owned(), unit: "file", what: what.into(), ..Self::default() }
+    }
+}
+
+/// A check under way.
+struct Check<'a> {
+    files: &'a dyn Files,
+    directory: &'a Path,
+    /// Told of bytes as they are read.
+    each: &'a mut dyn FnMut(u64),
+    report: CheckReport,
+}
+
+/// Reads a data directory that no Weir has open, or a snapshot. `each` is told of bytes as they are done with.
+///
+/// # Errors
+/// When a newer Weir wrote a file, or the directory cannot be read; what is damaged is in the report.
+pub fn check(
     files: &dyn Files,
     directory: &Path,
-    manifest: &Manifest,
-    report: &mut CheckReport,
-) -> Result<(), OpenError> {
-    let blocks = directory.join("blocks");
-    let on_disk = files.list(&blocks)?;
-    for id in &manifest.blocks {
-        let name = crate::store::block_file_name(*id);
-        if !on_disk.contains(&name) {
-            report.damage.push(format!("{name} is missing"));
-            continue;
+    each: &mut dyn FnMut(u64),
+) -> Result<CheckReport, OpenError> {
+    let mut check = Check { files, directory, each, report: CheckReport::default() };
+    let manifest = check.small_files()?;
+    check.blocks(manifest.as_ref())?;
+    check.log(manifest.as_ref())?;
+    check.report.quarantine = check.names("quarantine")?;
+    Ok(check.report)
+}
+
+impl Check<'_> {
+    fn damaged(&mut self, finding: Finding) {
+        self.report.damage.push(finding);
+    }
+
+    /// Names in a part of the directory; none when it is not there.
+    fn names(&self, part: &str) -> io::Result<Vec<String>> {
+        match self.files.list(&self.directory.join(part)) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Vec::new()),
+            result => result,
         }
-        report.blocks += 1;
-        match block::verify(files, &blocks.join(&name)) {
+    }
+
+    fn small_files(&mut self) -> Result<Option<Manifest>, OpenError> {
+        let (files, directory) = (self.files, self.directory);
+        if let Some(what) = check_format(files, directory)? {
+            self.damaged(Finding::file(
+                "FORMAT",
+                format!("{what}: the key of series ids stands in manifests too"),
+            ));
+        }
+        let mut copies = Vec::new();
+        for name in Manifest::FILES {
+            match Manifest::load_one(files, directory, name)? {
+                Some(Ok(manifest)) => copies.push((name, manifest)),
+                Some(Err(())) => self.damaged(Finding::file(name, "is damaged")),
+                // The first generation has no other.
+                None => {}
+            }
+        }
+        let newest = copies.iter().map(|(_, manifest)| manifest).max_by_key(|manifest| manifest.generation);
+        let newest = newest.cloned();
+        self.report.manifest_generation = newest.as_ref().map(|manifest| manifest.generation);
+        match &newest {
+            Some(manifest) if manifest.generation > 1 => {
+                for name in Manifest::FILES {
+                    if !files.exists(&directory.join(name))? {
+                        self.damaged(Finding::file(name, "is missing"));
+                    }
+                }
+            }
+            Some(_) => {}
+            None => {
+                let what = "no copy can be read: every block that can be is live";
+                self.damaged(Finding::file("manifest-0, manifest-1", what));
+            }
+        }
+        let mut warnings = Vec::new();
+        MetadataStore::load(files, directory, &mut warnings)?;
+        for what in warnings {
+            self.damaged(Finding::file("metadata", what));
+        }
+        if let Some(what) = snapshot::check_description(files, directory)? {
+            self.damaged(Finding::file("SNAPSHOT", what));
+        }
+        Ok(newest)
+    }
+
+    fn blocks(&mut self, manifest: Option<&Manifest>) -> Result<(), OpenError> {
+        let on_disk = self.names("blocks")?;
+        let live: Vec<u64> = match manifest {
+            Some(manifest) => manifest.blocks.clone(),
+            None => on_disk.iter().filter_map(|name| parse_block_file_name(name)).collect(),
+        };
+        for id in &live {
+            let name = crate::store::block_file_name(*id);
+            let file = format!("blocks/{name}");
+            if on_disk.contains(&name) {
+                self.block(&name, &file)?;
+            } else {
+                self.damaged(Finding::file(&file, "is missing"));
+            }
+        }
+        let is_live = |name: &String| parse_block_file_name(name).is_some_and(|id| live.contains(&id));
+        let orphans = on_disk.iter().filter(|name| !is_live(name));
+        self.report.orphans.extend(orphans.map(|name| format!("blocks/{name}")));
+        Ok(())
+    }
+
+    fn block(&mut self, name: &str, file: &str) -> Result<(), OpenError> {
+        let path = self.directory.join(file);
+        self.report.blocks += 1;
+        let length = env::open_with_length(self.files, &path).map_or(0, |(_, length)| length);
+        match block::verify(self.files, &path) {
             Ok(found) => {
-                report.pages += found.pages;
-                report.series += found.series;
-                report.samples += found.samples;
-                report.damage.extend(found.damaged.iter().map(ToString::to_string));
+                self.report.pages += found.pages;
+                self.report.series += found.series;
+                self.report.samples += found.samples;
+                let found = found.damaged.iter().map(|loss| of_block(file, loss, length));
+                self.report.damage.extend(found);
             }
             Err(BlockError::Newer { found, known, .. }) => {
-                return Err(OpenError::Newer { what: name, found: found.into(), known: known.into() });
+                let (found, known) = (found.into(), known.into());
+                return Err(OpenError::Newer { what: name.to_owned(), found, known });
             }
             Err(BlockError::Io(error)) => return Err(error.into()),
-            Err(error) => report.damage.push(error.to_string()),
+            Err(error) => self.damaged(Finding::file(file, error.to_string())),
         }
+        (self.each)(length);
+        Ok(())
     }
-    for name in on_disk {
-        let live = parse_block_file_name(&name).is_some_and(|id| manifest.blocks.contains(&id));
-        if !live {
-            report.orphans.push(format!("blocks/{name}"));
+
+    fn log(&mut self, manifest: Option<&Manifest>) -> Result<(), OpenError> {
+        let directory = wal_directory(self.directory);
+        if !self.files.exists(&directory)? {
+            return Ok(());
         }
+        let needed = manifest.map_or(0, |manifest| manifest.replay_segment);
+        for number in wal::segments(self.files, &directory)? {
+            self.report.segments += 1;
+            let mut frames = 0;
+            let (_, ranges) =
+                wal::map_segment(self.files, &directory, wal::Stream::Metrics, number, &mut |_, _| {
+                    frames += 1;
+                    Ok(())
+                })?;
+            self.report.frames += frames;
+            let name = wal::file_name(number);
+            for range in ranges {
+                let is_torn = range.kind == RangeKind::Torn;
+                let finding = of_segment(&name, range, number < needed);
+                if is_torn { self.report.torn.push(finding) } else { self.damaged(finding) }
+            }
+            let length =
+                env::open_with_length(self.files, &directory.join(&name)).map_or(0, |(_, length)| length);
+            (self.each)(length);
+        }
+        Ok(())
     }
-    Ok(())
 }
 
-fn check_log(
-    files: &dyn Files,
-    directory: &Path,
-    manifest: &Manifest,
-    report: &mut CheckReport,
-) -> Result<(), OpenError> {
-    let log = wal_directory(directory);
-    for number in wal::segments(files, &log)? {
-        if number < manifest.replay_segment {
-            // Kept for the manifest's previous generation.
-            continue;
-        }
-        report.segments += 1;
-        let mut frames = 0;
-        let damage = wal::read_segment(files, &log, wal::Stream::Metrics, number, &mut |_, _| {
-            frames += 1;
-            Ok(())
-        });
-        report.frames += frames;
-        match damage {
-            Ok(damage) if damage.is_loss() => {
-                report.damage.push(format!("{}: {damage}", wal::file_name(number)));
-            }
-            Ok(_) => {}
-            Err(error) => return Err(error.into()),
-        }
+fn of_block(file: &str, loss: &Loss, length: u64) -> Finding {
+    let is_file = loss.unit.page.is_none();
+    Finding {
+        file: file.to_owned(),
+        unit: loss.kind,
+        offset: loss.unit.page,
+        length: loss.length.or(is_file.then_some(length)),
+        tenant: loss.unit.tenant,
+        what: loss.unit.what.to_owned(),
+        // Of a whole file nothing is known.
+        series: (loss.kind != "file" && loss.kind != "directory page").then_some(loss.series),
+        // A series that the index has lost had samples nobody counts.
+        samples: matches!(loss.kind, "chunks page" | "root page").then_some(loss.samples),
+        range: loss.range,
+        sequences: None,
     }
-    Ok(())
+}
+
+fn of_segment(name: &str, range: wal::DamagedRange, is_in_blocks: bool) -> Finding {
+    let (unit, what) = match range.kind {
+        RangeKind::Header => ("file", "nothing of the segment can be read"),
+        RangeKind::Lost => ("frames", "acknowledged frames are damaged"),
+        RangeKind::Torn => ("frames", "the last group was torn before it was acknowledged, or is damaged"),
+        RangeKind::Unreadable => ("sector", "the disk does not read it"),
+    };
+    let what = if is_in_blocks { format!("{what}; all of it is in blocks") } else { what.to_owned() };
+    Finding {
+        file: format!("wal/metrics/{name}"),
+        unit,
+        offset: Some(range.offset),
+        length: Some(range.bytes),
+        what,
+        sequences: (!range.sequences.is_empty()).then_some(range.sequences),
+        ..Finding::default()
+    }
 }

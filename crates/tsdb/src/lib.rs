@@ -27,20 +27,26 @@ mod record;
 mod replay;
 mod retention;
 mod room;
+mod scrub;
 mod select;
 mod small_file;
+mod snapshot;
 mod status;
 mod store;
 mod ticket;
 mod tombstone;
 
 pub use append::{AppendError, Appended, WriteContext};
-pub use check::{CheckReport, check};
+pub use check::{CheckReport, Finding, check};
 pub use delete::DeleteError;
 pub use lookup::ExemplarSeries;
 pub use open::{OpenError, Progress};
 pub use options::{Keep, Options};
 pub use select::{SelectError, Selection};
+pub use snapshot::{
+    RestoreError, Snapshot, SnapshotError, SnapshotName, delete_snapshot, restore, snapshots,
+    unfinished_restore,
+};
 pub use status::{Status, TenantStatus};
 pub use store::{Job, Store};
 pub use ticket::{Ticket, WriteError};

@@ -111,12 +111,8 @@ impl Manifest {
         let mut newest: Option<Manifest> = None;
         let mut damaged = Vec::new();
         for name in Self::FILES {
-            let found = match small_file::read(files, directory, name, MAGIC, VERSION)? {
-                SmallFile::Missing => continue,
-                SmallFile::Damaged => None,
-                SmallFile::Whole(body) => Self::decode_body(&body).ok(),
-            };
-            match found {
+            let Some(found) = Self::load_one(files, directory, name)? else { continue };
+            match found.ok() {
                 Some(found) if newest.as_ref().is_none_or(|n| n.generation < found.generation) => {
                     newest = Some(found);
                 }
@@ -132,6 +128,19 @@ impl Manifest {
             (None, _) => damage.push("no manifest can be read: every block that can be is live".to_owned()),
         }
         Ok(newest)
+    }
+
+    /// One copy: `None` when it is missing, an error in it when it is damaged.
+    pub(crate) fn load_one(
+        files: &dyn Files,
+        directory: &Path,
+        name: &str,
+    ) -> Result<Option<Result<Manifest, ()>>, OpenError> {
+        Ok(match small_file::read(files, directory, name, MAGIC, VERSION)? {
+            SmallFile::Missing => None,
+            SmallFile::Damaged => Some(Err(())),
+            SmallFile::Whole(body) => Some(Self::decode_body(&body).map_err(|Corrupt| ())),
+        })
     }
 
     /// The names of both copies.

@@ -139,7 +139,8 @@ impl MetadataStore {
         self.changes -= changes;
     }
 
-    fn encode(&self) -> Vec<u8> {
+    /// The file's content.
+    pub(crate) fn encode(&self) -> Vec<u8> {
         let mut body = Vec::new();
         put_varint(&mut body, self.tenants.len() as u64);
         for (tenant, families) in &self.tenants {

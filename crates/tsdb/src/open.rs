@@ -10,7 +10,7 @@ use std::sync::{Arc, Mutex, RwLock};
 use std::time::Duration;
 
 use codec::envelope;
-use env::Env;
+use env::{Env, Files};
 
 use crate::block::{Block, BlockError, PageCache};
 use crate::commit::WriterState;
@@ -26,6 +26,7 @@ use crate::queue::Queue;
 use crate::replay::Replay;
 use crate::retention::ClockWatch;
 use crate::small_file::{self, SmallFile};
+use crate::snapshot;
 use crate::status::{Counters, HeadRange, Health};
 use crate::store::{Inner, Live, Store, View, parse_block_file_name, wal_directory};
 
@@ -53,6 +54,9 @@ pub enum OpenError {
         /// The newest known.
         known: u32,
     },
+    /// Occurs when a snapshot was being restored into the directory and that was cut short.
+    #[error("a restore into this directory was cut short: empty it and restore again")]
+    HalfRestored,
     /// Occurs when the disk cannot be read or written.
     #[error(transparent)]
     Io(#[from] io::Error),
@@ -85,6 +89,9 @@ impl Store {
         progress: &Progress,
     ) -> Result<Store, OpenError> {
         let start = env.clock.monotonic();
+        if snapshot::unfinished_restore(&*env.files, directory)? {
+            return Err(OpenError::HalfRestored);
+        }
         let mut damage = Vec::new();
         let format_seed = read_format(&env, directory)?;
         let manifest = Manifest::load(&*env.files, directory, &mut damage)?;
@@ -105,6 +112,9 @@ impl Store {
             tracing::warn!(%error, "unfinished blocks could not be removed");
         }
         Replay::new(&store.inner).run(progress)?;
+        if let Err(error) = snapshot::remove_unfinished(&*store.inner.env.files, directory) {
+            tracing::warn!(%error, "unfinished snapshots could not be removed");
+        }
         if let Err(error) = store.inner.remove_orphans() {
             tracing::warn!(%error, "files that no manifest names could not be removed");
         }
@@ -124,6 +134,20 @@ fn read_format(env: &Env, directory: &Path) -> Result<Option<u64>, OpenError> {
         SmallFile::Whole(body) => body.try_into().ok().map(u64::from_le_bytes),
         SmallFile::Missing | SmallFile::Damaged => None,
     })
+}
+
+/// What is wrong with the file `FORMAT`, if anything.
+pub(crate) fn check_format(files: &dyn Files, directory: &Path) -> Result<Option<&'static str>, OpenError> {
+    Ok(match small_file::read(files, directory, "FORMAT", MAGIC, VERSION)? {
+        SmallFile::Whole(body) if body.len() == 8 => None,
+        SmallFile::Whole(_) | SmallFile::Damaged => Some("is damaged"),
+        SmallFile::Missing => Some("is missing"),
+    })
+}
+
+/// Writes the file `FORMAT`.
+pub(crate) fn store_format(files: &dyn Files, directory: &Path, id_seed: u64) -> io::Result<()> {
+    env::replace(files, directory, "FORMAT", &envelope::wrap(MAGIC, VERSION, &id_seed.to_le_bytes()))
 }
 
 impl Inner {
@@ -167,8 +191,10 @@ impl Inner {
             clock_watch: Mutex::new(clock_watch),
             retention_look: Mutex::new(Duration::ZERO),
             compactor: Mutex::default(),
+            scrubber: Mutex::default(),
             health: Health::default(),
             counters: Counters::default(),
+            snapshotting: Mutex::new(()),
             flushing: Mutex::new(()),
             damage: Mutex::new(Vec::new()),
         }
@@ -222,8 +248,7 @@ impl Inner {
         }
         files.sync_dir(&self.directory.join("wal"))?;
         if write_format {
-            let content = envelope::wrap(MAGIC, VERSION, &self.id_seed.to_le_bytes());
-            env::replace(files, &self.directory, "FORMAT", &content)?;
+            store_format(files, &self.directory, self.id_seed)?;
         }
         files.sync_dir(&self.directory)
     }

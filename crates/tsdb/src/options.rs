@@ -28,6 +28,10 @@ pub struct Options {
     pub compaction_blocks: usize,
     /// Bytes of rows (16 each) that merging goes through in a second, unless blocks pile up.
     pub compaction_bytes_per_second: u64,
+    /// Time from the beginning of one pass of the scrubber to that of the next; zero = it does nothing.
+    pub scrub_interval: Duration,
+    /// Bytes of blocks that the scrubber reads in a second.
+    pub scrub_bytes_per_second: u64,
     /// How long two readings of the wall clock must agree before retention deletes anything.
     pub retention_confirm: Duration,
 }
@@ -55,6 +59,8 @@ impl Default for Options {
             disk_reserve_bytes: 64 << 20,
             compaction_blocks: 8,
             compaction_bytes_per_second: 64 << 20,
+            scrub_interval: Duration::from_secs(7 * 86_400),
+            scrub_bytes_per_second: 4 << 20,
             retention_confirm: Duration::from_secs(3600),
         }
     }

@@ -75,6 +75,12 @@ pub struct Status {
     pub retention_blocks: u64,
     /// Whether retention waits because the clock is in doubt.
     pub retention_paused: bool,
+    /// Bytes of blocks that the scrubber has read.
+    pub scrubbed_bytes: u64,
+    /// When the scrubber's last pass ended, in ms since the Unix epoch; 0 = none has.
+    pub scrub_pass_ms: i64,
+    /// Damaged pages and files that the scrubber has found among the live blocks.
+    pub scrub_damaged: u64,
 }
 
 /// Numbers of one tenant.
@@ -111,6 +117,9 @@ pub(crate) struct Counters {
     pub(crate) compaction_written_bytes: AtomicU64,
     pub(crate) retention_blocks: AtomicU64,
     pub(crate) retention_paused: AtomicBool,
+    pub(crate) scrubbed_bytes: AtomicU64,
+    pub(crate) scrub_pass_ms: AtomicI64,
+    pub(crate) scrub_damaged: AtomicU64,
     pub(crate) open_micros: AtomicU64,
 }
 
@@ -241,6 +250,9 @@ impl Store {
             tombstones: view.tombstones.len() as u64,
             retention_blocks: load(&counters.retention_blocks),
             retention_paused: counters.retention_paused.load(Ordering::Relaxed),
+            scrubbed_bytes: load(&counters.scrubbed_bytes),
+            scrub_pass_ms: counters.scrub_pass_ms.load(Ordering::Relaxed),
+            scrub_damaged: load(&counters.scrub_damaged),
         }
     }
 

@@ -1,6 +1,6 @@
 //! The store as a whole: its parts, the locks between them, its background work.
 //!
-//! Locks are taken in this order: `flushing`, `compactor`, `manifest`, `view`, `writer`, `resolving`, `aliases`,
+//! Locks are taken in this order: `snapshotting`, `flushing`, `compactor`, `scrubber`, `manifest`, `view`, `writer`, `resolving`, `aliases`,
 //! `table_turn`, `table`, `sides`, `metadata`; a flush tries `view` after `writer`, without waiting. The writer's thread
 //! is the only one that appends. Whoever changes the manifest has its lock from reading to storing it.
 
@@ -26,6 +26,7 @@ use crate::metadata::MetadataStore;
 use crate::options::{Keep, Options};
 use crate::queue::Queue;
 use crate::retention::ClockWatch;
+use crate::scrub::Scrubber;
 use crate::status::{Counters, HeadRange, Health};
 use crate::tombstone::{Masks, Tombstone};
 
@@ -72,8 +73,12 @@ pub(crate) struct Inner {
     pub(crate) retention_look: Mutex<Duration>,
     /// Used by maintenance, and when the store is closed.
     pub(crate) compactor: Mutex<Compactor>,
+    /// Used by maintenance.
+    pub(crate) scrubber: Mutex<Scrubber>,
     pub(crate) health: Health,
     pub(crate) counters: Counters,
+    /// Held by whoever makes or deletes a snapshot.
+    pub(crate) snapshotting: Mutex<()>,
     /// Held by whoever flushes: two flushes at once would forget each other's rows.
     pub(crate) flushing: Mutex<()>,
     /// What readers should know about damage found at open.
@@ -163,6 +168,8 @@ pub enum Job {
     Retention,
     /// Does a step of merging blocks.
     Compaction,
+    /// Reads some pages of live blocks, to find damage before a query does.
+    Scrub,
 }
 
 /// How long a failed flush waits before it is tried again.
@@ -182,7 +189,10 @@ impl Store {
         if self.inner.retention_is_due(keep) {
             return Some(Job::Retention);
         }
-        self.inner.compaction_is_due().then_some(Job::Compaction)
+        if self.inner.compaction_is_due() {
+            return Some(Job::Compaction);
+        }
+        self.inner.scrub_is_due().then_some(Job::Scrub)
     }
 
     /// Does background work. One thread at a time.
@@ -191,6 +201,7 @@ impl Store {
             Job::Flush => self.flush(),
             Job::Retention => self.inner.drop_expired(keep),
             Job::Compaction => self.inner.compact(),
+            Job::Scrub => self.inner.scrub(),
         }
     }
 

@@ -4,6 +4,7 @@ use std::cell::RefCell;
 use std::collections::BTreeSet;
 use std::fmt;
 use std::io;
+use std::ops::Range;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -42,6 +43,33 @@ impl Damage {
     pub fn is_loss(&self) -> bool {
         self.gaps > 0 || self.unreadable_bytes > 0 || self.header
     }
+}
+
+/// A part of a segment that holds no good frame and is not empty.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct DamagedRange {
+    /// Where it begins in the file.
+    pub offset: u64,
+    /// Its bytes.
+    pub bytes: u64,
+    /// Sequences of the frames that lay there, as far as what stands around them tells: from the first missing one up to
+    /// the next that is there or was acknowledged.
+    pub sequences: Range<u64>,
+    /// What it is.
+    pub kind: RangeKind,
+}
+
+/// What a damaged part of a segment means.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum RangeKind {
+    /// Nothing of the segment can be read.
+    Header,
+    /// Frames that had been acknowledged.
+    Lost,
+    /// The log's last group, torn before it was acknowledged or damaged since: that cannot be told.
+    Torn,
+    /// Sectors that the disk refuses to read; parts of them may lie in other ranges.
+    Unreadable,
 }
 
 impl fmt::Display for Damage {
@@ -100,8 +128,20 @@ pub fn read_segment(
     number: u64,
     each: &mut dyn FnMut(u64, &[u8]) -> io::Result<()>,
 ) -> Result<Damage, ReadError> {
+    map_segment(files, directory, stream, number, each).map(|(damage, _)| damage)
+}
+
+/// As [`read_segment`]; says too where the damage lies, in the order of the file.
+pub fn map_segment(
+    files: &dyn Files,
+    directory: &Path,
+    stream: Stream,
+    number: u64,
+    each: &mut dyn FnMut(u64, &[u8]) -> io::Result<()>,
+) -> Result<(Damage, Vec<DamagedRange>), ReadError> {
+    let whole = |bytes| DamagedRange { offset: 0, bytes, sequences: 0..0, kind: RangeKind::Header };
     let Some(segment) = Segment::open(files, directory, number)? else {
-        return Ok(Damage { header: true, ..Damage::default() });
+        return Ok((Damage { header: true, ..Damage::default() }, vec![whole(0)]));
     };
     let next = match Segment::open(files, directory, number + 1) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => None,
@@ -113,13 +153,24 @@ pub fn read_segment(
         // A crash while the segment was made leaves zeros or nothing: then nothing was ever in it.
         let made = segment.end_of_data(0)? > 0;
         let unreadable_bytes = segment.unreadable_bytes();
-        return Ok(Damage { header: made || unreadable_bytes > 0, unreadable_bytes, ..Damage::default() });
+        let header = made || unreadable_bytes > 0;
+        let ranges = if header { vec![whole(segment.length)] } else { Vec::new() };
+        return Ok((Damage { header, unreadable_bytes, ..Damage::default() }, ranges));
     };
     let base = segment::HEADER_BYTES as u64;
-    let mut damage =
-        Scan { segment: &segment, header, window: Vec::new(), at: 0, base }.run(acknowledged, each)?;
+    let mut scan =
+        Scan { segment: &segment, header, window: Vec::new(), at: 0, base, ranges: Vec::new(), unsure: 0 };
+    let mut damage = scan.run(acknowledged, each)?;
     damage.unreadable_bytes = segment.unreadable_bytes();
-    Ok(damage)
+    let mut ranges = scan.ranges;
+    ranges.extend(segment.unreadable.borrow().iter().map(|at| DamagedRange {
+        offset: *at,
+        bytes: SECTOR_BYTES.min(segment.length - at),
+        sequences: 0..0,
+        kind: RangeKind::Unreadable,
+    }));
+    ranges.sort_by_key(|range| range.offset);
+    Ok((damage, ranges))
 }
 
 /// A segment's file, read around the sectors that the disk refuses.
@@ -214,6 +265,9 @@ struct Scan<'a> {
     at: usize,
     /// Offset in the file of `window[at]`.
     base: u64,
+    /// Gaps so far; those from `unsure` on lie in the present group and are torn with it if it is the last one.
+    ranges: Vec<DamagedRange>,
+    unsure: usize,
 }
 
 /// Gaps inside of one group: torn with it when it is the segment's last one, damage when another follows.
@@ -234,7 +288,7 @@ impl Damage {
 impl Scan<'_> {
     /// Frames before the sequence `acknowledged` were, those of the last group may have been.
     fn run(
-        mut self,
+        &mut self,
         acknowledged: u64,
         each: &mut dyn FnMut(u64, &[u8]) -> io::Result<()>,
     ) -> Result<Damage, ReadError> {
@@ -250,15 +304,18 @@ impl Scan<'_> {
                 Found::Frame { sequence, group, bytes } if sequence >= next_sequence => {
                     if group != torn.group {
                         damage.add(std::mem::replace(&mut torn, Torn { group, ..Torn::default() }));
+                        self.unsure = self.ranges.len();
                     }
                     if self.base > good_end {
                         let gap = Torn { group, gaps: 1, bytes: self.base - good_end };
+                        self.note(good_end, gap.bytes, next_sequence..sequence);
                         if group <= next_sequence {
                             torn.gaps += gap.gaps;
                             torn.bytes += gap.bytes;
                         } else {
                             // Frames of an earlier group are missing.
                             damage.add(gap);
+                            self.unsure = self.ranges.len();
                         }
                     }
                     next_sequence = sequence + 1;
@@ -271,18 +328,31 @@ impl Scan<'_> {
             }
         }
         let tail_bytes = self.segment.end_of_data(good_end)? - good_end;
+        let group_is_torn = torn.gaps > 0 && torn.group >= acknowledged;
+        if group_is_torn {
+            self.ranges[self.unsure..].iter_mut().for_each(|range| range.kind = RangeKind::Torn);
+        }
         if next_sequence < acknowledged {
             damage.add(Torn { gaps: 1, bytes: tail_bytes, ..torn });
+            self.note(good_end, tail_bytes, next_sequence..acknowledged);
         } else {
             damage.torn_bytes = tail_bytes;
+            if tail_bytes > 0 {
+                self.note(good_end, tail_bytes, next_sequence..next_sequence);
+                self.ranges.last_mut().expect("just noted").kind = RangeKind::Torn;
+            }
         }
-        if torn.gaps > 0 && torn.group < acknowledged {
-            damage.add(torn);
-        } else if torn.gaps > 0 {
+        if group_is_torn {
             damage.torn_bytes += torn.bytes;
             damage.torn_from = Some(torn.group);
+        } else if torn.gaps > 0 {
+            damage.add(torn);
         }
         Ok(damage)
+    }
+
+    fn note(&mut self, offset: u64, bytes: u64, sequences: Range<u64>) {
+        self.ranges.push(DamagedRange { offset, bytes, sequences, kind: RangeKind::Lost });
     }
 
     fn rest(&self) -> &[u8] {

@@ -18,7 +18,7 @@ use crate::terminal::{put, say, tame};
 use crate::time::absolute;
 
 /// Where operations are done.
-enum Place {
+pub(crate) enum Place {
     Server(Client),
     Directory { control: Box<Control>, _lock: Box<dyn Lock> },
 }
@@ -26,7 +26,7 @@ enum Place {
 impl Place {
     /// A URL that was given means that server. Else the data directory, when it is one and no server holds it; else the
     /// server on this machine.
-    fn find(flags: &Server) -> Result<Self, Failure> {
+    pub(crate) fn find(flags: &Server) -> Result<Self, Failure> {
         let directory = &flags.data_dir;
         let known = ["control-0", "control-1"].iter().any(|name| directory.join(name).exists());
         if flags.url.is_some() || !known {
@@ -172,7 +172,7 @@ fn check_name(name: &str) -> Result<(), Failure> {
     model::TenantName::parse(name).map(drop).map_err(|error| Failure::new(Code::Usage, error))
 }
 
-fn confirm(question: &str) -> Result<(), Failure> {
+pub(crate) fn confirm(question: &str) -> Result<(), Failure> {
     if !io::stdin().is_terminal() {
         return Err(Failure::new(Code::Usage, "this deletes data: say --yes when nobody can be asked"));
     }
@@ -213,7 +213,7 @@ fn write_secret(path: &Path, secret: &str) -> Result<(), Failure> {
     env::replace(&env::real::OsFiles, directory, name, format!("{secret}\n").as_bytes()).map_err(failed)
 }
 
-fn print(
+pub(crate) fn print(
     format: ListFormat,
     list: &Value,
     rows: fn(Value) -> Result<Vec<Vec<String>>, Failure>,
@@ -265,7 +265,7 @@ fn shown_limits(limits: &Value) -> String {
     if shown.is_empty() { "as configured".to_owned() } else { tame(&shown.join(" ")) }
 }
 
-fn read<T: serde::de::DeserializeOwned>(value: Value) -> Result<T, Failure> {
+pub(crate) fn read<T: serde::de::DeserializeOwned>(value: Value) -> Result<T, Failure> {
     let failed = |error| Failure::new(Code::Failed, format_args!("the answer is not Weir's: {error}"));
     serde_json::from_value(value).map_err(failed)
 }

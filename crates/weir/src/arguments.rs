@@ -30,6 +30,9 @@ pub(crate) enum Command {
     /// Create, list, revoke and rotate tokens
     #[command(subcommand)]
     Token(Token),
+    /// Create, list, verify, restore and delete snapshots
+    #[command(subcommand)]
+    Snapshot(Snapshot),
     /// Send data
     #[command(subcommand)]
     Push(Push),
@@ -118,7 +121,7 @@ pub(crate) enum ListFormat {
     /// For people
     #[default]
     Table,
-    /// As the server answers it
+    /// All that is known, as JSON
     Json,
 }
 
@@ -227,6 +230,84 @@ pub(crate) enum Token {
         /// Write the token to this file, for its owner only, instead of stdout
         #[arg(long, value_name = "FILE")]
         to: Option<PathBuf>,
+        #[command(flatten)]
+        server: Server,
+    },
+}
+
+/// Commands about snapshots.
+#[derive(Debug, Subcommand)]
+pub(crate) enum Snapshot {
+    /// Make a snapshot of everything that was acknowledged, under snapshots/ in the data directory
+    Create {
+        /// Its name [default: the time, in UTC]
+        name: Option<String>,
+        /// How to print
+        #[arg(short, long, value_enum, default_value_t)]
+        output: ListFormat,
+        #[command(flatten)]
+        server: Server,
+    },
+    /// List snapshots
+    List {
+        /// How to print
+        #[arg(short, long, value_enum, default_value_t)]
+        output: ListFormat,
+        #[command(flatten)]
+        server: Server,
+    },
+    /// Read everything in a snapshot and say what is damaged
+    Verify {
+        /// A snapshot's name, or any directory that holds one
+        #[arg(value_name = "NAME|DIR")]
+        snapshot: String,
+        /// Data directory in which a name is looked up
+        #[arg(
+            long,
+            value_name = "DIR",
+            env = "WEIR_DATA_DIR",
+            hide_env_values = true,
+            default_value = "weir-data"
+        )]
+        from: PathBuf,
+        /// How to print
+        #[arg(short, long, value_enum, default_value_t)]
+        output: ListFormat,
+        /// No progress
+        #[arg(long)]
+        no_progress: bool,
+    },
+    /// Make a data directory of a snapshot
+    Restore {
+        /// A snapshot's name, or any directory that holds one
+        #[arg(value_name = "NAME|DIR")]
+        snapshot: String,
+        /// Data directory in which a name is looked up
+        #[arg(
+            long,
+            value_name = "DIR",
+            env = "WEIR_DATA_DIR",
+            hide_env_values = true,
+            default_value = "weir-data"
+        )]
+        from: PathBuf,
+        /// The new data directory, which is made or must be empty
+        #[arg(long, value_name = "DIR")]
+        data_dir: PathBuf,
+        /// Give blocks a second name instead of copying them, where the file system can
+        #[arg(long)]
+        link: bool,
+        /// No progress
+        #[arg(long)]
+        no_progress: bool,
+    },
+    /// Delete a snapshot
+    Delete {
+        /// Its name
+        name: String,
+        /// Do not ask
+        #[arg(long)]
+        yes: bool,
         #[command(flatten)]
         server: Server,
     },
@@ -380,8 +461,11 @@ pub(crate) enum Check {
         #[command(flatten)]
         serve: Serve,
     },
-    /// Read everything in a data directory that no server holds, and change nothing
+    /// Read everything in a data directory that no server holds, and say what is damaged; nothing is changed
     Data {
+        /// The data directory
+        #[arg(value_name = "DIR")]
+        directory: Option<PathBuf>,
         /// The data directory
         #[arg(
             long,
@@ -391,6 +475,12 @@ pub(crate) enum Check {
             default_value = "weir-data"
         )]
         data_dir: PathBuf,
+        /// How to print
+        #[arg(short, long, value_enum, default_value_t)]
+        output: ListFormat,
+        /// No progress
+        #[arg(long)]
+        no_progress: bool,
     },
 }
 

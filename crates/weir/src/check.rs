@@ -1,14 +1,18 @@
-//! `weir check`: what is wrong is said on stderr and told by the exit code, what was looked at stands on stdout.
+//! `weir check`: what was looked at and what is damaged stand on stdout; that something is wrong is said on stderr and told
+//! by the exit code.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
-use env::{Env, LockError};
+use env::{Env, Files, Lock, LockError};
+use serde_json::{Value, json};
 use server::control;
+use tsdb::{CheckReport, Finding};
 
-use crate::arguments::Check;
+use crate::arguments::{Check, ListFormat};
 use crate::failure::{Code, Failure};
-use crate::serve;
-use crate::terminal::{put, say};
+use crate::output::table;
+use crate::terminal::{put, say, tame};
+use crate::{serve, snapshot, time};
 
 /// `weir check`.
 pub(crate) fn check(command: Check) -> Result<(), Failure> {
@@ -21,30 +25,183 @@ pub(crate) fn check(command: Check) -> Result<(), Failure> {
                 None => put("no weir.yaml: the defaults hold\n"),
             }
         }
-        Check::Data { data_dir } => data(&data_dir),
+        Check::Data { directory, data_dir, output, no_progress } => {
+            data(&directory.unwrap_or(data_dir), output, no_progress)
+        }
     }
 }
 
-fn data(directory: &Path) -> Result<(), Failure> {
-    let failed =
-        |message: String| Failure::new(Code::Failed, format_args!("{}: {message}", directory.display()));
+/// A data directory, or a snapshot.
+pub(crate) fn data(directory: &Path, output: ListFormat, no_progress: bool) -> Result<(), Failure> {
+    let _lock = hold(directory)?;
+    tell(directory, output, no_progress)
+}
+
+/// Keeps servers away from a directory: nobody may have it open.
+pub(crate) fn hold(directory: &Path) -> Result<Option<Box<dyn Lock>>, Failure> {
     let env = Env::real();
-    if !directory.join(control::LOCK).exists() {
-        return Err(failed("no data directory of Weir".to_owned()));
+    // Without the file nobody ever had it open, as with a snapshot.
+    let lock = directory.join(control::LOCK).exists().then(|| control::lock(&env, directory));
+    lock.transpose().map_err(|error| match error {
+        LockError::Held(process) => {
+            failed(directory, format_args!("is in use by process {process}; stop it first"))
+        }
+        LockError::Io(error) => failed(directory, error),
+    })
+}
+
+/// What is damaged in a directory, a line each.
+pub(crate) fn damage(directory: &Path, no_progress: bool) -> Result<Vec<String>, Failure> {
+    let report = inspect(directory, no_progress)?;
+    Ok(report.damage.iter().map(|finding| format!("{}: {}", finding.file, finding.what)).collect())
+}
+
+fn tell(directory: &Path, output: ListFormat, no_progress: bool) -> Result<(), Failure> {
+    let report = inspect(directory, no_progress)?;
+    match output {
+        ListFormat::Json => put(&format!("{:#}\n", as_json(directory, &report)))?,
+        ListFormat::Table => put(&as_text(&report))?,
     }
-    let _lock = control::lock(&env, directory).map_err(|error| match error {
-        LockError::Held(process) => failed(format!("is in use by process {process}; stop it first")),
-        LockError::Io(error) => failed(error.to_string()),
-    })?;
-    let mut findings = control::check(&env, directory).map_err(|error| failed(error.to_string()))?;
-    let report = tsdb::check(&*env.files, directory).map_err(|error| failed(error.to_string()))?;
-    findings.extend(report.damage);
     for orphan in &report.orphans {
         say(format_args!("weir: {orphan}: nobody refers to it, the next start removes it"));
     }
-    put(&format!(
+    for name in &report.quarantine {
+        say(format_args!("weir: quarantine/{}: was found damaged earlier", tame(name)));
+    }
+    match report.damage.len() {
+        0 => Ok(()),
+        1 => Err(failure(directory, "1 thing is damaged")),
+        several => Err(failure(directory, format_args!("{several} things are damaged"))),
+    }
+}
+
+fn failure(directory: &Path, message: impl std::fmt::Display) -> Failure {
+    Failure::new(Code::Findings, format_args!("{}: {message}", directory.display()))
+}
+
+fn failed(directory: &Path, message: impl std::fmt::Display) -> Failure {
+    Failure::new(Code::Failed, format_args!("{}: {message}", directory.display()))
+}
+
+fn inspect(directory: &Path, no_progress: bool) -> Result<CheckReport, Failure> {
+    let known = ["FORMAT", "LOCK", "manifest-0", "manifest-1", "control-0", "control-1"];
+    if !known.iter().any(|name| directory.join(name).exists()) {
+        return Err(failed(directory, "no data directory of Weir"));
+    }
+    let env = Env::real();
+    let control = control::check(&env, directory);
+    let control = match control {
+        Ok(findings) => findings,
+        // A start would refuse it: the worst finding there is.
+        Err(control::OpenError::Damaged) => vec![control::OpenError::Damaged.to_string()],
+        Err(error) => return Err(failed(directory, error)),
+    };
+    let bar = snapshot::bar(bytes(directory), "checking", no_progress);
+    let report = tsdb::check(&*env.files, directory, &mut |bytes| bar.inc(bytes));
+    bar.finish_and_clear();
+    let mut report = report.map_err(|error| failed(directory, error))?;
+    report.damage.splice(0..0, control.into_iter().map(of_control));
+    Ok(report)
+}
+
+fn of_control(what: String) -> Finding {
+    let named = ["control-0", "control-1"].into_iter().find(|name| what.contains(&format!("{name} is")));
+    let file = named.unwrap_or("control-0, control-1").to_owned();
+    Finding { file, unit: "file", what, ..Finding::default() }
+}
+
+/// Bytes of the files that a check reads page by page: what a bar goes over.
+pub(crate) fn bytes(directory: &Path) -> u64 {
+    let files = &*Env::real().files;
+    let parts = ["blocks", "wal/metrics"].map(|part| directory.join(part));
+    let files_in = |part: PathBuf| {
+        let names = files.list(&part).unwrap_or_default();
+        names.into_iter().map(|name| length(files, &part.join(name))).sum::<u64>()
+    };
+    parts.into_iter().map(files_in).sum()
+}
+
+fn length(files: &dyn Files, path: &Path) -> u64 {
+    files.open(path).and_then(|file| file.length()).unwrap_or(0)
+}
+
+fn as_text(report: &CheckReport) -> String {
+    let mut text = format!(
         "blocks {}, pages {}, series {}, samples {}; log segments {}, frames {}\n",
         report.blocks, report.pages, report.series, report.samples, report.segments, report.frames
-    ))?;
-    if findings.is_empty() { Ok(()) } else { Err(Failure::several(Code::Findings, findings)) }
+    );
+    let title = ["FILE", "UNIT", "OFFSET", "LENGTH", "TENANT", "LOST", "WHAT"];
+    let mut rows = vec![title.map(str::to_owned).to_vec()];
+    rows.extend(report.damage.iter().map(|finding| row(finding, lost(finding))));
+    rows.extend(report.torn.iter().map(|finding| row(finding, "nothing that is known".to_owned())));
+    if rows.len() > 1 {
+        text.push_str(&table(&rows));
+    }
+    text
+}
+
+fn row(finding: &Finding, lost: String) -> Vec<String> {
+    let number = |number: Option<u64>| number.map_or_else(|| "-".to_owned(), |number| number.to_string());
+    vec![
+        tame(&finding.file),
+        finding.unit.to_owned(),
+        number(finding.offset),
+        number(finding.length),
+        number(finding.tenant.map(|tenant| u64::from(tenant.0))),
+        lost,
+        tame(&finding.what),
+    ]
+}
+
+fn lost(finding: &Finding) -> String {
+    let mut parts = Vec::new();
+    parts.extend(finding.series.map(|series| format!("something of {series} series")));
+    parts.extend(finding.samples.map(|samples| format!("{samples} samples")));
+    parts.extend(finding.range.map(|range| {
+        let show = |ms: i64| time::show(ms as f64 / 1000.0);
+        format!("{} to {}", show(range.start_ms), show(range.end_ms))
+    }));
+    parts.extend(
+        finding
+            .sequences
+            .as_ref()
+            .map(|sequences| format!("sequences {} to {}", sequences.start, sequences.end.saturating_sub(1))),
+    );
+    if parts.is_empty() { "-".to_owned() } else { parts.join(", ") }
+}
+
+fn as_json(directory: &Path, report: &CheckReport) -> Value {
+    let finding = |finding: &Finding| {
+        json!({
+            "file": finding.file,
+            "unit": finding.unit,
+            "offset": finding.offset,
+            "length": finding.length,
+            "tenant": finding.tenant.map(|tenant| tenant.0),
+            "what": finding.what,
+            "lost": {
+                "series": finding.series,
+                "samples": finding.samples,
+                "start_ms": finding.range.map(|range| range.start_ms),
+                "end_ms": finding.range.map(|range| range.end_ms),
+                "first_sequence": finding.sequences.as_ref().map(|sequences| sequences.start),
+                "end_sequence": finding.sequences.as_ref().map(|sequences| sequences.end),
+            },
+        })
+    };
+    json!({
+        "directory": directory.display().to_string(),
+        "whole": report.damage.is_empty(),
+        "manifest_generation": report.manifest_generation,
+        "blocks": report.blocks,
+        "pages": report.pages,
+        "series": report.series,
+        "samples": report.samples,
+        "segments": report.segments,
+        "frames": report.frames,
+        "damage": report.damage.iter().map(finding).collect::<Vec<_>>(),
+        "torn": report.torn.iter().map(finding).collect::<Vec<_>>(),
+        "orphans": report.orphans,
+        "quarantine": report.quarantine,
+    })
 }

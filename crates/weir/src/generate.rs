@@ -81,7 +81,8 @@ terminal only.
 
 Commands that talk to a server take `--url` (`WEIR_URL`). The token is the first of `--token`, `--token-file`,
 `WEIR_TOKEN`, `WEIR_TOKEN_FILE`; with none of them and a server on this machine, it is read from the data directory.
-`weir tenant` and `weir token` work on the data directory itself when no URL is given and no server holds it.
+`weir tenant`, `weir token` and `weir snapshot` work on the data directory itself when no URL is given and no server
+holds it.
 ";
 
 #[cfg(test)]

@@ -1,4 +1,4 @@
-//! The command line: `weir` serves, `weir tenant|token|push|query|check` work with a server or a data directory.
+//! The command line: `weir` serves, `weir tenant|token|snapshot|push|query|check` work with a server or a data directory.
 //!
 //! What a command produces goes to stdout, what it has to say to stderr, and the exit code tells which kind of failure
 //! it was (`failure.rs`), so that scripts need not read messages.
@@ -13,6 +13,7 @@ mod output;
 mod push;
 mod query;
 mod serve;
+mod snapshot;
 mod terminal;
 mod time;
 
@@ -33,6 +34,7 @@ fn main() -> ExitCode {
         Some(Command::Serve(flags)) => serve::serve(&flags),
         Some(Command::Tenant(command)) => admin::tenant(command),
         Some(Command::Token(command)) => admin::token(command),
+        Some(Command::Snapshot(command)) => snapshot::snapshot(command),
         Some(Command::Push(command)) => push::push(command),
         Some(Command::Query(command)) => query::query(command),
         Some(Command::Delete(command)) => admin::delete(command),

@@ -313,10 +313,112 @@ fn a_data_directory_is_checked_when_nobody_holds_it() {
     place.run(&["check", "data", "--data-dir", "data"]).expect(1).says(&format!("in use by process {id}"));
     place.run(&["serve", "--data-dir", "data", "--listen", "127.0.0.1:0"]).expect(1).says(&id);
     process.stop(Duration::from_secs(40)).expect("it stops");
-    let run = place.run(&["check", "data", "--data-dir", "data"]).expect(0);
+    let run = place.run_with(&["check", "data", "data"], b"", &[("WEIR_DATA_DIR", "none")]).expect(0);
     assert!(run.stdout.starts_with("blocks 1, "), "{run:?}");
     place.write("data/control-0", "rubbish");
-    place.run(&["check", "data", "--data-dir", "data"]).expect(3).says("control-0 is damaged");
+    let run = place.run(&["check", "data", "--data-dir", "data"]).expect(3).says("1 thing is damaged");
+    assert!(run.stdout.contains("control-0 is damaged"), "{run:?}");
+    let block = place.path("data/blocks/000000000001.block");
+    let mut bytes = std::fs::read(&block).expect("a block");
+    bytes[100] ^= 1;
+    std::fs::write(&block, bytes).expect("room");
+    let run = place.run(&["check", "data", "data", "-o", "json"]).expect(3).says("2 things are damaged");
+    let map: serde_json::Value = serde_json::from_str(&run.stdout).expect("JSON");
+    let found = &map["damage"][1];
+    assert_eq!(found["file"], "blocks/000000000001.block");
+    assert_eq!((&found["unit"], &found["offset"]), (&"chunks page".into(), &48.into()), "{map:#}");
+    assert!(found["lost"]["samples"].as_u64() > Some(0), "{map:#}");
+}
+
+#[test]
+fn snapshots_with_and_without_a_server() {
+    let place = Place::new();
+    place.write("weir.yaml", "storage: {retention: 100y}\n");
+    let (mut process, flags) = place.serve(&[]);
+    place.run_with(&with(&["push", "metrics"], &flags), b"a 1 1700000000000\n", &[]).expect(0);
+    let run = place.run(&with(&["snapshot", "create", "first"], &flags)).expect(0);
+    assert!(run.stdout.starts_with("NAME ") && run.stdout.contains("first"), "{run:?}");
+    place.run(&with(&["snapshot", "create", "first"], &flags)).expect(1).says("exists already");
+    place.run(&with(&["snapshot", "create", "../x"], &flags)).expect(1).says("a snapshot's name is");
+    place.run(&["snapshot", "verify", "first", "--from", "data"]).expect(0);
+    place.run(&["snapshot", "verify", "data"]).expect(1).says("in use by process");
+    place.run(&["snapshot", "restore", "data", "--data-dir", "new"]).expect(1).says("in use by process");
+    place
+        .run(&["snapshot", "restore", "first", "--from", "data", "--data-dir", "data"])
+        .expect(1)
+        .says("not empty");
+    process.stop(Duration::from_secs(40)).expect("it stops");
+
+    let data = ["--data-dir", "data"];
+    let local = |arguments: &[&str]| place.run(&[arguments, &data].concat());
+    let made = local(&["snapshot", "create", "-o", "json"]).expect(0).stdout;
+    let made: serde_json::Value = serde_json::from_str(&made).expect("JSON");
+    let name = made["name"].as_str().expect("a name");
+    let listed = local(&["snapshot", "list"]).expect(0).stdout;
+    assert!(listed.contains("first") && listed.contains(name), "{listed}");
+    local(&["snapshot", "delete", name]).expect(2).says("--yes");
+    local(&["snapshot", "delete", name, "--yes"]).expect(0);
+    local(&["snapshot", "delete", name, "--yes"]).expect(1).says("no snapshot");
+    assert_eq!(local(&["snapshot", "list"]).expect(0).stdout.lines().count(), 2);
+
+    let from = "data/snapshots/first";
+    place.run(&["snapshot", "restore", from, "--data-dir", "data"]).expect(1).says("not empty");
+    place.run(&["snapshot", "restore", "none", "--data-dir", "new"]).expect(1).says("neither");
+    let restored = place.run(&["snapshot", "restore", from, "--data-dir", "new"]).expect(0);
+    restored.says("weir serve --data-dir new").says("weir token create --scope admin");
+    assert!(!place.path("new/LOCK").exists(), "what restores only reads");
+    place.run(&["token", "create", "--scope", "admin", "--to", "admin", "--data-dir", "new"]).expect(0);
+    std::fs::rename(place.path("data"), place.path("gone")).expect("a rename");
+    std::fs::rename(place.path("new"), place.path("data")).expect("a rename");
+    std::fs::copy(place.path("gone/tenant-api-token-default"), place.path("token")).expect("a copy");
+    let (_process, flags) = place.serve(&[]);
+    let query = ["query", "instant", "a", "--time", "1700000000", "-o", "csv", "--token-file", "token"];
+    let found = place.run(&with(&query, &flags)).expect(0).stdout;
+    assert!(found.contains(",1,a"), "{found}");
+
+    let block = place.path("gone/snapshots/first/blocks/000000000001.block");
+    let mut bytes = std::fs::read(&block).expect("a block");
+    bytes[100] ^= 1;
+    std::fs::write(&block, bytes).expect("room");
+    let run = place.run(&["snapshot", "verify", "gone/snapshots/first"]).expect(3);
+    assert!(run.stdout.contains("chunks page"), "{run:?}");
+    place
+        .run(&["snapshot", "restore", "first", "--from", "gone", "--data-dir", "half"])
+        .expect(3)
+        .says("restored into half");
+}
+
+#[test]
+fn the_backup_page_works_when_pasted() {
+    let place = Place::new();
+    let address = free_address().expect("an address");
+    let serve = |data_dir: &str| {
+        let command = place.command(&["serve", "--data-dir", data_dir, "--listen", &address.to_string()]);
+        let mut process = Process::start(command, address, &place.path("log")).expect("it starts");
+        process.wait_ready("/-/ready", Duration::from_secs(60)).expect("ready");
+        process
+    };
+    let url = format!("http://{address}");
+    let mut process = serve("weir-data");
+    place.run_with(&["push", "metrics", "--url", &url], b"kept 1\n", &[]).expect(0);
+    process.stop(Duration::from_secs(40)).expect("it stops");
+    let page = xtask::repo::Repo::here().read("docs/backup.md").expect("the page");
+    let blocks = page.split("```sh\n").skip(1).filter_map(|rest| rest.split("```").next());
+    let lines: Vec<&str> = blocks.flat_map(str::lines).collect();
+    assert!(lines.len() > 6, "{lines:?}");
+    let binary = Path::new(env!("CARGO_BIN_EXE_weir")).parent().expect("a directory").display();
+    for line in lines.iter().filter(|line| !line.starts_with("weir serve")) {
+        let script = format!("PATH={binary}:$PATH\n{line}");
+        let mut command = Command::new("sh");
+        let output = command.args(["-c", &script]).current_dir(place.0.path()).output().expect("sh runs");
+        assert!(output.status.success(), "{line}: {}", String::from_utf8_lossy(&output.stderr));
+    }
+    assert!(lines.contains(&"weir serve --data-dir new-data"), "{lines:?}");
+    let _process = serve("new-data");
+    let token = "weir-data/tenant-api-token-default";
+    let query = ["query", "instant", "kept", "-o", "csv", "--url", &url, "--token-file", token];
+    let found = place.run(&query).expect(0).stdout;
+    assert!(found.contains(",1,kept"), "{found}");
 }
 
 #[test]

@@ -163,6 +163,7 @@ fn contradictions(settings: &Settings, machine: Machine) -> Vec<Problem> {
         ("storage.durability_interval", storage.durability_interval == zero, "must be more than 0"),
         ("storage.compaction_blocks", storage.compaction_blocks < 2, "at least 2 are merged"),
         ("storage.compaction_rate", storage.compaction_rate.0 == 0, "must be more than 0"),
+        ("storage.scrub_rate", storage.scrub_rate.0 == 0, "must be more than 0"),
         ("http.max_connections", http.max_connections == 0, "must be more than 0"),
         ("http.header_timeout", http.header_timeout == zero, "must be more than 0"),
         ("http.header_bytes", http.header_bytes.0 < 8 << 10, "at least 8KiB is needed"),
@@ -213,6 +214,8 @@ fn storage_options(settings: &Settings, memory: u64) -> tsdb::Options {
         cache_bytes: storage.cache_bytes.of(memory),
         compaction_blocks: storage.compaction_blocks as usize,
         compaction_bytes_per_second: storage.compaction_rate.0,
+        scrub_interval: storage.scrub_interval,
+        scrub_bytes_per_second: storage.scrub_rate.0,
         disk_reserve_bytes: storage.disk_reserve_bytes.0,
         retention_confirm: storage.retention_confirm,
     }

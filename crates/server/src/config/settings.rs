@@ -233,6 +233,11 @@ section! {
         /// Bytes of samples (16 each) that merging goes through in a second; four times as many blocks as are merged lift
         /// it.
         compaction_rate: Size = "64MiB", Restart;
+        /// Time from the beginning of one reading of all blocks, which looks for damage, to that of the next. `0` = they are
+        /// read by queries and merges only.
+        scrub_interval: Duration = "7d", Restart;
+        /// Bytes of blocks that are read for it in a second.
+        scrub_rate: Size = "4MiB", Restart;
         /// Free bytes on the disk under which writes are refused.
         disk_reserve_bytes: Size = "64MiB", Restart;
     }

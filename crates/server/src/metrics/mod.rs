@@ -138,6 +138,9 @@ registry! {
     quarantined: Gauge "weir_quarantined_files" "files" [] "Files found damaged, unreadable or missing since the start; damaged ones are in quarantine.";
     damaged_pages: Counter "weir_damaged_pages" "" [] "Pages that failed their checksum.";
     tombstones: Gauge "weir_tombstones" "" [] "Deletes of series that merges have not applied everywhere yet.";
+    scrubbed_bytes: Counter "weir_scrubbed_bytes" "bytes" [] "Bytes of blocks read to look for damage.";
+    scrub_pass_time: Gauge "weir_scrub_last_pass_timestamp_seconds" "seconds" [] "When all blocks had last been read to look for damage; 0 before the first time.";
+    scrub_damaged: Gauge "weir_scrub_damaged_pages" "" [] "Damaged pages found that way in blocks that are still live.";
     retention_blocks: Counter "weir_retention_blocks" "" [] "Blocks removed by retention.";
     retention_paused: Gauge "weir_retention_paused" "" [] "1 while retention waits because the clock is in doubt.";
 

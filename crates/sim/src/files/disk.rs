@@ -262,7 +262,11 @@ impl Disk {
     }
 
     pub(super) fn used(&self) -> u64 {
-        self.names.numbers().map(|file| self.contents[file].current().len() as u64).sum()
+        let mut files: Vec<usize> = self.names.numbers().collect();
+        files.sort_unstable();
+        // A file with several names is there once.
+        files.dedup();
+        files.into_iter().map(|file| self.contents[file].current().len() as u64).sum()
     }
 
     pub(super) fn free(&self) -> u64 {

@@ -24,8 +24,12 @@ pub enum Op {
     Length,
     /// [`env::Files::rename`]
     Rename,
+    /// [`env::Files::link`]
+    Link,
     /// [`env::Files::remove`]
     Remove,
+    /// [`env::Files::remove_dir`]
+    RemoveDir,
     /// [`env::Files::list`]
     List,
     /// [`env::Files::create_dir`]
@@ -42,7 +46,7 @@ pub enum Op {
 
 impl Op {
     /// Every operation.
-    pub const ALL: [Op; 16] = [
+    pub const ALL: [Op; 18] = [
         Self::Create,
         Self::Open,
         Self::Read,
@@ -52,7 +56,9 @@ impl Op {
         Self::Truncate,
         Self::Length,
         Self::Rename,
+        Self::Link,
         Self::Remove,
+        Self::RemoveDir,
         Self::List,
         Self::CreateDir,
         Self::SyncDir,
@@ -71,7 +77,9 @@ impl Op {
                 | Self::Allocate
                 | Self::Truncate
                 | Self::Rename
+                | Self::Link
                 | Self::Remove
+                | Self::RemoveDir
                 | Self::CreateDir
                 | Self::SyncDir
         )

@@ -163,6 +163,18 @@ impl Names {
         Ok(file)
     }
 
+    /// Removes an empty directory.
+    pub(super) fn remove_directory(&mut self, path: &Path) -> io::Result<()> {
+        let directory = self.directory(path)?;
+        if !self.directories[directory].current.is_empty() {
+            return Err(io::ErrorKind::DirectoryNotEmpty.into());
+        }
+        let at = self.place(path)?;
+        self.directories[at.directory].current.remove(&at.name);
+        self.pending.push(Change::Unlink { at, entry: Entry::Directory(directory) });
+        Ok(())
+    }
+
     /// Moves a file to another name, which it takes over.
     pub(super) fn rename(&mut self, from: &Path, to: &Path) -> io::Result<()> {
         let entry = self.find(from)?.ok_or(io::ErrorKind::NotFound)?;
@@ -370,6 +382,32 @@ mod tests {
             names.unlink(Path::new("a")).unwrap();
         };
         assert!((50..150).contains(&times(prepare, |names| file(names, "a").is_some())));
+    }
+
+    #[test]
+    fn a_second_name_keeps_a_file_whose_first_is_removed() {
+        let prepare = |names: &mut Names| {
+            names.link(Path::new("a"), 1).unwrap();
+            names.create_directory(Path::new("q")).unwrap();
+            names.sync(0);
+            names.link(Path::new("q/a"), names.file(Path::new("a")).unwrap()).unwrap();
+            names.sync(names.directory(Path::new("q")).unwrap());
+            names.unlink(Path::new("a")).unwrap();
+        };
+        assert_eq!(times(prepare, |names| file(names, "q/a") == Some(1)), 200);
+        assert!((50..150).contains(&times(prepare, |names| file(names, "a").is_some())));
+    }
+
+    #[test]
+    fn only_an_empty_directory_is_removed() {
+        let mut names = Names::new();
+        names.create_directory(Path::new("q")).unwrap();
+        names.link(Path::new("q/a"), 1).unwrap();
+        let refused = names.remove_directory(Path::new("q")).unwrap_err();
+        assert_eq!(refused.kind(), io::ErrorKind::DirectoryNotEmpty);
+        names.unlink(Path::new("q/a")).unwrap();
+        names.remove_directory(Path::new("q")).unwrap();
+        assert!(names.find(Path::new("q")).unwrap().is_none());
     }
 
     #[test]

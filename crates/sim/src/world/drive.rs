@@ -304,6 +304,7 @@ impl Life {
         self.tally.blocks_expired += status.retention_blocks;
         self.tally.compactions += status.compactions;
         self.tally.segments += status.wal_segments;
+        self.tally.scrubbed_bytes += status.scrubbed_bytes;
     }
 }
 

@@ -141,6 +141,9 @@ impl Life {
         if power_was_cut && !self.damaged && !self.disk.is_down() {
             self.settle(&first);
         }
+        if !self.disk.is_down() && self.rng.chance(1, 3) {
+            self.check_snapshots()?;
+        }
         if !self.rng.chance(1, 3) || self.disk.is_down() || self.scenario.trouble == Trouble::Planned {
             return Ok(());
         }

@@ -76,6 +76,9 @@ impl Scenario {
             compaction_blocks: rng.range(2..6) as usize,
             compaction_bytes_per_second: 1 << rng.range(8..24),
             retention_confirm: seconds(rng, 60, 3600),
+            // Small steps often: each life reads its blocks while it merges and drops them.
+            scrub_interval: Duration::from_secs(90),
+            scrub_bytes_per_second: 8 << 10,
         };
         Self {
             trouble,

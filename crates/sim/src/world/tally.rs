@@ -31,11 +31,15 @@ pub struct Tally {
     pub power_cuts_in_recovery: u64,
     pub quota_refusals: u64,
     pub deletes: u64,
+    pub snapshots: u64,
+    pub snapshots_restored: u64,
+    pub snapshots_deleted: u64,
+    pub scrubbed_bytes: u64,
 }
 
 impl Tally {
     /// Names and counts.
-    pub fn rows(&self) -> [(&'static str, u64); 25] {
+    pub fn rows(&self) -> [(&'static str, u64); 29] {
         [
             ("lives", self.lives),
             ("requests", self.requests),
@@ -62,6 +66,10 @@ impl Tally {
             ("power cuts in recovery", self.power_cuts_in_recovery),
             ("quota refusals", self.quota_refusals),
             ("deletes", self.deletes),
+            ("snapshots", self.snapshots),
+            ("restored snapshots", self.snapshots_restored),
+            ("deleted snapshots", self.snapshots_deleted),
+            ("scrubbed bytes", self.scrubbed_bytes),
         ]
     }
 
@@ -92,6 +100,10 @@ impl Tally {
         self.power_cuts_in_recovery += other.power_cuts_in_recovery;
         self.quota_refusals += other.quota_refusals;
         self.deletes += other.deletes;
+        self.snapshots += other.snapshots;
+        self.snapshots_restored += other.snapshots_restored;
+        self.snapshots_deleted += other.snapshots_deleted;
+        self.scrubbed_bytes += other.scrubbed_bytes;
     }
 }
 

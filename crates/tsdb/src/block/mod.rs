@@ -27,6 +27,7 @@ mod parts;
 mod postings;
 mod reader;
 mod root;
+mod scrub;
 mod section;
 mod section_writer;
 mod select;
@@ -37,8 +38,9 @@ mod writer;
 
 pub use cache::PageCache;
 pub use reader::Block;
+pub(crate) use scrub::Scrub;
 pub use section::Section;
-pub use verify::{Report, verify};
+pub use verify::{Loss, Report, verify};
 pub use writer::BlockWriter;
 
 /// A series as it is written: columns sorted by time, no time twice.

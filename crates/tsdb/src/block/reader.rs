@@ -162,6 +162,13 @@ impl Block {
             Err(_) => Ok(None),
         }
     }
+
+    /// The length of the root page of a tenant's section.
+    pub(super) fn root_bytes(&self, tenant: TenantId) -> Option<u64> {
+        let place = self.sections.iter().find(|section| section.meta.tenant == tenant)?;
+        Some(u64::from(place.root_bytes))
+    }
+
     /// The length of a page that is verified from disk.
     pub(super) fn page_bytes(&self, address: &PageAddress) -> Result<u64, BlockError> {
         self.file.read_page(address).map(|bytes| bytes.len() as u64)

@@ -13,6 +13,8 @@ const COMMANDS: &[(&str, &str)] = &[
     ("cargo run --release", "fn e2e_readme_lines_work_when_pasted"),
     ("cargo xtask test", "fn the_test_command_knows_what_it_needs"),
     ("curl ", "fn e2e_readme_lines_work_when_pasted"),
+    ("weir ", "fn the_backup_page_works_when_pasted"),
+    ("cp -r weir-data", "fn the_backup_page_works_when_pasted"),
 ];
 
 /// Complaints about names.
