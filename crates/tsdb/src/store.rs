@@ -301,11 +301,31 @@ impl Inner {
         };
         // A name that does not survive a power cut is found where it was, and moved again.
         let _ = files.sync_dir(&self.directory.join("quarantine"));
-        tracing::error!(file = %path.display(), why, moved = moved.is_ok(), "damaged file goes to quarantine");
-        self.counters.quarantined.fetch_add(1, Ordering::Relaxed);
-        let place = if moved.is_ok() { "is in quarantine" } else { "is damaged and cannot be moved" };
-        self.damage.lock().expect("lock").push(format!("{} {place}: {why}", name.display()));
+        self.note_quarantined(path, why, moved.is_ok());
         moved.is_ok()
+    }
+
+    /// Gives a damaged file a second name in quarantine, durably. False where the file system has no such names.
+    pub(crate) fn link_to_quarantine(&self, path: &Path) -> io::Result<bool> {
+        let directory = self.directory.join("quarantine");
+        let linked = self.env.files.link(path, &directory.join(path.file_name().unwrap_or_default()));
+        match linked {
+            Err(error) if env::is_no_link(&error) => return Ok(false),
+            // From the last try.
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
+            result => result?,
+        }
+        self.env.files.sync_dir(&directory)?;
+        Ok(true)
+    }
+
+    /// Tells of a damaged file and counts it.
+    pub(crate) fn note_quarantined(&self, path: &Path, why: &str, moved: bool) {
+        let name = path.file_name().unwrap_or_default();
+        tracing::error!(file = %path.display(), why, moved, "damaged file goes to quarantine");
+        self.counters.quarantined.fetch_add(1, Ordering::Relaxed);
+        let place = if moved { "is in quarantine" } else { "is damaged and cannot be moved" };
+        self.damage.lock().expect("lock").push(format!("{} {place}: {why}", name.display()));
     }
 }
 

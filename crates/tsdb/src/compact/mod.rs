@@ -30,6 +30,10 @@ const STEPS: u64 = 2;
 /// How long a merge that failed waits before it is tried again.
 const RETRY: Duration = Duration::from_secs(30);
 
+/// So many merges in a row are put off, each time for twice as long, together some four hours, for what the disk refuses to
+/// read. Then it counts as damaged.
+const REFUSALS_MAX: u32 = 9;
+
 /// So many times the blocks that make a merge due wait: then it is no longer paced.
 const PRESSED: usize = 4;
 
@@ -39,8 +43,8 @@ pub(crate) struct Compactor {
     running: Option<Merge>,
     /// Monotonic time of the next step.
     next: Duration,
-    /// Whether the last merge met something unreadable and was put off.
-    has_waited: bool,
+    /// How often merges in a row met something that the disk refused to read, and were put off.
+    refusals: u32,
     /// Whether everything is to be merged, days that are not over too.
     everything: bool,
 }
@@ -99,7 +103,6 @@ impl Inner {
         let result = self.compact_step(&mut compactor);
         if result.is_err() {
             self.counters.compaction_failures.fetch_add(1, Ordering::Relaxed);
-            compactor.has_waited = false;
             compactor.give_up(self, RETRY);
         }
         result
@@ -128,15 +131,16 @@ impl Inner {
                 let pause = Duration::from_micros(bytes.saturating_mul(1_000_000) / rate);
                 compactor.next = self.env.clock.monotonic() + pause;
             }
-            // What the disk refuses now it may give a little later.
-            None if merge.is_refused() && !compactor.has_waited => {
-                compactor.has_waited = true;
-                compactor.give_up(self, RETRY);
+            // What the disk refuses now it may give later, and nobody needs the merge so much.
+            None if merge.is_refused() && compactor.refusals < REFUSALS_MAX => {
+                let pause = RETRY * (1 << compactor.refusals);
+                compactor.refusals += 1;
+                compactor.give_up(self, pause);
             }
             None => {
                 self.publish_merge(merge)?;
                 compactor.running = None;
-                compactor.has_waited = false;
+                compactor.refusals = 0;
             }
         }
         Ok(())
@@ -193,6 +197,13 @@ impl Inner {
         if merge.inputs().iter().all(|input| input.damaged.is_empty()) {
             next.forget_tombstones();
         }
+        // Before no manifest names them any longer: whatever happens in between, a damaged file is not removed.
+        let mut linked = Vec::new();
+        for input in merge.inputs().iter().filter(|input| !input.damaged.is_empty()) {
+            if self.link_to_quarantine(&self.block_path(input.id))? {
+                linked.push(input.id);
+            }
+        }
         self.publish_manifest(&mut live, next, blocks)?;
         let bytes: u64 = merge.written().iter().map(|written| written.bytes).sum();
         self.counters.compactions.fetch_add(1, Ordering::Relaxed);
@@ -201,6 +212,10 @@ impl Inner {
             self.cache.forget(input.id);
             let path = self.block_path(input.id);
             match input.damaged.first() {
+                Some(unit) if linked.contains(&input.id) => {
+                    files.remove(&path)?;
+                    self.note_quarantined(&path, &unit.to_string(), true);
+                }
                 Some(unit) => {
                     if !self.quarantine(&path, &unit.to_string()) {
                         // Named again, or the next start would remove it.
