@@ -9,15 +9,16 @@ use std::sync::Arc;
 use axum::body::Body;
 use http::Request;
 use http::request::Parts;
+use tokio::sync::oneshot;
 use tsdb::{DeleteError, Store};
 
 use crate::api::error::{ApiError, Kind};
 use crate::api::params::Params;
 use crate::api::{self, matcher_sets};
 use crate::app::App;
-use crate::gate;
 use crate::respond::{self, Answer};
 use crate::system::refused_answer;
+use crate::{driver, gate};
 
 /// What is done.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -55,8 +56,12 @@ pub(crate) async fn answer(app: Arc<App>, operation: Operation, request: Request
 
 async fn compact(app: Arc<App>) -> Result<(), ApiError> {
     let store = opened(&app)?;
-    let done = app.decoding.run(move || store.compact_all()).await;
-    done.map_err(|error| unavailable(error.to_string()))?.map_err(|error| unavailable(error.to_string()))
+    let (told, done) = oneshot::channel();
+    // It may take hours: not on a thread that has other work.
+    let run = move || drop(told.send(store.compact_all()));
+    driver::spawn("store-merge", run).map_err(|error| unavailable(error.to_string()))?;
+    let done = done.await.map_err(|_| unavailable("the store is closed".to_owned()))?;
+    done.map_err(|error| unavailable(error.to_string()))
 }
 
 fn opened(app: &App) -> Result<Store, ApiError> {
@@ -79,7 +84,14 @@ async fn delete(app: Arc<App>, parts: Parts, body: Body) -> Result<(), ApiError>
     let tenant = authority
         .tenant(name)
         .ok_or_else(|| ApiError::new(Kind::BadData, format!("there is no tenant {name:?}")))?;
-    let (tenant, range) = (tenant.id, params.range()?);
+    let (tenant, mut range) = (tenant.id, params.range()?);
+    // Without an end it is all there is, however far away.
+    if params.get("start").is_empty() {
+        range.start_ms = i64::MIN;
+    }
+    if params.get("end").is_empty() {
+        range.end_ms = i64::MAX;
+    }
     let sets = matcher_sets(&params)?;
     if sets.is_empty() {
         return Err(ApiError::new(Kind::BadData, "no match[] parameter provided"));

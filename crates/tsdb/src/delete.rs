@@ -17,7 +17,7 @@ use crate::tombstone::Tombstone;
 /// Deletes that may wait for merges; each costs the manifest and queries a little.
 const TOMBSTONES_MAX: usize = 1024;
 
-/// Bytes that finding the series of one delete may take.
+/// Bytes that finding the series of one delete in one block may take.
 const BUDGET_BYTES: u64 = 256 << 20;
 
 /// Why nothing was deleted. After an error of the disk a delete may have happened, as after any answer that is lost.
@@ -100,7 +100,6 @@ impl Inner {
         blocks: &[Arc<Block>],
         manifest: &Manifest,
     ) -> Result<Vec<u64>, DeleteError> {
-        let budget = Budget::new(BUDGET_BYTES);
         let is_live = |file: &u64| blocks.iter().any(|block| block.meta().id == *file);
         // Could not be read at the start, and may come back.
         let mut files: Vec<u64> = manifest.blocks.iter().copied().filter(|file| !is_live(file)).collect();
@@ -109,7 +108,7 @@ impl Inner {
             if !meta.section(tenant).is_some_and(|section| section.range.overlaps(&range)) {
                 continue;
             }
-            let mut damaged = Vec::new();
+            let (budget, mut damaged) = (Budget::new(BUDGET_BYTES), Vec::new());
             let found = block.section(tenant).and_then(|section| match section {
                 Some(section) => section.select(matchers, &budget, &mut damaged).map(|found| found.len()),
                 None => Ok(0),

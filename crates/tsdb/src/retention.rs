@@ -172,52 +172,41 @@ fn late(blocks: &[Arc<Block>], floors: &[Floor], age: Age<'_>) -> Vec<(TenantId,
 }
 
 /// Where to cut tenants that have more bytes in blocks than they may.
+///
+/// Parts of more than a day are not counted: nobody knows how their bytes are spread, and merges soon cut them.
 fn over(blocks: &[Arc<Block>], floors: &[Floor], keep: &dyn Fn(TenantId) -> Keep) -> Vec<(TenantId, i64)> {
     let mut parts: BTreeMap<TenantId, Vec<(TimeRange, u64)>> = BTreeMap::new();
     for block in blocks {
         for section in &block.meta().sections {
-            let first_ms = floor_ms(floors, section.tenant, *block.meta().sequences.end());
-            let left = TimeRange { start_ms: section.range.start_ms.max(first_ms), ..section.range };
-            if left.start_ms <= left.end_ms {
-                let bytes = share(section.bytes, section.range, left.start_ms);
-                parts.entry(section.tenant).or_default().push((left, bytes));
+            let TimeRange { start_ms, end_ms } = section.range;
+            let is_left = end_ms >= floor_ms(floors, section.tenant, *block.meta().sequences.end());
+            if is_left && end_ms.saturating_sub(start_ms) < DAY_MS {
+                parts.entry(section.tenant).or_default().push((section.range, section.bytes));
             }
         }
     }
     let cut = |(tenant, parts): (TenantId, Vec<_>)| match keep(tenant).bytes {
         0 => None,
-        max => cut_ms(&parts, max).map(|ms| (tenant, ms)),
+        max => cut_ms(parts, max).map(|ms| (tenant, ms)),
     };
     parts.into_iter().filter_map(cut).collect()
 }
 
-/// What of a part's bytes lies at or after a time, when they are spread evenly.
-fn share(bytes: u64, range: TimeRange, start_ms: i64) -> u64 {
-    if start_ms <= range.start_ms {
-        return bytes;
-    }
-    let ms = |from: i64| range.end_ms.saturating_sub(from).max(0) as u128 + 1;
-    (u128::from(bytes) * ms(start_ms) / ms(range.start_ms)) as u64
-}
-
-/// The first time that is kept when as many of the oldest days go as have to, so that no more than `max` bytes are
-/// left. Of the newest day two hours go at a time, and its newest two hours stay.
-fn cut_ms(parts: &[(TimeRange, u64)], max: u64) -> Option<i64> {
+/// The first time that is kept when as many of the oldest parts go as have to, so that no more than `max` bytes are
+/// left. What lies in the newest two hours stays.
+fn cut_ms(mut parts: Vec<(TimeRange, u64)>, max: u64) -> Option<i64> {
     let newest_ms = parts.iter().map(|(range, _)| range.end_ms).max()?;
-    let (mut first_ms, mut cut) = (i64::MIN, None);
-    loop {
-        let left = parts.iter().filter(|(range, _)| range.end_ms >= first_ms);
-        let bytes: u64 = left.clone().map(|(range, bytes)| share(*bytes, *range, first_ms)).sum();
-        if bytes <= max {
-            return cut;
+    let mut bytes: u64 = parts.iter().map(|(_, bytes)| bytes).sum();
+    parts.sort_by_key(|(range, _)| range.end_ms);
+    let mut cut = None;
+    for (range, of_part) in parts {
+        if bytes <= max || range.end_ms > newest_ms.saturating_sub(HOURS_MS) {
+            break;
         }
-        let oldest_ms = left.map(|(range, _)| range.start_ms.max(first_ms)).min()?;
-        let after = |unit: i64| oldest_ms.div_euclid(unit).saturating_add(1).saturating_mul(unit);
-        match [DAY_MS, HOURS_MS].into_iter().map(after).find(|ms| *ms <= newest_ms) {
-            Some(ms) => (first_ms, cut) = (ms, Some(ms)),
-            None => return cut,
-        }
+        bytes -= of_part;
+        cut = Some(range.end_ms.saturating_add(1));
     }
+    cut
 }
 
 /// Whether nothing of a block is left: each tenant's part is cut off by a floor or too old.
@@ -233,19 +222,16 @@ mod tests {
     use super::*;
 
     #[test]
-    fn whole_days_go_first_and_the_newest_hours_never() {
+    fn the_oldest_parts_go_and_the_newest_hours_never() {
         let day = |n: i64, bytes| (TimeRange { start_ms: n * DAY_MS, end_ms: (n + 1) * DAY_MS - 1 }, bytes);
-        let days = [day(0, 100), day(1, 100), day(9, 100)];
-        assert_eq!(cut_ms(&days, 300), None);
-        assert_eq!(cut_ms(&days, 299), Some(DAY_MS));
-        assert_eq!(cut_ms(&days, 100), Some(2 * DAY_MS));
-        assert_eq!(cut_ms(&days, 99), Some(9 * DAY_MS + HOURS_MS));
-        assert_eq!(cut_ms(&days, 0), Some(9 * DAY_MS + 11 * HOURS_MS));
-        // A part over several days loses them one by one.
-        let long = [(TimeRange { start_ms: 0, end_ms: 10 * DAY_MS - 1 }, 1000)];
-        assert_eq!(cut_ms(&long, 450), Some(6 * DAY_MS));
-        let short = [(TimeRange { start_ms: 5, end_ms: HOURS_MS - 1 }, 1000)];
-        assert_eq!(cut_ms(&short, 0), None);
+        let days = vec![day(9, 100), day(0, 100), day(1, 100)];
+        let cut = |max| cut_ms(days.clone(), max);
+        assert_eq!(
+            [cut(300), cut(299), cut(200), cut(100)],
+            [None, Some(DAY_MS), Some(DAY_MS), Some(2 * DAY_MS)]
+        );
+        assert_eq!(cut(0), Some(2 * DAY_MS), "the newest one stays");
+        assert_eq!(cut_ms(vec![day(5, 5)], 0), None);
     }
 
     #[test]

@@ -109,6 +109,9 @@ pub enum RestoreError {
     /// Occurs when what is to be restored is no data directory.
     #[error("{} is no snapshot", .0.display())]
     NoSnapshot(PathBuf),
+    /// Occurs when what is to be restored is itself what a restore that was cut short has left.
+    #[error("{} was not restored to its end", .0.display())]
+    HalfRestored(PathBuf),
     /// Occurs when the directory to restore into holds something.
     #[error("{} is not empty", .0.display())]
     NotEmpty(PathBuf),
@@ -319,6 +322,9 @@ pub fn restore(
     let is_data_directory = Manifest::FILES.iter().map(|name| files.exists(&from.join(name)));
     if !is_data_directory.collect::<io::Result<Vec<_>>>()?.contains(&true) {
         return Err(RestoreError::NoSnapshot(from.to_owned()));
+    }
+    if unfinished_restore(files, from)? {
+        return Err(RestoreError::HalfRestored(from.to_owned()));
     }
     files.create_dir(to)?;
     // A file system of its own has that at its root.

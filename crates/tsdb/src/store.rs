@@ -71,7 +71,7 @@ pub(crate) struct Inner {
     pub(crate) clock_watch: Mutex<ClockWatch>,
     /// Monotonic time at which retention looks through the parts of blocks again.
     pub(crate) retention_look: Mutex<Duration>,
-    /// Used by maintenance, and when the store is closed.
+    /// Used by maintenance, by deletes, by whoever wants everything merged, and when the store is closed.
     pub(crate) compactor: Mutex<Compactor>,
     /// Used by maintenance.
     pub(crate) scrubber: Mutex<Scrubber>,

@@ -4,13 +4,18 @@
 //! something, of those that were there at that moment: files made later hold what was sent later or what a merge has
 //! left. A tombstone goes with the last of its files.
 
+use std::sync::Arc;
+
 use codec::chunk::Corrupt;
 use codec::chunk::bytes::{Reader, put_bytes, put_varint, put_zigzag};
-use model::{Budget, MatchOp, Matcher, TenantId, TimeRange};
+use model::{Budget, Labels, MatchOp, Matcher, TenantId, TimeRange};
 use roaring::RoaringBitmap;
 use smallvec::{SmallVec, smallvec};
 
 use crate::block::{BlockError, Damaged, Section};
+
+/// Bytes of an ordinal in a list.
+const ORDINAL_BYTES: u64 = 4;
 
 /// A delete that may still have something to mask.
 #[derive(Clone, Debug)]
@@ -119,8 +124,12 @@ impl Masks {
         let mut masks = Vec::new();
         for tombstone in tombstones {
             let ordinals = section.select(&tombstone.matchers, budget, damaged)?;
-            if !ordinals.is_empty() {
-                masks.push((tombstone.range, ordinals.into_iter().collect()));
+            let list_bytes = ordinals.len() as u64 * ORDINAL_BYTES;
+            let masked: RoaringBitmap = ordinals.into_iter().collect();
+            budget.release(list_bytes);
+            budget.charge(masked.serialized_size() as u64)?;
+            if !masked.is_empty() {
+                masks.push((tombstone.range, masked));
             }
         }
         Ok(Masks { masks })
@@ -133,20 +142,35 @@ impl Masks {
 
     /// What of a range is left of a series, ascending.
     pub(crate) fn left(&self, ordinal: u32, range: TimeRange) -> SmallVec<[TimeRange; 1]> {
-        let mut left: SmallVec<[TimeRange; 1]> = smallvec![range];
-        for (masked, ordinals) in &self.masks {
-            if ordinals.contains(ordinal) {
-                left = left.into_iter().flat_map(|part| without(part, *masked)).collect();
-            }
-        }
-        left.retain(|part| part.start_ms <= part.end_ms);
-        left
+        let of_series = self.masks.iter().filter(|(_, ordinals)| ordinals.contains(ordinal));
+        cut(range, of_series.map(|(masked, _)| *masked))
     }
 
     /// Whether nothing is left of a series that lies in `lies`.
     pub(crate) fn hide(&self, ordinal: u32, lies: TimeRange, range: TimeRange) -> bool {
         !self.left(ordinal, range).iter().any(|part| part.overlaps(&lies))
     }
+}
+
+/// What of a range tombstones leave of a series, ascending.
+pub(crate) fn left_of(
+    tombstones: &[Arc<Tombstone>],
+    labels: &Labels,
+    range: TimeRange,
+) -> SmallVec<[TimeRange; 1]> {
+    let masks_it = |t: &&Arc<Tombstone>| {
+        t.matchers.iter().all(|matcher| matcher.matches(labels.get(&matcher.name).unwrap_or("")))
+    };
+    cut(range, tombstones.iter().filter(masks_it).map(|tombstone| tombstone.range))
+}
+
+fn cut(range: TimeRange, masked: impl Iterator<Item = TimeRange>) -> SmallVec<[TimeRange; 1]> {
+    let mut left: SmallVec<[TimeRange; 1]> = smallvec![range];
+    for masked in masked {
+        left = left.into_iter().flat_map(|part| without(part, masked)).collect();
+    }
+    left.retain(|part| part.start_ms <= part.end_ms);
+    left
 }
 
 /// What lies before and what lies behind the masked part; either may be empty.

@@ -9,10 +9,11 @@ use std::collections::BTreeMap;
 use std::io;
 use std::ops::{Range, RangeInclusive};
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use model::batch::Exemplar;
 use model::select::HistogramPoint;
-use model::{Budget, Labels, SeriesId, TenantId, TimeRange};
+use model::{Labels, SeriesId, TenantId, TimeRange};
 
 use super::plan::{Plan, Span};
 use crate::block::{
@@ -21,7 +22,7 @@ use crate::block::{
 use crate::head::table::series_id;
 use crate::manifest::floor_ms;
 use crate::store::{Inner, View, tombstones_of};
-use crate::tombstone::Masks;
+use crate::tombstone::{self, Tombstone};
 
 /// Spans of one pass.
 const PASS_SPANS: usize = 16;
@@ -31,9 +32,6 @@ const OWN_FILE_BYTES: u64 = 1 << 20;
 
 /// Pages of the inputs that are kept: a merge must not push out what queries use.
 const CACHE_BYTES: u64 = 8 << 20;
-
-/// Bytes that the lists of deleted series may take for each tenant.
-const MASKS_BYTES: u64 = 256 << 20;
 
 /// Bytes that a row takes while it is merged, for the I/O budget.
 const ROW_BYTES: u64 = 16;
@@ -81,8 +79,8 @@ struct Cursor {
     labels: Labels,
     /// What retention has left of it.
     left: TimeRange,
-    /// What is deleted in it.
-    masks: Masks,
+    /// Deletes that mask something in it.
+    tombstones: Vec<Arc<Tombstone>>,
 }
 
 /// A file that is being written.
@@ -176,7 +174,6 @@ impl Merge {
             self.finish(|output| output.own.is_some() && output.own == ended)?;
             self.done += 1;
             let range = self.range();
-            let budget = Budget::new(MASKS_BYTES);
             for at in 0..self.inputs.len() {
                 let input = &mut self.inputs[at];
                 let left_ms = floor_ms(&self.view.floors, tenant, *input.block.meta().sequences.end());
@@ -186,18 +183,10 @@ impl Merge {
                     continue;
                 }
                 let tombstones = tombstones_of(&self.view.tombstones, tenant, input.id);
-                let opened = input.block.section(tenant).and_then(|section| match section {
-                    Some(section) => {
-                        let of_section = tombstones.iter().map(|tombstone| &**tombstone);
-                        let masks = Masks::new(&section, of_section, &budget, &mut input.damaged)?;
-                        Ok(Some((section, masks)))
-                    }
-                    None => Ok(None),
-                });
-                match opened {
-                    Ok(Some((section, masks))) => {
+                match input.block.section(tenant) {
+                    Ok(Some(section)) => {
                         let labels = Labels::default();
-                        let mut cursor = Cursor { input: at, section, ordinal: 0, labels, left, masks };
+                        let mut cursor = Cursor { input: at, section, ordinal: 0, labels, left, tombstones };
                         if cursor.settle(input)? {
                             self.cursors.push(cursor);
                         }
@@ -233,7 +222,7 @@ impl Merge {
                 start_ms: range.start_ms.max(cursor.left.start_ms),
                 end_ms: range.end_ms.min(cursor.left.end_ms),
             };
-            for left in cursor.masks.left(cursor.ordinal, wanted) {
+            for left in tombstone::left_of(&cursor.tombstones, &labels, wanted) {
                 let read = cursor.section.read(cursor.ordinal, left, &mut self.columns, &mut input.damaged);
                 read.or_else(|error| note(error, &mut input.damaged))?;
                 match cursor.section.exemplars(cursor.ordinal, left, &mut input.damaged) {

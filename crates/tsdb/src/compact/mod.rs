@@ -30,6 +30,9 @@ const STEPS: u64 = 2;
 /// How long a merge that failed waits before it is tried again.
 const RETRY: Duration = Duration::from_secs(30);
 
+/// How long whoever merges everything lets others at the compactor between two steps.
+const TURN: Duration = Duration::from_millis(1);
+
 /// So many merges in a row are put off, each time for twice as long, together some four hours, for what the disk refuses to
 /// read. Then it counts as damaged.
 const REFUSALS_MAX: u32 = 9;
@@ -99,8 +102,11 @@ impl Inner {
 
     /// Goes on with the merge that runs, or begins the next one.
     pub(crate) fn compact(&self) -> io::Result<()> {
-        let mut compactor = self.compactor.lock().expect("lock");
-        let result = self.compact_step(&mut compactor);
+        self.compact_locked(&mut self.compactor.lock().expect("lock"))
+    }
+
+    fn compact_locked(&self, compactor: &mut Compactor) -> io::Result<()> {
+        let result = self.compact_step(compactor);
         if result.is_err() {
             self.counters.compaction_failures.fetch_add(1, Ordering::Relaxed);
             compactor.give_up(self, RETRY);
@@ -112,10 +118,7 @@ impl Inner {
         let view = self.view.read().expect("lock").clone();
         let blocks = &view.blocks;
         if compactor.running.is_none() {
-            let Some(plan) = self.next_merge(&view, compactor.everything) else {
-                compactor.everything = false;
-                return Ok(());
-            };
+            let Some(plan) = self.next_merge(&view, compactor.everything) else { return Ok(()) };
             compactor.running = Some(Merge::new(plan, &view));
         }
         let merge = compactor.running.as_mut().expect("just begun");
@@ -146,11 +149,41 @@ impl Inner {
         Ok(())
     }
 
-    /// Merges until nothing is left to merge, at once and without a pause. Background work may do steps of it too.
+    /// Merges until nothing is left to merge, at once. Background work may do steps of it too, and others have their turn
+    /// between two steps.
     pub(crate) fn compact_everything(&self) -> io::Result<()> {
-        self.compactor.lock().expect("lock").everything = true;
-        while self.compactor.lock().expect("lock").everything && !self.queue.is_closed() {
-            self.compact()?;
+        let busy = || io::Error::other("everything is being merged already");
+        match self.compactor.lock().expect("lock") {
+            compactor if compactor.everything => return Err(busy()),
+            mut compactor => compactor.everything = true,
+        }
+        let result = self.compact_until_done();
+        self.compactor.lock().expect("lock").everything = false;
+        result
+    }
+
+    fn compact_until_done(&self) -> io::Result<()> {
+        while !self.queue.is_closed() {
+            let view = self.view.read().expect("lock").clone();
+            let mut compactor = self.compactor.lock().expect("lock");
+            if compactor.running.is_none() && self.next_merge(&view, true).is_none() {
+                drop(compactor);
+                return match plan::everything(&view.blocks, |block| view.has_dead_parts(block)) {
+                    None => Ok(()),
+                    Some(_) => {
+                        Err(io::Error::other("a block cannot be read, or the disk has too little room"))
+                    }
+                };
+            }
+            let refusals = compactor.refusals;
+            self.compact_locked(&mut compactor)?;
+            if compactor.refusals > refusals {
+                // What is asked for at once says nothing about how long the disk refuses.
+                compactor.refusals = refusals;
+                return Err(io::Error::other("the disk does not give what is to be merged"));
+            }
+            drop(compactor);
+            std::thread::sleep(TURN);
         }
         Ok(())
     }
@@ -177,15 +210,19 @@ impl Inner {
         }
         let merged = |id: u64| merge.inputs().iter().any(|input| input.id == id);
         let files = &*self.env.files;
+        // Before no manifest names them any longer: whatever happens in between, a damaged file is not removed.
+        let mut linked = Vec::new();
+        for input in merge.inputs().iter().filter(|input| !input.damaged.is_empty()) {
+            if self.link_to_quarantine(&self.block_path(input.id))? {
+                linked.push(input.id);
+            }
+        }
         let mut blocks: Vec<Arc<Block>> =
             live_blocks.iter().filter(|block| !merged(block.meta().id)).cloned().collect();
         match self.name_outputs(merge) {
             Ok(outputs) => blocks.extend(outputs),
             Err(error) => {
-                // No manifest names them: they must not lie there until the next start, one copy for each try.
-                for written in merge.written() {
-                    let _ = files.remove(&self.block_path(written.id));
-                }
+                self.remove_outputs(merge);
                 return Err(error);
             }
         }
@@ -197,14 +234,15 @@ impl Inner {
         if merge.inputs().iter().all(|input| input.damaged.is_empty()) {
             next.forget_tombstones();
         }
-        // Before no manifest names them any longer: whatever happens in between, a damaged file is not removed.
-        let mut linked = Vec::new();
-        for input in merge.inputs().iter().filter(|input| !input.damaged.is_empty()) {
-            if self.link_to_quarantine(&self.block_path(input.id))? {
-                linked.push(input.id);
+        let before = live.manifest.generation;
+        if let Err(error) = self.publish_manifest(&mut live, next, blocks) {
+            // Nobody knows what of the new manifest is on the disk: only when the old one is in its place, nothing names
+            // the new files.
+            if live.manifest.generation == before && self.repeat_manifest(&mut live).is_ok() {
+                self.remove_outputs(merge);
             }
+            return Err(error);
         }
-        self.publish_manifest(&mut live, next, blocks)?;
         let bytes: u64 = merge.written().iter().map(|written| written.bytes).sum();
         self.counters.compactions.fetch_add(1, Ordering::Relaxed);
         self.counters.compaction_written_bytes.fetch_add(bytes, Ordering::Relaxed);
@@ -220,12 +258,21 @@ impl Inner {
                     if !self.quarantine(&path, &unit.to_string()) {
                         // Named again, or the next start would remove it.
                         live.manifest.blocks.push(input.id);
+                        self.repeat_manifest(&mut live)?;
+                        self.repeat_manifest(&mut live)?;
                     }
                 }
                 None => files.remove(&path)?,
             }
         }
         files.sync_dir(&self.directory.join("blocks"))
+    }
+
+    /// Removes what no manifest names: it must not lie there until the next start, one copy for each try.
+    fn remove_outputs(&self, merge: &Merge) {
+        for written in merge.written() {
+            let _ = self.env.files.remove(&self.block_path(written.id));
+        }
     }
 
     /// Gives the new blocks their names and opens them.

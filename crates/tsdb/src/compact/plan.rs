@@ -53,35 +53,32 @@ pub(crate) fn next(
     has_dead_parts: impl Fn(&Block) -> bool,
 ) -> Option<Plan> {
     // One block would be merged for ever.
-    let many = many.max(2);
-    let metas: Vec<&BlockMeta> = blocks.iter().map(|block| block.meta()).collect();
-    let dead = || blocks.iter().position(|block| has_dead_parts(block)).map(|at| vec![at]);
-    let chosen = choose(&metas, many).or_else(dead)?;
-    let inputs: Vec<Arc<Block>> = chosen.iter().map(|at| blocks[*at].clone()).collect();
-    let range = union(chosen.iter().map(|at| metas[*at].range()));
-    Some(Plan { inputs, spans: spans(range, newest_ms(&metas)) })
+    let newest_ms = newest_ms(blocks.iter().map(|block| block.meta()));
+    plan(blocks, many.max(2), newest_ms, has_dead_parts)
 }
 
 /// The merge that is due when days that are not over are to be put together too: what is not in blocks of days goes into
 /// such, days with several blocks into one each, and dead parts are left out.
 pub(crate) fn everything(blocks: &[Arc<Block>], has_dead_parts: impl Fn(&Block) -> bool) -> Option<Plan> {
-    let metas: Vec<&BlockMeta> = blocks.iter().map(|block| block.meta()).collect();
-    let short: Vec<usize> = (0..metas.len()).filter(|at| metas[*at].level != Level::Day).collect();
-    let mut by_day: BTreeMap<i64, Vec<usize>> = BTreeMap::new();
-    for at in (0..metas.len()).filter(|at| metas[*at].level == Level::Day) {
-        by_day.entry(floor_to(metas[at].range().start_ms, DAY_MS)).or_default().push(at);
-    }
-    let pile = by_day.into_values().find(|pile| layers(&metas, pile).len() > 1);
-    let dead = || blocks.iter().position(|block| has_dead_parts(block)).map(|at| vec![at]);
-    let first = if short.is_empty() { pile } else { Some(short) };
-    let chosen = first.map(|chosen| closed(&metas, chosen)).or_else(dead)?;
-    let inputs: Vec<Arc<Block>> = chosen.iter().map(|at| blocks[*at].clone()).collect();
-    let range = union(chosen.iter().map(|at| metas[*at].range()));
-    Some(Plan { inputs, spans: spans(range, i64::MAX) })
+    plan(blocks, 1, i64::MAX, has_dead_parts)
 }
 
-fn newest_ms(metas: &[&BlockMeta]) -> i64 {
-    metas.iter().map(|meta| meta.range().end_ms).max().unwrap_or(i64::MIN)
+fn plan(
+    blocks: &[Arc<Block>],
+    many: usize,
+    newest_ms: i64,
+    has_dead_parts: impl Fn(&Block) -> bool,
+) -> Option<Plan> {
+    let metas: Vec<&BlockMeta> = blocks.iter().map(|block| block.meta()).collect();
+    let dead = || blocks.iter().position(|block| has_dead_parts(block)).map(|at| vec![at]);
+    let chosen = choose(&metas, many, newest_ms).or_else(dead)?;
+    let inputs: Vec<Arc<Block>> = chosen.iter().map(|at| blocks[*at].clone()).collect();
+    let range = union(chosen.iter().map(|at| metas[*at].range()));
+    Some(Plan { inputs, spans: spans(range, newest_ms) })
+}
+
+fn newest_ms<'a>(metas: impl Iterator<Item = &'a BlockMeta>) -> i64 {
+    metas.map(|meta| meta.range().end_ms).max().unwrap_or(i64::MIN)
 }
 
 /// Whether a day is over by so much that its late samples are there too.
@@ -101,13 +98,13 @@ fn union(ranges: impl Iterator<Item = TimeRange>) -> TimeRange {
     })
 }
 
-fn choose(metas: &[&BlockMeta], many: usize) -> Option<Vec<usize>> {
+/// With `many` = 1 all that is not in blocks of days is chosen in the end, when `newest_ms` says that every day is over.
+fn choose(metas: &[&BlockMeta], many: usize, newest_ms: i64) -> Option<Vec<usize>> {
     let of_level = |wanted: Level| (0..metas.len()).filter(move |at| metas[*at].level == wanted);
-    let flushed: Vec<usize> = of_level(Level::Flushed).take(many * FLUSHED_MAX).collect();
+    let flushed: Vec<usize> = of_level(Level::Flushed).take(many.max(4) * FLUSHED_MAX).collect();
     if flushed.len() >= many {
         return Some(closed(metas, flushed));
     }
-    let newest_ms = newest_ms(metas);
     let mut by_day: BTreeMap<i64, Vec<usize>> = BTreeMap::new();
     let mut by_hours: BTreeMap<i64, Vec<usize>> = BTreeMap::new();
     for at in of_level(Level::Hours) {
@@ -128,7 +125,7 @@ fn choose(metas: &[&BlockMeta], many: usize) -> Option<Vec<usize>> {
         by_long_day.entry(floor_to(metas[at].range().start_ms, DAY_MS)).or_default().push(at);
     }
     let mut piles = by_hours.into_values().chain(by_long_day.into_values());
-    let pile = piles.find(|pile| layers(metas, pile).len() >= many)?;
+    let pile = piles.find(|pile| layers(metas, pile).len() >= many.max(2))?;
     Some(closed(metas, worth_it(metas, &pile)))
 }
 
@@ -238,7 +235,7 @@ mod tests {
     }
 
     fn chosen(blocks: &[BlockMeta]) -> Option<Vec<usize>> {
-        choose(&blocks.iter().collect::<Vec<_>>(), 4)
+        choose(&blocks.iter().collect::<Vec<_>>(), 4, newest_ms(blocks.iter()))
     }
 
     use Level::{Day, Flushed, Hours};
