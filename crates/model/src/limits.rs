@@ -65,7 +65,7 @@ pub struct TenantLimits {
     pub future_ms: i64,
     /// How long samples are kept, in ms; 0 = for ever. Samples older than this are rejected.
     pub retention_ms: i64,
-    /// Bytes of blocks that are kept; 0 = any number. A tenant over it loses its oldest day.
+    /// Bytes of blocks that are kept; 0 = any number. A tenant over it loses its oldest ones.
     pub max_bytes: u64,
     /// Bytes that one query may hold at once.
     pub query_bytes: u64,

@@ -41,7 +41,7 @@ pub struct Options {
 pub struct Keep {
     /// For so long, in ms; 0 = for ever.
     pub age_ms: i64,
-    /// At most so many bytes of blocks; 0 = any number. A tenant over it loses its oldest day.
+    /// At most so many bytes of blocks; 0 = any number. A tenant over it loses its oldest ones.
     pub bytes: u64,
 }
 

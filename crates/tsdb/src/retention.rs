@@ -1,5 +1,5 @@
 //! What is older than its tenant's retention goes, once the clock can be believed; what a deleted tenant had goes at once;
-//! a tenant that has too much loses its oldest day.
+//! a tenant that has too much loses its oldest parts of blocks.
 //!
 //! A block goes when every tenant's part of it has expired or is cut off. A part that stays behind in a block which others
 //! keep alive is cut off some hours later, and a merge then takes it off the disk. A wall clock that jumped must not

@@ -68,31 +68,41 @@ impl Inner {
             return false;
         }
         let compactor = self.compactor.lock().expect("lock");
-        let view = self.view.read().expect("lock").clone();
-        let blocks = &view.blocks;
-        if compactor.running.is_some() && self.is_pressed(blocks) {
+        let blocks = self.view.read().expect("lock").blocks.clone();
+        if compactor.running.is_some() && self.is_pressed(&blocks) {
             return true;
         }
         let is_time = compactor.next <= self.env.clock.monotonic();
-        is_time && (compactor.running.is_some() || self.next_merge(&view, compactor.everything).is_some())
+        is_time
+            && (compactor.running.is_some() || matches!(self.next_merge(compactor.everything), Ok(Some(_))))
     }
 
-    /// The merge that is due and possible.
-    fn next_merge(&self, view: &View, everything: bool) -> Option<Plan> {
+    /// The merge that is due, with the view that it is of; an error says why it cannot be done now.
+    fn next_merge(&self, everything: bool) -> io::Result<Option<(Plan, View)>> {
+        // Both at once: a flush changes the one after the other.
+        let live = self.manifest.lock().expect("lock");
+        let view = self.view.read().expect("lock").clone();
+        let named = live.manifest.blocks.len();
+        drop(live);
         let blocks = &view.blocks;
+        let has_dead_parts = |block: &Block| view.has_dead_parts(block);
+        let plan = match everything {
+            true => plan::everything(blocks, has_dead_parts),
+            false => plan::next(blocks, self.options.compaction_blocks, has_dead_parts),
+        };
+        let Some(plan) = plan else { return Ok(None) };
         // A block that could not be read at the start may come back, in its place in the order of writes: nothing may be
         // merged past it.
-        if self.manifest.lock().expect("lock").manifest.blocks.len() > blocks.len() {
-            return None;
+        if named > blocks.len() {
+            return Err(io::Error::other("a block cannot be read"));
         }
-        let plan = match everything {
-            true => plan::everything(blocks, |block| view.has_dead_parts(block)),
-            false => plan::next(blocks, self.options.compaction_blocks, |block| view.has_dead_parts(block)),
-        }?;
         let bytes: u64 = plan.inputs.iter().map(|block| block.meta().bytes).sum();
-        let free = self.env.files.space(&self.directory).ok()?.free;
+        let free = self.env.files.space(&self.directory)?.free;
         // Inputs and outputs lie there together for a while; writes must not be refused for it.
-        (bytes.saturating_add(self.options.disk_reserve_bytes) <= free).then_some(plan)
+        if bytes.saturating_add(self.options.disk_reserve_bytes) > free {
+            return Err(io::Error::other("the disk has too little room for a merge"));
+        }
+        Ok(Some((plan, view)))
     }
 
     fn is_pressed(&self, blocks: &[Arc<Block>]) -> bool {
@@ -115,12 +125,12 @@ impl Inner {
     }
 
     fn compact_step(&self, compactor: &mut Compactor) -> io::Result<()> {
-        let view = self.view.read().expect("lock").clone();
-        let blocks = &view.blocks;
         if compactor.running.is_none() {
-            let Some(plan) = self.next_merge(&view, compactor.everything) else { return Ok(()) };
+            // What hinders it is no failure of a merge: it is asked again.
+            let Ok(Some((plan, view))) = self.next_merge(compactor.everything) else { return Ok(()) };
             compactor.running = Some(Merge::new(plan, &view));
         }
+        let blocks = &self.view.read().expect("lock").blocks.clone();
         let merge = compactor.running.as_mut().expect("just begun");
         if !is_whole(merge, blocks) {
             // Retention was faster: what it has dropped must not come back.
@@ -164,16 +174,9 @@ impl Inner {
 
     fn compact_until_done(&self) -> io::Result<()> {
         while !self.queue.is_closed() {
-            let view = self.view.read().expect("lock").clone();
             let mut compactor = self.compactor.lock().expect("lock");
-            if compactor.running.is_none() && self.next_merge(&view, true).is_none() {
-                drop(compactor);
-                return match plan::everything(&view.blocks, |block| view.has_dead_parts(block)) {
-                    None => Ok(()),
-                    Some(_) => {
-                        Err(io::Error::other("a block cannot be read, or the disk has too little room"))
-                    }
-                };
+            if compactor.running.is_none() && self.next_merge(true)?.is_none() {
+                return Ok(());
             }
             let refusals = compactor.refusals;
             self.compact_locked(&mut compactor)?;
