@@ -127,12 +127,18 @@ impl Labels {
 
     fn from_sorted(pairs: &[(&str, &str)]) -> Labels {
         let length = pairs.iter().map(|(n, v)| n.len() + v.len() + 4).sum();
-        let mut text = String::with_capacity(length);
-        for (name, value) in pairs {
-            push_part(&mut text, name);
-            push_part(&mut text, value);
-        }
-        Labels(text.into())
+        Self::collect_sorted(pairs.iter().copied(), &mut String::with_capacity(length))
+    }
+
+    /// Builds a label set from pairs that are in order already: sorted by name, names unique, no empty value, no part
+    /// longer than [`LENGTH_MAX`]. `scratch` keeps its memory from one call to the next.
+    pub fn collect_sorted<'a>(
+        pairs: impl IntoIterator<Item = (&'a str, &'a str)>,
+        scratch: &mut String,
+    ) -> Labels {
+        scratch.clear();
+        pairs.into_iter().for_each(|(name, value)| push_label(scratch, name, value));
+        Labels(scratch.as_str().into())
     }
 
     /// Reads the canonical form back, as the store wrote it; `None` when it is not in that form.
@@ -180,6 +186,12 @@ impl Labels {
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()
     }
+}
+
+/// Appends a label to a canonical form. Labels come sorted by name; none has an empty value.
+pub fn push_label(text: &mut String, name: &str, value: &str) {
+    push_part(text, name);
+    push_part(text, value);
 }
 
 fn push_part(text: &mut String, part: &str) {
@@ -250,10 +262,37 @@ impl<N: AsRef<str>, V: AsRef<str>> FromIterator<(N, V)> for Labels {
 }
 
 /// Prometheus' order: label by label, name before value; a prefix sorts first.
+///
+/// Sorted series begin alike, so the bytes are compared first and only the part in which they differ is read.
 impl Ord for Labels {
     fn cmp(&self, other: &Self) -> Ordering {
-        self.iter().cmp(other.iter())
+        let (a, b) = (self.0.as_bytes(), other.0.as_bytes());
+        let Some(differs) = first_difference(a, b) else { return a.len().cmp(&b.len()) };
+        // Up to there both have the same parts.
+        let mut start = 0;
+        while let Some(end) = part_end(a, start).filter(|end| *end <= differs) {
+            start = end;
+        }
+        part_at(a, start).cmp(part_at(b, start))
     }
+}
+
+/// Where two byte strings first differ; `None` when one begins with the other.
+fn first_difference(a: &[u8], b: &[u8]) -> Option<usize> {
+    const WORD: usize = 16;
+    let length = a.len().min(b.len());
+    let words = a.chunks_exact(WORD).zip(b.chunks_exact(WORD)).take_while(|(a, b)| a == b).count() * WORD;
+    (words..length).find(|at| a[*at] != b[*at])
+}
+
+fn part_at(bytes: &[u8], start: usize) -> &[u8] {
+    part_end(bytes, start).and_then(|end| bytes.get(start + 2..end)).unwrap_or(&[])
+}
+
+/// The end of the part that begins at `start`.
+fn part_end(bytes: &[u8], start: usize) -> Option<usize> {
+    let (high, low) = (bytes.get(start)?, bytes.get(start + 1)?);
+    Some(start + 2 + (usize::from(*high) << 7 | usize::from(*low)))
 }
 
 impl PartialOrd for Labels {
@@ -318,6 +357,24 @@ mod tests {
         for value in ["x", "y", ""] {
             let list = [("__name__", "up"), ("job", "x"), ("job", value)];
             assert_eq!(canonical(&list), Err(LabelError::Duplicate("job".into())), "{value:?}");
+        }
+    }
+
+    #[test]
+    fn the_order_is_that_of_the_parts() {
+        let parts = ["a", "ab", "b", "aaaaaaaaaaaaaaaaaaaaaaaaaaaa", "aaaaaaaaaaaaaaaaaaaaaaaaaaab", "é"];
+        let mut all = vec![Labels::default()];
+        for name in parts {
+            for value in parts {
+                all.push(Labels::from_pairs([(name, value)]));
+                all.extend(parts.map(|other| Labels::from_pairs([(name, value), ("zz", other)])));
+                all.extend(parts.map(|other| Labels::from_pairs([("__name__", other), (name, value)])));
+            }
+        }
+        for a in &all {
+            for b in &all {
+                assert_eq!(a.cmp(b), a.iter().cmp(b.iter()), "{a} {b}");
+            }
         }
     }
 

@@ -130,9 +130,9 @@ impl Inner {
         let mut misses: Vec<usize> = Vec::new();
         let key = |series: &SeriesRow<'_>| Key::new(series.key, context.tenant, context.epoch);
         {
-            let aliases = self.aliases.read().expect("lock");
+            let table = self.table.read().expect("lock");
             for (index, series) in batch.series.iter().enumerate() {
-                slots.push(aliases.get(key(series)).unwrap_or_else(|| {
+                slots.push(table.find_alias(key(series)).unwrap_or_else(|| {
                     misses.push(index);
                     REFUSED
                 }));
@@ -143,19 +143,13 @@ impl Inner {
         }
         let found = self.resolve_slowly(context, batch, &misses, rejected);
         let room = self.series_room(misses.len());
-        let mut aliases = self.aliases.write().expect("lock");
-        let table = self.table.read().expect("lock");
+        let mut table = self.table_mut();
         // Further aliases save work, no more: short memory is not for them.
         let aliases_max = if room.is_short(&table) { 1 } else { ALIASES_MAX };
         for (index, slot) in misses.into_iter().zip(found) {
             slots[index] = slot;
-            if slot >= NOT_MADE {
-                continue;
-            }
-            let entry = table.entry(slot);
-            let room = entry.aliases.load(Ordering::Relaxed) < aliases_max;
-            if room && aliases.insert(key(&batch.series[index]), slot, context.epoch) {
-                entry.aliases.fetch_add(1, Ordering::Relaxed);
+            if slot < NOT_MADE {
+                table.add_alias(key(&batch.series[index]), slot, aliases_max);
             }
         }
         slots
@@ -164,25 +158,12 @@ impl Inner {
     /// Aliases made under other limits of this tenant lead nowhere (the epoch is in the key); here they give their
     /// memory and their series' alias slots back.
     fn forget_old_aliases(&self, context: &WriteContext<'_>) {
-        let known = |epoch: u32| epoch == context.epoch;
         let table = self.table.read().expect("lock");
-        if table.tenant(context.tenant).is_none_or(|tenant| known(tenant.epoch)) {
+        if table.tenant(context.tenant).is_none_or(|tenant| tenant.epoch == context.epoch) {
             return;
         }
         drop(table);
-        let mut aliases = self.aliases.write().expect("lock");
-        let mut table = self.table_mut();
-        if let Some(tenant) = table.tenant_mut(context.tenant) {
-            tenant.epoch = context.epoch;
-        }
-        aliases.retain(|slot, epoch| {
-            let Some(entry) = table.get(slot) else { return false };
-            let keep = entry.tenant != context.tenant || known(epoch);
-            if !keep {
-                entry.aliases.store(0, Ordering::Relaxed);
-            }
-            keep
-        });
+        self.table_mut().forget_aliases(context.tenant, context.epoch);
     }
 
     fn resolve_slowly(
@@ -257,7 +238,7 @@ impl Inner {
                     format!("new series of {name:?} refused: memory is short, the tenant's series hold {held} bytes of it (storage.memory_bytes)")
                 });
             } else {
-                *slot = table.insert(context.tenant, id, labels, now_s);
+                *slot = table.insert(context.tenant, id, &labels, now_s);
                 active += 1;
             }
         }

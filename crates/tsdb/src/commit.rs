@@ -8,6 +8,7 @@ use std::io;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
+use model::labels::push_label;
 use model::{Matcher, TenantId};
 use roaring::RoaringBitmap;
 
@@ -31,6 +32,8 @@ const PROBE_INTERVAL: Duration = Duration::from_millis(500);
 pub(crate) struct WriterState {
     pub(crate) wal: wal::Writer,
     payload: Vec<u8>,
+    /// A series' labels in canonical form.
+    labels: String,
     probed: Option<Duration>,
     /// Set by a flush: series without samples in the head should be looked through.
     pub(crate) evict: bool,
@@ -40,7 +43,14 @@ pub(crate) struct WriterState {
 
 impl WriterState {
     pub(crate) fn new(wal: wal::Writer) -> Self {
-        Self { wal, payload: Vec::new(), probed: None, evict: false, deleted: Vec::new() }
+        Self {
+            wal,
+            payload: Vec::new(),
+            labels: String::new(),
+            probed: None,
+            evict: false,
+            deleted: Vec::new(),
+        }
     }
 }
 
@@ -98,8 +108,8 @@ impl Inner {
         let segment = writer.wal.segment()?;
         {
             let table = self.table.read().expect("lock");
-            let mut frames =
-                Frames { wal: &mut writer.wal, payload: &mut writer.payload, table: &table, segment };
+            let WriterState { wal, payload, labels, .. } = writer;
+            let mut frames = Frames { wal, payload, labels, table: &table, segment };
             frames.payload.clear();
             for item in group {
                 frames.item(item);
@@ -224,13 +234,11 @@ impl Inner {
         self.remove_series(&gone);
     }
 
-    /// Removes series and their aliases. The caller keeps everyone from resolving.
+    /// Removes series. The caller keeps everyone from resolving.
     fn remove_series(&self, gone: &RoaringBitmap) {
         if gone.is_empty() {
             return;
         }
-        let mut aliases = self.aliases.write().expect("lock");
-        aliases.retain(|slot, _| !gone.contains(slot));
         self.table_mut().remove(gone);
     }
 }
@@ -239,6 +247,7 @@ impl Inner {
 struct Frames<'a> {
     wal: &'a mut wal::Writer,
     payload: &'a mut Vec<u8>,
+    labels: &'a mut String,
     table: &'a Table,
     segment: u64,
 }
@@ -290,9 +299,12 @@ impl Frames<'_> {
 
     fn define(&mut self, slot: u32) {
         let entry = self.table.entry(slot);
-        if entry.segment.load(Ordering::Relaxed) != self.segment {
-            entry.segment.store(self.segment, Ordering::Relaxed);
-            record::write_series(slot, entry.tenant, entry.id, &entry.labels, self.payload);
+        let segment = self.segment as u32;
+        if entry.segment.load(Ordering::Relaxed) != segment {
+            entry.segment.store(segment, Ordering::Relaxed);
+            self.labels.clear();
+            self.table.texts(entry).for_each(|(name, value)| push_label(self.labels, name, value));
+            record::write_series(slot, entry.tenant, entry.id, self.labels, self.payload);
             self.end_if_full();
         }
     }

@@ -10,12 +10,12 @@ use std::sync::atomic::Ordering;
 use std::sync::{Arc, MutexGuard, RwLockWriteGuard, TryLockError};
 use std::time::Duration;
 
-use model::{Labels, SeriesId, TenantId};
-
-use crate::block::{self, Block, BlockWriter, Columns, Level, SeriesInput};
+use crate::block::{Block, BlockWriter, Columns, Level, SeriesInput};
 use crate::commit::WriterState;
 use crate::head::log::{LogSample, Snapshot};
+use crate::head::order::Ordered;
 use crate::head::side::SideMap;
+use crate::head::table::series_id;
 use crate::metadata;
 use crate::status::HeadRange;
 use crate::store::{Inner, View};
@@ -33,14 +33,6 @@ pub(crate) struct Mark {
     replay_segment: u64,
     /// Highest WAL sequence covered.
     sequence: u64,
-}
-
-/// A series with something to flush.
-struct Member {
-    slot: u32,
-    tenant: TenantId,
-    id: SeriesId,
-    labels: Labels,
 }
 
 impl Inner {
@@ -202,28 +194,27 @@ impl Inner {
         cells: &Snapshot,
         sides: &SideMap,
     ) -> io::Result<()> {
-        let slots = self.table.read().expect("lock").slots();
-        let by_slot = BySlot::new(cells, slots);
-        let mut members = self.members(&by_slot, sides);
-        members
-            .sort_by(|a, b| a.tenant.cmp(&b.tenant).then_with(|| block::block_order(&a.labels, &b.labels)));
+        let table = self.table_reader();
+        let by_slot = BySlot::new(cells, table.read().slots());
+        let series = Ordered::new(table, |slot| by_slot.len(slot) > 0 || sides.contains_key(&slot));
         let mut writer = BlockWriter::create(&*self.env.files, path, id, Level::Flushed, sequences)?;
-        let mut columns = Columns::default();
+        let (mut columns, mut text) = (Columns::default(), String::new());
         let mut tenant = None;
-        for member in &members {
-            if tenant != Some(member.tenant) {
-                tenant = Some(member.tenant);
-                writer.begin_tenant(member.tenant)?;
+        for one in series.series() {
+            if tenant != Some(one.tenant) {
+                tenant = Some(one.tenant);
+                writer.begin_tenant(one.tenant)?;
             }
-            let side = sides.get(&member.slot);
+            let labels = series.labels(one, &mut text);
+            let side = sides.get(&one.slot);
             columns.clear();
-            columns.extend_from_head(by_slot.of(member.slot), side);
+            columns.extend_from_head(by_slot.of(one.slot), side);
             columns.settle();
             let mut exemplars = side.map_or_else(Vec::new, |side| side.exemplars.clone());
             exemplars.sort_by_key(|exemplar| exemplar.timestamp_ms);
             writer.add(SeriesInput {
-                id: member.id,
-                labels: &member.labels,
+                id: series_id(self.id_seed, one.tenant, &labels),
+                labels: &labels,
                 timestamps: &columns.timestamps,
                 values: &columns.values,
                 starts: &columns.starts,
@@ -232,18 +223,6 @@ impl Inner {
             })?;
         }
         writer.finish().map(|_| ())
-    }
-
-    fn members(&self, by_slot: &BySlot, sides: &SideMap) -> Vec<Member> {
-        let table = self.table.read().expect("lock");
-        let has_something = |slot: &u32| by_slot.len(*slot) > 0 || sides.contains_key(slot);
-        let slots = (0..table.slots() as u32).filter(has_something);
-        slots
-            .map(|slot| {
-                let entry = table.entry(slot);
-                Member { slot, tenant: entry.tenant, id: entry.id, labels: entry.labels.clone() }
-            })
-            .collect()
     }
 }
 

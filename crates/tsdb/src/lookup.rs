@@ -173,7 +173,8 @@ impl Inner {
             return Ok(());
         }
         self.scan(tenant, budget).each_matching(matchers, |table, slots| {
-            slots.iter().try_for_each(|slot| each(&table.entry(*slot).labels, *slot))
+            let mut text = String::new();
+            slots.iter().try_for_each(|slot| each(&table.labels(table.entry(*slot), &mut text), *slot))
         })
     }
 

@@ -15,7 +15,6 @@ use env::{Env, Files};
 use crate::block::{Block, BlockError, PageCache};
 use crate::commit::WriterState;
 use crate::compact::sort_by_sequence;
-use crate::head::alias::AliasTable;
 use crate::head::log::SampleLog;
 use crate::head::side::Sides;
 use crate::head::table::Table;
@@ -176,9 +175,8 @@ impl Inner {
             resolving: RwLock::new(()),
             queue: Queue::default(),
             writer: Mutex::new(WriterState::new(wal)),
-            aliases: RwLock::new(AliasTable::default()),
             table_turn: Mutex::new(()),
-            table: RwLock::new(Table::new()),
+            table: RwLock::new(Table::default()),
             log: SampleLog::new(),
             sides: RwLock::new(Sides::default()),
             head_range: HeadRange::empty(),

@@ -74,13 +74,13 @@ fn record(kind: u8, out: &mut Vec<u8>, write: impl FnOnce(&mut Vec<u8>)) {
     out[at..at + 4].copy_from_slice(&length.to_le_bytes());
 }
 
-/// Appends a series' definition.
-pub(crate) fn write_series(slot: u32, tenant: TenantId, id: SeriesId, labels: &Labels, out: &mut Vec<u8>) {
+/// Appends a series' definition; its labels are in canonical form.
+pub(crate) fn write_series(slot: u32, tenant: TenantId, id: SeriesId, labels: &str, out: &mut Vec<u8>) {
     record(SERIES, out, |out| {
         put_varint(out, u64::from(slot));
         put_varint(out, u64::from(tenant.0));
         out.extend_from_slice(&id.0.to_le_bytes());
-        out.extend_from_slice(labels.as_canonical().as_bytes());
+        out.extend_from_slice(labels.as_bytes());
     });
 }
 
@@ -280,7 +280,7 @@ mod tests {
     fn cut_records_are_corrupt() {
         let mut payload = Vec::new();
         let labels = Labels::from_pairs([("__name__", "up")]);
-        write_series(3, TenantId(1), SeriesId(7), &labels, &mut payload);
+        write_series(3, TenantId(1), SeriesId(7), labels.as_canonical(), &mut payload);
         write_samples(&[Row { slot: 3, timestamp_ms: 1, value: 1.0 }], &mut payload);
         let series_end = payload.len() - 5 - 11;
         for cut in (1..payload.len()).filter(|cut| *cut != series_end) {

@@ -2,7 +2,6 @@
 
 use std::sync::atomic::Ordering;
 
-use foldhash::HashMap;
 use model::batch::{Exemplar, HistogramSample};
 
 use crate::head::side::{exemplar_bytes, histogram_bytes};
@@ -11,11 +10,41 @@ use crate::open::{OpenError, Progress};
 use crate::record::{self, Record, Row, Unreadable};
 use crate::store::Inner;
 
+/// The part of the memory that samples may take before they are flushed during the replay.
+const REPLAY_PART: u64 = 4;
+
+/// The series that slots stand for, as the segment names them and as the table has them now. Slots are small numbers,
+/// most of which are there.
+#[derive(Default)]
+struct Slots {
+    parts: Vec<Option<Box<[u32; SLOTS]>>>,
+}
+
+/// Slots of a part.
+const SLOTS: usize = 1 << 12;
+
+/// Stands where a slot has no series.
+const NO_SERIES: u32 = u32::MAX;
+
+impl Slots {
+    fn insert(&mut self, slot: u32, ours: u32) {
+        let (part, at) = (slot as usize / SLOTS, slot as usize % SLOTS);
+        if part >= self.parts.len() {
+            self.parts.resize_with(part + 1, || None);
+        }
+        self.parts[part].get_or_insert_with(|| Box::new([NO_SERIES; SLOTS]))[at] = ours;
+    }
+
+    fn get(&self, slot: u32) -> Option<u32> {
+        let part = self.parts.get(slot as usize / SLOTS)?.as_ref()?;
+        Some(part[slot as usize % SLOTS]).filter(|ours| *ours != NO_SERIES)
+    }
+}
+
 /// One run over the log.
 pub(crate) struct Replay<'a> {
     inner: &'a Inner,
-    /// Slots as the segment names them, and as the table has them now.
-    slots: HashMap<u32, u32>,
+    slots: Slots,
     /// Log positions of the latest samples record, for start timestamps.
     positions: Vec<Option<(u32, u64)>>,
     /// Of the present frame.
@@ -32,7 +61,7 @@ impl<'a> Replay<'a> {
         let last_sequence = inner.manifest.lock().expect("lock").manifest.flushed_sequence;
         Self {
             inner,
-            slots: HashMap::default(),
+            slots: Slots::default(),
             positions: Vec::new(),
             sequence: 0,
             last_sequence,
@@ -48,10 +77,12 @@ impl<'a> Replay<'a> {
         let numbers = wal::segments(&*inner.env.files, &inner.wal_directory())?;
         let needed: Vec<u64> = numbers.iter().copied().filter(|number| *number >= from).collect();
         progress.segments.store(needed.len() as u64, Ordering::Relaxed);
+        // Whoever waits for the start need not wait for a flush too, as long as there is memory.
+        let most = inner.options.flush_bytes.max(inner.options.memory_bytes / REPLAY_PART);
         for number in &needed {
             self.segment(*number)?;
             progress.replayed.fetch_add(1, Ordering::Relaxed);
-            if inner.unflushed_bytes() >= inner.options.flush_bytes {
+            if inner.unflushed_bytes() >= most {
                 let mark = inner.mark(number + 1, self.last_sequence);
                 // A full disk must not keep the store from opening: the log stays, the flush is tried again later.
                 match inner.flush_to(&mark) {
@@ -71,7 +102,7 @@ impl<'a> Replay<'a> {
 
     fn segment(&mut self, number: u64) -> Result<(), OpenError> {
         let inner = self.inner;
-        self.slots.clear();
+        self.slots = Slots::default();
         self.lost.clear();
         let directory = inner.wal_directory();
         let stream = wal::Stream::Metrics;
@@ -107,14 +138,10 @@ impl<'a> Replay<'a> {
     fn frame(&mut self, sequence: u64, payload: &[u8]) {
         self.sequence = sequence;
         self.last_sequence = self.last_sequence.max(sequence);
-        let mut records = Vec::new();
-        match record::read(payload, |record| records.push(record)) {
+        match record::read(payload, |record| self.record(record)) {
             Ok(_) => {}
             Err(Unreadable::Corrupt) => self.lose(),
             Err(Unreadable::UnknownKind(kind)) => self.unknown_kind = Some(kind),
-        }
-        for record in records {
-            self.record(record);
         }
     }
 
@@ -135,7 +162,7 @@ impl<'a> Replay<'a> {
                     return;
                 }
                 let now_s = self.inner.now_s();
-                let ours = table.find(id).unwrap_or_else(|| table.insert(tenant, id, labels, now_s));
+                let ours = table.find(id).unwrap_or_else(|| table.insert(tenant, id, &labels, now_s));
                 self.slots.insert(slot, ours);
             }
             Record::Samples(rows) => self.samples(&rows),
@@ -154,7 +181,7 @@ impl<'a> Replay<'a> {
         let mut appender = inner.log.appender();
         self.positions.clear();
         for row in rows {
-            let Some(&slot) = self.slots.get(&row.slot) else {
+            let Some(slot) = self.slots.get(row.slot) else {
                 self.lose();
                 self.positions.push(None);
                 continue;
@@ -185,7 +212,7 @@ impl<'a> Replay<'a> {
     }
 
     fn histogram(&mut self, slot: u32, sample: HistogramSample) {
-        let Some(&slot) = self.slots.get(&slot) else {
+        let Some(slot) = self.slots.get(slot) else {
             self.lose();
             return;
         };
@@ -199,7 +226,7 @@ impl<'a> Replay<'a> {
     }
 
     fn exemplar(&mut self, slot: u32, exemplar: Exemplar) {
-        let Some(&slot) = self.slots.get(&slot) else {
+        let Some(slot) = self.slots.get(slot) else {
             self.lose();
             return;
         };

@@ -40,17 +40,19 @@ pub(crate) struct SeriesRoom {
     bounds: Bounds,
     /// Bytes of everything but the table.
     beside: u64,
+    /// Label lists that are not known.
+    aliases: usize,
 }
 
 impl SeriesRoom {
     /// Whether a tenant may not make another series.
     pub(crate) fn refuses(&self, table: &Table, tenant: TenantId) -> bool {
-        self.bounds.refuse(self.beside + table.bytes_with_another(), || table.holding(tenant))
+        self.bounds.refuse(self.beside + table.bytes_with_another(self.aliases), || table.holding(tenant))
     }
 
     /// Whether some tenants may not.
     pub(crate) fn is_short(&self, table: &Table) -> bool {
-        self.beside + table.bytes_with_another() > self.bounds.first
+        self.beside + table.bytes_with_another(self.aliases) > self.bounds.first
     }
 }
 
@@ -65,11 +67,8 @@ impl Inner {
         let reserve =
             options.flush_bytes.saturating_add(options.cache_bytes).saturating_add(options.queue_bytes);
         let used = self.unflushed_bytes() + self.cache.bytes() + self.queue.bytes();
-        // After a start the series are there and their aliases are yet to come.
-        let series = self.table.read().expect("lock").len();
-        let aliases = self.aliases.read().expect("lock").bytes_for(series, aliases);
         let metadata = self.metadata.read().expect("lock").bytes();
-        let beside = aliases + metadata + used.max(reserve.min(options.memory_bytes / 2));
-        SeriesRoom { bounds: Bounds::of(options.memory_bytes), beside }
+        let beside = metadata + used.max(reserve.min(options.memory_bytes / 2));
+        SeriesRoom { bounds: Bounds::of(options.memory_bytes), beside, aliases }
     }
 }

@@ -230,6 +230,7 @@ impl Gathered {
     /// later part's series have theirs.
     fn gather_part(&mut self, store: &Inner, table: &Table, slots: &[u32], by_id: bool) {
         let sides = store.sides.read().expect("lock");
+        let mut text = String::new();
         for slot in slots {
             let entry = table.entry(*slot);
             let side = if sides.is_empty() { None } else { sides.get(*slot).map(Box::new) };
@@ -238,7 +239,7 @@ impl Gathered {
                 self.by_id.insert(entry.id, self.members.len() as u32);
             }
             self.members.push(Member {
-                labels: Some(entry.labels.clone()),
+                labels: Some(table.labels(entry, &mut text)),
                 tail,
                 side,
                 parts: SmallVec::new(),
@@ -411,7 +412,7 @@ mod tests {
         let labels = Labels::canonical(&mut pairs, &LabelLimits::default()).unwrap();
         let id = series_id(1, tenant, &labels);
         if table.find(id).is_none() {
-            table.insert(tenant, id, labels, 0);
+            table.insert(tenant, id, &labels, 0);
         }
     }
 

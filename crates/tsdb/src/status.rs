@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use model::{Budget, TenantId, TimeRange};
 
-use crate::head::scan::{self, Scan};
+use crate::head::scan::{self, Reader, Scan};
 use crate::head::table::Table;
 use crate::store::{Inner, Store};
 
@@ -175,16 +175,20 @@ impl Inner {
         scan::write(&self.table, &self.table_turn)
     }
 
+    /// The table, to be read in parts.
+    pub(crate) fn table_reader(&self) -> Reader<'_> {
+        Reader::new(&self.table, &self.table_turn)
+    }
+
     /// A tenant's part of the table, to be read by a query.
     pub(crate) fn scan<'a>(&'a self, tenant: TenantId, budget: &'a Budget) -> Scan<'a> {
-        Scan::new(&self.table, &self.table_turn, tenant, budget)
+        Scan::new(self.table_reader(), tenant, budget)
     }
 
     /// Bytes of the head, estimated.
     pub(crate) fn head_bytes(&self) -> u64 {
         let table = self.table.read().expect("lock").bytes();
-        let aliases = self.aliases.read().expect("lock").bytes();
-        table + aliases + self.metadata.read().expect("lock").bytes() + self.unflushed_bytes()
+        table + self.metadata.read().expect("lock").bytes() + self.unflushed_bytes()
     }
 
     /// Bytes that a flush frees.

@@ -1,6 +1,6 @@
 //! The store as a whole: its parts, the locks between them, its background work.
 //!
-//! Locks are taken in this order: `snapshotting`, `flushing`, `compactor`, `scrubber`, `manifest`, `view`, `writer`, `resolving`, `aliases`,
+//! Locks are taken in this order: `snapshotting`, `flushing`, `compactor`, `scrubber`, `manifest`, `view`, `writer`, `resolving`,
 //! `table_turn`, `table`, `sides`, `metadata`; a flush tries `view` after `writer`, without waiting. The writer's thread
 //! is the only one that appends. Whoever changes the manifest has its lock from reading to storing it.
 
@@ -17,7 +17,6 @@ use model::{Budget, TenantId, TimeRange};
 use crate::block::{Block, BlockError, Damaged, PageCache, Section, SectionMeta};
 use crate::commit::WriterState;
 use crate::compact::Compactor;
-use crate::head::alias::AliasTable;
 use crate::head::log::SampleLog;
 use crate::head::side::Sides;
 use crate::head::table::Table;
@@ -48,7 +47,6 @@ pub(crate) struct Inner {
     pub(crate) resolving: RwLock<()>,
     pub(crate) queue: Queue,
     pub(crate) writer: Mutex<WriterState>,
-    pub(crate) aliases: RwLock<AliasTable>,
     /// Held by whoever waits for the table to change it: readers in parts let him in.
     pub(crate) table_turn: Mutex<()>,
     pub(crate) table: RwLock<Table>,

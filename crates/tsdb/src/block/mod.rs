@@ -256,6 +256,9 @@ pub enum BlockError {
 /// The order of series in a section: by metric, job, instance, then label by label. What is queried together lies
 /// together.
 pub fn block_order(a: &Labels, b: &Labels) -> Ordering {
+    if a == b {
+        return Ordering::Equal;
+    }
     let by = |name: &str| a.get(name).unwrap_or("").cmp(b.get(name).unwrap_or(""));
     by(model::labels::METRIC_NAME).then_with(|| by("job")).then_with(|| by("instance")).then_with(|| a.cmp(b))
 }

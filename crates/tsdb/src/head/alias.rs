@@ -1,8 +1,9 @@
 //! From the label bytes of a request straight to the series.
 //!
-//! A key is the 128-bit hash of a label list as it lay on the wire, mixed with tenant and epoch; the table leads to
-//! the series' slot. It is filled by the slow path (decode, sort, check), so a hit means that exactly these bytes were
-//! accepted for this tenant under these limits before. An alias dies with its series and with its tenant's epoch.
+//! A key is the 128-bit hash of a label list as it lay on the wire, mixed with tenant and epoch; it leads to the series'
+//! slot. It is made by the slow path (decode, sort, check), so a hit means that exactly these bytes were accepted for this
+//! tenant under these limits before. The first key of a series stands in its entry; here are the further ones, of senders
+//! that order labels otherwise. An alias dies with its series and with its tenant's epoch.
 
 use hashbrown::HashTable;
 use model::TenantId;
@@ -11,7 +12,7 @@ use model::TenantId;
 pub(crate) const ALIASES_MAX: u8 = 4;
 
 /// Bytes that an alias takes in the table, with the table's slack.
-pub(crate) const ALIAS_BYTES: u64 = 40;
+const ALIAS_BYTES: u64 = 40;
 
 /// A request's label bytes, made unique to tenant and epoch.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -21,10 +22,18 @@ pub(crate) struct Key {
 }
 
 impl Key {
+    /// Stands where there is no key. A request whose key it is finds its series by the slow path, always.
+    pub(crate) const NONE: Key = Key { high: 0, low: 0 };
+
     /// `hash` is keyed with a secret seed; mixing by xor keeps different hashes of one tenant different.
     pub(crate) fn new(hash: u128, tenant: TenantId, epoch: u32) -> Self {
         let salt = mix(u64::from(tenant.0) << 32 | u64::from(epoch));
         Self { high: (hash >> 64) as u64 ^ salt, low: hash as u64 ^ mix(salt) }
+    }
+
+    /// For a hash table.
+    pub(crate) fn hash(&self) -> u64 {
+        self.low
     }
 }
 
@@ -36,55 +45,53 @@ fn mix(value: u64) -> u64 {
     z ^ (z >> 31)
 }
 
-struct Alias {
-    high: u64,
-    low: u64,
-    slot: u32,
-    epoch: u32,
-}
-
-/// The table. At most one reader-writer lock is taken per request, not per series.
+/// The table.
 #[derive(Default)]
 pub(crate) struct AliasTable {
-    table: HashTable<Alias>,
+    table: HashTable<(Key, u32)>,
 }
 
 impl AliasTable {
     /// The slot that `key` leads to.
     pub(crate) fn get(&self, key: Key) -> Option<u32> {
-        self.table.find(key.low, |a| a.low == key.low && a.high == key.high).map(|a| a.slot)
+        self.table.find(key.hash(), |(known, _)| *known == key).map(|(_, slot)| *slot)
     }
 
-    /// Adds an alias; false when it is there already.
-    pub(crate) fn insert(&mut self, key: Key, slot: u32, epoch: u32) -> bool {
-        if self.get(key).is_some() {
-            return false;
-        }
-        let alias = Alias { high: key.high, low: key.low, slot, epoch };
-        self.table.insert_unique(key.low, alias, |a| a.low);
-        true
+    /// Adds an alias that is not there.
+    pub(crate) fn insert(&mut self, key: Key, slot: u32) {
+        self.table.insert_unique(key.hash(), (key, slot), |(key, _)| key.hash());
     }
 
-    /// Keeps the aliases for which `keep(slot, epoch)` holds.
-    pub(crate) fn retain(&mut self, mut keep: impl FnMut(u32, u32) -> bool) {
-        self.table.retain(|a| keep(a.slot, a.epoch));
+    /// Whether there are none.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.table.is_empty()
+    }
+
+    /// Keeps the aliases of the slots for which `keep` holds.
+    pub(crate) fn retain(&mut self, mut keep: impl FnMut(u32) -> bool) {
+        self.table.retain(|(_, slot)| keep(*slot));
         if self.table.len() * 4 < self.table.capacity() {
-            self.table.shrink_to_fit(|a| a.low);
+            self.table.shrink_to_fit(|(key, _)| key.hash());
         }
     }
 
     /// Bytes held.
     pub(crate) fn bytes(&self) -> u64 {
-        self.table.capacity() as u64 * ALIAS_BYTES * 7 / 8
+        bytes_of(self.table.capacity())
     }
 
-    /// Bytes held once each of so many series has one and `more` are added: a table without room grows to the double.
-    pub(crate) fn bytes_for(&self, series: u64, more: usize) -> u64 {
-        let aliases = self.table.len().max(series as usize) + more;
-        let grown = (aliases * 8 / 7 + 1).next_power_of_two() * 7 / 8;
-        let capacity = if aliases <= self.table.capacity() { self.table.capacity() } else { grown };
-        capacity as u64 * ALIAS_BYTES * 7 / 8
+    /// Bytes held once `more` are added: a table without room grows to the double.
+    pub(crate) fn bytes_with(&self, more: usize) -> u64 {
+        let aliases = self.table.len() + more;
+        if aliases <= self.table.capacity() {
+            return self.bytes();
+        }
+        bytes_of((aliases * 8 / 7 + 1).next_power_of_two() * 7 / 8)
     }
+}
+
+fn bytes_of(capacity: usize) -> u64 {
+    capacity as u64 * ALIAS_BYTES * 7 / 8
 }
 
 #[cfg(test)]
@@ -95,12 +102,11 @@ mod tests {
     fn tenants_and_epochs_do_not_share_aliases() {
         let mut table = AliasTable::default();
         let key = Key::new(42, TenantId(1), 0);
-        assert!(table.insert(key, 7, 0));
-        assert!(!table.insert(key, 8, 0));
+        table.insert(key, 7);
         assert_eq!(table.get(key), Some(7));
         assert_eq!(table.get(Key::new(42, TenantId(2), 0)), None);
         assert_eq!(table.get(Key::new(42, TenantId(1), 1)), None);
-        table.retain(|slot, _| slot != 7);
-        assert_eq!(table.get(key), None);
+        table.retain(|slot| slot != 7);
+        assert!(table.get(key).is_none() && table.is_empty());
     }
 }

@@ -1,4 +1,7 @@
-//! Label postings of one tenant's series in the head.
+//! The labels of one tenant's series in the head, and which series have them.
+//!
+//! A label, a name with a value, is kept once and has a number; a series is a short list of such numbers, in the order of
+//! the names. Numbers stay as long as any series has the label.
 
 use std::hash::BuildHasher;
 
@@ -8,7 +11,9 @@ use model::Labels;
 use roaring::RoaringBitmap;
 use smallvec::SmallVec;
 
-/// Series that have a label with a value. Most values are of few series: those need no bitmap.
+use super::numbered::Numbered;
+
+/// Series that have a label. Most values are of few series: those need no bitmap.
 pub(crate) enum Posting {
     Few(SmallVec<[u32; 4]>),
     Many(RoaringBitmap),
@@ -64,64 +69,31 @@ impl Posting {
     }
 }
 
-/// Texts with what is kept for each, in an order that holds until some are removed: a reader can stop and go on.
-struct Symbols<T> {
-    by_text: HashTable<u32>,
-    list: Vec<(Box<str>, T)>,
-    hasher: RandomState,
+/// A label: the number of its name, its value, who has it.
+struct Label {
+    name: u32,
+    value: Box<str>,
+    posting: Posting,
 }
 
-impl<T> Default for Symbols<T> {
-    fn default() -> Self {
-        Self { by_text: HashTable::new(), list: Vec::new(), hasher: RandomState::default() }
-    }
-}
-
-impl<T> Symbols<T> {
-    fn position(&self, text: &str) -> Option<usize> {
-        let found = |at: &u32| *self.list[*at as usize].0 == *text;
-        self.by_text.find(self.hasher.hash_one(text), found).map(|at| *at as usize)
-    }
-
-    fn get(&self, text: &str) -> Option<&T> {
-        self.position(text).map(|at| &self.list[at].1)
-    }
-
-    /// What is kept for a text, made when it is new, and whether it is.
-    fn get_or_add(&mut self, text: &str, new: impl FnOnce() -> T) -> (&mut T, bool) {
-        let found = self.position(text);
-        let at = found.unwrap_or_else(|| {
-            self.list.push((text.into(), new()));
-            self.enter(self.list.len() - 1);
-            self.list.len() - 1
-        });
-        (&mut self.list[at].1, found.is_none())
-    }
-
-    fn enter(&mut self, at: usize) {
-        let Self { by_text, list, hasher } = self;
-        let hash_of = |at: &u32| hasher.hash_one(&*list[*at as usize].0);
-        let number = u32::try_from(at).expect("there are no more texts than postings of u32 slots");
-        by_text.insert_unique(hash_of(&number), number, hash_of);
-    }
-
-    fn retain(&mut self, mut keep: impl FnMut(&str, &mut T) -> bool) {
-        let before = self.list.len();
-        self.list.retain_mut(|(text, kept)| keep(text, kept));
-        if self.list.len() < before {
-            self.list.shrink_to(self.list.len() * 2);
-            self.by_text = HashTable::with_capacity(self.list.len());
-            (0..self.list.len()).for_each(|at| self.enter(at));
-        }
-    }
+/// A label name and its labels, in an order that holds until some are removed: a reader can stop and go on.
+struct Name {
+    text: Box<str>,
+    labels: Vec<u32>,
 }
 
 /// One tenant's series in the head, by label.
 #[derive(Default)]
 pub(crate) struct HeadIndex {
-    labels: Symbols<Symbols<Posting>>,
+    names: Numbered<Name>,
+    by_name: HashTable<u32>,
+    labels: Numbered<Label>,
+    by_label: HashTable<u32>,
+    hasher: RandomState,
     all: RoaringBitmap,
-    symbol_bytes: u64,
+    /// The list of the series that came last: the next one's labels are mostly the same at the same place.
+    last: Vec<u32>,
+    text_bytes: u64,
     /// Members of all postings.
     members: u64,
 }
@@ -129,47 +101,126 @@ pub(crate) struct HeadIndex {
 /// Bytes that a member of a posting takes, between a bitmap's two and a list's four.
 const MEMBER_BYTES: u64 = 4;
 
-/// Bytes of a text's places in list and table and the allocation behind it, beside the text itself.
-const SYMBOL_OVERHEAD_BYTES: u64 = 72;
+/// Bytes of a text's allocation and of its number in its name's list, beside the text itself.
+const TEXT_OVERHEAD_BYTES: u64 = 20;
+
+/// Bytes that a number takes in a hash table, without its slack.
+const HASHED_BYTES: u64 = 5;
 
 impl HeadIndex {
+    /// Adds a series; its labels' numbers are in [`HeadIndex::last`] then.
     pub(crate) fn insert(&mut self, slot: u32, labels: &Labels) {
         self.all.insert(slot);
-        for (name, value) in labels.iter() {
+        let mut last = std::mem::take(&mut self.last);
+        for (at, (name, value)) in labels.iter().enumerate() {
+            let before = last.get(at).filter(|number| self.is(**number, name, value)).copied();
+            let number = before.unwrap_or_else(|| self.number(name, value));
+            match last.get_mut(at) {
+                Some(place) => *place = number,
+                None => last.push(number),
+            }
+            self.labels.get_mut(number).expect("just found").posting.insert(slot);
             self.members += 1;
-            let (values, new) = self.labels.get_or_add(name, Symbols::default);
-            if new {
-                self.symbol_bytes += name.len() as u64 + SYMBOL_OVERHEAD_BYTES;
+        }
+        last.truncate(labels.len());
+        self.last = last;
+    }
+
+    /// The list of the series that was inserted last.
+    pub(crate) fn last(&self) -> &[u32] {
+        &self.last
+    }
+
+    fn is(&self, number: u32, name: &str, value: &str) -> bool {
+        self.labels.get(number).is_some_and(|label| *label.value == *value && self.name_of(label) == name)
+    }
+
+    fn name_of(&self, label: &Label) -> &str {
+        self.names.get(label.name).map_or("", |name| &name.text)
+    }
+
+    fn find_name(&self, name: &str) -> Option<u32> {
+        let same = |number: &u32| self.names.get(*number).is_some_and(|known| *known.text == *name);
+        self.by_name.find(self.hasher.hash_one(name), same).copied()
+    }
+
+    fn find(&self, name: u32, value: &str) -> Option<u32> {
+        let same = |number: &u32| {
+            self.labels.get(*number).is_some_and(|label| label.name == name && *label.value == *value)
+        };
+        self.by_label.find(self.hasher.hash_one((name, value)), same).copied()
+    }
+
+    /// The number of a label, made when it is new.
+    fn number(&mut self, name: &str, value: &str) -> u32 {
+        let name = self.find_name(name).unwrap_or_else(|| {
+            self.text_bytes += name.len() as u64 + TEXT_OVERHEAD_BYTES;
+            let number = self.names.add(Name { text: name.into(), labels: Vec::new() });
+            let Self { by_name, names, hasher, .. } = self;
+            let hash_of = |n: &u32| names.get(*n).map_or(0, |known| hasher.hash_one(&*known.text));
+            by_name.insert_unique(hash_of(&number), number, hash_of);
+            number
+        });
+        self.find(name, value).unwrap_or_else(|| {
+            self.text_bytes += value.len() as u64 + TEXT_OVERHEAD_BYTES;
+            let posting = Posting::Few(SmallVec::new());
+            let number = self.labels.add(Label { name, value: value.into(), posting });
+            self.names.get_mut(name).expect("just found").labels.push(number);
+            let Self { by_label, labels, hasher, .. } = self;
+            let hash_of =
+                |n: &u32| labels.get(*n).map_or(0, |label| hasher.hash_one((label.name, &*label.value)));
+            by_label.insert_unique(hash_of(&number), number, hash_of);
+            number
+        })
+    }
+
+    /// Forgets series, and labels and names that nobody has any more. `lists` are those of the series.
+    pub(crate) fn remove_all<'l>(&mut self, gone: &RoaringBitmap, lists: impl Iterator<Item = &'l [u32]>) {
+        self.all -= gone;
+        let touched: RoaringBitmap = lists.flatten().collect();
+        let mut names = RoaringBitmap::new();
+        for number in &touched {
+            let label = self.labels.get_mut(number).expect("a series had it");
+            let before = label.posting.len();
+            label.posting.remove_all(gone);
+            self.members -= before - label.posting.len();
+            if label.posting.is_empty() {
+                names.insert(label.name);
+                self.remove_label(number);
             }
-            let (posting, new) = values.get_or_add(value, || Posting::Few(SmallVec::new()));
-            if new {
-                self.symbol_bytes += value.len() as u64 + SYMBOL_OVERHEAD_BYTES;
+        }
+        for name in names {
+            let labels = &self.labels;
+            let of = self.names.get_mut(name).expect("it had a label");
+            of.labels.retain(|number| labels.get(*number).is_some_and(|label| label.name == name));
+            of.labels.shrink_to(of.labels.len() * 2);
+            if of.labels.is_empty() {
+                self.remove_name(name);
             }
-            posting.insert(slot);
+        }
+        if touched.len() > 1024 {
+            let Self { by_label, labels, hasher, .. } = self;
+            let hash_of =
+                |n: &u32| labels.get(*n).map_or(0, |label| hasher.hash_one((label.name, &*label.value)));
+            by_label.shrink_to_fit(hash_of);
         }
     }
 
-    /// Forgets series, and values and names that nobody has any more.
-    pub(crate) fn remove_all(&mut self, gone: &RoaringBitmap) {
-        self.all -= gone;
-        let (mut freed, mut left) = (0, 0);
-        self.labels.retain(|name, values| {
-            values.retain(|value, posting| {
-                let before = posting.len();
-                posting.remove_all(gone);
-                left += before - posting.len();
-                if posting.is_empty() {
-                    freed += value.len() as u64 + SYMBOL_OVERHEAD_BYTES;
-                }
-                !posting.is_empty()
-            });
-            if values.list.is_empty() {
-                freed += name.len() as u64 + SYMBOL_OVERHEAD_BYTES;
-            }
-            !values.list.is_empty()
-        });
-        self.symbol_bytes -= freed;
-        self.members -= left;
+    fn remove_label(&mut self, number: u32) {
+        let Some(label) = self.labels.remove(number) else { return };
+        self.text_bytes -= label.value.len() as u64 + TEXT_OVERHEAD_BYTES;
+        let hash = self.hasher.hash_one((label.name, &*label.value));
+        if let Ok(found) = self.by_label.find_entry(hash, |n| *n == number) {
+            found.remove();
+        }
+    }
+
+    fn remove_name(&mut self, number: u32) {
+        let Some(name) = self.names.remove(number) else { return };
+        self.text_bytes -= name.text.len() as u64 + TEXT_OVERHEAD_BYTES;
+        if let Ok(found) = self.by_name.find_entry(self.hasher.hash_one(&*name.text), |n| *n == number) {
+            found.remove();
+        }
     }
 
     /// How many series there are.
@@ -182,47 +233,119 @@ impl HeadIndex {
         &self.all
     }
 
+    /// The labels of a list, as texts.
+    pub(crate) fn texts<'s>(&'s self, list: &'s [u32]) -> impl Iterator<Item = (&'s str, &'s str)> + 's {
+        list.iter().map(|number| self.text(*number))
+    }
+
+    /// The number of a label's name.
+    pub(crate) fn name_number(&self, label: u32) -> u32 {
+        self.labels.get(label).map_or(u32::MAX, |label| label.name)
+    }
+
+    /// A name by its number.
+    pub(crate) fn name(&self, number: u32) -> &str {
+        self.names.get(number).map_or("", |name| &name.text)
+    }
+
+    /// A label's name and value.
+    pub(crate) fn text(&self, label: u32) -> (&str, &str) {
+        self.labels.get(label).map_or(("", ""), |label| (self.name_of(label), &*label.value))
+    }
+
     /// Series whose label has one of these values.
     pub(crate) fn with_values(&self, name: &str, wanted: &[String]) -> RoaringBitmap {
         let mut bitmap = RoaringBitmap::new();
-        if let Some(values) = self.labels.get(name) {
-            wanted
-                .iter()
-                .filter_map(|value| values.get(value))
-                .for_each(|posting| posting.add_to(&mut bitmap));
+        if let Some(name) = self.find_name(name) {
+            let found = wanted.iter().filter_map(|value| self.labels.get(self.find(name, value)?));
+            found.for_each(|label| label.posting.add_to(&mut bitmap));
         }
         bitmap
     }
 
     /// A label's values and who has them, from the `from`th on, not sorted.
     pub(crate) fn values_from(&self, name: &str, from: usize) -> impl Iterator<Item = (&str, &Posting)> {
-        let values = self.labels.get(name).and_then(|values| values.list.get(from..));
-        values.into_iter().flatten().map(|(value, posting)| (&**value, posting))
+        let name = self.find_name(name).and_then(|name| self.names.get(name));
+        let numbers = name.and_then(|name| name.labels.get(from..)).unwrap_or(&[]);
+        let labels = numbers.iter().filter_map(|number| self.labels.get(*number));
+        labels.map(|label| (&*label.value, &label.posting))
     }
 
     /// Adds label names of `slots` (all series when `None`), not sorted: goes on at a name and one of its values, and
     /// looks at so many values at most. False at the end.
     pub(crate) fn names_from(
         &self,
-        (name, value): &mut (usize, usize),
+        (number, value): &mut (u32, usize),
         values_max: usize,
         slots: Option<&RoaringBitmap>,
         names: &mut Vec<String>,
     ) -> bool {
         for _ in 0..values_max {
-            let Some((text, values)) = self.labels.list.get(*name) else { return false };
-            let posting = values.list.get(*value).map(|(_, posting)| posting);
-            let touched = posting.map(|posting| slots.is_none_or(|slots| posting.touches(slots)));
-            if touched == Some(true) {
-                names.push(text.to_string());
+            if *number as usize >= self.names.end() {
+                return false;
             }
-            (*name, *value) = if touched == Some(false) { (*name, *value + 1) } else { (*name + 1, 0) };
+            let name = self.names.get(*number);
+            let label = name.and_then(|name| self.labels.get(*name.labels.get(*value)?));
+            let touched = label.map(|label| slots.is_none_or(|slots| label.posting.touches(slots)));
+            if touched == Some(true) {
+                names.extend(name.map(|name| name.text.to_string()));
+            }
+            (*number, *value) = if touched == Some(false) { (*number, *value + 1) } else { (*number + 1, 0) };
         }
         true
     }
 
     /// Bytes held, estimated.
     pub(crate) fn bytes(&self) -> u64 {
-        self.symbol_bytes + self.members * MEMBER_BYTES
+        let tables = (self.by_name.capacity() + self.by_label.capacity()) as u64 * HASHED_BYTES;
+        self.text_bytes + self.labels.bytes() + self.names.bytes() + tables + self.members * MEMBER_BYTES
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn labels(i: u32) -> Labels {
+        let value = i.to_string();
+        let mut pairs = vec![("__name__", "metric"), ("i", value.as_str())];
+        if i.is_multiple_of(3) {
+            pairs.push(("third", "yes"));
+        }
+        Labels::from_pairs(pairs)
+    }
+
+    #[test]
+    fn lists_are_the_labels_and_what_nobody_has_is_forgotten() {
+        let mut index = HeadIndex::default();
+        let empty = index.text_bytes;
+        let mut lists: Vec<Vec<u32>> = Vec::new();
+        for i in 0..1000 {
+            index.insert(i, &labels(i));
+            lists.push(index.last().to_vec());
+        }
+        for (i, list) in lists.iter().enumerate() {
+            assert_eq!(index.texts(list).collect::<Labels>(), labels(i as u32));
+        }
+        let gone: RoaringBitmap = (0..1000).filter(|i| i % 3 == 0).collect();
+        index.remove_all(&gone, gone.iter().map(|i| &*lists[i as usize]));
+        assert_eq!((index.find_name("third"), index.len()), (None, 666));
+        assert_eq!(index.values_from("i", 0).count(), 666);
+        assert_eq!(index.texts(&lists[1]).collect::<Labels>(), labels(1));
+        // Numbers are given again.
+        let end = index.labels.end();
+        gone.iter().for_each(|i| index.insert(i, &labels(i)));
+        assert_eq!((index.labels.end(), index.with_values("third", &["yes".into()]).len()), (end, 334));
+        for i in &gone {
+            let value = i.to_string();
+            let name = index.find_name("i").unwrap();
+            lists[i as usize] = [("__name__", "metric"), ("i", &value), ("third", "yes")]
+                .map(|(name, value)| index.find(index.find_name(name).unwrap(), value).unwrap())
+                .to_vec();
+            assert_eq!(index.name_number(lists[i as usize][1]), name);
+        }
+        let all: RoaringBitmap = (0..1000).collect();
+        index.remove_all(&all, lists.iter().map(|list| &**list));
+        assert_eq!((index.len(), index.members, index.text_bytes), (0, 0, empty));
     }
 }

@@ -18,11 +18,29 @@ use super::table::Table;
 /// Series or values that are looked at under one hold of the lock.
 const PART: usize = 4096;
 
+/// The table, to be read in parts.
+#[derive(Clone, Copy)]
+pub(crate) struct Reader<'a> {
+    table: &'a RwLock<Table>,
+    turn: &'a Mutex<()>,
+}
+
+impl<'a> Reader<'a> {
+    pub(crate) fn new(table: &'a RwLock<Table>, turn: &'a Mutex<()>) -> Self {
+        Self { table, turn }
+    }
+
+    /// The table for one part. Who waits to change it goes first.
+    pub(crate) fn read(self) -> RwLockReadGuard<'a, Table> {
+        drop(self.turn.lock().expect("lock"));
+        self.table.read().expect("lock")
+    }
+}
+
 /// One tenant's part of the table, to be read by a query.
 #[derive(Clone, Copy)]
 pub(crate) struct Scan<'a> {
-    table: &'a RwLock<Table>,
-    turn: &'a Mutex<()>,
+    table: Reader<'a>,
     tenant: TenantId,
     budget: &'a Budget,
 }
@@ -60,13 +78,8 @@ pub(crate) fn write<'a>(table: &'a RwLock<Table>, turn: &Mutex<()>) -> RwLockWri
 }
 
 impl<'a> Scan<'a> {
-    pub(crate) fn new(
-        table: &'a RwLock<Table>,
-        turn: &'a Mutex<()>,
-        tenant: TenantId,
-        budget: &'a Budget,
-    ) -> Self {
-        Self { table, turn, tenant, budget }
+    pub(crate) fn new(table: Reader<'a>, tenant: TenantId, budget: &'a Budget) -> Self {
+        Self { table, tenant, budget }
     }
 
     /// Series that satisfy all matchers; a label that a series does not have counts as empty.
@@ -157,8 +170,7 @@ impl<'a> Scan<'a> {
 
     fn read(&self) -> Result<RwLockReadGuard<'a, Table>, Stop> {
         self.budget.check()?;
-        drop(self.turn.lock().expect("lock"));
-        Ok(self.table.read().expect("lock"))
+        Ok(self.table.read())
     }
 
     /// One hold of the lock; `None` when the tenant has no series.
@@ -246,7 +258,7 @@ mod tests {
     use model::{LabelLimits, Labels, MatchOp};
 
     use super::*;
-    use crate::head::table::series_id;
+    use crate::head::table::{Entry, series_id};
 
     const OURS: TenantId = TenantId(1);
     const OTHERS: TenantId = TenantId(2);
@@ -263,7 +275,7 @@ mod tests {
 
     fn insert(table: &mut Table, tenant: TenantId, series: std::ops::Range<u32>) {
         for i in series {
-            table.insert(tenant, series_id(1, tenant, &labels(i)), labels(i), 0);
+            table.insert(tenant, series_id(1, tenant, &labels(i)), &labels(i), 0);
         }
     }
 
@@ -275,13 +287,13 @@ mod tests {
 
     impl World {
         fn new() -> Self {
-            let mut table = Table::new();
+            let mut table = Table::default();
             insert(&mut table, OURS, 0..SERIES);
             Self { table: RwLock::new(table), turn: Mutex::default(), budget: Budget::new(1 << 30) }
         }
 
         fn scan(&self) -> Scan<'_> {
-            Scan::new(&self.table, &self.turn, OURS, &self.budget)
+            Scan::new(Reader::new(&self.table, &self.turn), OURS, &self.budget)
         }
 
         /// Changes the table in another thread, which comes to it when the lock is given back.
@@ -349,8 +361,9 @@ mod tests {
             };
             scan.each_matching(&[], |table_now, slots| {
                 writer.get_or_insert_with(|| world.change_later(scope, change));
-                let of = |slot: &u32| (table_now.entry(*slot).tenant, table_now.entry(*slot).labels.clone());
-                found.extend(slots.iter().map(of));
+                let entries = slots.iter().map(|slot| table_now.entry(*slot));
+                let of = |entry: &Entry| (entry.tenant, table_now.labels(entry, &mut String::new()));
+                found.extend(entries.map(of));
                 Ok::<(), Stop>(())
             })
             .unwrap();
@@ -383,7 +396,8 @@ mod tests {
             let wanted: Vec<Labels> = all.filter(matching).collect();
             let mut found = Vec::new();
             scan.each_matching(&matchers, |table, slots| {
-                found.extend(slots.iter().map(|slot| table.entry(*slot).labels.clone()));
+                let entries = slots.iter().map(|slot| table.entry(*slot));
+                found.extend(entries.map(|entry| table.labels(entry, &mut String::new())));
                 Ok::<(), Stop>(())
             })
             .unwrap();
