@@ -30,5 +30,5 @@ pub use limits::{LabelLimits, TenantLimits};
 pub use matcher::{MatchOp, Matcher, Matchers};
 pub use metadata::{Metadata, MetricType};
 pub use sample::{STALE_NAN_BITS, Sample, is_stale};
-pub use select::{Budget, Hints, SeriesBlock, SeriesRef, TimeRange};
+pub use select::{Budget, Hints, SeriesBlock, SeriesRef, TimeRange, WantedLabels, Windows};
 pub use tenant::{TenantId, TenantName};

@@ -249,6 +249,11 @@ impl Notes {
         }
     }
 
+    /// Adds the notes of a part that was evaluated apart.
+    pub(crate) fn extend(&mut self, part: Notes) {
+        part.notes.into_iter().for_each(|note| self.add(note));
+    }
+
     /// The texts of warnings and of infos.
     pub(crate) fn print(&self, expr: &Expr) -> (Vec<String>, Vec<String>) {
         let of = |severity| {

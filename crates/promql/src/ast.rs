@@ -427,6 +427,11 @@ impl AggregateOp {
     pub fn is_experimental(self) -> bool {
         self.row().3
     }
+
+    /// Whether it keeps some of its series as they are, in an order of its own.
+    pub(crate) fn selects(self) -> bool {
+        matches!(self, Self::Topk | Self::Bottomk | Self::Limitk | Self::LimitRatio)
+    }
 }
 
 /// An aggregation.

@@ -8,6 +8,7 @@ use std::sync::Arc;
 use model::select::Stop;
 use model::{Budget, Labels, STALE_NAN_BITS};
 
+use crate::eval::{Options, without_name};
 use crate::histogram::FloatHistogram;
 
 /// A place without a sample.
@@ -72,6 +73,13 @@ pub(crate) struct Column {
 impl Column {
     pub(crate) fn absent(steps: usize) -> Self {
         Self { floats: vec![ABSENT; steps], histograms: Vec::new() }
+    }
+
+    /// Makes every place absent, keeps the memory.
+    pub(crate) fn reset(&mut self, steps: usize) {
+        self.floats.clear();
+        self.floats.resize(steps, ABSENT);
+        self.histograms.clear();
     }
 
     pub(crate) fn of(floats: Vec<f64>) -> Self {
@@ -168,6 +176,14 @@ impl Row {
     pub(crate) fn new(labels: Labels, column: Column) -> Self {
         Self { labels, drop_name: false, column }
     }
+
+    /// Takes the name from the series, or marks it for that at the end.
+    pub(crate) fn lose_name(&mut self, options: Options) {
+        self.drop_name = true;
+        if !options.delayed_name_removal {
+            self.labels = without_name(&self.labels);
+        }
+    }
 }
 
 /// Bytes taken from a budget for as long as this lives.
@@ -214,6 +230,17 @@ pub(crate) struct Rows<'b> {
 impl<'b> Rows<'b> {
     pub(crate) fn none(budget: &'b Budget) -> Self {
         Self { rows: Vec::new(), charge: Charge::none(budget) }
+    }
+
+    /// The series of all parts, one part behind the other.
+    pub(crate) fn of_parts(budget: &'b Budget, parts: Vec<Rows<'b>>) -> Self {
+        let mut parts = parts.into_iter();
+        let mut all = parts.next().unwrap_or_else(|| Self::none(budget));
+        for part in parts {
+            all.rows.extend(part.rows);
+            all.charge.absorb(part.charge);
+        }
+        all
     }
 
     pub(crate) fn push(&mut self, row: Row) -> Result<(), Stop> {

@@ -1,8 +1,9 @@
 //! A source in memory: a few series in a list, for tests and examples.
 
+use std::collections::VecDeque;
 use std::sync::Arc;
 
-use model::select::HistogramPoint;
+use model::select::{Columns, HistogramPoint};
 use model::{Budget, Hints, Histogram, Labels, Matcher, SeriesBlock, SeriesRef, TimeRange};
 
 use crate::source::{SeriesSet, Source, SourceError};
@@ -57,29 +58,30 @@ impl MemorySource {
         }
     }
 
-    fn block(&self, at: usize, range: TimeRange, budget: &Budget) -> Result<SeriesBlock, SourceError> {
+    fn read(
+        &self,
+        at: usize,
+        range: TimeRange,
+        budget: &Budget,
+        into: &mut Columns,
+    ) -> Result<(), SourceError> {
         let samples = &self.series[at].1;
         let from = samples.partition_point(|s| s.time_ms < range.start_ms);
         let to = samples.partition_point(|s| s.time_ms <= range.end_ms).max(from);
         budget.charge((to - from) as u64 * size_of::<MemorySample>() as u64)?;
-        let mut block = SeriesBlock {
-            series: vec![SeriesRef(at as u64)],
-            offsets: vec![0, (to - from) as u32],
-            ..SeriesBlock::default()
-        };
-        for (row, sample) in samples[from..to].iter().enumerate() {
-            block.timestamps.push(sample.time_ms);
-            block.starts.push(sample.start_ms);
+        for sample in &samples[from..to] {
+            let row = into.timestamps.len() as u32;
+            into.timestamps.push(sample.time_ms);
+            into.starts.push(sample.start_ms);
             match &sample.value {
-                MemoryValue::Float(value) => block.values.push(*value),
+                MemoryValue::Float(value) => into.values.push(*value),
                 MemoryValue::Histogram(histogram) => {
-                    block.values.push(0.0);
-                    let histogram = Arc::clone(histogram);
-                    block.histograms.push(HistogramPoint { row: row as u32, histogram });
+                    into.values.push(0.0);
+                    into.histograms.push(HistogramPoint { row, histogram: Arc::clone(histogram) });
                 }
             }
         }
-        Ok(block)
+        Ok(())
     }
 }
 
@@ -94,32 +96,49 @@ impl Source for MemorySource {
         let fits =
             |labels: &Labels| matchers.iter().all(|m| m.matches(labels.get(&m.name).unwrap_or_default()));
         let found = (0..self.series.len()).filter(|at| fits(&self.series[*at].0)).collect();
-        Ok(Box::new(MemorySet { source: self, found, next: 0, range, budget }))
+        Ok(Box::new(MemorySet { source: self, found, range, budget }))
     }
 }
 
 struct MemorySet<'a> {
     source: &'a MemorySource,
-    found: Vec<usize>,
-    next: usize,
+    found: VecDeque<usize>,
     range: TimeRange,
     budget: &'a Budget,
 }
 
 impl SeriesSet for MemorySet<'_> {
-    fn next_block(&mut self) -> Result<Option<SeriesBlock>, SourceError> {
-        while let Some(at) = self.found.get(self.next) {
-            self.next += 1;
-            let block = self.source.block(*at, self.range, self.budget)?;
-            if !block.timestamps.is_empty() {
-                return Ok(Some(block));
+    fn next_block(&mut self, block: &mut SeriesBlock) -> Result<bool, SourceError> {
+        block.clear();
+        while let Some(at) = self.found.pop_front() {
+            self.source.read(at, self.range, self.budget, &mut block.columns)?;
+            if !block.columns.timestamps.is_empty() {
+                block.end_series(SeriesRef(at as u64));
+                return Ok(true);
             }
         }
-        Ok(None)
+        Ok(false)
     }
 
-    fn labels(&self, series: SeriesRef) -> Result<Labels, SourceError> {
+    fn labels(&mut self, series: SeriesRef) -> Result<Labels, SourceError> {
         let labels = usize::try_from(series.0).ok().and_then(|at| self.source.series.get(at));
         labels.map(|(labels, _)| labels.clone()).ok_or_else(|| SourceError::Storage("unknown series".into()))
+    }
+
+    fn series_left(&self) -> usize {
+        self.found.len()
+    }
+
+    fn split<'a>(self: Box<Self>, parts: usize) -> Vec<Box<dyn SeriesSet + 'a>>
+    where
+        Self: 'a,
+    {
+        let Self { source, found, range, budget } = *self;
+        let share = found.len().div_ceil(parts.max(1)).max(1);
+        let found = Vec::from(found);
+        let part = |found: &[usize]| -> Box<dyn SeriesSet + 'a> {
+            Box::new(MemorySet { source, found: found.iter().copied().collect(), range, budget })
+        };
+        if found.is_empty() { vec![part(&[])] } else { found.chunks(share).map(part).collect() }
     }
 }

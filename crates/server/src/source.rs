@@ -35,12 +35,24 @@ impl Source for TenantSource {
 struct Selected<'a>(Selection<'a>);
 
 impl SeriesSet for Selected<'_> {
-    fn next_block(&mut self) -> Result<Option<SeriesBlock>, SourceError> {
-        self.0.next_block().map_err(translated)
+    fn next_block(&mut self, block: &mut SeriesBlock) -> Result<bool, SourceError> {
+        self.0.next_block(block).map_err(translated)
     }
 
-    fn labels(&self, series: SeriesRef) -> Result<Labels, SourceError> {
+    fn labels(&mut self, series: SeriesRef) -> Result<Labels, SourceError> {
         self.0.labels(series).map_err(translated)
+    }
+
+    fn series_left(&self) -> usize {
+        self.0.len()
+    }
+
+    fn split<'a>(self: Box<Self>, parts: usize) -> Vec<Box<dyn SeriesSet + 'a>>
+    where
+        Self: 'a,
+    {
+        let boxed = |part| -> Box<dyn SeriesSet + 'a> { Box::new(Selected(part)) };
+        self.0.split(parts).into_iter().map(boxed).collect()
     }
 
     fn warnings(&self) -> Vec<String> {

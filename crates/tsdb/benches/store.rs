@@ -142,8 +142,9 @@ fn read(store: &Store) -> usize {
     let range = TimeRange { start_ms: i64::MIN, end_ms: i64::MAX };
     let mut selection = store.select(TENANT, &matchers, range, &Hints::default(), &budget).expect("select");
     let mut samples = 0;
-    while let Some(block) = selection.next_block().expect("block") {
-        samples += block.timestamps.len();
+    let mut block = model::SeriesBlock::default();
+    while selection.next_block(&mut block).expect("block") {
+        samples += block.columns.timestamps.len();
     }
     samples
 }

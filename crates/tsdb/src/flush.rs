@@ -16,6 +16,7 @@ use crate::head::log::{LogSample, Snapshot};
 use crate::head::order::Ordered;
 use crate::head::side::SideMap;
 use crate::head::table::series_id;
+use crate::merge::Writes;
 use crate::metadata;
 use crate::status::HeadRange;
 use crate::store::{Inner, View};
@@ -209,7 +210,7 @@ impl Inner {
             let side = sides.get(&one.slot);
             columns.clear();
             columns.extend_from_head(by_slot.of(one.slot), side);
-            columns.settle();
+            columns.settle(0);
             let mut exemplars = side.map_or_else(Vec::new, |side| side.exemplars.clone());
             exemplars.sort_by_key(|exemplar| exemplar.timestamp_ms);
             writer.add(SeriesInput {

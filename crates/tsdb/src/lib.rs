@@ -22,6 +22,8 @@ mod merge;
 mod metadata;
 mod open;
 mod options;
+mod pick;
+mod pull;
 mod queue;
 mod record;
 mod replay;

@@ -44,8 +44,9 @@ impl Store {
             self.inner
                 .each_head_series(tenant, matchers, range, budget, &mut |labels, _| add(labels.clone()))?;
             self.inner.each_section(tenant, range, budget, &mut |part, damaged| {
+                let mut reader = part.section.reader();
                 for (ordinal, _) in part.select(matchers, budget, damaged)? {
-                    add(part.section.labels(ordinal)?)?;
+                    add(reader.labels(ordinal)?)?;
                 }
                 Ok(())
             })?;
@@ -125,11 +126,12 @@ impl Store {
             add(labels.clone(), exemplars)
         })?;
         self.inner.each_section(tenant, always, budget, &mut |part, damaged| {
+            let mut reader = part.section.reader();
             for ordinal in part.section.select(matchers, budget, damaged)? {
-                let mut exemplars = part.section.exemplars(ordinal, range, damaged)?;
+                let mut exemplars = reader.exemplars(ordinal, range, damaged)?;
                 let left = part.masks.left(ordinal, part.left);
                 exemplars.retain(|e| left.iter().any(|range| range.contains(e.timestamp_ms)));
-                add(part.section.labels(ordinal)?, exemplars)?;
+                add(reader.labels(ordinal)?, exemplars)?;
             }
             Ok(())
         })?;

@@ -4,10 +4,9 @@
 
 use std::sync::Arc;
 
-use model::select::HistogramPoint;
-use model::{Histogram, TimeRange, is_stale};
+use model::select::{Columns, HistogramPoint};
+use model::{Histogram, is_stale};
 
-use crate::block::Columns;
 use crate::head::log::LogSample;
 use crate::head::side::Side;
 
@@ -26,45 +25,27 @@ impl Write {
     }
 }
 
-impl Columns {
-    /// Drops rows outside the range.
-    pub(crate) fn clip(&mut self, range: TimeRange) {
-        if self.timestamps.iter().all(|ms| range.contains(*ms)) {
-            return;
-        }
-        let inside = self.take_writes().into_iter().filter(|write| range.contains(write.timestamp_ms));
-        self.extend(inside);
-    }
-
-    /// The rows as writes, in order; the columns are empty afterwards.
-    fn take_writes(&mut self) -> Vec<Write> {
-        let mut writes = Vec::with_capacity(self.timestamps.len());
-        let mut histograms = std::mem::take(&mut self.histograms).into_iter().peekable();
-        for (row, (timestamp_ms, value)) in self.timestamps.iter().zip(&self.values).enumerate() {
-            let histogram = histograms.next_if(|h| h.row as usize == row).map(|h| h.histogram);
-            let start_ms = self.starts.get(row).copied().unwrap_or(0);
-            writes.push(Write { timestamp_ms: *timestamp_ms, value: *value, start_ms, histogram });
-        }
-        self.clear();
-        writes
-    }
-
-    /// Whether the rows are in order without a time twice.
-    pub(crate) fn is_settled(&self) -> bool {
-        self.timestamps.is_sorted_by(|a, b| a < b)
-    }
-
-    /// Puts rows that stand in the order of their writes in order of time.
-    pub(crate) fn settle(&mut self) {
-        if self.is_settled() {
-            return;
-        }
-        let writes = self.take_writes();
-        self.extend(settle(writes));
-    }
+/// Putting rows together that were written one after another.
+pub(crate) trait Writes {
+    /// Puts the rows from `first` on, which stand in the order of their writes, in order of time.
+    fn settle(&mut self, first: usize);
 
     /// Appends rows.
-    pub(crate) fn extend(&mut self, writes: impl IntoIterator<Item = Write>) {
+    fn extend(&mut self, writes: impl IntoIterator<Item = Write>);
+
+    /// Appends the head's rows of one series in the order of their writes.
+    fn extend_from_head(&mut self, floats: impl Iterator<Item = LogSample>, side: Option<&Side>);
+}
+
+impl Writes for Columns {
+    fn settle(&mut self, first: usize) {
+        if !self.timestamps[first..].is_sorted_by(|a, b| a < b) {
+            let writes = take_writes(self, first);
+            self.extend(settle(writes));
+        }
+    }
+
+    fn extend(&mut self, writes: impl IntoIterator<Item = Write>) {
         for write in writes {
             let row = self.timestamps.len();
             self.timestamps.push(write.timestamp_ms);
@@ -81,8 +62,7 @@ impl Columns {
         }
     }
 
-    /// Appends the head's rows of one series in the order of their writes.
-    pub(crate) fn extend_from_head(&mut self, floats: impl Iterator<Item = LogSample>, side: Option<&Side>) {
+    fn extend_from_head(&mut self, floats: impl Iterator<Item = LogSample>, side: Option<&Side>) {
         let plain = |s: &LogSample| Write {
             timestamp_ms: s.timestamp_ms,
             value: s.value,
@@ -119,6 +99,21 @@ impl Columns {
     }
 }
 
+/// The rows from `first` on as writes, in order; the columns end there afterwards.
+fn take_writes(columns: &mut Columns, first: usize) -> Vec<Write> {
+    let before = columns.histograms.partition_point(|point| (point.row as usize) < first);
+    let mut histograms = columns.histograms.split_off(before).into_iter().peekable();
+    let mut writes = Vec::with_capacity(columns.timestamps.len() - first);
+    for row in first..columns.timestamps.len() {
+        let histogram = histograms.next_if(|h| h.row as usize == row).map(|h| h.histogram);
+        let start_ms = columns.starts.get(row).copied().unwrap_or(0);
+        let (timestamp_ms, value) = (columns.timestamps[row], columns.values[row]);
+        writes.push(Write { timestamp_ms, value, start_ms, histogram });
+    }
+    columns.truncate(first);
+    writes
+}
+
 /// Sorts writes by time and keeps one for each time. `writes` stand in the order in which they were made.
 fn settle(mut writes: Vec<Write>) -> Vec<Write> {
     writes.sort_by_key(|write| write.timestamp_ms);
@@ -145,8 +140,16 @@ mod tests {
         let mut columns = Columns::default();
         columns.timestamps.extend(rows.iter().map(|r| r.0));
         columns.values.extend(rows.iter().map(|r| r.1));
-        columns.settle();
+        columns.settle(0);
         columns.timestamps.into_iter().zip(columns.values).collect()
+    }
+
+    #[test]
+    fn what_stands_before_stays() {
+        let mut columns =
+            Columns { timestamps: vec![9, 3, 1], values: vec![0.0, 1.0, 2.0], ..Columns::default() };
+        columns.settle(1);
+        assert_eq!((columns.timestamps, columns.values), (vec![9, 1, 3], vec![0.0, 2.0, 1.0]));
     }
 
     #[test]

@@ -1,21 +1,23 @@
 //! Selections: head and blocks read as one.
 //!
 //! A selection first fixes what it will see: the live blocks, the head's log up to its present end, and the series that
-//! satisfy the matchers, each once, with the places where it has samples. Then it is pulled block by block; flushes,
-//! retention and appends meanwhile change nothing of it.
+//! satisfy the matchers, each once, with the places where it has samples. Then it is pulled block by block, by several
+//! readers at once if need be; flushes, retention and appends meanwhile change nothing of it.
 
+use std::ops::Range;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use foldhash::HashMap;
-use model::select::{HistogramPoint, Stop};
-use model::{Budget, Hints, Labels, Matcher, SeriesBlock, SeriesId, SeriesRef, TenantId, TimeRange};
+use hashbrown::HashTable;
+use model::select::Stop;
+use model::{Budget, Hints, Labels, Matcher, SeriesId, SeriesRef, TenantId, TimeRange, WantedLabels};
 use smallvec::SmallVec;
 
-use crate::block::{BlockError, Columns, Damaged, Section};
+use crate::block::{BlockError, Damaged, Section, SectionReader};
 use crate::head::log::{LogSample, NO_CELL, Snapshot};
 use crate::head::side::Side;
 use crate::head::table::Table;
+use crate::pick::{HeadPicker, SectionPicker};
 use crate::store::{Inner, LiveBlock, Store};
 use crate::tombstone::Masks;
 
@@ -30,25 +32,42 @@ pub enum SelectError {
     Io(String),
 }
 
-/// Rows after which a block of a selection is handed out.
-const BLOCK_ROWS: usize = 16 << 10;
-
-/// Bytes that a row takes in the columns.
-const ROW_BYTES: u64 = 16;
-
 /// A selection over head and blocks, pulled block by block.
 pub struct Selection<'a> {
-    store: Arc<Inner>,
-    budget: &'a Budget,
-    range: TimeRange,
+    pub(crate) seen: Arc<Seen>,
+    pub(crate) budget: &'a Budget,
+    /// Members that are yet to be read.
+    pub(crate) members: Range<usize>,
+    /// For each part, made when it is needed.
+    pub(crate) readers: Vec<Option<PartReader>>,
+    pub(crate) warnings: Vec<String>,
+    pub(crate) damaged: Vec<Damaged>,
+    pub(crate) cells: Vec<LogSample>,
+    /// Rows for which the budget was charged.
+    pub(crate) charged_rows: usize,
+}
+
+/// What a selection sees.
+pub(crate) struct Seen {
+    pub(crate) store: Arc<Inner>,
+    pub(crate) range: TimeRange,
+    pub(crate) hints: Hints,
     /// The tenant's sections of the live blocks that lie in the range, oldest first.
-    sections: Vec<Part>,
-    head: Snapshot,
-    members: Vec<Member>,
-    next: usize,
-    warnings: Vec<String>,
-    damaged: Vec<Damaged>,
-    scratch: Scratch,
+    pub(crate) parts: Vec<Part>,
+    pub(crate) head: Snapshot,
+    pub(crate) members: Vec<Member>,
+}
+
+/// A part's section, being read.
+pub(crate) struct PartReader {
+    pub(crate) section: SectionReader,
+    picker: SectionPicker,
+}
+
+impl PartReader {
+    pub(crate) fn new(part: &Part) -> Self {
+        Self { section: part.section.reader(), picker: SectionPicker::default() }
+    }
 }
 
 /// A section as its reader may see it.
@@ -82,46 +101,32 @@ impl Part {
     ) -> Result<Vec<(u32, SeriesId)>, BlockError> {
         let mut found = self.section.select_in(matchers, self.left, budget, damaged)?;
         if !self.masks.is_empty() {
+            let mut reader = self.section.reader();
             // A range that cannot be read was named by the selection.
             found.retain(|(ordinal, _)| {
-                self.section.range(*ordinal).is_ok_and(|lies| !self.masks.hide(*ordinal, lies, self.left))
+                reader.range(*ordinal).is_ok_and(|lies| !self.masks.hide(*ordinal, lies, self.left))
             });
         }
         Ok(found)
     }
-
-    /// Reads what is left of a series.
-    fn read(
-        &self,
-        ordinal: u32,
-        columns: &mut Columns,
-        damaged: &mut Vec<Damaged>,
-    ) -> Result<(), BlockError> {
-        for range in self.masks.left(ordinal, self.left) {
-            self.section.read(ordinal, range, columns, damaged)?;
-        }
-        Ok(())
-    }
 }
 
 /// A selected series and where its samples are.
-struct Member {
+pub(crate) struct Member {
+    /// Of a series of the head; others' are in their parts.
     labels: Option<Labels>,
     /// Its newest cell in the head's log.
-    tail: u64,
-    side: Option<Box<Side>>,
-    /// Section (index into the selection's list) and ordinal in it, oldest section first.
-    parts: SmallVec<[(u32, u32); 2]>,
+    pub(crate) tail: u64,
+    pub(crate) side: Option<Box<Side>>,
+    /// Part and ordinal in it, oldest part first.
+    pub(crate) places: SmallVec<[(u32, u32); 2]>,
 }
 
-/// Bytes that a selected series takes.
-const MEMBER_BYTES: u64 = size_of::<Member>() as u64 + 32;
+/// Bytes that a selected series takes, its place in a hash table with them.
+const MEMBER_BYTES: u64 = size_of::<Member>() as u64 + 12;
 
-#[derive(Default)]
-struct Scratch {
-    cells: Vec<LogSample>,
-    columns: Columns,
-}
+/// Bytes of an id that is remembered.
+const ID_BYTES: u64 = size_of::<SeriesId>() as u64;
 
 impl Store {
     /// Selects a tenant's series that satisfy all matchers and have samples in the range, from head and blocks as one.
@@ -134,25 +139,16 @@ impl Store {
         budget: &'a Budget,
     ) -> Result<Selection<'a>, SelectError> {
         let mut gathered = Gathered::default();
-        let head = gathered.gather(&self.inner, tenant, matchers, range, budget)?;
-        let Gathered { mut members, sections, mut damaged, .. } = gathered;
+        let head = gathered.gather(&self.inner, tenant, matchers, range, &hints.labels, budget)?;
+        let Gathered { mut members, parts, mut damaged, .. } = gathered;
         if hints.limit > 0 {
             members.truncate(hints.limit);
         }
         let mut warnings = self.inner.damage.lock().expect("lock").clone();
         warnings.extend(self.inner.note_damaged(&mut damaged));
-        Ok(Selection {
-            store: self.inner.clone(),
-            budget,
-            range,
-            sections,
-            head,
-            members,
-            next: 0,
-            warnings,
-            damaged,
-            scratch: Scratch::default(),
-        })
+        let store = self.inner.clone();
+        let seen = Seen { store, range, hints: hints.clone(), parts, head, members };
+        Ok(Selection::new(Arc::new(seen), budget, warnings))
     }
 }
 
@@ -160,9 +156,15 @@ impl Store {
 #[derive(Default)]
 struct Gathered {
     members: Vec<Member>,
-    by_id: HashMap<SeriesId, u32>,
-    sections: Vec<Part>,
+    /// Ids of members, and their numbers by id, as long as there may be more places of a series to come.
+    ids: Vec<SeriesId>,
+    by_id: HashTable<u32>,
+    parts: Vec<Part>,
     damaged: Vec<Damaged>,
+}
+
+fn id_hash(id: SeriesId) -> u64 {
+    id.0 as u64
 }
 
 impl Gathered {
@@ -172,6 +174,7 @@ impl Gathered {
         tenant: TenantId,
         matchers: &[Matcher],
         range: TimeRange,
+        labels: &WantedLabels,
         budget: &Budget,
     ) -> Result<Snapshot, SelectError> {
         // Nothing is flushed while this is held: what leaves the log is in a block of the same view. The head is
@@ -181,19 +184,21 @@ impl Gathered {
         let end = store.log.end();
         let blocks = view.blocks_in(tenant, range);
         if store.head_range.get().overlaps(&range) {
-            self.gather_head(store, tenant, matchers, !blocks.is_empty(), budget)?;
+            self.gather_head(store, tenant, matchers, labels, !blocks.is_empty(), budget)?;
         }
         // After the newest cells were read, so that it has their chunks.
         let head = store.log.snapshot().until(end);
         drop(view);
+        let places = blocks.len() + usize::from(!self.members.is_empty());
         for live in blocks {
             budget.check()?;
-            match self.gather_block(&live, tenant, matchers, budget) {
+            match self.gather_block(&live, tenant, matchers, places > 1, budget) {
                 Ok(()) => {}
                 Err(BlockError::Damaged(unit)) => self.damaged.push(unit),
                 Err(error) => return Err(error.into()),
             }
         }
+        budget.release(self.ids.len() as u64 * ID_BYTES);
         Ok(head)
     }
 
@@ -202,17 +207,19 @@ impl Gathered {
         store: &Inner,
         tenant: TenantId,
         matchers: &[Matcher],
+        labels: &WantedLabels,
         by_id: bool,
         budget: &Budget,
     ) -> Result<(), SelectError> {
         let scan = store.scan(tenant, budget);
         loop {
             let selected = scan.select(matchers)?;
-            let bytes = selected.len() * MEMBER_BYTES;
+            let bytes = selected.len() * (MEMBER_BYTES + if by_id { ID_BYTES } else { 0 });
             budget.charge(bytes)?;
             self.members.reserve(selected.len() as usize);
+            let mut picker = HeadPicker::default();
             let whole = scan.each_part(&selected, |table, slots| {
-                self.gather_part(store, table, slots, by_id);
+                self.gather_part(store, table, slots, labels, &mut picker, by_id);
                 Ok::<(), Stop>(())
             })?;
             if whole {
@@ -221,6 +228,7 @@ impl Gathered {
             // Series of an earlier flush have left. One of them may be back in another slot, and no series may come
             // twice. It does not go on so: who leaves next waits for a flush, which waits for the view.
             self.members.clear();
+            self.ids.clear();
             self.by_id.clear();
             budget.release(bytes);
         }
@@ -228,23 +236,36 @@ impl Gathered {
 
     /// Samples end where the selection's log ends; of a histogram request that is applied between two parts, only the
     /// later part's series have theirs.
-    fn gather_part(&mut self, store: &Inner, table: &Table, slots: &[u32], by_id: bool) {
+    fn gather_part(
+        &mut self,
+        store: &Inner,
+        table: &Table,
+        slots: &[u32],
+        labels: &WantedLabels,
+        picker: &mut HeadPicker,
+        by_id: bool,
+    ) {
         let sides = store.sides.read().expect("lock");
-        let mut text = String::new();
+        let mut index = None;
         for slot in slots {
             let entry = table.entry(*slot);
             let side = if sides.is_empty() { None } else { sides.get(*slot).map(Box::new) };
             let tail = entry.tail.load(Ordering::Acquire);
+            let index = index.get_or_insert_with(|| table.index_of(entry));
+            let labels = Some(picker.pick(index, table.list(entry), labels));
             if by_id {
-                self.by_id.insert(entry.id, self.members.len() as u32);
+                self.note_id(entry.id);
             }
-            self.members.push(Member {
-                labels: Some(table.labels(entry, &mut text)),
-                tail,
-                side,
-                parts: SmallVec::new(),
-            });
+            self.members.push(Member { labels, tail, side, places: SmallVec::new() });
         }
+    }
+
+    /// Remembers the id of the member that comes next.
+    fn note_id(&mut self, id: SeriesId) {
+        let Self { ids, by_id, .. } = self;
+        let number = ids.len() as u32;
+        ids.push(id);
+        by_id.insert_unique(id_hash(id), number, |number| id_hash(ids[*number as usize]));
     }
 
     fn gather_block(
@@ -252,28 +273,31 @@ impl Gathered {
         live: &LiveBlock,
         tenant: TenantId,
         matchers: &[Matcher],
+        by_id: bool,
         budget: &Budget,
     ) -> Result<(), BlockError> {
         let Some(part) = Part::open(live, tenant, budget, &mut self.damaged)? else { return Ok(()) };
-        let index = self.sections.len() as u32;
-        for (ordinal, id) in part.select(matchers, budget, &mut self.damaged)? {
-            self.member(id, budget)?.parts.push((index, ordinal));
-        }
-        self.sections.push(part);
-        Ok(())
-    }
-
-    fn member(&mut self, id: SeriesId, budget: &Budget) -> Result<&mut Member, Stop> {
-        let index = match self.by_id.get(&id) {
-            Some(index) => *index as usize,
-            None => {
-                budget.charge(MEMBER_BYTES)?;
-                self.by_id.insert(id, self.members.len() as u32);
-                self.members.push(Member { labels: None, tail: NO_CELL, side: None, parts: SmallVec::new() });
-                self.members.len() - 1
+        let number = self.parts.len() as u32;
+        let found = part.select(matchers, budget, &mut self.damaged)?;
+        let bytes = MEMBER_BYTES + if by_id { ID_BYTES } else { 0 };
+        budget.charge(found.len() as u64 * bytes)?;
+        let mut known = 0;
+        for (ordinal, id) in found {
+            let place = (number, ordinal);
+            if by_id {
+                if let Some(member) = self.by_id.find(id_hash(id), |n| self.ids[*n as usize] == id) {
+                    self.members[*member as usize].places.push(place);
+                    known += 1;
+                    continue;
+                }
+                self.note_id(id);
             }
-        };
-        Ok(&mut self.members[index])
+            let places = SmallVec::from_iter([place]);
+            self.members.push(Member { labels: None, tail: NO_CELL, side: None, places });
+        }
+        budget.release(known * bytes);
+        self.parts.push(part);
+        Ok(())
     }
 }
 
@@ -298,67 +322,53 @@ impl Inner {
     }
 }
 
-impl Selection<'_> {
-    /// The next series with all their samples in the range; `None` at the end. No series comes twice.
-    pub fn next_block(&mut self) -> Result<Option<SeriesBlock>, SelectError> {
-        let mut block = SeriesBlock { offsets: vec![0], ..SeriesBlock::default() };
-        while self.next < self.members.len() && block.timestamps.len() < BLOCK_ROWS {
-            self.budget.check()?;
-            let member = self.next;
-            self.next += 1;
-            self.read_member(member)?;
-            let rows = self.scratch.columns.timestamps.len();
-            if rows > 0 {
-                self.budget.charge(rows as u64 * ROW_BYTES)?;
-                append(&mut block, &self.scratch.columns);
-                block.series.push(SeriesRef(member as u64));
-                block.offsets.push(block.timestamps.len() as u32);
-            }
-        }
-        Ok((!block.series.is_empty()).then_some(block))
+impl<'a> Selection<'a> {
+    fn new(seen: Arc<Seen>, budget: &'a Budget, warnings: Vec<String>) -> Self {
+        let readers = seen.parts.iter().map(|_| None).collect();
+        let (damaged, cells) = (Vec::new(), Vec::new());
+        let members = 0..seen.members.len();
+        Self { seen, budget, members, readers, warnings, damaged, cells, charged_rows: 0 }
     }
 
-    /// Fills the scratch columns with one series' rows in the range.
-    fn read_member(&mut self, member: usize) -> Result<(), SelectError> {
-        let member = &self.members[member];
-        let Scratch { cells, columns } = &mut self.scratch;
-        columns.clear();
-        for (section, ordinal) in &member.parts {
-            // What of a series can be read is there even when a page of it is damaged.
-            match self.sections[*section as usize].read(*ordinal, columns, &mut self.damaged) {
-                Ok(()) => {}
-                Err(BlockError::Damaged(unit)) => self.damaged.push(unit),
-                Err(error) => return Err(error.into()),
-            }
-        }
-        if !self.damaged.is_empty() {
-            let noted = self.store.note_damaged(&mut self.damaged);
-            self.warnings.extend(noted);
-            self.warnings.sort();
-            self.warnings.dedup();
-        }
-        cells.clear();
-        self.head.walk(member.tail, cells);
-        let range = self.range;
-        let side = member.side.as_deref();
-        let inside = cells.iter().rev().copied().filter(|cell| range.contains(cell.timestamp_ms));
-        columns.extend_from_head(inside, side);
-        if side.is_some_and(|side| !side.histograms.is_empty()) {
-            columns.clip(range);
-        }
-        columns.settle();
-        Ok(())
+    /// How many series are yet to come at most.
+    pub fn len(&self) -> usize {
+        self.members.len()
     }
 
-    /// The labels of a series that a block named.
-    pub fn labels(&self, series: SeriesRef) -> Result<Labels, SelectError> {
-        let member = &self.members[series.0 as usize];
+    /// Whether none is to come.
+    pub fn is_empty(&self) -> bool {
+        self.members.is_empty()
+    }
+
+    /// Splits what is yet to come into parts for several readers, in order.
+    pub fn split(self, parts: usize) -> Vec<Selection<'a>> {
+        let share = self.len().div_ceil(parts.max(1)).max(1);
+        let Range { start, end } = self.members;
+        let mut all: Vec<Selection<'a>> = (start..end)
+            .step_by(share)
+            .map(|from| Selection {
+                members: from..end.min(from + share),
+                ..Self::new(self.seen.clone(), self.budget, Vec::new())
+            })
+            .collect();
+        match all.first_mut() {
+            Some(first) => first.warnings = self.warnings,
+            None => all.push(self),
+        }
+        all
+    }
+
+    /// The labels of a series that a block named, as far as they are wanted.
+    pub fn labels(&mut self, series: SeriesRef) -> Result<Labels, SelectError> {
+        let member = &self.seen.members[series.0 as usize];
         if let Some(labels) = &member.labels {
             return Ok(labels.clone());
         }
         let mut last = SelectError::Io("a series without a place".into());
-        for (section, ordinal) in &member.parts {
-            match self.sections[*section as usize].section.labels(*ordinal) {
+        for (part, ordinal) in &member.places {
+            let reader = &mut self.readers[*part as usize];
+            let reader = reader.get_or_insert_with(|| PartReader::new(&self.seen.parts[*part as usize]));
+            match reader.picker.pick(&mut reader.section, *ordinal, &self.seen.hints.labels) {
                 Ok(labels) => return Ok(labels),
                 Err(error) => last = error.into(),
             }
@@ -370,23 +380,6 @@ impl Selection<'_> {
     pub fn warnings(&self) -> Vec<String> {
         self.warnings.clone()
     }
-}
-
-fn append(block: &mut SeriesBlock, columns: &Columns) {
-    let first = block.timestamps.len();
-    if !columns.starts.is_empty() || !block.starts.is_empty() {
-        block.starts.resize(first, 0);
-        block.starts.extend_from_slice(&columns.starts);
-        block.starts.resize(first + columns.timestamps.len(), 0);
-    }
-    block.timestamps.extend_from_slice(&columns.timestamps);
-    block.values.extend_from_slice(&columns.values);
-    block.histograms.extend(
-        columns.histograms.iter().map(|point| HistogramPoint {
-            row: point.row + first as u32,
-            histogram: point.histogram.clone(),
-        }),
-    );
 }
 
 #[cfg(test)]
@@ -422,7 +415,7 @@ mod tests {
             gathered.members.iter().map(|member| member.labels.as_ref().unwrap()).collect();
         let each: BTreeSet<&Labels> = labels.iter().copied().collect();
         let others = labels.iter().filter(|labels| labels.get("of") != Some("1")).count();
-        let once = each.len() == labels.len() && gathered.by_id.len() == labels.len();
+        let once = each.len() == labels.len() && gathered.ids.len() == labels.len();
         let right = once && others == 0 && [SERIES, SERIES / 4].contains(&(labels.len() as u32));
         (!right).then(|| {
             format!("{} series, {} different ones, {others} of another tenant", labels.len(), each.len())
@@ -457,7 +450,7 @@ mod tests {
             });
             for _ in 0..200 {
                 let (mut gathered, budget) = (Gathered::default(), Budget::new(1 << 30));
-                gathered.gather_head(inner, OURS, &[], true, &budget).unwrap();
+                gathered.gather_head(inner, OURS, &[], &WantedLabels::All, true, &budget).unwrap();
                 found = found.take().or_else(|| wrong(&gathered));
             }
             done.store(true, Ordering::Relaxed);

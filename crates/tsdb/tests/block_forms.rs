@@ -15,7 +15,7 @@ use model::select::HistogramPoint;
 use model::{Labels, STALE_NAN_BITS, SeriesId, TenantId, TimeRange};
 use proptest::prelude::*;
 use tsdb::block::{
-    Block, BlockWriter, ChunkKind, Columns, Level, PageCache, SeriesInput, block_order, verify,
+    Block, BlockWriter, ChunkKind, Columns, Level, PageCache, SeriesInput, block_order, every_chunk, verify,
 };
 
 const ALWAYS: TimeRange = TimeRange { start_ms: i64::MIN, end_ms: i64::MAX };
@@ -95,13 +95,13 @@ fn compare(path: &Path, series: &[Naive]) -> Vec<(ChunkKind, u32)> {
     let report = verify(&OsFiles, path).unwrap();
     assert_eq!((report.damaged, report.series), (vec![], series.len() as u64));
     let block = Block::open(&OsFiles, path, 42, PageCache::new(1 << 20)).unwrap();
-    let section = block.section(TENANT).unwrap().unwrap();
+    let mut section = block.section(TENANT).unwrap().unwrap().reader();
     let mut kinds = Vec::new();
     for (ordinal, series) in (0..).zip(series) {
         assert_eq!(section.labels(ordinal).unwrap(), series.labels);
         for range in [ALWAYS, TimeRange { start_ms: 1_700_000_100_000, end_ms: 1_700_003_000_000 }] {
             let (mut columns, mut damaged) = (Columns::default(), Vec::new());
-            section.read(ordinal, range, &mut columns, &mut damaged).unwrap();
+            section.read(ordinal, range, every_chunk, &mut columns, &mut damaged).unwrap();
             let wanted: Vec<&Row> = series.rows.iter().filter(|row| range.contains(row.0)).collect();
             assert_eq!(columns.timestamps, wanted.iter().map(|row| row.0).collect::<Vec<_>>());
             let mut points = columns.histograms.iter().peekable();

@@ -12,7 +12,7 @@ use env::Files;
 use env::real::OsFiles;
 use model::{Budget, Labels, MatchOp, Matcher, SeriesId, TenantId, TimeRange};
 use tsdb::block::{
-    Block, BlockWriter, ChunkKind, Columns, Level, PageCache, SeriesInput, block_order, verify,
+    Block, BlockWriter, ChunkKind, Columns, Level, PageCache, SeriesInput, block_order, every_chunk, verify,
 };
 
 const ALWAYS: TimeRange = TimeRange { start_ms: i64::MIN, end_ms: i64::MAX };
@@ -91,8 +91,8 @@ fn three_samples_of_many_series_are_cheap() {
     let meta = writer.finish().unwrap();
     let wrote = start.elapsed();
     let block = Block::open(&OsFiles, &path, 1, PageCache::new(64 << 20)).unwrap();
-    let section = block.section(TenantId(1)).unwrap().unwrap();
-    let data: u64 = (0..section.series())
+    let mut section = block.section(TenantId(1)).unwrap().unwrap().reader();
+    let data: u64 = (0..count as u32)
         .step_by(97)
         .map(|ordinal| section.chunks(ordinal).unwrap().iter().map(|c| u64::from(c.length())).sum::<u64>())
         .sum::<u64>()
@@ -127,10 +127,10 @@ fn time_selections(block: &Block, count: usize) {
         let ranged = start.elapsed();
         let start = Stopwatch::start();
         let mut columns = Columns::default();
-        let mut rows = 0;
+        let (mut rows, mut section) = (0, section.reader());
         for (ordinal, _) in in_range.iter().take(100_000) {
             columns.clear();
-            section.read(*ordinal, ALWAYS, &mut columns, &mut damaged).unwrap();
+            section.read(*ordinal, ALWAYS, every_chunk, &mut columns, &mut damaged).unwrap();
             rows += columns.timestamps.len();
         }
         println!(
@@ -170,9 +170,9 @@ fn ten_thousand_small_tenants_share_a_file() {
     assert_eq!(meta.sections.len(), tenants as usize);
     assert!(each < 900.0);
     let block = Block::open(&OsFiles, &path, 1, PageCache::new(1 << 20)).unwrap();
-    let section = block.section(TenantId(9_999)).unwrap().unwrap();
+    let mut section = block.section(TenantId(9_999)).unwrap().unwrap().reader();
     let mut columns = Columns::default();
-    section.read(9, ALWAYS, &mut columns, &mut Vec::new()).unwrap();
+    section.read(9, ALWAYS, every_chunk, &mut columns, &mut Vec::new()).unwrap();
     assert_eq!(columns.values, [1.0, 2.0, 3.0]);
 }
 
@@ -226,13 +226,13 @@ fn real_data_through(
     let report = verify(&OsFiles, &path).unwrap();
     assert_eq!((report.samples, report.damaged.len()), ((series.len() * rows) as u64, 0));
     let block = Block::open(&OsFiles, &path, 1, PageCache::new(1 << 20)).unwrap();
-    let section = block.section(TenantId(1)).unwrap().unwrap();
+    let mut section = block.section(TenantId(1)).unwrap().unwrap().reader();
     let mut columns = Columns::default();
     let mut data = 0;
     for (ordinal, (labels, at)) in (0..).zip(series) {
         assert_eq!(section.labels(ordinal).unwrap(), *labels);
         columns.clear();
-        section.read(ordinal, ALWAYS, &mut columns, &mut Vec::new()).unwrap();
+        section.read(ordinal, ALWAYS, every_chunk, &mut columns, &mut Vec::new()).unwrap();
         let bits = |values: &[f64]| values.iter().map(|v| v.to_bits()).collect::<Vec<_>>();
         assert_eq!(bits(&columns.values), bits(&column(*at)), "{labels}");
         assert_eq!(columns.timestamps, times);

@@ -14,7 +14,7 @@ use model::{Budget, Labels, MatchOp, Matcher, STALE_NAN_BITS, SeriesId, TenantId
 use proptest::prelude::*;
 use tsdb::block::{
     Block, BlockError, BlockMeta, BlockWriter, ChunkKind, Columns, Damaged, Level, PageCache, SeriesInput,
-    block_order, verify,
+    block_order, every_chunk, verify,
 };
 
 const ALWAYS: TimeRange = TimeRange { start_ms: i64::MIN, end_ms: i64::MAX };
@@ -238,19 +238,19 @@ fn compare(block: &Block, tenant: u32, naive: &[Naive], damaged: &mut Vec<Damage
         }
         Err(other) => panic!("{other}"),
     };
-    let mut whole = 0;
+    let (mut whole, mut reader) = (0, section.reader());
     for ordinal in section.select(&[], &budget(), damaged).unwrap() {
         let expected = &naive[ordinal as usize];
         let mut lost = Vec::new();
         let result = (|| {
-            assert_eq!(section.labels(ordinal)?, expected.labels);
-            assert_eq!(section.id(ordinal)?, expected.id);
+            assert_eq!(reader.labels(ordinal)?, expected.labels);
+            assert_eq!(reader.id(ordinal)?, expected.id);
             let mut columns = Columns::default();
-            section.read(ordinal, ALWAYS, &mut columns, &mut lost)?;
+            reader.read(ordinal, ALWAYS, every_chunk, &mut columns, &mut lost)?;
             let (got, wanted) = (rows_of(&columns), expected.rows(ALWAYS));
             assert!(got.iter().all(|row| wanted.contains(row)), "{}", expected.labels);
             assert!(got.len() == wanted.len() || !lost.is_empty());
-            let exemplars = section.exemplars(ordinal, ALWAYS, &mut lost)?;
+            let exemplars = reader.exemplars(ordinal, ALWAYS, &mut lost)?;
             assert!(exemplars == expected.exemplars || !lost.is_empty());
             Ok::<_, BlockError>(())
         })();
@@ -321,7 +321,7 @@ fn what_is_written_comes_back() {
     let report = verify(&files, Path::new("b")).unwrap();
     assert_eq!((report.series, report.samples, report.damaged.len()), (5, 216, 0));
     assert!(matches!(open(&files, "b", 41), Err(BlockError::Damaged(_))));
-    let section = block.section(TenantId(2)).unwrap().unwrap();
+    let mut section = block.section(TenantId(2)).unwrap().unwrap().reader();
     let chunks = section.chunks(1).unwrap();
     assert_eq!((chunks[0].kind, chunks[0].rows), (ChunkKind::Floats, 70));
     let aggregates = chunks[0].aggregates.unwrap();
@@ -619,9 +619,10 @@ proptest! {
                 let wanted: Vec<u32> = (0..naive.len() as u32).filter(|i| fits(&naive[*i as usize])).collect();
                 prop_assert_eq!(section.select(matchers, &budget(), &mut damaged).unwrap(), wanted, "{:?}", matchers);
             }
+            let mut reader = section.reader();
             for (ordinal, series) in naive.iter().enumerate() {
                 let mut columns = Columns::default();
-                section.read(ordinal as u32, range, &mut columns, &mut damaged).unwrap();
+                reader.read(ordinal as u32, range, every_chunk, &mut columns, &mut damaged).unwrap();
                 prop_assert_eq!(rows_of(&columns), series.rows(range));
             }
             prop_assert!(damaged.is_empty());

@@ -45,11 +45,12 @@ fn read(store: &Store) -> Model {
         let matchers = [Matcher::new("__name__", MatchOp::Equal, "metric").unwrap()];
         let range = TimeRange { start_ms: i64::MIN, end_ms: i64::MAX };
         let mut selection = store.select(tenant, &matchers, range, &Hints::default(), &budget).unwrap();
-        while let Some(block) = selection.next_block().unwrap() {
+        let mut block = model::SeriesBlock::default();
+        while selection.next_block(&mut block).unwrap() {
             for (index, series) in block.series.iter().enumerate() {
                 let i = selection.labels(*series).unwrap().get("i").unwrap().parse().unwrap();
                 for row in block.offsets[index] as usize..block.offsets[index + 1] as usize {
-                    found.insert((tenant, i, block.timestamps[row]), block.values[row]);
+                    found.insert((tenant, i, block.columns.timestamps[row]), block.columns.values[row]);
                 }
             }
         }

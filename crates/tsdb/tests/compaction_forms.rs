@@ -123,17 +123,18 @@ fn read(store: &Store) -> Model {
     let matchers = [Matcher::new("__name__", MatchOp::Regex, ".+").unwrap()];
     let mut model = Model::default();
     let mut selection = store.select(TENANT, &matchers, ALWAYS, &Hints::default(), &budget).unwrap();
-    while let Some(block) = selection.next_block().unwrap() {
-        let mut points = block.histograms.iter().peekable();
+    let mut block = model::SeriesBlock::default();
+    while selection.next_block(&mut block).unwrap() {
+        let mut points = block.columns.histograms.iter().peekable();
         for (index, series) in block.series.iter().enumerate() {
             let name = selection.labels(*series).unwrap().metric_name().unwrap().to_owned();
             for row in block.offsets[index] as usize..block.offsets[index + 1] as usize {
-                let start = block.starts.get(row).copied().unwrap_or(0);
+                let start = block.columns.starts.get(row).copied().unwrap_or(0);
                 let value = match points.next_if(|point| point.row as usize == row) {
                     Some(point) => Value::Histogram(start, point.histogram.clone()),
-                    None => Value::Float(start, block.values[row]),
+                    None => Value::Float(start, block.columns.values[row]),
                 };
-                model.samples.insert((name.clone(), block.timestamps[row]), value);
+                model.samples.insert((name.clone(), block.columns.timestamps[row]), value);
             }
         }
     }

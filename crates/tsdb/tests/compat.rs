@@ -185,15 +185,18 @@ fn check(store: &Store, tenant: TenantId) {
     let budget = Budget::new(1 << 20);
     let matchers = [Matcher::new("__name__", MatchOp::Regex, "golden_.*").unwrap()];
     let mut selection = store.select(tenant, &matchers, ALWAYS, &Hints::default(), &budget).unwrap();
-    let block = selection.next_block().unwrap().unwrap();
+    let mut block = model::SeriesBlock::default();
+    assert!(selection.next_block(&mut block).unwrap());
     assert_eq!(block.series.len(), 2);
     for (index, series) in block.series.iter().enumerate() {
         let rows = block.offsets[index] as usize..block.offsets[index + 1] as usize;
         let labels = selection.labels(*series).unwrap();
         assert_eq!(labels.get("tenant"), Some(tenant.0.to_string().as_str()));
         if labels.metric_name() == Some("golden_total") {
-            let read: Vec<(i64, u64)> =
-                rows.clone().map(|row| (block.timestamps[row], block.values[row].to_bits())).collect();
+            let read: Vec<(i64, u64)> = rows
+                .clone()
+                .map(|row| (block.columns.timestamps[row], block.columns.values[row].to_bits()))
+                .collect();
             let left = |before: i64| tenant != TenantId(3) || before < DELETED_BEFORE_MS;
             let wanted: Vec<(i64, u64)> = VALUES
                 .iter()
@@ -202,14 +205,15 @@ fn check(store: &Store, tenant: TenantId) {
                 .collect();
             assert_eq!(read, wanted);
             if tenant != TenantId(3) {
-                assert_eq!(block.starts[rows.start], NOW_MS - 100_000);
+                assert_eq!(block.columns.starts[rows.start], NOW_MS - 100_000);
             }
         } else {
-            let point = block.histograms.iter().find(|point| rows.contains(&(point.row as usize))).unwrap();
+            let point =
+                block.columns.histograms.iter().find(|point| rows.contains(&(point.row as usize))).unwrap();
             assert_eq!(*point.histogram, *histogram());
         }
     }
-    assert!(selection.next_block().unwrap().is_none());
+    assert!(!selection.next_block(&mut model::SeriesBlock::default()).unwrap());
     assert_eq!(selection.warnings(), Vec::<String>::new());
     let exemplars = store.exemplars(tenant, &matchers, ALWAYS, &budget).unwrap();
     assert_eq!(exemplars.len(), 1);

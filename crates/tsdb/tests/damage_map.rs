@@ -160,12 +160,16 @@ fn read(store: &Store) -> (Samples, Vec<String>) {
     for tenant in [1, 2] {
         let budget = Budget::new(1 << 30);
         let mut selection = store.select(TenantId(tenant), &[], ALWAYS, &Hints::default(), &budget).unwrap();
-        while let Some(block) = selection.next_block().unwrap() {
+        let mut block = model::SeriesBlock::default();
+        while selection.next_block(&mut block).unwrap() {
             for (index, series) in block.series.iter().enumerate() {
                 let labels = selection.labels(*series).unwrap();
                 let name = format!("{tenant} {}", labels.get("i").unwrap());
                 for row in block.offsets[index] as usize..block.offsets[index + 1] as usize {
-                    samples.insert((name.clone(), block.timestamps[row]), block.values[row].to_bits());
+                    samples.insert(
+                        (name.clone(), block.columns.timestamps[row]),
+                        block.columns.values[row].to_bits(),
+                    );
                 }
             }
         }

@@ -52,11 +52,12 @@ fn read(store: &Store) -> Model {
     for tenant in [OURS, THEIRS] {
         let budget = Budget::new(1 << 30);
         let mut selection = store.select(tenant, &[], ALWAYS, &Hints::default(), &budget).unwrap();
-        while let Some(block) = selection.next_block().unwrap() {
+        let mut block = model::SeriesBlock::default();
+        while selection.next_block(&mut block).unwrap() {
             for (index, series) in block.series.iter().enumerate() {
                 let i = selection.labels(*series).unwrap().get("i").unwrap().parse().unwrap();
                 for row in block.offsets[index] as usize..block.offsets[index + 1] as usize {
-                    found.insert((tenant, i, block.timestamps[row]), block.values[row]);
+                    found.insert((tenant, i, block.columns.timestamps[row]), block.columns.values[row]);
                 }
             }
         }

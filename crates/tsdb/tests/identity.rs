@@ -153,12 +153,15 @@ impl Pair {
             let budget = Budget::new(1 << 30);
             let mut found = Answer::new();
             let mut selection = self.store.select(tenant, &[], range, &Hints::default(), &budget).unwrap();
-            while let Some(block) = selection.next_block().unwrap() {
+            let mut block = model::SeriesBlock::default();
+            while selection.next_block(&mut block).unwrap() {
                 for (index, series) in block.series.iter().enumerate() {
                     let rows = block.offsets[index] as usize..block.offsets[index + 1] as usize;
-                    let point =
-                        |row: usize| Point { value: Value::Float(block.values[row].to_bits()), start_ms: 0 };
-                    let points = rows.map(|row| (block.timestamps[row], point(row))).collect();
+                    let point = |row: usize| Point {
+                        value: Value::Float(block.columns.values[row].to_bits()),
+                        start_ms: 0,
+                    };
+                    let points = rows.map(|row| (block.columns.timestamps[row], point(row))).collect();
                     let labels = selection.labels(*series).unwrap();
                     assert_eq!(found.insert(labels, points), None, "a series comes twice");
                 }

@@ -32,8 +32,9 @@ fn read(store: &Store) -> Vec<(i64, f64)> {
     let budget = Budget::new(1 << 30);
     let mut selection = store.select(TENANT, &[], ALWAYS, &Hints::default(), &budget).unwrap();
     let mut found = Vec::new();
-    while let Some(block) = selection.next_block().unwrap() {
-        found.extend(block.timestamps.iter().copied().zip(block.values.iter().copied()));
+    let mut block = model::SeriesBlock::default();
+    while selection.next_block(&mut block).unwrap() {
+        found.extend(block.columns.timestamps.iter().copied().zip(block.columns.values.iter().copied()));
     }
     assert_eq!(selection.warnings(), Vec::<String>::new());
     found.sort_by_key(|(ms, _)| *ms);

@@ -37,10 +37,12 @@ fn read(store: &Store) -> Vec<(String, Vec<(i64, f64)>)> {
     let matchers = [Matcher::new("__name__", MatchOp::Equal, "metric").unwrap()];
     let mut selection = store.select(TENANT, &matchers, ALWAYS, &Hints::default(), &budget).unwrap();
     let mut found = Vec::new();
-    while let Some(block) = selection.next_block().unwrap() {
+    let mut block = model::SeriesBlock::default();
+    while selection.next_block(&mut block).unwrap() {
         for (index, series) in block.series.iter().enumerate() {
             let rows = block.offsets[index] as usize..block.offsets[index + 1] as usize;
-            let samples = rows.map(|row| (block.timestamps[row], block.values[row])).collect();
+            let samples =
+                rows.map(|row| (block.columns.timestamps[row], block.columns.values[row])).collect();
             found.push((selection.labels(*series).unwrap().get("i").unwrap().to_owned(), samples));
         }
     }
@@ -124,7 +126,8 @@ fn blocks_outlive_the_loss_of_both_manifests_and_a_kill_after_it() {
         let budget = Budget::new(1 << 20);
         let matchers = [Matcher::new("i", MatchOp::Equal, "1").unwrap()];
         let mut selection = store.select(TENANT, &matchers, ALWAYS, &Hints::default(), &budget).unwrap();
-        selection.next_block().unwrap().map(|block| block.values)
+        let mut block = model::SeriesBlock::default();
+        selection.next_block(&mut block).unwrap().then_some(block.columns.values)
     };
     for start in 1..=3 {
         let store = open(directory.path());

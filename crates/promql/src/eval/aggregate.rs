@@ -1,5 +1,6 @@
 //! Aggregations: series fold into groups, column by column.
 
+use std::cmp::Ordering;
 use std::collections::HashMap;
 
 use model::Labels;
@@ -18,15 +19,22 @@ impl<'a> Evaluator<'a> {
         if aggregate.op == AggregateOp::CountValues {
             return self.count_values(aggregate, steps);
         }
+        if let Some(rows) = self.aggregate_as_read(aggregate, steps)? {
+            return Ok(rows);
+        }
         let params = match aggregate.param {
             Some(param) => self.eval_scalar(param, steps)?,
             None => Vec::new(),
         };
-        let rows = self.eval_rows(aggregate.expr, steps)?;
+        let mut rows = self.eval_rows(aggregate.expr, steps)?;
+        if aggregate.op == AggregateOp::Limitk {
+            // Which are the first is a matter of labels, not of where they lie.
+            rows.rows.sort_unstable_by(|a, b| a.labels.cmp(&b.labels));
+        }
         let grouping = Grouping::new(aggregate);
         let (groups, labels) = grouping.assign(&rows.rows);
         match aggregate.op {
-            AggregateOp::Topk | AggregateOp::Bottomk | AggregateOp::Limitk | AggregateOp::LimitRatio => {
+            op if op.selects() => {
                 let select =
                     Selection { aggregate, params: &params, groups: &groups, count: labels.len(), steps };
                 self.select(&select, rows)
@@ -406,17 +414,18 @@ impl Variance {
 }
 
 /// Which labels make a group.
-struct Grouping<'g> {
-    labels: Vec<&'g str>,
-    without: bool,
+pub(crate) struct Grouping<'g> {
+    pub(crate) labels: Vec<&'g str>,
+    pub(crate) without: bool,
 }
 
 impl<'g> Grouping<'g> {
-    fn new(aggregate: &'g Aggregate) -> Self {
+    pub(crate) fn new(aggregate: &'g Aggregate) -> Self {
         Self { labels: aggregate.grouping.iter().map(String::as_str).collect(), without: aggregate.without }
     }
 
-    fn labels_of(&self, labels: &Labels) -> Labels {
+    /// The labels of a series' group.
+    pub(crate) fn labels_of(&self, labels: &Labels) -> Labels {
         if !self.without && self.labels.is_empty() {
             return Labels::default();
         }
@@ -510,8 +519,12 @@ impl Heap<'_> {
     }
 
     fn goes_before(&self, a: usize, b: usize) -> bool {
-        let (a, b) = (self.value(a), self.value(b));
-        a.is_nan() || if self.reverse { a > b } else { a < b }
+        let (x, y) = (self.value(a), self.value(b));
+        if x == y || x.is_nan() && y.is_nan() {
+            // Of equal ones the first by labels stays, wherever they lie.
+            return self.rows[a].labels > self.rows[b].labels;
+        }
+        x.is_nan() || if self.reverse { x > y } else { x < y }
     }
 
     fn offer(&self, heap: &mut Vec<usize>, row: usize, limit: usize) {
@@ -524,9 +537,7 @@ impl Heap<'_> {
             }
             return;
         }
-        let (top, new) = (self.value(heap[0]), self.value(row));
-        let better = if self.reverse { top > new } else { top < new };
-        if better || (top.is_nan() && !new.is_nan()) {
+        if self.goes_before(heap[0], row) {
             heap[0] = row;
             self.sift_down(heap);
         }
@@ -549,13 +560,16 @@ impl Heap<'_> {
         }
     }
 
-    /// The best first; equal samples stay in the heap's order.
+    /// The best first.
     fn sort(&self, heap: &mut [usize]) {
         heap.sort_by(|a, b| {
-            let (a, b) = (self.value(*a), self.value(*b));
-            let by_value = a.partial_cmp(&b).unwrap_or(std::cmp::Ordering::Equal);
-            let by_value = if self.reverse { by_value } else { by_value.reverse() };
-            a.is_nan().cmp(&b.is_nan()).then(by_value)
+            if self.goes_before(*a, *b) {
+                Ordering::Greater
+            } else if self.goes_before(*b, *a) {
+                Ordering::Less
+            } else {
+                Ordering::Equal
+            }
         });
     }
 }

@@ -6,10 +6,15 @@
 
 pub(crate) mod aggregate;
 pub(crate) mod binary;
+pub(crate) mod fold;
+pub(crate) mod groups;
 pub(crate) mod math;
 pub(crate) mod plan;
 pub(crate) mod range;
+pub(crate) mod samples;
+pub(crate) mod scan;
 pub(crate) mod select;
+pub(crate) mod sweep;
 
 use std::collections::HashMap;
 
@@ -55,6 +60,8 @@ pub struct Params {
     pub subquery_step_ms: i64,
     /// What changes the meaning of the query.
     pub options: Options,
+    /// Threads that may work on it; one is enough for a small query.
+    pub threads: usize,
 }
 
 impl Params {
@@ -67,6 +74,7 @@ impl Params {
             lookback_ms: LOOKBACK_MS,
             subquery_step_ms: SUBQUERY_STEP_MS,
             options: Options::default(),
+            threads: 1,
         }
     }
 
@@ -233,13 +241,26 @@ impl<'a> Evaluator<'a> {
                 let point = row.column.get(0)?;
                 Some(VectorSample { labels: row.labels, timestamp_ms: steps.start_ms, point })
             };
-            return Ok(Value::Vector(rows.into_iter().filter_map(sample).collect()));
+            let mut samples: Vec<VectorSample> = rows.into_iter().filter_map(sample).collect();
+            if !self.has_order(root) {
+                samples.sort_unstable_by(|a, b| a.labels.cmp(&b.labels));
+            }
+            return Ok(Value::Vector(samples));
         }
         let series = |row: Row| {
             let points = row.column.points().map(|(step, point)| (steps.at(step), point)).collect();
             MatrixSeries { labels: row.labels, points }
         };
         Ok(Value::Matrix(sorted(rows.into_iter().map(series).collect())))
+    }
+
+    /// Whether a node gives its series in an order that means something.
+    fn has_order(&self, id: NodeId) -> bool {
+        match &self.expr.node(self.expr.unwrap(id)).kind {
+            Kind::Aggregate(aggregate) => aggregate.op.selects(),
+            Kind::Call { function, .. } => function.name.starts_with("sort"),
+            _ => false,
+        }
     }
 
     /// A range selector or subquery that is the whole of an instant query: the samples with their own times.
@@ -394,10 +415,7 @@ impl<'a> Evaluator<'a> {
 
     /// Takes the name from a series, or marks it for that at the end.
     pub(crate) fn drop_name(&self, row: &mut Row) {
-        row.drop_name = true;
-        if !self.params.options.delayed_name_removal {
-            row.labels = without_name(&row.labels);
-        }
+        row.lose_name(self.params.options);
     }
 
     /// What every operation over samples ends with: series without a sample go; series that became equal are merged

@@ -1,6 +1,9 @@
 //! What can be known of an expression before any data is read: lengths, and which parts change with the step.
 
+use model::Windows;
+
 use crate::ast::{At, BinaryOp, Expr, Kind, Length, NodeId};
+use crate::column::Steps;
 use crate::duration::Context;
 use crate::eval::{EvalError, Params};
 
@@ -29,6 +32,13 @@ impl Window {
     /// The end of the window at a step.
     pub(crate) fn end(&self, step_ms: i64) -> i64 {
         self.at_ms.unwrap_or(step_ms).saturating_sub(self.offset_ms)
+    }
+
+    /// The windows of all steps, each so long.
+    pub(crate) fn windows(&self, steps: Steps, length_ms: i64) -> Windows {
+        // Under `@` all are one.
+        let count = if self.at_ms.is_some() { 1 } else { steps.count.max(1) };
+        Windows { first_ms: self.end(steps.start_ms), step_ms: steps.step_ms, count, length_ms }
     }
 }
 

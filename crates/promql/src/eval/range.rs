@@ -2,13 +2,17 @@
 
 use std::sync::Arc;
 
-use model::{Hints, Labels};
+use model::select::Detail;
+use model::{Budget, Hints, Labels};
 
 use crate::annotation::{Note, Notes};
-use crate::ast::{Edge, Kind, NodeId, Span, ValueType};
+use crate::ast::{Edge, Kind, NodeId, Span, ValueType, VectorSelector};
 use crate::column::{Column, Point, Row, Rows, Steps};
+use crate::eval::fold::Fold;
 use crate::eval::plan::Window;
-use crate::eval::select::RangeSamples;
+use crate::eval::samples::{RangeSamples, Samples};
+use crate::eval::scan::Scan;
+use crate::eval::sweep::{Sweep, SweepBody, slide};
 use crate::eval::{EvalError, Evaluates, Evaluator, Options, has_same_labels};
 use crate::functions::Function;
 use crate::histogram::FloatHistogram;
@@ -63,27 +67,73 @@ impl Site<'_> {
 /// A function over one window; the window is never empty.
 pub(crate) type RangeBody = fn(&View<'_>, &mut Site<'_>) -> Evaluates<Option<Point>>;
 
-/// Everything that one call needs for each of its series.
-struct Slide<'c> {
-    function: &'static Function,
-    body: RangeBody,
+/// A function over ranges.
+#[derive(Clone, Copy)]
+pub(crate) struct RangeFunction {
+    /// Over one window of whatever samples.
+    pub(crate) body: RangeBody,
+    /// Over all windows of a series that has floats alone, where that is faster.
+    pub(crate) sweep: Option<SweepBody>,
+    /// Over windows of which parts are told by summaries, where these say enough.
+    pub(crate) fold: Option<Fold>,
+}
+
+/// A call over ranges: everything that it needs for each of its series.
+pub(crate) struct Slide<'c> {
+    pub(crate) function: &'static Function,
+    body: RangeFunction,
     scalars: Vec<Vec<f64>>,
     window: Window,
-    steps: Steps,
+    pub(crate) steps: Steps,
     edge: Edge,
     span: Span,
     lookback_ms: i64,
     options: &'c Options,
+    /// The node of the range selector or subquery.
+    matrix: NodeId,
+}
+
+/// What a worker keeps from one series to the next.
+#[derive(Debug, Default)]
+pub(crate) struct Scratch {
+    split: RangeSamples,
+    pub(crate) column: Column,
+    /// The metric that was noted last.
+    noted: String,
+    /// Set when summaries did not say enough: everything is to be done again with samples.
+    pub(crate) needs_samples: bool,
 }
 
 impl<'a> Evaluator<'a> {
     pub(crate) fn range_call(
         &mut self,
         function: &'static Function,
-        body: RangeBody,
+        body: RangeFunction,
         args: &[NodeId],
         steps: Steps,
     ) -> Evaluates<Rows<'a>> {
+        let slide = self.slide(function, body, args, steps)?;
+        let rows = match self.range_scan(&slide)? {
+            Some(scan) => self.slide_over_selection(&slide, scan)?,
+            None => self.slide_over_subquery(&slide)?,
+        };
+        if function.name == "absent_over_time" {
+            return self.absent_over_time(&rows, slide.matrix, steps);
+        }
+        if !self.params.options.delayed_name_removal && has_same_labels(&rows) {
+            return Err(EvalError::same_labels());
+        }
+        Ok(rows)
+    }
+
+    /// Evaluates the scalar arguments and finds out what the others are.
+    pub(crate) fn slide(
+        &mut self,
+        function: &'static Function,
+        body: RangeFunction,
+        args: &[NodeId],
+        steps: Steps,
+    ) -> Evaluates<Slide<'a>> {
         let expr = self.expr;
         let mut scalars = Vec::new();
         let mut matrix = args[0];
@@ -109,47 +159,71 @@ impl<'a> Evaluator<'a> {
             span,
             lookback_ms: self.params.lookback_ms,
             options: &self.params.options,
+            matrix,
         };
-        let mut rows = Rows::none(self.budget);
-        if subquery {
-            self.slide_over_subquery(&slide, matrix, &mut rows)?;
-        } else if let Kind::Matrix { selector: inner, .. } = &expr.node(matrix).kind
-            && let Kind::Vector(selector) = &expr.node(*inner).kind
-        {
+        if let Some((_, selector)) = self.selector_of(matrix) {
             slide.edge = selector.edge;
             slide.check_edge()?;
-            let range = self.select_range(slide.window, steps, slide.back_ms(), slide.ahead_ms());
-            let hints = Hints {
-                function: function.name.to_owned(),
-                window_ms: slide.window.range_ms,
-                step_ms: self.params.step_ms,
-                ..Hints::default()
-            };
-            let mut split = RangeSamples::default();
-            self.for_each_series(*inner, selector, range, &hints, |this, labels, samples| {
-                samples.split(&mut split);
-                slide.series(this, &mut rows, labels, false, &split)
-            })?;
-            rows.rows.sort_by(|a, b| a.labels.cmp(&b.labels));
         }
-        if function.name == "absent_over_time" {
-            return self.absent_over_time(&rows, matrix, steps);
-        }
-        if !self.params.options.delayed_name_removal && has_same_labels(&rows) {
-            return Err(EvalError::same_labels());
-        }
-        Ok(rows)
+        Ok(slide)
     }
 
-    fn slide_over_subquery(&mut self, slide: &Slide<'_>, id: NodeId, rows: &mut Rows<'a>) -> Evaluates<()> {
-        let (inner, inner_steps) = self.subquery_rows(id, slide.steps)?;
-        let mut split = RangeSamples::default();
+    /// The selector in a range selector; `None` for a subquery.
+    fn selector_of(&self, matrix: NodeId) -> Option<(NodeId, &'a VectorSelector)> {
+        let Kind::Matrix { selector: inner, .. } = &self.expr.node(matrix).kind else { return None };
+        let Kind::Vector(selector) = &self.expr.node(*inner).kind else { return None };
+        Some((*inner, selector))
+    }
+
+    /// What a range selector selects; `None` for a subquery.
+    pub(crate) fn range_scan(&self, slide: &Slide<'_>) -> Evaluates<Option<Scan<'a>>> {
+        let Some((place, selector)) = self.selector_of(slide.matrix) else { return Ok(None) };
+        let (window, steps) = (slide.window, slide.steps);
+        let range = self.select_range(window, steps, slide.back_ms(), slide.ahead_ms());
+        let hints = match slide.edge {
+            Edge::Plain => Hints {
+                windows: Some(window.windows(steps, window.range_ms)),
+                detail: slide.detail(),
+                ..Hints::default()
+            },
+            _ => Hints::default(),
+        };
+        Ok(Some(Scan { place, selector, range, hints, steps: steps.count }))
+    }
+
+    fn slide_over_selection(&mut self, slide: &Slide<'_>, mut scan: Scan<'_>) -> Evaluates<Rows<'a>> {
+        let (budget, options) = (self.budget, self.params.options);
+        loop {
+            let parts = self.scan(
+                &scan,
+                || (Rows::none(budget), Scratch::default()),
+                |(rows, scratch): &mut (Rows<'a>, Scratch), notes, labels, samples| {
+                    rows.charge.add_row(slide.steps.count)?;
+                    slide.fill(budget, &labels, samples, notes, scratch)?;
+                    slide.finish_series(rows, labels, false, options, scratch);
+                    Ok(())
+                },
+            )?;
+            if parts.iter().any(|(_, scratch)| scratch.needs_samples) {
+                scan.hints.detail = Detail::All;
+                continue;
+            }
+            return Ok(Rows::of_parts(budget, parts.into_iter().map(|(rows, _)| rows).collect()));
+        }
+    }
+
+    fn slide_over_subquery(&mut self, slide: &Slide<'_>) -> Evaluates<Rows<'a>> {
+        let (inner, inner_steps) = self.subquery_rows(slide.matrix, slide.steps)?;
+        let (mut rows, mut scratch) = (Rows::none(self.budget), Scratch::default());
         for row in inner.rows {
             self.budget.check()?;
-            split.read_column(&row.column, inner_steps);
-            slide.series(self, rows, row.labels, row.drop_name, &split)?;
+            rows.charge.add_row(slide.steps.count)?;
+            scratch.split.read_column(&row.column, inner_steps);
+            slide.fill_from_split(self.budget, &row.labels, &mut self.notes, &mut scratch)?;
+            slide.note_non_counter(&row.labels, &mut self.notes, &mut scratch);
+            slide.finish_series(&mut rows, row.labels, row.drop_name, self.params.options, &mut scratch);
         }
-        Ok(())
+        Ok(rows)
     }
 
     /// 1 at each step where no series has a sample in its window.
@@ -194,25 +268,82 @@ impl Slide<'_> {
         if self.edge == Edge::Smoothed { self.lookback_ms } else { 0 }
     }
 
-    /// Evaluates the function at every step of one series and adds the result, unless it is empty.
-    fn series(
+    /// How much of the samples is looked at.
+    fn detail(&self) -> Detail {
+        match self.body.fold {
+            _ if !self.is_plain() => Detail::All,
+            None => Detail::All,
+            Some(Fold::Change(change)) if change.is_counter => Detail::Counters,
+            Some(_) => Detail::Summaries,
+        }
+    }
+
+    /// Whether windows are what they are, and nothing but the samples in them counts.
+    fn is_plain(&self) -> bool {
+        self.edge == Edge::Plain && !self.uses_starts()
+    }
+
+    /// Only these functions know start times.
+    fn uses_starts(&self) -> bool {
+        self.options.start_timestamps
+            && matches!(self.function.name, "rate" | "irate" | "increase" | "resets")
+    }
+
+    /// Evaluates the function at every step of one series, into the scratch's column.
+    pub(crate) fn fill(
         &self,
-        evaluator: &mut Evaluator<'_>,
-        rows: &mut Rows<'_>,
-        labels: Labels,
-        input_drops_name: bool,
-        samples: &RangeSamples,
+        budget: &Budget,
+        labels: &Labels,
+        samples: &Samples<'_>,
+        notes: &mut Notes,
+        scratch: &mut Scratch,
     ) -> Evaluates<()> {
-        rows.charge.add_row(self.steps.count)?;
-        let mut column = Column::absent(self.steps.count);
+        if samples.has_summaries() {
+            match (self.body.fold, samples.summarised()) {
+                (Some(fold), Some(floats)) => {
+                    scratch.column.reset(self.steps.count);
+                    let sweep = self.sweep(&[], &[]);
+                    fold.fill(&floats, &sweep, &mut scratch.column.floats);
+                }
+                _ => scratch.needs_samples = true,
+            }
+        } else if let (Some(sweep), Some((times, values))) =
+            (self.body.sweep.filter(|_| self.is_plain()), samples.floats())
+        {
+            scratch.column.reset(self.steps.count);
+            sweep(&self.sweep(times, values), &mut scratch.column.floats);
+        } else {
+            samples.split(&mut scratch.split);
+            self.fill_from_split(budget, labels, notes, scratch)?;
+        }
+        self.note_non_counter(labels, notes, scratch);
+        Ok(())
+    }
+
+    fn sweep<'s>(&self, times: &'s [i64], values: &'s [f64]) -> Sweep<'s> {
+        Sweep { times, values, window: self.window, steps: self.steps }
+    }
+
+    /// Evaluates the function at every step, window by window.
+    fn fill_from_split(
+        &self,
+        budget: &Budget,
+        labels: &Labels,
+        notes: &mut Notes,
+        scratch: &mut Scratch,
+    ) -> Evaluates<()> {
+        let Scratch { split: samples, column, .. } = scratch;
+        column.reset(self.steps.count);
+        if let Some(sweep) = self.body.sweep.filter(|_| self.is_plain() && samples.histograms.is_empty()) {
+            sweep(&self.sweep(&samples.times, &samples.values), &mut column.floats);
+            return Ok(());
+        }
         let mut scalars = vec![0.0; self.scalars.len()];
         let (mut floats, mut histograms) = (0..0, 0..0);
-        // Only these functions know start times.
-        let uses_starts = self.options.start_timestamps
-            && matches!(self.function.name, "rate" | "irate" | "increase" | "resets");
+        let uses_starts = self.uses_starts();
         for step in 0..self.steps.count {
             // One series may have many steps and long windows.
-            evaluator.budget.check()?;
+            budget.check()?;
             let end_ms = self.window.end(self.steps.at(step));
             let (after, upto) =
                 (end_ms.saturating_sub(self.back_ms()), end_ms.saturating_add(self.ahead_ms()));
@@ -238,55 +369,56 @@ impl Slide<'_> {
                 step_ms: self.steps.at(step),
                 edge: self.edge,
             };
-            let mut site =
-                Site { labels: &labels, scalars: &scalars, span: self.span, notes: &mut evaluator.notes };
-            if let Some(point) = (self.body)(&view, &mut site)? {
+            let mut site = Site { labels, scalars: &scalars, span: self.span, notes };
+            if let Some(point) = (self.body.body)(&view, &mut site)? {
                 column.set(step, point);
             }
         }
-        if !column.has_any() {
-            return Ok(());
-        }
-        self.note_non_counter(evaluator, &labels, &column);
-        let mut row = Row { labels, drop_name: input_drops_name, column };
-        if input_drops_name || !self.function.keeps_name {
-            evaluator.drop_name(&mut row);
-        }
-        rows.rows.push(row);
         Ok(())
     }
 
+    /// Adds the scratch's column as a series, unless it is empty.
+    fn finish_series(
+        &self,
+        rows: &mut Rows<'_>,
+        labels: Labels,
+        input_drops_name: bool,
+        options: Options,
+        scratch: &mut Scratch,
+    ) {
+        if !scratch.column.has_any() {
+            return;
+        }
+        let column = std::mem::take(&mut scratch.column);
+        let mut row = Row { labels, drop_name: input_drops_name, column };
+        if input_drops_name || !self.function.keeps_name {
+            row.lose_name(options);
+        }
+        rows.rows.push(row);
+    }
+
     /// A rate of something whose name does not say that it counts.
-    fn note_non_counter(&self, evaluator: &mut Evaluator<'_>, labels: &Labels, column: &Column) {
+    fn note_non_counter(&self, labels: &Labels, notes: &mut Notes, scratch: &mut Scratch) {
+        if !matches!(self.function.name, "rate" | "increase") {
+            return;
+        }
         let name = labels.metric_name().unwrap_or_default();
         let counts = ["_total", "_sum", "_count", "_bucket"].iter().any(|suffix| name.ends_with(suffix));
-        if !matches!(self.function.name, "rate" | "increase") || name.is_empty() {
+        let typed = self.options.type_and_unit_labels;
+        if name.is_empty() || !typed && (counts || scratch.noted == name) {
             return;
         }
-        if column.floats.iter().all(|value| crate::column::is_absent(*value)) {
+        if scratch.column.floats.iter().all(|value| crate::column::is_absent(*value)) {
             return;
         }
-        if self.options.type_and_unit_labels {
+        if typed {
             let kind = labels.get("__type__").unwrap_or_default();
             if kind != "counter" && kind != "histogram" {
-                evaluator.notes.add(Note::type_is_no_counter(name, kind, self.span));
+                notes.add(Note::type_is_no_counter(name, kind, self.span));
             }
-        } else if !counts {
-            evaluator.notes.add(Note::possible_non_counter(name, self.span));
+        } else {
+            notes.add(Note::possible_non_counter(name, self.span));
+            name.clone_into(&mut scratch.noted);
         }
-    }
-}
-
-/// Moves a range of indexes on to the times in `(after, upto]`. Windows mostly move forward; under `@` they stay.
-fn slide(range: &mut std::ops::Range<usize>, times: &[i64], after: i64, upto: i64) {
-    if after == upto {
-        *range = range.end..range.end;
-        return;
-    }
-    while range.end < times.len() && times[range.end] <= upto {
-        range.end += 1;
-    }
-    while range.start < range.end && times[range.start] <= after {
-        range.start += 1;
     }
 }

@@ -1,172 +1,73 @@
 //! Selectors: one selection for all steps, then for each step the sample that counts.
 
-use std::sync::Arc;
-
-use model::histogram::ResetHint;
-use model::{Hints, Labels, SeriesBlock, TimeRange, is_stale};
+use model::select::Detail;
+use model::{Hints, Labels, TimeRange, Windows, is_stale};
 
 use crate::ast::{Edge, Kind, NodeId, VectorSelector};
 use crate::column::{Column, Point, Row, Rows, Steps};
 use crate::eval::plan::Window;
+use crate::eval::samples::{RangeSamples, Samples};
+use crate::eval::scan::Scan;
 use crate::eval::{EvalError, Evaluates, Evaluator, MatrixSeries};
-use crate::histogram::FloatHistogram;
 
-/// The samples of one series: stale markers included, sorted by time.
+/// What an instant selector looks for: the newest sample at or before each step, unless it is too old.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Samples<'s> {
-    pub(crate) times: &'s [i64],
-    values: &'s [f64],
-    starts: &'s [i64],
-    histograms: &'s [model::select::HistogramPoint],
-    first_row: u32,
-    /// Resets are found out here, because only totals are asked for.
-    finds_resets: bool,
+pub(crate) struct Instants {
+    pub(crate) window: Window,
+    pub(crate) steps: Steps,
+    pub(crate) lookback_ms: i64,
 }
 
-impl<'s> Samples<'s> {
-    fn of(block: &'s SeriesBlock, index: usize) -> Self {
-        let (from, to) = (block.offsets[index], block.offsets[index + 1]);
-        let rows = from as usize..to as usize;
-        let first = block.histograms.partition_point(|h| h.row < from);
-        let last = block.histograms.partition_point(|h| h.row < to);
-        Self {
-            times: &block.timestamps[rows.clone()],
-            values: &block.values[rows.clone()],
-            starts: block.starts.get(rows).unwrap_or_default(),
-            histograms: &block.histograms[first..last],
-            first_row: from,
-            finds_resets: false,
-        }
+impl Instants {
+    /// The samples that are looked at.
+    pub(crate) fn windows(&self) -> Windows {
+        self.window.windows(self.steps, self.lookback_ms)
     }
 
-    /// The histogram of a sample, if it is one.
-    fn histogram(&self, at: usize) -> Option<&'s Arc<model::Histogram>> {
-        if self.histograms.is_empty() {
-            return None;
-        }
-        let row = self.first_row + at as u32;
-        let found = self.histograms.binary_search_by_key(&row, |h| h.row).ok()?;
-        Some(&self.histograms[found].histogram)
-    }
-
-    /// The value of a sample; `None` for a stale marker.
-    fn point(&self, at: usize) -> Option<Point> {
-        match self.histogram(at) {
-            Some(histogram) if histogram.is_stale() => None,
-            Some(histogram) => {
-                let mut histogram = FloatHistogram::from(&**histogram);
-                if self.finds_resets && histogram.reset_hint == ResetHint::Unknown {
-                    self.find_reset(at, &mut histogram);
-                }
-                Some(Point::Histogram(Arc::new(histogram)))
+    /// Calls `each` with every step that sees a sample, and the sample's index.
+    fn each(&self, times: &[i64], mut each: impl FnMut(usize, usize)) {
+        let mut next = 0;
+        for step in 0..self.steps.count {
+            let wanted = self.window.end(self.steps.at(step));
+            while times.get(next).is_some_and(|time| *time <= wanted) {
+                next += 1;
             }
-            None => Some(self.values[at]).filter(|value| !is_stale(*value)).map(Point::Float),
-        }
-    }
-
-    fn find_reset(&self, at: usize, histogram: &mut FloatHistogram) {
-        let previous = (0..at).rev().find_map(|at| self.histogram(at).filter(|h| !h.is_stale()));
-        if let Some(previous) = previous {
-            let reset = histogram.is_reset_from(&FloatHistogram::from(&**previous));
-            histogram.reset_hint = if reset { ResetHint::Reset } else { ResetHint::NotReset };
-        }
-    }
-
-    fn start(&self, at: usize) -> i64 {
-        self.starts.get(at).copied().unwrap_or(0)
-    }
-
-    /// All samples but stale markers, floats and histograms apart.
-    pub(crate) fn split(&self, into: &mut RangeSamples) {
-        into.clear();
-        for (at, time) in self.times.iter().enumerate() {
-            match self.point(at) {
-                Some(Point::Float(value)) => {
-                    into.times.push(*time);
-                    into.values.push(value);
-                    into.starts.push(self.start(at));
-                }
-                Some(Point::Histogram(histogram)) => {
-                    into.histogram_times.push(*time);
-                    into.histograms.push(histogram);
-                    into.histogram_starts.push(self.start(at));
-                }
-                None => {}
+            let Some(at) = next.checked_sub(1) else { continue };
+            if times[at] > wanted.saturating_sub(self.lookback_ms) {
+                each(step, at);
             }
         }
     }
-}
 
-/// The samples of one series as range functions read them: floats and histograms apart, no stale markers.
-#[derive(Clone, Debug, Default)]
-pub(crate) struct RangeSamples {
-    pub(crate) times: Vec<i64>,
-    pub(crate) values: Vec<f64>,
-    pub(crate) starts: Vec<i64>,
-    pub(crate) histogram_times: Vec<i64>,
-    pub(crate) histograms: Vec<Arc<FloatHistogram>>,
-    pub(crate) histogram_starts: Vec<i64>,
-}
-
-impl RangeSamples {
-    fn clear(&mut self) {
-        self.times.clear();
-        self.values.clear();
-        self.starts.clear();
-        self.histogram_times.clear();
-        self.histograms.clear();
-        self.histogram_starts.clear();
+    /// The values that the steps see; the column is absent everywhere before.
+    pub(crate) fn fill(&self, samples: &Samples<'_>, column: &mut Column) {
+        match samples.only_floats() {
+            Some(values) => self.each(samples.times, |step, at| {
+                if !is_stale(values[at]) {
+                    column.floats[step] = values[at];
+                }
+            }),
+            None => self.fill_with(samples, column, |samples, at| samples.point(at)),
+        }
     }
 
-    /// The results of a subquery, with the times of its steps. Reset hints are dropped: between two sub-steps there
-    /// may have been samples that nobody looked at.
-    pub(crate) fn read_column(&mut self, column: &Column, steps: Steps) {
-        self.clear();
-        for (step, point) in column.points() {
-            match point {
-                Point::Float(value) => {
-                    self.times.push(steps.at(step));
-                    self.values.push(value);
-                }
-                Point::Histogram(mut histogram) => {
-                    if matches!(histogram.reset_hint, ResetHint::Reset | ResetHint::NotReset) {
-                        Arc::make_mut(&mut histogram).reset_hint = ResetHint::Unknown;
-                    }
-                    self.histogram_times.push(steps.at(step));
-                    self.histograms.push(histogram);
-                }
+    fn fill_with(
+        &self,
+        samples: &Samples<'_>,
+        column: &mut Column,
+        value: impl Fn(&Samples<'_>, usize) -> Option<Point>,
+    ) {
+        self.each(samples.times, |step, at| {
+            if let Some(point) = value(samples, at) {
+                column.set(step, point);
             }
-        }
+        });
     }
 }
 
 impl<'a> Evaluator<'a> {
     pub(crate) fn window(&self, id: NodeId) -> Window {
         self.plan.window(id)
-    }
-
-    /// Selects once for all steps and hands over each series with its samples.
-    ///
-    /// `place` is the selector's node, or the one that stands in for it.
-    pub(crate) fn for_each_series(
-        &mut self,
-        place: NodeId,
-        selector: &VectorSelector,
-        range: TimeRange,
-        hints: &Hints,
-        mut each: impl FnMut(&mut Self, Labels, Samples<'_>) -> Evaluates<()>,
-    ) -> Evaluates<()> {
-        let finds_resets = self.plan.only_totals(place);
-        let mut set = self.source.select(&selector.matchers, range, hints, self.budget)?;
-        while let Some(block) = set.next_block()? {
-            self.budget.check()?;
-            for (index, series) in block.series.iter().enumerate() {
-                let samples = Samples { finds_resets, ..Samples::of(&block, index) };
-                each(self, set.labels(*series)?, samples)?;
-            }
-        }
-        self.warnings.extend(set.warnings());
-        Ok(())
     }
 
     /// The times that the steps ask for, from first to last, less what lies `back` behind each; both included.
@@ -185,6 +86,20 @@ impl<'a> Evaluator<'a> {
         }
     }
 
+    /// What an instant selector selects, and how its samples are looked at.
+    pub(crate) fn instants<'s>(
+        &self,
+        place: NodeId,
+        window: Window,
+        selector: &'s VectorSelector,
+        steps: Steps,
+    ) -> (Scan<'s>, Instants) {
+        let instants = Instants { window, steps, lookback_ms: self.params.lookback_ms };
+        let range = self.select_range(window, steps, instants.lookback_ms, 0);
+        let hints = Hints { windows: Some(instants.windows()), detail: Detail::Newest, ..Hints::default() };
+        (Scan { place, selector, range, hints, steps: steps.count }, instants)
+    }
+
     pub(crate) fn instant_selector(
         &mut self,
         id: NodeId,
@@ -194,7 +109,8 @@ impl<'a> Evaluator<'a> {
         if selector.edge == Edge::Smoothed {
             return self.smoothed_selector(id, selector, steps);
         }
-        self.select_points(id, self.window(id), selector, steps, |samples, at| samples.point(at))
+        let (scan, instants) = self.instants(id, self.window(id), selector, steps);
+        self.select_columns(&scan, steps, |samples, column| instants.fill(samples, column))
     }
 
     /// `timestamp(x)` of a bare selector: the time of the sample, not of the step.
@@ -235,42 +151,41 @@ impl<'a> Evaluator<'a> {
         })
     }
 
+    /// What `value` says of the samples that the steps see. Their start times are there too.
     fn select_points(
         &mut self,
         id: NodeId,
         window: Window,
         selector: &VectorSelector,
         steps: Steps,
-        value: impl Fn(&Samples<'_>, usize) -> Option<Point>,
+        value: impl Fn(&Samples<'_>, usize) -> Option<Point> + Sync,
     ) -> Evaluates<Rows<'a>> {
-        let lookback_ms = self.params.lookback_ms;
-        let range = self.select_range(window, steps, lookback_ms, 0);
-        let hints = Hints { step_ms: self.params.step_ms, ..Hints::default() };
-        let mut rows = Rows::none(self.budget);
-        self.for_each_series(id, selector, range, &hints, |_, labels, samples| {
-            rows.charge.add_row(steps.count)?;
-            let mut column = Column::absent(steps.count);
-            let mut next = 0;
-            for step in 0..steps.count {
-                let wanted = window.end(steps.at(step));
-                while samples.times.get(next).is_some_and(|time| *time <= wanted) {
-                    next += 1;
+        let (mut scan, instants) = self.instants(id, window, selector, steps);
+        scan.hints.detail = Detail::All;
+        self.select_columns(&scan, steps, |samples, column| instants.fill_with(samples, column, &value))
+    }
+
+    fn select_columns(
+        &mut self,
+        scan: &Scan<'_>,
+        steps: Steps,
+        fill: impl Fn(&Samples<'_>, &mut Column) + Sync,
+    ) -> Evaluates<Rows<'a>> {
+        let budget = self.budget;
+        let parts = self.scan(
+            scan,
+            || Rows::none(budget),
+            |rows: &mut Rows<'a>, _, labels, samples| {
+                rows.charge.add_row(steps.count)?;
+                let mut column = Column::absent(steps.count);
+                fill(samples, &mut column);
+                if column.has_any() {
+                    rows.rows.push(Row::new(labels, column));
                 }
-                let Some(at) = next.checked_sub(1) else { continue };
-                if samples.times[at] <= wanted.saturating_sub(lookback_ms) {
-                    continue;
-                }
-                if let Some(point) = value(&samples, at) {
-                    column.set(step, point);
-                }
-            }
-            if column.has_any() {
-                rows.rows.push(Row::new(labels, column));
-            }
-            Ok(())
-        })?;
-        rows.rows.sort_by(|a, b| a.labels.cmp(&b.labels));
-        Ok(rows)
+                Ok(())
+            },
+        )?;
+        Ok(Rows::of_parts(budget, parts))
     }
 
     /// `x smoothed`: between two samples the value lies on the line between them.
@@ -280,30 +195,33 @@ impl<'a> Evaluator<'a> {
         selector: &VectorSelector,
         steps: Steps,
     ) -> Evaluates<Rows<'a>> {
-        let (window, lookback_ms) = (self.window(id), self.params.lookback_ms);
+        let (window, lookback_ms, budget) = (self.window(id), self.params.lookback_ms, self.budget);
         let range = self.select_range(window, steps, lookback_ms, lookback_ms);
-        let (mut rows, mut split) = (Rows::none(self.budget), RangeSamples::default());
+        let scan = Scan { place: id, selector, range, hints: Hints::default(), steps: steps.count };
         let span = self.span(id);
-        self.for_each_series(id, selector, range, &Hints::default(), |this, labels, samples| {
-            rows.charge.add_row(steps.count)?;
-            samples.split(&mut split);
-            let mut column = Column::absent(steps.count);
-            for step in 0..steps.count {
-                let wanted = window.end(steps.at(step));
-                let bounds = (wanted.saturating_sub(lookback_ms), wanted.saturating_add(lookback_ms));
-                if let Some(point) =
-                    crate::functions::extended::smoothed(&split, wanted, bounds, &labels, span, this)
-                {
-                    column.set(step, point);
+        let parts = self.scan(
+            &scan,
+            || (Rows::none(budget), RangeSamples::default()),
+            |(rows, split): &mut (Rows<'a>, RangeSamples), notes, labels, samples| {
+                rows.charge.add_row(steps.count)?;
+                samples.split(split);
+                let mut column = Column::absent(steps.count);
+                for step in 0..steps.count {
+                    let wanted = window.end(steps.at(step));
+                    let bounds = (wanted.saturating_sub(lookback_ms), wanted.saturating_add(lookback_ms));
+                    let point =
+                        crate::functions::extended::smoothed(split, wanted, bounds, &labels, span, notes);
+                    if let Some(point) = point {
+                        column.set(step, point);
+                    }
                 }
-            }
-            if column.has_any() {
-                rows.rows.push(Row::new(labels, column));
-            }
-            Ok(())
-        })?;
-        rows.rows.sort_by(|a, b| a.labels.cmp(&b.labels));
-        Ok(rows)
+                if column.has_any() {
+                    rows.rows.push(Row::new(labels, column));
+                }
+                Ok(())
+            },
+        )?;
+        Ok(Rows::of_parts(budget, parts.into_iter().map(|(rows, _)| rows).collect()))
     }
 
     /// The samples of a range selector as they are, for an instant query that is nothing else.
@@ -311,30 +229,35 @@ impl<'a> Evaluator<'a> {
         let expr = self.expr;
         let Kind::Matrix { selector: inner, .. } = &expr.node(id).kind else { return Ok(Vec::new()) };
         let Kind::Vector(selector) = &expr.node(*inner).kind else { return Ok(Vec::new()) };
-        let window = self.window(id);
-        let extended = selector.edge != Edge::Plain;
+        let (window, edge, budget) = (self.window(id), selector.edge, self.budget);
+        let extended = edge != Edge::Plain;
         let lookback = if extended { self.params.lookback_ms } else { 0 };
-        let ahead = if selector.edge == Edge::Smoothed { lookback } else { 0 };
+        let ahead = if edge == Edge::Smoothed { lookback } else { 0 };
         let range = self.select_range(window, steps, window.range_ms + lookback, ahead);
-        let hints = Hints { window_ms: window.range_ms, ..Hints::default() };
-        let (mut series, mut split) = (Vec::new(), RangeSamples::default());
+        let windows = (!extended).then(|| window.windows(steps, window.range_ms));
+        let hints = Hints { windows, ..Hints::default() };
+        let scan = Scan { place: *inner, selector, range, hints, steps: steps.count };
         let end = window.end(steps.start_ms);
-        self.for_each_series(*inner, selector, range, &hints, |this, labels, samples| {
-            if window.range_ms == 0 {
-                return Ok(());
-            }
-            this.budget.charge((samples.times.len() * size_of::<(i64, Point)>()) as u64)?;
-            let points = if extended {
-                samples.split(&mut split);
-                crate::functions::extended::range(&split, end - window.range_ms, end, selector.edge)?
-            } else {
-                let value = |(at, time): (usize, &i64)| samples.point(at).map(|point| (*time, point));
-                samples.times.iter().enumerate().filter_map(value).collect()
-            };
-            series.push(MatrixSeries { labels, points });
-            Ok(())
-        })?;
-        Ok(series)
+        let parts = self.scan(
+            &scan,
+            || (Vec::new(), RangeSamples::default()),
+            |(series, split): &mut (Vec<MatrixSeries>, RangeSamples), _, labels: Labels, samples| {
+                if window.range_ms == 0 {
+                    return Ok(());
+                }
+                budget.charge((samples.times.len() * size_of::<(i64, Point)>()) as u64)?;
+                let points = if extended {
+                    samples.split(split);
+                    crate::functions::extended::range(split, end - window.range_ms, end, edge)?
+                } else {
+                    let value = |(at, time): (usize, &i64)| samples.point(at).map(|point| (*time, point));
+                    samples.times.iter().enumerate().filter_map(value).collect()
+                };
+                series.push(MatrixSeries { labels, points });
+                Ok(())
+            },
+        )?;
+        Ok(parts.into_iter().flat_map(|(series, _)| series).collect())
     }
 
     /// Evaluates the inside of a subquery at its own steps, which lie at multiples of their distance.

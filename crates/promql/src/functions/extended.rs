@@ -7,12 +7,12 @@ use std::sync::Arc;
 
 use model::histogram::ResetHint;
 
-use crate::annotation::Note;
+use crate::annotation::{Note, Notes};
 use crate::ast::{Edge, Span};
 use crate::column::Point;
 use crate::eval::range::{Site, View};
-use crate::eval::select::RangeSamples;
-use crate::eval::{EvalError, Evaluates, Evaluator};
+use crate::eval::samples::RangeSamples;
+use crate::eval::{EvalError, Evaluates};
 use crate::histogram::FloatHistogram;
 
 /// Subtracts with the notes that may need; `None` when the two do not fit.
@@ -251,9 +251,9 @@ pub(crate) fn smoothed(
     (after, upto): (i64, i64),
     labels: &model::Labels,
     span: Span,
-    evaluator: &mut Evaluator<'_>,
+    notes: &mut Notes,
 ) -> Option<Point> {
-    let mut site = Site { labels, scalars: &[], span, notes: &mut evaluator.notes };
+    let mut site = Site { labels, scalars: &[], span, notes };
     let visible = |times: &[i64]| {
         times.partition_point(|time| *time <= after)..times.partition_point(|time| *time <= upto)
     };

@@ -8,7 +8,7 @@ mod info;
 mod label;
 mod math;
 mod over_time;
-mod rate;
+pub(crate) mod rate;
 mod time;
 
 use model::labels::METRIC_NAME;
@@ -16,7 +16,9 @@ use model::{Labels, MatchOp};
 
 use crate::ast::{Expr, Kind, NodeId, ValueType};
 use crate::column::{Column, Row, Rows, Steps};
-use crate::eval::range::RangeBody;
+use crate::eval::fold::Fold;
+use crate::eval::range::{RangeBody, RangeFunction};
+use crate::eval::sweep::SweepBody;
 use crate::eval::{Evaluated, Evaluates, Evaluator};
 
 /// A function of the language.
@@ -45,7 +47,7 @@ pub(crate) enum Body {
     /// Each float by itself; histograms are left out.
     Float(fn(f64) -> f64),
     /// Each window of each series by itself.
-    Range(RangeBody),
+    Range(RangeFunction),
     /// From the values of all arguments.
     Eager(for<'a> fn(&mut Evaluator<'a>, &mut Call<'_, 'a>) -> Evaluates<Evaluated<'a>>),
     /// Evaluates its arguments itself.
@@ -129,7 +131,11 @@ const fn float(name: &'static str, body: fn(f64) -> f64) -> Function {
 }
 
 const fn range(name: &'static str, body: RangeBody) -> Function {
-    row(name, &[M], V, Body::Range(body))
+    row(name, &[M], V, over_range(body))
+}
+
+const fn over_range(body: RangeBody) -> Body {
+    Body::Range(RangeFunction { body, sweep: None, fold: None })
 }
 
 const fn date(
@@ -159,38 +165,54 @@ impl Function {
         self.keeps_name = true;
         self
     }
+
+    /// Over all windows of a series of floats at once.
+    const fn sweeps(mut self, sweep: SweepBody) -> Self {
+        if let Body::Range(function) = &mut self.body {
+            function.sweep = Some(sweep);
+        }
+        self
+    }
+
+    /// Over summaries.
+    const fn folds(mut self, fold: Fold) -> Self {
+        if let Body::Range(function) = &mut self.body {
+            function.fold = Some(fold);
+        }
+        self
+    }
 }
 
 static TABLE: &[Function] = &[
     // Rates.
-    range("rate", rate::rate),
-    range("increase", rate::increase),
-    range("delta", rate::delta),
-    range("irate", rate::irate),
-    range("idelta", rate::idelta),
-    range("resets", rate::resets),
-    range("changes", rate::changes),
+    range("rate", rate::rate).sweeps(rate::sweep_rate).folds(Fold::Change(rate::RATE)),
+    range("increase", rate::increase).sweeps(rate::sweep_increase).folds(Fold::Change(rate::INCREASE)),
+    range("delta", rate::delta).sweeps(rate::sweep_delta).folds(Fold::Change(rate::DELTA)),
+    range("irate", rate::irate).sweeps(rate::sweep_irate),
+    range("idelta", rate::idelta).sweeps(rate::sweep_idelta),
+    range("resets", rate::resets).sweeps(rate::sweep_resets),
+    range("changes", rate::changes).sweeps(rate::sweep_changes),
     range("deriv", rate::deriv),
-    row("predict_linear", &[M, S], V, Body::Range(rate::predict_linear)).at_unsafe(),
+    row("predict_linear", &[M, S], V, over_range(rate::predict_linear)).at_unsafe(),
     // Over time.
-    range("avg_over_time", over_time::avg),
-    range("sum_over_time", over_time::sum),
-    range("count_over_time", over_time::count),
-    range("min_over_time", over_time::min),
-    range("max_over_time", over_time::max),
-    range("last_over_time", over_time::last).keeps_name(),
-    range("first_over_time", over_time::first).keeps_name(),
-    range("present_over_time", over_time::present),
-    range("absent_over_time", over_time::present),
+    range("avg_over_time", over_time::avg).sweeps(over_time::sweep_avg).folds(Fold::Avg),
+    range("sum_over_time", over_time::sum).sweeps(over_time::sweep_sum).folds(Fold::Sum),
+    range("count_over_time", over_time::count).sweeps(over_time::sweep_count).folds(Fold::Count),
+    range("min_over_time", over_time::min).sweeps(over_time::sweep_min).folds(Fold::Min),
+    range("max_over_time", over_time::max).sweeps(over_time::sweep_max).folds(Fold::Max),
+    range("last_over_time", over_time::last).keeps_name().sweeps(over_time::sweep_last).folds(Fold::Last),
+    range("first_over_time", over_time::first).keeps_name().sweeps(over_time::sweep_first).folds(Fold::First),
+    range("present_over_time", over_time::present).sweeps(over_time::sweep_present).folds(Fold::Present),
+    range("absent_over_time", over_time::present).sweeps(over_time::sweep_present).folds(Fold::Present),
     range("stddev_over_time", over_time::stddev),
     range("stdvar_over_time", over_time::stdvar),
-    row("quantile_over_time", &[S, M], V, Body::Range(over_time::quantile)),
+    row("quantile_over_time", &[S, M], V, over_range(over_time::quantile)),
     range("mad_over_time", over_time::mad).experimental(),
     range("ts_of_first_over_time", over_time::ts_of_first).experimental(),
     range("ts_of_last_over_time", over_time::ts_of_last).experimental(),
     range("ts_of_max_over_time", over_time::ts_of_max).experimental(),
     range("ts_of_min_over_time", over_time::ts_of_min).experimental(),
-    row("double_exponential_smoothing", &[M, S, S], V, Body::Range(over_time::smoothing)).experimental(),
+    row("double_exponential_smoothing", &[M, S, S], V, over_range(over_time::smoothing)).experimental(),
     // Mathematics.
     float("abs", f64::abs),
     float("ceil", f64::ceil),

@@ -6,6 +6,7 @@ use crate::annotation::Note;
 use crate::column::Point;
 use crate::eval::math::{self, KahanSum, Mean};
 use crate::eval::range::{Site, View};
+use crate::eval::sweep::Sweep;
 use crate::eval::{EvalError, Evaluates};
 use crate::functions::rate::has_two_floats;
 use crate::histogram::sum::HistogramFold;
@@ -23,9 +24,82 @@ pub(super) fn sum(view: &View<'_>, site: &mut Site<'_>) -> Result {
     if is_mixed(view, site) {
         return Ok(None);
     }
-    let mut sum = KahanSum::default();
-    view.values.iter().for_each(|value| sum.add(*value));
-    float(if sum.sum.is_infinite() { sum.sum } else { sum.value() })
+    float(sum_value(KahanSum::of_all(view.values)))
+}
+
+/// Windows with at least so many samples, most of which the next one has too, are added up by parts.
+const LONG_WINDOW: usize = 128;
+/// Samples of a part.
+const PART: usize = 32;
+
+pub(super) fn sweep_sum(sweep: &Sweep<'_>, column: &mut [f64]) {
+    if let Some(parts) = sums_of_parts(sweep) {
+        return sweep.fill(column, |within, _| {
+            let sum = sum_by_parts(sweep.values, &parts, within.clone());
+            if sum.sum.is_finite() { sum.value() } else { sum_value(KahanSum::of_all(&sweep.values[within])) }
+        });
+    }
+    sweep.fill_from_values(column, |values| sum_value(KahanSum::of_all(values)));
+}
+
+pub(super) fn sweep_avg(sweep: &Sweep<'_>, column: &mut [f64]) {
+    if let Some(parts) = sums_of_parts(sweep) {
+        return sweep.fill(column, |within, _| {
+            let sum = sum_by_parts(sweep.values, &parts, within.clone());
+            if sum.sum.is_finite() {
+                return Mean::of_sum(sum, within.len()).value();
+            }
+            Mean::of_all(&sweep.values[within]).value()
+        });
+    }
+    sweep.fill_from_values(column, |values| Mean::of_all(values).value());
+}
+
+fn sum_value(sum: KahanSum) -> f64 {
+    if sum.sum.is_infinite() { sum.sum } else { sum.value() }
+}
+
+/// The sums of all whole parts, when windows are long and overlap.
+fn sums_of_parts(sweep: &Sweep<'_>) -> Option<Vec<KahanSum>> {
+    let samples = sweep.window_samples();
+    let overlap = samples.saturating_mul(sweep.steps.count) > sweep.values.len().saturating_mul(2);
+    let parts = || sweep.values.chunks_exact(PART).map(KahanSum::of_all).collect();
+    (samples >= LONG_WINDOW && overlap).then(parts)
+}
+
+fn sum_by_parts(values: &[f64], parts: &[KahanSum], within: std::ops::Range<usize>) -> KahanSum {
+    let (first, last) = (within.start.div_ceil(PART), within.end / PART);
+    if first >= last {
+        return KahanSum::of_all(&values[within]);
+    }
+    let mut sum = KahanSum::of_all(&values[within.start..first * PART]);
+    parts[first..last].iter().for_each(|part| sum.add_sum(*part));
+    sum.add_sum(KahanSum::of_all(&values[last * PART..within.end]));
+    sum
+}
+
+pub(super) fn sweep_count(sweep: &Sweep<'_>, column: &mut [f64]) {
+    sweep.fill(column, |within, _| within.len() as f64);
+}
+
+pub(super) fn sweep_present(sweep: &Sweep<'_>, column: &mut [f64]) {
+    sweep.fill(column, |_, _| 1.0);
+}
+
+pub(super) fn sweep_first(sweep: &Sweep<'_>, column: &mut [f64]) {
+    sweep.fill(column, |within, _| sweep.values[within.start]);
+}
+
+pub(super) fn sweep_last(sweep: &Sweep<'_>, column: &mut [f64]) {
+    sweep.fill(column, |within, _| sweep.values[within.end - 1]);
+}
+
+pub(super) fn sweep_min(sweep: &Sweep<'_>, column: &mut [f64]) {
+    sweep.fill_with_best(column, |new, old| new < old);
+}
+
+pub(super) fn sweep_max(sweep: &Sweep<'_>, column: &mut [f64]) {
+    sweep.fill_with_best(column, |new, old| new > old);
 }
 
 pub(super) fn avg(view: &View<'_>, site: &mut Site<'_>) -> Result {
@@ -35,9 +109,7 @@ pub(super) fn avg(view: &View<'_>, site: &mut Site<'_>) -> Result {
     if is_mixed(view, site) {
         return Ok(None);
     }
-    let mut mean = Mean::of(view.values[0]);
-    view.values[1..].iter().for_each(|value| mean.add(*value));
-    float(mean.value())
+    float(Mean::of_all(view.values).value())
 }
 
 fn is_mixed(view: &View<'_>, site: &mut Site<'_>) -> bool {

@@ -13,76 +13,167 @@ use crate::ast::Edge;
 use crate::column::Point;
 use crate::eval::Evaluates;
 use crate::eval::math::KahanSum;
+use crate::eval::plan::Window;
 use crate::eval::range::{Site, View};
+use crate::eval::sweep::{NONE, Sweep};
 use crate::functions::extended;
 use crate::histogram::FloatHistogram;
 
+/// How a change between samples becomes that of the window.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Extrapolation {
+    /// Whether it is a counter's, which only grows and began at zero.
+    pub(crate) is_counter: bool,
+    /// Whether it is given by the second.
+    pub(crate) per_second: bool,
+}
+
+pub(crate) const RATE: Extrapolation = Extrapolation { is_counter: true, per_second: true };
+pub(crate) const INCREASE: Extrapolation = Extrapolation { is_counter: true, per_second: false };
+pub(crate) const DELTA: Extrapolation = Extrapolation { is_counter: false, per_second: false };
+
 pub(super) fn rate(view: &View<'_>, site: &mut Site<'_>) -> Evaluates<Option<Point>> {
-    extrapolated(view, site, true, true)
+    RATE.point(view, site)
 }
 
 pub(super) fn increase(view: &View<'_>, site: &mut Site<'_>) -> Evaluates<Option<Point>> {
-    extrapolated(view, site, true, false)
+    INCREASE.point(view, site)
 }
 
 pub(super) fn delta(view: &View<'_>, site: &mut Site<'_>) -> Evaluates<Option<Point>> {
-    extrapolated(view, site, false, false)
+    DELTA.point(view, site)
 }
 
-fn extrapolated(
-    view: &View<'_>,
-    site: &mut Site<'_>,
-    is_counter: bool,
-    per_second: bool,
-) -> Evaluates<Option<Point>> {
-    let floats = !view.times.is_empty();
-    if floats && !view.histogram_times.is_empty() {
-        site.note(Note::mixed_floats_histograms);
-        return Ok(None);
+pub(super) fn sweep_rate(sweep: &Sweep<'_>, column: &mut [f64]) {
+    RATE.sweep(sweep, column);
+}
+
+pub(super) fn sweep_increase(sweep: &Sweep<'_>, column: &mut [f64]) {
+    INCREASE.sweep(sweep, column);
+}
+
+pub(super) fn sweep_delta(sweep: &Sweep<'_>, column: &mut [f64]) {
+    DELTA.sweep(sweep, column);
+}
+
+/// Where a window's samples lie in it, in seconds.
+struct Reach {
+    /// From the window's start to the first.
+    to_start: f64,
+    /// From the last to the window's end.
+    to_end: f64,
+    /// From the first to the last.
+    sampled: f64,
+    /// Between two neighbours, on average.
+    average: f64,
+}
+
+impl Reach {
+    /// What the change is to be multiplied with. `counts` is a counter's first sample and change, where together they tell
+    /// when it stood at zero.
+    fn factor(mut self, counts: Option<(f64, f64)>) -> f64 {
+        let threshold = self.average * 1.1;
+        if self.to_start >= threshold {
+            self.to_start = self.average / 2.0;
+        }
+        if let Some((first, change)) = counts {
+            self.to_start = self.to_start.min(self.sampled * (first / change));
+        }
+        if self.to_end >= threshold {
+            self.to_end = self.average / 2.0;
+        }
+        if self.sampled == 0.0 { 1.0 } else { (self.sampled + self.to_start + self.to_end) / self.sampled }
     }
-    if view.edge != Edge::Plain {
-        return Ok(extended::rate(view, site, is_counter, per_second));
-    }
-    let (times, starts) =
-        if floats { (view.times, view.starts) } else { (view.histogram_times, view.histogram_starts) };
-    let mut change = match float_or_histogram_change(view, site, is_counter) {
-        Some(change) => change,
-        None if floats || times.len() == 1 => Change::None,
-        None => return Ok(None),
-    };
-    let (first, last) = (times[0], times[times.len() - 1]);
-    let mut to_start = (first - view.start_ms) as f64 / 1000.0;
-    let mut to_end = (view.end_ms - last) as f64 / 1000.0;
-    let mut sampled = (last - first) as f64 / 1000.0;
-    let gaps = times.len() - 1;
-    let average = if gaps > 0 { sampled / gaps as f64 } else { 0.0 };
-    let threshold = average * 1.1;
-    let start = starts.first().copied().unwrap_or(0);
-    if is_counter && start != 0 && start > view.start_ms && start < first {
-        // The counter began within the window: at zero, and there.
-        to_start = 0.0;
-        sampled = (last - start) as f64 / 1000.0;
-        if !change.add_first(view, site) {
+}
+
+impl Extrapolation {
+    fn point(self, view: &View<'_>, site: &mut Site<'_>) -> Evaluates<Option<Point>> {
+        let floats = !view.times.is_empty();
+        if floats && !view.histogram_times.is_empty() {
+            site.note(Note::mixed_floats_histograms);
             return Ok(None);
         }
-    } else if gaps == 0 {
-        return Ok(None);
-    } else {
-        if to_start >= threshold {
-            to_start = average / 2.0;
+        if view.edge != Edge::Plain {
+            return Ok(extended::rate(view, site, self.is_counter, self.per_second));
         }
-        if is_counter && let Some((first, change)) = change.counts(view) {
-            to_start = to_start.min(sampled * (first / change));
+        let (times, starts) =
+            if floats { (view.times, view.starts) } else { (view.histogram_times, view.histogram_starts) };
+        let mut change = match float_or_histogram_change(view, site, self.is_counter) {
+            Some(change) => change,
+            None if floats || times.len() == 1 => Change::None,
+            None => return Ok(None),
+        };
+        let (first, last) = (times[0], times[times.len() - 1]);
+        let gaps = times.len() - 1;
+        let sampled = (last - first) as f64 / 1000.0;
+        let mut reach = Reach {
+            to_start: (first - view.start_ms) as f64 / 1000.0,
+            to_end: (view.end_ms - last) as f64 / 1000.0,
+            sampled,
+            average: if gaps > 0 { sampled / gaps as f64 } else { 0.0 },
+        };
+        let start = starts.first().copied().unwrap_or(0);
+        let mut counts = None;
+        if self.is_counter && start != 0 && start > view.start_ms && start < first {
+            // The counter began within the window: at zero, and there.
+            reach.to_start = 0.0;
+            reach.sampled = (last - start) as f64 / 1000.0;
+            if !change.add_first(view, site) {
+                return Ok(None);
+            }
+        } else if gaps == 0 {
+            return Ok(None);
+        } else if self.is_counter {
+            counts = change.counts(view);
         }
+        Ok(change.scaled(self.by_time(reach.factor(counts), view.range_ms)))
     }
-    if to_end >= threshold {
-        to_end = average / 2.0;
+
+    fn by_time(self, factor: f64, range_ms: i64) -> f64 {
+        if self.per_second { factor / (range_ms as f64 / 1000.0) } else { factor }
     }
-    let mut factor = if sampled == 0.0 { 1.0 } else { (sampled + to_start + to_end) / sampled };
-    if per_second {
-        factor /= view.range_ms as f64 / 1000.0;
+
+    /// Of floats without start times: the first value and the change, the times of first and last sample.
+    pub(crate) fn float(
+        self,
+        first: f64,
+        change: f64,
+        (first_ms, last_ms): (i64, i64),
+        samples: u64,
+        window: &Window,
+        end_ms: i64,
+    ) -> Option<f64> {
+        let gaps = samples.checked_sub(1).filter(|gaps| *gaps > 0)?;
+        let sampled = (last_ms - first_ms) as f64 / 1000.0;
+        let reach = Reach {
+            to_start: (first_ms - end_ms.saturating_sub(window.range_ms)) as f64 / 1000.0,
+            to_end: (end_ms - last_ms) as f64 / 1000.0,
+            sampled,
+            average: sampled / gaps as f64,
+        };
+        let counts = (self.is_counter && change > 0.0 && first >= 0.0).then_some((first, change));
+        Some(change * self.by_time(reach.factor(counts), window.range_ms))
     }
-    Ok(change.scaled(factor))
+
+    /// All windows of a series of floats. Where a counter never falls, nothing lies between a window's ends that counts.
+    fn sweep(self, sweep: &Sweep<'_>, column: &mut [f64]) {
+        let (times, values) = (sweep.times, sweep.values);
+        let falls = self.is_counter && values.windows(2).any(|pair| pair[1] < pair[0]);
+        sweep.fill(column, |within, end_ms| {
+            let (first, last) = (within.start, within.end - 1);
+            let mut change = values[last] - values[first];
+            if falls {
+                for pair in values[within.clone()].windows(2) {
+                    if pair[1] < pair[0] {
+                        change += pair[0];
+                    }
+                }
+            }
+            let ends = (times[first], times[last]);
+            let samples = within.len() as u64;
+            self.float(values[first], change, ends, samples, &sweep.window, end_ms).unwrap_or(NONE)
+        });
+    }
 }
 
 /// What came between the first and the last sample.
@@ -293,6 +384,34 @@ impl Sample<'_> {
     fn starts_anew_after(&self, previous: &Sample<'_>) -> bool {
         starts_anew(&[previous.time, self.time], &[previous.start, self.start], 1)
     }
+}
+
+pub(super) fn sweep_irate(sweep: &Sweep<'_>, column: &mut [f64]) {
+    sweep_instant(sweep, column, |last, previous| if last < previous { last } else { last - previous }, true);
+}
+
+pub(super) fn sweep_idelta(sweep: &Sweep<'_>, column: &mut [f64]) {
+    sweep_instant(sweep, column, |last, previous| last - previous, false);
+}
+
+fn sweep_instant(sweep: &Sweep<'_>, column: &mut [f64], change: fn(f64, f64) -> f64, per_second: bool) {
+    sweep.fill(column, |within, _| {
+        if within.len() < 2 {
+            return NONE;
+        }
+        let at = within.end - 1;
+        let change = change(sweep.values[at], sweep.values[at - 1]);
+        let seconds = (sweep.times[at] - sweep.times[at - 1]) as f64 / 1000.0;
+        if per_second { change / seconds } else { change }
+    });
+}
+
+pub(super) fn sweep_resets(sweep: &Sweep<'_>, column: &mut [f64]) {
+    sweep.fill_with_pairs(column, |before, value| value < before);
+}
+
+pub(super) fn sweep_changes(sweep: &Sweep<'_>, column: &mut [f64]) {
+    sweep.fill_with_pairs(column, |before, value| before != value && !(before.is_nan() && value.is_nan()));
 }
 
 /// Between the last two samples.

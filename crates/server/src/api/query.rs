@@ -55,7 +55,7 @@ fn evaluate(ask: &Ask, steps: Steps, budget: &Budget) -> Result<Answered, ApiErr
         Some(ms) if ms > 0 => ms,
         _ => i64::try_from(ask.config.query_lookback.as_millis()).unwrap_or(i64::MAX),
     };
-    let steps = Steps { lookback_ms, ..steps };
+    let steps = Steps { lookback_ms, threads: ask.config.query_threads, ..steps };
     let clock = &ask.app.env.clock;
     let begun = clock.monotonic();
     let expr = promql::parse(ask.params.get("query"))?;

@@ -9,7 +9,8 @@ use std::fmt::Write;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
-use model::{Budget, Hints, Labels, Matcher, SeriesBlock, SeriesRef, TimeRange, is_stale};
+use model::select::Detail;
+use model::{Budget, Hints, Labels, Matcher, SeriesBlock, SeriesRef, TimeRange, Windows, is_stale};
 use promql::{Expr, Params as Steps, SeriesSet, Source, SourceError};
 
 /// A source that counts what it gives.
@@ -55,33 +56,57 @@ impl<S: Source> Source for Counting<'_, S> {
         hints: &Hints,
         budget: &'a Budget,
     ) -> Result<Box<dyn SeriesSet + 'a>, SourceError> {
-        let windows = Windows::of(&self.steps, range, hints);
+        let windows = hints.windows.filter(|windows| {
+            let steps = if self.steps.step_ms > 0 {
+                self.steps.end_ms.abs_diff(self.steps.start_ms) / self.steps.step_ms.unsigned_abs()
+            } else {
+                0
+            };
+            windows.count as u64 == steps + 1 && (steps == 0 || windows.step_ms == self.steps.step_ms)
+        });
         if windows.is_none() {
             self.counts.unclear.store(true, Ordering::Relaxed);
         }
-        let set = self.source.select(matchers, range, hints, budget)?;
-        Ok(Box::new(Counted { set, windows, counts: &self.counts }))
+        let instant = hints.detail == Detail::Newest;
+        // What is left out would not be counted.
+        let hints = Hints { windows: None, detail: Detail::All, ..hints.clone() };
+        let set = self.source.select(matchers, range, &hints, budget)?;
+        let seen = windows.map(|windows| Seen { windows, instant });
+        Ok(Box::new(Counted { set, seen, counts: &self.counts }))
     }
 }
 
 struct Counted<'a> {
     set: Box<dyn SeriesSet + 'a>,
-    windows: Option<Windows>,
+    seen: Option<Seen>,
     counts: &'a Counts,
 }
 
 impl SeriesSet for Counted<'_> {
-    fn next_block(&mut self) -> Result<Option<SeriesBlock>, SourceError> {
-        let Some(block) = self.set.next_block()? else { return Ok(None) };
-        self.counts.read.fetch_add(block.timestamps.len() as u64, Ordering::Relaxed);
-        if let Some(windows) = &self.windows {
-            self.counts.queryable.fetch_add(windows.samples(&block), Ordering::Relaxed);
+    fn next_block(&mut self, block: &mut SeriesBlock) -> Result<bool, SourceError> {
+        let more = self.set.next_block(block)?;
+        self.counts.read.fetch_add(block.columns.timestamps.len() as u64, Ordering::Relaxed);
+        if let Some(seen) = &self.seen {
+            self.counts.queryable.fetch_add(seen.samples(block), Ordering::Relaxed);
         }
-        Ok(Some(block))
+        Ok(more)
     }
 
-    fn labels(&self, series: SeriesRef) -> Result<Labels, SourceError> {
+    fn labels(&mut self, series: SeriesRef) -> Result<Labels, SourceError> {
         self.set.labels(series)
+    }
+
+    fn series_left(&self) -> usize {
+        self.set.series_left()
+    }
+
+    fn split<'a>(self: Box<Self>, parts: usize) -> Vec<Box<dyn SeriesSet + 'a>>
+    where
+        Self: 'a,
+    {
+        let Self { set, seen, counts } = *self;
+        let counted = |set| -> Box<dyn SeriesSet + 'a> { Box::new(Counted { set, seen, counts }) };
+        set.split(parts).into_iter().map(counted).collect()
     }
 
     fn warnings(&self) -> Vec<String> {
@@ -90,48 +115,34 @@ impl SeriesSet for Counted<'_> {
 }
 
 /// What a selector sees at each step.
-#[derive(Debug, PartialEq)]
-struct Windows {
-    /// Where the first window ends.
-    first_ms: i64,
-    step_ms: i64,
-    steps: i64,
-    /// How far back each reaches.
-    back_ms: i64,
+#[derive(Clone, Copy, Debug)]
+struct Seen {
+    windows: Windows,
     /// Whether only the last sample of each counts.
     instant: bool,
 }
 
-impl Windows {
-    fn of(steps: &Steps, range: TimeRange, hints: &Hints) -> Option<Self> {
-        let instant = hints.window_ms == 0;
-        let back_ms = if instant { steps.lookback_ms } else { hints.window_ms };
-        let between = if steps.step_ms > 0 { (steps.end_ms - steps.start_ms) / steps.step_ms } else { 0 };
-        let first_ms = range.start_ms.checked_sub(1)?.checked_add(back_ms)?;
-        let last_ms = first_ms.checked_add(between.checked_mul(steps.step_ms)?)?;
-        let windows = Self { first_ms, step_ms: steps.step_ms, steps: between + 1, back_ms, instant };
-        (last_ms == range.end_ms).then_some(windows)
-    }
-
+impl Seen {
     /// Samples of all series that all steps see together; stale markers are none.
     fn samples(&self, block: &SeriesBlock) -> u64 {
+        let columns = &block.columns;
         let stale_histogram = |row: usize| {
-            let found = block.histograms.binary_search_by_key(&row, |h| h.row as usize).ok()?;
-            Some(block.histograms[found].histogram.is_stale())
+            let found = columns.histograms.binary_search_by_key(&row, |h| h.row as usize).ok()?;
+            Some(columns.histograms[found].histogram.is_stale())
         };
         let live =
-            |row: usize| u64::from(!stale_histogram(row).unwrap_or_else(|| is_stale(block.values[row])));
+            |row: usize| u64::from(!stale_histogram(row).unwrap_or_else(|| is_stale(columns.values[row])));
         let mut total = 0;
         for rows in block.offsets.windows(2) {
             let (mut from, mut to, end) = (rows[0] as usize, rows[0] as usize, rows[1] as usize);
             let mut within = 0;
-            for step in 0..self.steps {
-                let at_ms = self.first_ms + step * self.step_ms;
-                while to < end && block.timestamps[to] <= at_ms {
+            for step in 0..self.windows.count {
+                let at_ms = self.windows.end_ms(step);
+                while to < end && columns.timestamps[to] <= at_ms {
                     within += live(to);
                     to += 1;
                 }
-                while from < to && block.timestamps[from] <= at_ms - self.back_ms {
+                while from < to && columns.timestamps[from] <= at_ms.saturating_sub(self.windows.length_ms) {
                     within -= live(from);
                     from += 1;
                 }

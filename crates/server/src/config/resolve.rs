@@ -48,6 +48,8 @@ pub struct Config {
     pub query_concurrency: usize,
     /// How far back a selector looks.
     pub query_lookback: Duration,
+    /// Threads that may work on one query.
+    pub query_threads: usize,
     /// Points that each series of a range query may have.
     pub query_max_points: usize,
     /// Bytes that all queries together may hold.
@@ -99,6 +101,7 @@ impl Config {
             ingest_queue: ingest.queue as usize,
             query_timeout: query.timeout,
             query_concurrency: query.concurrency as usize,
+            query_threads: if query.threads == 0 { machine.cores } else { query.threads as usize },
             query_lookback: query.lookback,
             query_max_points: query.max_points as usize,
             query_bytes: query.memory_bytes.of(memory),

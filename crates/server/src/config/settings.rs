@@ -137,6 +137,8 @@ section! {
         timeout: Duration = "2m", Reload;
         /// Queries that run at once; more wait for their turn, up to `timeout`.
         concurrency: u32 = "20", Restart;
+        /// Threads that may work on one large query at once; 0 = as many as there are cores.
+        threads: u32 = "0", Reload;
         /// How far back a selector looks for the last sample.
         lookback: Duration = "5m", Reload;
         /// Points that each series of a range query may have.

@@ -23,7 +23,8 @@ pub fn select(
     let mut answer = Answer::new();
     let mut selection =
         store.select(tenant, matchers, range, &Hints::default(), &budget).context("selection fails")?;
-    while let Some(block) = selection.next_block().context("selection breaks off")? {
+    let mut block = model::SeriesBlock::default();
+    while selection.next_block(&mut block).context("selection breaks off")? {
         check_shape(&block)?;
         for (index, series) in block.series.iter().enumerate() {
             let labels = selection.labels(*series).context("series without labels")?;
@@ -39,32 +40,38 @@ pub fn select(
 }
 
 fn check_shape(block: &SeriesBlock) -> Result<()> {
-    let rows = block.timestamps.len();
-    ensure!(block.values.len() == rows, "columns of different lengths");
-    ensure!(block.starts.is_empty() || block.starts.len() == rows, "start column of another length");
+    let rows = block.columns.timestamps.len();
+    ensure!(block.columns.values.len() == rows, "columns of different lengths");
+    ensure!(
+        block.columns.starts.is_empty() || block.columns.starts.len() == rows,
+        "start column of another length"
+    );
     ensure!(block.offsets.len() == block.series.len() + 1, "offsets do not fit the series");
     ensure!(block.offsets.is_sorted(), "offsets shrink");
     ensure!(block.offsets.first() == Some(&0), "rows before the first series");
     ensure!(block.offsets.last().map(|end| *end as usize) == Some(rows), "rows behind the last series");
-    ensure!(block.histograms.is_sorted_by(|a, b| a.row < b.row), "histogram rows are not sorted");
-    ensure!(block.histograms.last().is_none_or(|h| (h.row as usize) < rows), "histogram row out of range");
+    ensure!(block.columns.histograms.is_sorted_by(|a, b| a.row < b.row), "histogram rows are not sorted");
+    ensure!(
+        block.columns.histograms.last().is_none_or(|h| (h.row as usize) < rows),
+        "histogram row out of range"
+    );
     Ok(())
 }
 
 fn points(block: &SeriesBlock, rows: std::ops::Range<usize>) -> Result<BTreeMap<i64, Point>> {
     ensure!(
-        block.timestamps[rows.clone()].is_sorted_by(|a, b| a < b),
+        block.columns.timestamps[rows.clone()].is_sorted_by(|a, b| a < b),
         "times are not sorted, or one comes twice"
     );
     let point = |row: usize| {
-        let histogram = block.histograms.binary_search_by_key(&row, |h| h.row as usize);
+        let histogram = block.columns.histograms.binary_search_by_key(&row, |h| h.row as usize);
         let value = match histogram {
-            Ok(at) => Value::Histogram(Arc::clone(&block.histograms[at].histogram)),
-            Err(_) => Value::Float(block.values[row].to_bits()),
+            Ok(at) => Value::Histogram(Arc::clone(&block.columns.histograms[at].histogram)),
+            Err(_) => Value::Float(block.columns.values[row].to_bits()),
         };
-        Point { value, start_ms: block.starts.get(row).copied().unwrap_or(0) }
+        Point { value, start_ms: block.columns.starts.get(row).copied().unwrap_or(0) }
     };
-    Ok(rows.map(|row| (block.timestamps[row], point(row))).collect())
+    Ok(rows.map(|row| (block.columns.timestamps[row], point(row))).collect())
 }
 
 /// The part of an answer that a narrower question should give.

@@ -8,7 +8,7 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
 use super::page::PAGE_HEADER;
-use super::section::Parsed;
+use super::root::Root;
 
 const SHARDS: usize = 16;
 /// What a page costs beside its bytes.
@@ -19,13 +19,13 @@ const OVERHEAD: u64 = 128;
 pub(super) struct Page {
     bytes: Box<[u8]>,
     /// Parsed once, when the page is the root of an index.
-    pub(super) parsed: OnceLock<Arc<Parsed>>,
+    pub(super) root: OnceLock<Arc<Root>>,
 }
 
 impl Page {
     /// Wraps bytes that were checked.
     pub(super) fn new(bytes: Box<[u8]>) -> Page {
-        Page { bytes, parsed: OnceLock::new() }
+        Page { bytes, root: OnceLock::new() }
     }
 
     /// What stands behind the header.

@@ -9,6 +9,9 @@ use std::sync::Arc;
 use codec::chunk::bytes::{Reader, put_varint};
 use codec::chunk::{Corrupt, Packing, ROWS_MAX, floats, histogram_columns, histograms, starts, timestamps};
 use model::Histogram;
+use model::select::{Columns, HistogramPoint};
+
+use super::ChunkKind;
 
 /// Set when a column of starts follows the times.
 const STARTS: u8 = 1;
@@ -78,53 +81,58 @@ pub(super) fn encode(
     }
 }
 
-/// A decoded chunk.
-#[derive(Debug, Default)]
-pub(super) struct Decoded {
-    pub(super) timestamps: Vec<i64>,
-    /// Empty when no start is known.
-    pub(super) starts: Vec<i64>,
-    pub(super) values: Vec<f64>,
-    pub(super) histograms: Vec<Arc<Histogram>>,
-}
-
-/// Which column of values a chunk has.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Values {
-    Floats,
-    Histograms,
-    HistogramColumns,
-}
-
-/// Reads a chunk of a page's payload.
+/// Appends the rows of a chunk of a page's payload; nothing when it is malformed.
 pub(super) fn decode(
     page: &[u8],
     (offset, length): (u32, u32),
     rows: u32,
-    values: Values,
-) -> Result<Decoded, Corrupt> {
-    let rows = rows as usize;
+    kind: ChunkKind,
+    columns: &mut Columns,
+) -> Result<(), Corrupt> {
+    let before = columns.timestamps.len();
+    let decoded = decode_rows(page, (offset, length), rows as usize, kind, columns);
+    if decoded.is_err() {
+        columns.truncate(before);
+    }
+    decoded
+}
+
+fn decode_rows(
+    page: &[u8],
+    (offset, length): (u32, u32),
+    rows: usize,
+    kind: ChunkKind,
+    columns: &mut Columns,
+) -> Result<(), Corrupt> {
     if rows > ROWS_MAX {
         return Err(Corrupt);
     }
     let start = offset as usize;
     let end = start.checked_add(length as usize).ok_or(Corrupt)?;
     let mut reader = Reader::new(page.get(start..end).ok_or(Corrupt)?);
-    let mut decoded = Decoded::default();
+    let before = columns.timestamps.len();
     let flags = reader.byte()?;
     if flags & SHARED_TIMES != 0 {
         let elsewhere = page.get(reader.length()?..).ok_or(Corrupt)?;
-        timestamps::decode(&mut Reader::new(elsewhere), rows, &mut decoded.timestamps)?;
+        timestamps::decode(&mut Reader::new(elsewhere), rows, &mut columns.timestamps)?;
     } else {
-        timestamps::decode(&mut reader, rows, &mut decoded.timestamps)?;
+        timestamps::decode(&mut reader, rows, &mut columns.timestamps)?;
     }
     if flags & STARTS != 0 {
-        starts::decode(&mut reader, rows, &mut decoded.starts)?;
+        columns.starts.resize(before, 0);
+        starts::decode(&mut reader, rows, &mut columns.starts)?;
+    } else if !columns.starts.is_empty() {
+        columns.starts.resize(before + rows, 0);
     }
-    match values {
-        Values::Floats => floats::decode(&mut reader, rows, &mut decoded.values)?,
-        Values::Histograms => histograms::decode(&mut reader, rows, &mut decoded.histograms)?,
-        Values::HistogramColumns => histogram_columns::decode(&mut reader, rows, &mut decoded.histograms)?,
+    let mut histograms = Vec::new();
+    match kind {
+        ChunkKind::Floats => floats::decode(&mut reader, rows, &mut columns.values)?,
+        ChunkKind::Histograms => histograms::decode(&mut reader, rows, &mut histograms)?,
+        ChunkKind::HistogramColumns => histogram_columns::decode(&mut reader, rows, &mut histograms)?,
+        ChunkKind::Exemplars => return Err(Corrupt),
     }
-    if reader.is_empty() { Ok(decoded) } else { Err(Corrupt) }
+    columns.values.resize(before + rows, 0.0);
+    let points = histograms.into_iter().zip(before as u32..);
+    columns.histograms.extend(points.map(|(histogram, row)| HistogramPoint { row, histogram }));
+    if reader.is_empty() { Ok(()) } else { Err(Corrupt) }
 }

@@ -16,6 +16,7 @@ use std::ops::RangeInclusive;
 
 use codec::chunk::aggregates::Aggregates;
 use model::batch::Exemplar;
+pub use model::select::Columns;
 use model::select::{HistogramPoint, Stop};
 use model::{Labels, SeriesId, TenantId, TimeRange};
 
@@ -26,6 +27,7 @@ mod page;
 mod parts;
 mod postings;
 mod reader;
+mod reading;
 mod root;
 mod scrub;
 mod section;
@@ -38,6 +40,7 @@ mod writer;
 
 pub use cache::PageCache;
 pub use reader::Block;
+pub use reading::{SectionReader, every_chunk};
 pub(crate) use scrub::Scrub;
 pub use section::Section;
 pub use verify::{Loss, Report, verify};
@@ -60,29 +63,6 @@ pub struct SeriesInput<'a> {
     pub histograms: &'a [HistogramPoint],
     /// Exemplars, sorted by time.
     pub exemplars: &'a [Exemplar],
-}
-
-/// Rows of a series as they are read. Reading appends.
-#[derive(Clone, Debug, Default)]
-pub struct Columns {
-    /// Column of times in ms.
-    pub timestamps: Vec<i64>,
-    /// Column of floats; 0 where a histogram stands.
-    pub values: Vec<f64>,
-    /// Rows that hold a histogram, sorted by row.
-    pub histograms: Vec<HistogramPoint>,
-    /// Column of start times in ms (0 = unknown); empty when no row has one.
-    pub starts: Vec<i64>,
-}
-
-impl Columns {
-    /// Forgets the rows, keeps the memory.
-    pub fn clear(&mut self) {
-        self.timestamps.clear();
-        self.values.clear();
-        self.histograms.clear();
-        self.starts.clear();
-    }
 }
 
 /// A tenant's part of a block.

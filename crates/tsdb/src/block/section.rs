@@ -1,54 +1,34 @@
 //! A tenant's section, open for reading.
 //!
 //! A section holds its root; rows, symbols, postings and chunks come through the cache as they are needed. Series are
-//! named by their ordinal in block order. The rows last used and symbols already spelt out stay with the cached root,
-//! so going through ordinals in order parses each part once, and a handle costs nothing. A damaged page costs what
-//! lies in it: what can be answered without it is, and the damage is named to the caller.
+//! named by their ordinal in block order and read by a [`SectionReader`]. A damaged page costs what lies in it: what can
+//! be answered without it is, and the damage is named to the caller.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::BTreeSet;
 use std::fmt;
 use std::ops::Range;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 
-use codec::chunk::bytes::Reader;
-use codec::chunk::{Corrupt, exemplars};
-use model::batch::Exemplar;
-use model::select::HistogramPoint;
-use model::{Labels, SeriesId, TimeRange};
+use codec::chunk::Corrupt;
 
 use super::cache::Page;
-use super::chunk::{self, Decoded, Values};
 use super::page::{PageAddress, PageKind, damaged_page};
 use super::parts::Part;
 use super::reader::BlockFile;
+use super::reading::SectionReader;
 use super::root::{Root, SymbolsEntry};
-use super::series::{ID_BYTES, IDS, ROWS, SeriesRows};
+use super::series::{IDS, ROWS};
 use super::symbols::{GROUP, SymbolPartReader};
 use super::writer::SectionPlace;
-use super::{BlockError, ChunkKind, ChunkMeta, Columns, Damaged, SectionMeta};
+use super::{BlockError, Damaged, SectionMeta};
 
-/// Symbols that are remembered for a section.
-const MEMO_SYMBOLS: usize = 1 << 12;
-/// Parts of rows that are remembered for a section: one for each of a few readers.
-const MEMO_ROWS: usize = 4;
-
-/// A tenant's part of a block.
+/// A tenant's part of a block. Cheap to clone.
+#[derive(Clone)]
 pub struct Section {
     file: Arc<BlockFile>,
     place: SectionPlace,
     page: Arc<Page>,
-    parsed: Arc<Parsed>,
-}
-
-/// A part of rows with its number.
-type NumberedRows = (u32, Arc<SeriesRows>);
-
-/// A root as it is kept with its page, and what was parsed last.
-#[derive(Debug)]
-pub(super) struct Parsed {
-    root: Root,
-    rows: [Mutex<Option<NumberedRows>>; MEMO_ROWS],
-    symbols: Mutex<HashMap<u32, Arc<str>, foldhash::fast::RandomState>>,
+    root: Arc<Root>,
 }
 
 impl fmt::Debug for Section {
@@ -74,21 +54,20 @@ impl Section {
     pub(super) fn open(file: Arc<BlockFile>, place: SectionPlace) -> Result<Section, BlockError> {
         let address = root_address(&place);
         let page = file.page(&address)?;
-        let parsed = match page.parsed.get() {
-            Some(parsed) => parsed.clone(),
+        let root = match page.root.get() {
+            Some(root) => root.clone(),
             None => {
                 let root = Root::read(page.payload()).ok().filter(|root| is_whole(root, &place.meta));
                 let root =
                     root.ok_or_else(|| damaged_page(&file.name, &address, "root of an index is malformed"))?;
-                let parsed = Parsed { root, rows: Default::default(), symbols: Mutex::default() };
-                page.parsed.get_or_init(|| Arc::new(parsed)).clone()
+                page.root.get_or_init(|| Arc::new(root)).clone()
             }
         };
-        Ok(Section { file, place, page, parsed })
+        Ok(Section { file, place, page, root })
     }
 
     pub(super) fn root(&self) -> &Root {
-        &self.parsed.root
+        &self.root
     }
 
     /// What the section holds.
@@ -101,92 +80,9 @@ impl Section {
         self.root().series
     }
 
-    /// A series' identity.
-    pub fn id(&self, ordinal: u32) -> Result<SeriesId, BlockError> {
-        let part = self.root().ids.get((ordinal / IDS) as usize).ok_or_else(|| self.no_such_series())?;
-        let part = self.part(*part)?;
-        let at = (ordinal % IDS) as usize * ID_BYTES;
-        let bytes = part.bytes().get(at..).and_then(|bytes| bytes.first_chunk::<ID_BYTES>());
-        let bytes = bytes.ok_or_else(|| self.malformed(&part))?;
-        Ok(SeriesId(u128::from_le_bytes(*bytes)))
-    }
-
-    /// A series' labels.
-    pub fn labels(&self, ordinal: u32) -> Result<Labels, BlockError> {
-        let rows = self.rows_of(ordinal)?;
-        let numbers = rows.labels((ordinal % ROWS) as usize).ok_or_else(|| self.no_such_series())?;
-        let mut pairs: Vec<(Arc<str>, Arc<str>)> = Vec::with_capacity(numbers.len());
-        for (name, value) in numbers {
-            pairs.push((self.symbol(*name)?, self.symbol(*value)?));
-        }
-        Ok(pairs.iter().map(|(name, value)| (&**name, &**value)).collect())
-    }
-
-    /// From a series' first sample to its last; `start_ms > end_ms` when it has exemplars only.
-    pub fn range(&self, ordinal: u32) -> Result<TimeRange, BlockError> {
-        let mut range = TimeRange { start_ms: i64::MAX, end_ms: i64::MIN };
-        self.each_chunk(ordinal, |chunk| {
-            if chunk.kind != ChunkKind::Exemplars {
-                range.start_ms = range.start_ms.min(chunk.range.start_ms);
-                range.end_ms = range.end_ms.max(chunk.range.end_ms);
-            }
-        })?;
-        Ok(range)
-    }
-
-    /// A series' chunks, samples in the order of time, then exemplars.
-    pub fn chunks(&self, ordinal: u32) -> Result<Vec<ChunkMeta>, BlockError> {
-        let mut chunks = Vec::new();
-        self.each_chunk(ordinal, |chunk| chunks.push(*chunk))?;
-        Ok(chunks)
-    }
-
-    /// Appends a series' samples in the range to `columns`. Chunks in damaged pages are left out and named in
-    /// `damaged`.
-    ///
-    /// # Errors
-    /// [`BlockError::Damaged`] when the series' row in the index cannot be read.
-    pub fn read(
-        &self,
-        ordinal: u32,
-        range: TimeRange,
-        columns: &mut Columns,
-        damaged: &mut Vec<Damaged>,
-    ) -> Result<(), BlockError> {
-        for chunk in self.chunks(ordinal)? {
-            if chunk.kind == ChunkKind::Exemplars || !chunk.range.overlaps(&range) {
-                continue;
-            }
-            match self.read_chunk(&chunk) {
-                Ok(decoded) => append(&decoded, range, columns),
-                Err(error) => go_around(error, damaged)?,
-            }
-        }
-        Ok(())
-    }
-
-    /// A series' exemplars in the range. Chunks in damaged pages are left out and named in `damaged`.
-    ///
-    /// # Errors
-    /// [`BlockError::Damaged`] when the series' row in the index cannot be read.
-    pub fn exemplars(
-        &self,
-        ordinal: u32,
-        range: TimeRange,
-        damaged: &mut Vec<Damaged>,
-    ) -> Result<Vec<Exemplar>, BlockError> {
-        let mut all = Vec::new();
-        for chunk in self.chunks(ordinal)? {
-            if chunk.kind != ChunkKind::Exemplars || !chunk.range.overlaps(&range) {
-                continue;
-            }
-            match self.read_exemplars(&chunk) {
-                Ok(exemplars) => all.extend(exemplars),
-                Err(error) => go_around(error, damaged)?,
-            }
-        }
-        all.retain(|exemplar| range.contains(exemplar.timestamp_ms));
-        Ok(all)
+    /// Reads the section's series.
+    pub fn reader(&self) -> SectionReader {
+        SectionReader::new(self.clone())
     }
 
     /// Label names, sorted: of all series, or of some.
@@ -198,7 +94,8 @@ impl Section {
                 names.insert(name);
             })?,
         }
-        names.into_iter().map(|name| Ok(self.symbol(name)?.as_ref().to_owned())).collect()
+        let mut speller = Speller::default();
+        names.into_iter().map(|name| Ok(speller.spell(self, name)?.to_owned())).collect()
     }
 
     /// Values of a label, sorted: of all series, or of some.
@@ -225,68 +122,25 @@ impl Section {
     }
 
     fn each_label(&self, ordinals: &[u32], mut each: impl FnMut(u32, u32)) -> Result<(), BlockError> {
+        let mut reader = self.reader();
         for ordinal in ordinals {
-            let rows = self.rows_of(*ordinal)?;
-            let labels = rows.labels((ordinal % ROWS) as usize).ok_or_else(|| self.no_such_series())?;
-            labels.iter().for_each(|(name, value)| each(*name, *value));
+            reader.label_numbers(*ordinal)?.iter().for_each(|(name, value)| each(*name, *value));
         }
         Ok(())
     }
 
-    fn each_chunk(&self, ordinal: u32, each: impl FnMut(&ChunkMeta)) -> Result<(), BlockError> {
-        let rows = self.rows_of(ordinal)?;
-        rows.chunks((ordinal % ROWS) as usize).ok_or_else(|| self.no_such_series())?.iter().for_each(each);
-        Ok(())
-    }
-
-    fn rows_of(&self, ordinal: u32) -> Result<Arc<SeriesRows>, BlockError> {
-        if ordinal >= self.root().series {
-            return Err(self.no_such_series());
-        }
-        let at = ordinal / ROWS;
-        // Readers that walk different regions rarely push each other out.
-        let memo = &self.parsed.rows[(at as usize / 64) % MEMO_ROWS];
-        let mut last = memo.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some((part, rows)) = &*last
-            && *part == at
-        {
-            return Ok(rows.clone());
-        }
-        let part = self.part(self.root().rows[at as usize])?;
-        let count = (self.root().series - at * ROWS).min(ROWS);
-        let rows = SeriesRows::read(part.bytes(), count).map_err(|Corrupt| self.malformed(&part))?;
-        let rows = Arc::new(rows);
-        *last = Some((at, rows.clone()));
-        Ok(rows)
-    }
-
-    pub(super) fn read_chunk(&self, chunk: &ChunkMeta) -> Result<Decoded, BlockError> {
-        let values = match chunk.kind {
-            ChunkKind::Histograms => Values::Histograms,
-            ChunkKind::HistogramColumns => Values::HistogramColumns,
-            ChunkKind::Floats | ChunkKind::Exemplars => Values::Floats,
-        };
-        let (page, address) = self.chunk_page(chunk)?;
-        chunk::decode(page.payload(), (chunk.place.offset, chunk.place.length), chunk.rows, values)
-            .map_err(|Corrupt| damaged_page(&self.file.name, &address, "chunk is malformed").into())
-    }
-
-    pub(super) fn read_exemplars(&self, chunk: &ChunkMeta) -> Result<Vec<Exemplar>, BlockError> {
-        let (page, address) = self.chunk_page(chunk)?;
-        let start = chunk.place.offset as usize;
-        let bytes = page.payload().get(start..).and_then(|b| b.get(..chunk.place.length as usize));
-        let mut all = Vec::new();
-        exemplars::decode(&mut Reader::new(bytes.unwrap_or(&[])), chunk.rows as usize, &mut all)
-            .map_err(|Corrupt| damaged_page(&self.file.name, &address, "exemplars are malformed"))?;
-        Ok(all)
-    }
-
-    fn chunk_page(&self, chunk: &ChunkMeta) -> Result<(Arc<Page>, PageAddress), BlockError> {
-        let place = self.root().chunk_pages.get(chunk.place.page);
+    /// A page of chunks by its number.
+    pub(super) fn chunk_page(&self, page: u32) -> Result<(Arc<Page>, PageAddress), BlockError> {
+        let place = self.root().chunk_pages.get(page);
         let (offset, length) =
             place.ok_or_else(|| self.damaged_root("index names a page that is not there"))?;
         let address = PageAddress { kind: PageKind::Chunks, tenant: self.place.meta.tenant, offset, length };
         Ok((self.file.page(&address)?, address))
+    }
+
+    /// A page that does not hold what its checksum says.
+    pub(super) fn malformed_page(&self, address: &PageAddress, what: &'static str) -> BlockError {
+        damaged_page(&self.file.name, address, what).into()
     }
 
     /// A part of the index.
@@ -307,14 +161,14 @@ impl Section {
     }
 
     pub(super) fn malformed(&self, part: &PartBytes) -> BlockError {
-        damaged_page(&self.file.name, &part.address, "index is malformed").into()
+        self.malformed_page(&part.address, "index is malformed")
     }
 
     fn damaged_root(&self, what: &'static str) -> BlockError {
         damaged_page(&self.file.name, &root_address(&self.place), what).into()
     }
 
-    fn no_such_series(&self) -> BlockError {
+    pub(super) fn no_such_series(&self) -> BlockError {
         self.damaged_root("index has no such series")
     }
 
@@ -338,8 +192,7 @@ impl Section {
         if self.entry_of(number).is_none() {
             return Ok(None);
         }
-        let found = self.symbol(number)?;
-        Ok((&*found == symbol).then_some(number))
+        Ok((Speller::default().spell(self, number)? == symbol).then_some(number))
     }
 
     /// How many symbols are smaller than these bytes: the number of the first that is not.
@@ -354,20 +207,6 @@ impl Section {
     fn entry_of(&self, number: u32) -> Option<&SymbolsEntry> {
         let at = self.root().symbols.partition_point(|entry| entry.number <= number).checked_sub(1)?;
         self.root().symbols.get(at).filter(|entry| number - entry.number < entry.count)
-    }
-
-    /// A symbol, remembered.
-    fn symbol(&self, number: u32) -> Result<Arc<str>, BlockError> {
-        let mut memo = self.parsed.symbols.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(symbol) = memo.get(&number) {
-            return Ok(symbol.clone());
-        }
-        let symbol: Arc<str> = Speller::default().spell(self, number)?.into();
-        if memo.len() >= MEMO_SYMBOLS {
-            memo.clear();
-        }
-        memo.insert(number, symbol.clone());
-        Ok(symbol)
     }
 }
 
@@ -427,30 +266,4 @@ pub(super) fn go_around(error: BlockError, damaged: &mut Vec<Damaged>) -> Result
         damaged.push(unit);
     }
     Ok(())
-}
-
-/// Appends the rows of a chunk that are in the range.
-fn append(chunk: &Decoded, range: TimeRange, columns: &mut Columns) {
-    let start = chunk.timestamps.partition_point(|t| *t < range.start_ms);
-    let end = chunk.timestamps.partition_point(|t| *t <= range.end_ms).max(start);
-    let before = columns.timestamps.len();
-    columns.timestamps.extend_from_slice(&chunk.timestamps[start..end]);
-    let rows = columns.timestamps.len();
-    if chunk.histograms.is_empty() {
-        columns.values.extend_from_slice(&chunk.values[start..end]);
-    } else {
-        columns.values.resize(rows, 0.0);
-        let points = chunk.histograms[start..end].iter().zip(before..);
-        columns.histograms.extend(
-            points.map(|(histogram, row)| HistogramPoint { row: row as u32, histogram: histogram.clone() }),
-        );
-    }
-    if chunk.starts.is_empty() && columns.starts.is_empty() {
-        return;
-    }
-    columns.starts.resize(before, 0);
-    match chunk.starts.get(start..end) {
-        Some(starts) => columns.starts.extend_from_slice(starts),
-        None => columns.starts.resize(rows, 0),
-    }
 }

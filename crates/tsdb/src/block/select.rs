@@ -53,11 +53,11 @@ impl Section {
         budget: &Budget,
         damaged: &mut Vec<Damaged>,
     ) -> Result<Vec<(u32, SeriesId)>, BlockError> {
-        let mut found = Vec::new();
+        let (mut found, mut reader) = (Vec::new(), self.reader());
         for ordinal in self.select(matchers, budget, damaged)? {
-            let series = self.range(ordinal).and_then(|lies| {
+            let series = reader.range(ordinal).and_then(|lies| {
                 match lies.start_ms <= lies.end_ms && lies.overlaps(&range) {
-                    true => self.id(ordinal).map(Some),
+                    true => reader.id(ordinal).map(Some),
                     false => Ok(None),
                 }
             });
@@ -120,9 +120,9 @@ impl Section {
     }
 
     fn filter(&self, matcher: &Matcher, left: &RoaringBitmap) -> Result<RoaringBitmap, BlockError> {
-        let mut kept = RoaringBitmap::new();
+        let (mut kept, mut reader) = (RoaringBitmap::new(), self.reader());
         for ordinal in left {
-            if matcher.matches(self.labels(ordinal)?.get(&matcher.name).unwrap_or("")) {
+            if matcher.matches(reader.labels(ordinal)?.get(&matcher.name).unwrap_or("")) {
                 kept.insert(ordinal);
             }
         }
@@ -217,10 +217,10 @@ impl Section {
         charged: &mut Charged<'_>,
         damaged: &mut Vec<Damaged>,
     ) -> Result<Vec<u32>, BlockError> {
-        let mut selected = Vec::new();
+        let (mut selected, mut reader) = (Vec::new(), self.reader());
         let mut ordinal = 0;
         while ordinal < self.series() {
-            match self.labels(ordinal) {
+            match reader.labels(ordinal) {
                 Ok(labels) => {
                     if matchers.iter().all(|m| m.matches(labels.get(&m.name).unwrap_or(""))) {
                         charged.take(1)?;
@@ -231,7 +231,7 @@ impl Section {
                 Err(error) => {
                     go_around(error, damaged)?;
                     // With the range unreadable too it is the row that is lost, and with it its part.
-                    let lost_part = self.range(ordinal).is_err();
+                    let lost_part = reader.range(ordinal).is_err();
                     ordinal = if lost_part { (ordinal / ROWS + 1) * ROWS } else { ordinal + 1 };
                 }
             }

@@ -8,7 +8,9 @@ use model::TimeRange;
 
 use super::page::{PageAddress, PageKind};
 use super::reader::Block;
-use super::{BlockError, ChunkKind, ChunkMeta, Damaged, PageCache, Section, SectionMeta};
+use super::{
+    BlockError, ChunkKind, ChunkMeta, Columns, Damaged, PageCache, Section, SectionMeta, SectionReader,
+};
 
 /// Bytes of pages that a check keeps in memory.
 const CACHE_BYTES: u64 = 16 << 20;
@@ -122,8 +124,9 @@ impl Check {
                 }
             }
         }
+        let mut reader = section.reader();
         for ordinal in 0..section.series() {
-            match self.series(section, ordinal)? {
+            match self.series(&mut reader, ordinal)? {
                 Ok(()) => self.report.series += 1,
                 // Its labels or the list of its chunks.
                 Err(error) => self.note(error)?.series += 1,
@@ -142,15 +145,19 @@ impl Check {
     }
 
     /// The inner error says why nothing of the series can be read.
-    fn series(&mut self, section: &Section, ordinal: u32) -> Result<Result<(), BlockError>, BlockError> {
-        let named = section.id(ordinal).and_then(|_| section.labels(ordinal).map(drop));
-        let chunks = match named.and_then(|()| section.chunks(ordinal)) {
+    fn series(
+        &mut self,
+        reader: &mut SectionReader,
+        ordinal: u32,
+    ) -> Result<Result<(), BlockError>, BlockError> {
+        let named = reader.id(ordinal).and_then(|_| reader.labels(ordinal).map(drop));
+        let chunks = match named.and_then(|()| reader.chunks(ordinal).map(<[ChunkMeta]>::to_vec)) {
             Ok(chunks) => chunks,
             Err(error) => return Ok(Err(error)),
         };
         let mut lost_in = None;
         for chunk in chunks {
-            let Err(error) = self.chunk(section, &chunk) else { continue };
+            let Err(error) = self.chunk(reader, &chunk) else { continue };
             let loss = self.note(error)?;
             loss.widen(chunk.range);
             if chunk.kind != ChunkKind::Exemplars {
@@ -165,12 +172,13 @@ impl Check {
         Ok(Ok(()))
     }
 
-    fn chunk(&mut self, section: &Section, chunk: &ChunkMeta) -> Result<(), BlockError> {
+    fn chunk(&mut self, reader: &mut SectionReader, chunk: &ChunkMeta) -> Result<(), BlockError> {
         match chunk.kind {
-            ChunkKind::Exemplars => section.read_exemplars(chunk).map(drop),
+            ChunkKind::Exemplars => reader.read_exemplars(chunk).map(drop),
             ChunkKind::Floats | ChunkKind::Histograms | ChunkKind::HistogramColumns => {
-                let rows = section.read_chunk(chunk)?;
-                self.report.samples += rows.timestamps.len() as u64;
+                let mut columns = Columns::default();
+                reader.read_chunk(chunk, &mut columns)?;
+                self.report.samples += columns.timestamps.len() as u64;
                 Ok(())
             }
         }

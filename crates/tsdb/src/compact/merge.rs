@@ -17,10 +17,12 @@ use model::{Labels, SeriesId, TenantId, TimeRange};
 
 use super::plan::{Plan, Span};
 use crate::block::{
-    Block, BlockError, BlockWriter, Columns, Damaged, PageCache, Section, SeriesInput, block_order,
+    Block, BlockError, BlockWriter, Columns, Damaged, PageCache, SectionReader, SeriesInput, block_order,
+    every_chunk,
 };
 use crate::head::table::series_id;
 use crate::manifest::floor_ms;
+use crate::merge::Writes;
 use crate::store::{Inner, View, tombstones_of};
 use crate::tombstone::{self, Tombstone};
 
@@ -74,7 +76,8 @@ pub(crate) struct Written {
 /// Where the reading of an input's section stands.
 struct Cursor {
     input: usize,
-    section: Section,
+    series: u32,
+    section: SectionReader,
     ordinal: u32,
     labels: Labels,
     /// What retention has left of it.
@@ -185,8 +188,10 @@ impl Merge {
                 let tombstones = tombstones_of(&self.view.tombstones, tenant, input.id);
                 match input.block.section(tenant) {
                     Ok(Some(section)) => {
+                        let (series, section) = (section.series(), section.reader());
                         let labels = Labels::default();
-                        let mut cursor = Cursor { input: at, section, ordinal: 0, labels, left, tombstones };
+                        let mut cursor =
+                            Cursor { input: at, series, section, ordinal: 0, labels, left, tombstones };
                         if cursor.settle(input)? {
                             self.cursors.push(cursor);
                         }
@@ -223,7 +228,9 @@ impl Merge {
                 end_ms: range.end_ms.min(cursor.left.end_ms),
             };
             for left in tombstone::left_of(&cursor.tombstones, &labels, wanted) {
-                let read = cursor.section.read(cursor.ordinal, left, &mut self.columns, &mut input.damaged);
+                let columns = &mut self.columns;
+                let read =
+                    cursor.section.read(cursor.ordinal, left, every_chunk, columns, &mut input.damaged);
                 read.or_else(|error| note(error, &mut input.damaged))?;
                 match cursor.section.exemplars(cursor.ordinal, left, &mut input.damaged) {
                     Ok(found) => exemplars.extend(found),
@@ -239,7 +246,7 @@ impl Merge {
             }
         }
         self.cursors = left;
-        self.columns.settle();
+        self.columns.settle(0);
         exemplars.sort_by_key(|exemplar| exemplar.timestamp_ms);
         exemplars.dedup();
         let id = series_id(inner.id_seed, tenant, &labels);
@@ -333,7 +340,7 @@ impl Merge {
 impl Cursor {
     /// Goes on to the next series whose labels can be read; false at the end.
     fn settle(&mut self, input: &mut Input) -> io::Result<bool> {
-        while self.ordinal < self.section.series() {
+        while self.ordinal < self.series {
             match self.section.labels(self.ordinal) {
                 Ok(labels) => {
                     self.labels = labels;

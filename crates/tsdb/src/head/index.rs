@@ -243,11 +243,6 @@ impl HeadIndex {
         self.labels.get(label).map_or(u32::MAX, |label| label.name)
     }
 
-    /// A name by its number.
-    pub(crate) fn name(&self, number: u32) -> &str {
-        self.names.get(number).map_or("", |name| &name.text)
-    }
-
     /// A label's name and value.
     pub(crate) fn text(&self, label: u32) -> (&str, &str) {
         self.labels.get(label).map_or(("", ""), |label| (self.name_of(label), &*label.value))

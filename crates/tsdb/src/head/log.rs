@@ -26,7 +26,13 @@ struct Cell {
     link: AtomicU64,
 }
 
-type Chunk = Arc<[Cell]>;
+struct CellChunk {
+    cells: Box<[Cell]>,
+    /// The latest time of all its cells.
+    latest_ms: AtomicI64,
+}
+
+type Chunk = Arc<CellChunk>;
 
 /// The log. Positions count from 1 over the life of the process; 0 is [`NO_CELL`].
 pub(crate) struct SampleLog {
@@ -75,11 +81,18 @@ impl SampleLog {
     /// The cells from the flushed part to the present end.
     pub(crate) fn snapshot(&self) -> Snapshot {
         let chunks = self.chunks.read().expect("lock");
+        let end = self.end();
+        let mut latest_ms = i64::MIN;
+        let up_to = |chunk: &Chunk| {
+            latest_ms = latest_ms.max(chunk.latest_ms.load(Ordering::Relaxed));
+            latest_ms
+        };
         Snapshot {
             first: chunks.first,
+            latest_ms: chunks.live.iter().map(up_to).collect(),
             chunks: chunks.live.iter().cloned().collect(),
             base: chunks.base,
-            end: self.end(),
+            end,
         }
     }
 
@@ -107,7 +120,8 @@ impl SampleLog {
                 value_bits: AtomicU64::new(0),
                 link: AtomicU64::new(0),
             };
-            chunks.live.push_back((0..CHUNK_CELLS).map(|_| cell()).collect());
+            let cells = (0..CHUNK_CELLS).map(|_| cell()).collect();
+            chunks.live.push_back(Arc::new(CellChunk { cells, latest_ms: AtomicI64::new(i64::MIN) }));
         }
         chunks.live[index(number - first)].clone()
     }
@@ -129,7 +143,10 @@ impl Appender<'_> {
             self.chunk = Some((number, self.log.chunk(number)));
         }
         let (_, chunk) = self.chunk.as_ref().expect("just set");
-        let cell = &chunk[index(position % CHUNK_CELLS)];
+        if timestamp_ms > chunk.latest_ms.load(Ordering::Relaxed) {
+            chunk.latest_ms.store(timestamp_ms, Ordering::Relaxed);
+        }
+        let cell = &chunk.cells[index(position % CHUNK_CELLS)];
         // A previous cell that is too far away for the link was flushed long ago.
         let distance = if previous == NO_CELL { 0 } else { u32::try_from(position - previous).unwrap_or(0) };
         cell.timestamp_ms.store(timestamp_ms, Ordering::Relaxed);
@@ -155,6 +172,8 @@ impl Appender<'_> {
 pub(crate) struct Snapshot {
     first: u64,
     chunks: Vec<Chunk>,
+    /// The latest time in each chunk and all before it.
+    latest_ms: Vec<i64>,
     base: u64,
     end: u64,
 }
@@ -171,13 +190,17 @@ impl Snapshot {
         self
     }
 
-    /// The series' cells from `newest` back, appended to `out`, newest first. `newest` was read before the snapshot
-    /// was taken (so that the snapshot has its chunk) and after [`Snapshot::until`]'s end was (so that it is complete).
-    pub(crate) fn walk(&self, newest: u64, out: &mut Vec<LogSample>) {
+    /// The series' cells from `newest` back, appended to `out`, newest first; those where everything is older than
+    /// `since_ms` may be left out. `newest` was read before the snapshot was taken (so that the snapshot has its chunk)
+    /// and after [`Snapshot::until`]'s end was (so that it is complete).
+    pub(crate) fn walk(&self, newest: u64, since_ms: i64, out: &mut Vec<LogSample>) {
         let mut position = newest;
         while position >= self.base && position != NO_CELL {
-            let cell =
-                &self.chunks[index(position / CHUNK_CELLS - self.first)][index(position % CHUNK_CELLS)];
+            let chunk = index(position / CHUNK_CELLS - self.first);
+            if self.latest_ms[chunk] < since_ms {
+                return;
+            }
+            let cell = &self.chunks[chunk].cells[index(position % CHUNK_CELLS)];
             let link = cell.link.load(Ordering::Relaxed);
             if position < self.end {
                 out.push(LogSample {
@@ -198,7 +221,7 @@ impl Snapshot {
     pub(crate) fn cells(&self) -> impl Iterator<Item = (u32, LogSample)> + '_ {
         (self.base..self.end).map(|position| {
             let chunk = &self.chunks[index(position / CHUNK_CELLS - self.first)];
-            let cell = &chunk[index(position % CHUNK_CELLS)];
+            let cell = &chunk.cells[index(position % CHUNK_CELLS)];
             let slot = (cell.link.load(Ordering::Relaxed) >> 32) as u32;
             let timestamp_ms = cell.timestamp_ms.load(Ordering::Relaxed);
             let value = f64::from_bits(cell.value_bits.load(Ordering::Relaxed));
@@ -217,8 +240,29 @@ mod tests {
 
     fn values(snapshot: &Snapshot, newest: u64) -> Vec<f64> {
         let mut out = Vec::new();
-        snapshot.walk(newest, &mut out);
+        snapshot.walk(newest, i64::MIN, &mut out);
         out.iter().rev().map(|s| s.value).collect()
+    }
+
+    #[test]
+    fn what_is_older_than_asked_for_is_not_walked_through() {
+        let log = SampleLog::new();
+        let (mut appender, mut tail) = (log.appender(), NO_CELL);
+        for i in 0..4 * CHUNK_CELLS as i64 {
+            // Every thousandth comes late.
+            tail = appender.push(1, tail, if i % 1000 == 999 { i - 5000 } else { i }, 0.0);
+        }
+        appender.publish();
+        let (snapshot, mut out) = (log.snapshot(), Vec::new());
+        for since_ms in [0, 1000, CHUNK_CELLS as i64 + 1, 4 * CHUNK_CELLS as i64 - 10] {
+            out.clear();
+            snapshot.walk(tail, since_ms, &mut out);
+            let found = out.iter().filter(|sample| sample.timestamp_ms >= since_ms).count() as i64;
+            let late = |i: i64| i % 1000 == 999 && i - 5000 < since_ms;
+            let wanted = (since_ms..4 * CHUNK_CELLS as i64).filter(|i| !late(*i)).count() as i64;
+            assert_eq!(found, wanted);
+            assert!(out.len() as i64 <= 4 * CHUNK_CELLS as i64 - since_ms + CHUNK_CELLS as i64);
+        }
     }
 
     #[test]

@@ -222,6 +222,11 @@ impl Table {
         }
     }
 
+    /// The index of an entry's tenant.
+    pub(crate) fn index_of(&self, entry: &Entry) -> &HeadIndex {
+        &self.tenants.get(&entry.tenant).expect("a series' tenant is there").index
+    }
+
     /// The labels of an entry, by number in its tenant's index.
     pub(crate) fn list(&self, entry: &Entry) -> &[u32] {
         self.lists.get(entry.labels)
@@ -229,8 +234,7 @@ impl Table {
 
     /// The labels of an entry.
     pub(crate) fn texts<'s>(&'s self, entry: &'s Entry) -> impl Iterator<Item = (&'s str, &'s str)> + 's {
-        let head = self.tenants.get(&entry.tenant).expect("a series' tenant is there");
-        head.index.texts(self.list(entry))
+        self.index_of(entry).texts(self.list(entry))
     }
 
     /// The labels of an entry; `scratch` keeps its memory from one call to the next.

@@ -1,0 +1,102 @@
+//! All windows of one series at once, where it has floats alone: what most queries come down to.
+//!
+//! A function over windows takes a [`Sweep`] and fills the column of all steps. Where neighbouring windows share most of
+//! their samples it need not go through them again for each.
+
+use std::ops::Range;
+
+use crate::column::{ABSENT, Steps};
+use crate::eval::plan::Window;
+
+/// The floats of a series and the windows over them.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Sweep<'s> {
+    pub(crate) times: &'s [i64],
+    pub(crate) values: &'s [f64],
+    pub(crate) window: Window,
+    pub(crate) steps: Steps,
+}
+
+/// Fills a column of all steps, absent everywhere before.
+pub(crate) type SweepBody = fn(&Sweep<'_>, &mut [f64]);
+
+impl Sweep<'_> {
+    /// Asks for the value of every window that is not empty: its samples and where it ends.
+    pub(crate) fn fill(&self, column: &mut [f64], mut value: impl FnMut(Range<usize>, i64) -> f64) {
+        let mut within = 0..0;
+        for (step, place) in column.iter_mut().enumerate() {
+            let end_ms = self.window.end(self.steps.at(step));
+            slide(&mut within, self.times, end_ms.saturating_sub(self.window.range_ms), end_ms);
+            if !within.is_empty() {
+                *place = value(within.clone(), end_ms);
+            }
+        }
+    }
+
+    /// Asks for the value of every window that is not empty, given its values.
+    pub(crate) fn fill_from_values(&self, column: &mut [f64], value: impl Fn(&[f64]) -> f64) {
+        self.fill(column, |within, _| value(&self.values[within]));
+    }
+
+    /// Fills with the sample of each window that no other one beats. A NaN beats none, and is beaten by all but the NaNs
+    /// before it.
+    pub(crate) fn fill_with_best(&self, column: &mut [f64], beats: impl Fn(f64, f64) -> bool) {
+        // Those that may still be the best of a window: each is beaten by the one before it.
+        let mut best: std::collections::VecDeque<usize> = std::collections::VecDeque::new();
+        let mut seen = 0;
+        self.fill(column, |within, _| {
+            for at in seen.max(within.start)..within.end {
+                let value = self.values[at];
+                if value.is_nan() {
+                    continue;
+                }
+                while best.back().is_some_and(|last| beats(value, self.values[*last])) {
+                    best.pop_back();
+                }
+                best.push_back(at);
+            }
+            seen = within.end;
+            while best.front().is_some_and(|first| *first < within.start) {
+                best.pop_front();
+            }
+            self.values[best.front().copied().unwrap_or(within.end - 1)]
+        });
+    }
+
+    /// Fills with the number of neighbours in each window for which something holds.
+    pub(crate) fn fill_with_pairs(&self, column: &mut [f64], holds: impl Fn(f64, f64) -> bool) {
+        let mut up_to = Vec::with_capacity(self.values.len());
+        let mut count = 0u32;
+        up_to.push(0);
+        for pair in self.values.windows(2) {
+            count += u32::from(holds(pair[0], pair[1]));
+            up_to.push(count);
+        }
+        self.fill(column, |within, _| f64::from(up_to[within.end - 1] - up_to[within.start]));
+    }
+
+    /// Samples of a window, about.
+    pub(crate) fn window_samples(&self) -> usize {
+        let (Some(first), Some(last)) = (self.times.first(), self.times.last()) else { return 0 };
+        let span = last.saturating_sub(*first).max(1);
+        let samples = i128::from(self.window.range_ms) * self.times.len() as i128 / i128::from(span);
+        usize::try_from(samples).unwrap_or(usize::MAX).min(self.times.len())
+    }
+}
+
+/// A place without a value.
+pub(crate) const NONE: f64 = ABSENT;
+
+/// Moves a range of indexes on to the times in `(after, upto]`. Windows mostly move forward; under `@` they stay.
+pub(crate) fn slide(range: &mut Range<usize>, times: &[i64], after: i64, upto: i64) {
+    if after == upto {
+        *range = range.end..range.end;
+        return;
+    }
+    while range.end < times.len() && times[range.end] <= upto {
+        range.end += 1;
+    }
+    while range.start < range.end && times[range.start] <= after {
+        range.start += 1;
+    }
+}
