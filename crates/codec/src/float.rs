@@ -12,6 +12,9 @@ pub const NORMAL_NAN_BITS: u64 = 0x7ff8_0000_0000_0001;
 
 /// Appends `value` without an exponent, Go's `'f'` with the shortest precision: PromQL scalars.
 pub fn write_plain(value: f64, out: &mut String) {
+    if write_short(value, out) {
+        return;
+    }
     match Digits::of(value, out) {
         Some(digits) => digits.write_plain(out),
         None => write_special(value, out),
@@ -20,6 +23,9 @@ pub fn write_plain(value: f64, out: &mut String) {
 
 /// Appends `value` as the JSON API prints samples: an exponent when |value| < 1e-6 or >= 1e21.
 pub fn write_sample(value: f64, out: &mut String) {
+    if write_short(value, out) {
+        return;
+    }
     match Digits::of(value, out) {
         Some(digits) if digits.is_zero() || (-5..=21).contains(&digits.point) => digits.write_plain(out),
         Some(digits) => digits.write_exponent(out),
@@ -34,6 +40,45 @@ pub fn write_general(value: f64, out: &mut String) {
         Some(digits) => digits.write_exponent(out),
         None => write_special(value, out),
     }
+}
+
+/// Appends a number that all but exotic values are: a whole one that is exact, or one that `ryu` writes without an
+/// exponent, which is where none of the forms above has one. False when it is something else.
+fn write_short(value: f64, out: &mut String) -> bool {
+    const EXACT_MAX: f64 = (1u64 << 53) as f64;
+    if value.abs() < EXACT_MAX && value as i64 as f64 == value && !(value == 0.0 && value.is_sign_negative())
+    {
+        write_whole(value as i64, out);
+        return true;
+    }
+    if !value.is_finite() {
+        return false;
+    }
+    let mut buffer = ryu::Buffer::new();
+    let text = buffer.format_finite(value);
+    let plain = !text.contains('e');
+    if plain {
+        out.push_str(text.strip_suffix(".0").unwrap_or(text));
+    }
+    plain
+}
+
+/// Appends a whole number.
+pub fn write_whole(number: i64, out: &mut String) {
+    const DIGITS: usize = 20;
+    let (mut rest, mut digits, mut at) = (number.unsigned_abs(), [b'0'; DIGITS], DIGITS);
+    if number < 0 {
+        out.push('-');
+    }
+    loop {
+        at -= 1;
+        digits[at] = b'0' + (rest % 10) as u8;
+        rest /= 10;
+        if rest == 0 {
+            break;
+        }
+    }
+    out.push_str(std::str::from_utf8(&digits[at..]).unwrap_or(""));
 }
 
 fn write_special(value: f64, out: &mut String) {

@@ -33,6 +33,9 @@ pub(crate) trait Writes {
     /// Appends rows.
     fn extend(&mut self, writes: impl IntoIterator<Item = Write>);
 
+    /// Appends floats without start times.
+    fn extend_floats(&mut self, times: &[i64], values: &[f64]);
+
     /// Appends the head's rows of one series in the order of their writes.
     fn extend_from_head(&mut self, floats: impl Iterator<Item = LogSample>, side: Option<&Side>);
 }
@@ -59,6 +62,14 @@ impl Writes for Columns {
             if let Some(histogram) = write.histogram {
                 self.histograms.push(HistogramPoint { row: row as u32, histogram });
             }
+        }
+    }
+
+    fn extend_floats(&mut self, times: &[i64], values: &[f64]) {
+        self.timestamps.extend_from_slice(times);
+        self.values.extend_from_slice(values);
+        if !self.starts.is_empty() {
+            self.starts.resize(self.timestamps.len(), 0);
         }
     }
 

@@ -78,43 +78,72 @@ impl Selection<'_> {
     }
 
     /// Appends one series' rows in the range.
-    fn read_member(&mut self, member: usize, block: &mut SeriesBlock) -> Result<(), SelectError> {
+    fn read_member(&mut self, number: usize, block: &mut SeriesBlock) -> Result<(), SelectError> {
         let Self { seen, readers, damaged, cells, charged_rows, budget, .. } = self;
         let seen: &Seen = seen;
-        let member = &seen.members[member];
+        let member = &seen.members[number];
         let first = block.columns.timestamps.len();
-        cells.clear();
-        seen.head.walk(member.tail, seen.range.start_ms, cells);
-        cells.retain(|cell| seen.range.contains(cell.timestamp_ms));
-        let mut parts = Parts { seen, readers, damaged, budget, charged_rows };
+        let side = member.side.as_deref();
+        let head = match &seen.head_rows {
+            // Only a chain tells where histograms and start times belong.
+            Some(rows) if side.is_none() => HeadPart::Rows(rows.of(number)),
+            _ => {
+                cells.clear();
+                seen.head.walk(member.tail, seen.range.start_ms, cells);
+                cells.retain(|cell| seen.range.contains(cell.timestamp_ms));
+                cells.reverse();
+                HeadPart::Cells(cells)
+            }
+        };
+        let mut parts = Parts { seen, readers, damaged, budget, charged_rows, in_order: true };
         match &seen.hints {
             Hints { windows: Some(windows), detail: Detail::Newest, .. } if windows.count == 1 => {
-                parts.read_newest(member, cells, block)?;
+                parts.read_newest(member, &head, block)?;
             }
             Hints { windows: Some(windows), detail: Detail::Summaries | Detail::Counters, .. } => {
-                parts.read_summarised(member, windows, cells, block)?;
+                parts.read_summarised(member, windows, &head, block)?;
             }
             _ => parts.read_all(member, block)?,
         }
+        let mut in_order = parts.in_order;
         if !damaged.is_empty() {
             let noted = seen.store.note_damaged(damaged);
             self.warnings.extend(noted);
             self.warnings.sort();
             self.warnings.dedup();
         }
-        let side = member.side.as_deref();
-        if !cells.is_empty() || side.is_some() {
-            let columns = &mut block.columns;
-            let before = columns.timestamps.len();
-            columns.extend_from_head(cells.iter().rev().copied(), side);
-            if side.is_some_and(|side| !side.histograms.is_empty()) {
-                // Histograms come all, and in the order of their writes.
-                columns.settle(before);
-                columns.keep_within(before, seen.range);
-            }
+        let columns = &mut block.columns;
+        let before = columns.timestamps.len();
+        match head {
+            HeadPart::Rows((times, values)) => columns.extend_floats(times, values),
+            HeadPart::Cells(cells) => columns.extend_from_head(cells.iter().copied(), side),
         }
-        block.columns.settle(first);
+        if side.is_some_and(|side| !side.histograms.is_empty()) {
+            // Histograms come all, and in the order of their writes.
+            columns.settle(before);
+            columns.keep_within(before, seen.range);
+        }
+        in_order &= columns.timestamps[before.saturating_sub(1).max(first)..].is_sorted_by(|a, b| a < b);
+        if !in_order {
+            columns.settle(first);
+        }
         Ok(())
+    }
+}
+
+/// What the head has of a member, in the order of the writes.
+enum HeadPart<'h> {
+    Rows((&'h [i64], &'h [f64])),
+    Cells(&'h [LogSample]),
+}
+
+impl HeadPart<'_> {
+    fn times(&self) -> impl Iterator<Item = i64> {
+        let (times, cells) = match self {
+            Self::Rows((times, _)) => (*times, &[][..]),
+            Self::Cells(cells) => (&[][..], *cells),
+        };
+        times.iter().copied().chain(cells.iter().map(|cell| cell.timestamp_ms))
     }
 }
 
@@ -125,14 +154,17 @@ struct Parts<'p> {
     damaged: &'p mut Vec<Damaged>,
     budget: &'p Budget,
     charged_rows: &'p mut usize,
+    /// Whether each chunk so far lay behind the one before.
+    in_order: bool,
 }
 
 impl Parts<'_> {
     /// Reads every chunk that a window touches.
     fn read_all(&mut self, member: &Member, block: &mut SeriesBlock) -> Result<(), SelectError> {
         let windows = self.seen.hints.windows;
+        let mut end_ms = None;
         for (part, ordinal) in &member.places {
-            let Self { seen, readers, damaged, budget, charged_rows } = self;
+            let Self { seen, readers, damaged, budget, charged_rows, in_order } = self;
             let (place, part) = (&mut readers[*part as usize], &seen.parts[*part as usize]);
             let reader = reader_of(place, part);
             for range in part.masks.left(*ordinal, part.left) {
@@ -141,6 +173,8 @@ impl Parts<'_> {
                     if windows.is_some_and(|windows| !windows.touch(chunk.range)) {
                         return Ok(false);
                     }
+                    *in_order &= end_ms.is_none_or(|end_ms| end_ms < chunk.range.start_ms);
+                    end_ms = Some(chunk.range.end_ms);
                     charge(budget, charged_rows, rows + chunk.rows as usize).map(|()| true)
                 };
                 let read = reader.section.read(*ordinal, range, wanted, &mut block.columns, damaged);
@@ -154,13 +188,15 @@ impl Parts<'_> {
     fn read_newest(
         &mut self,
         member: &Member,
-        cells: &[LogSample],
+        head: &HeadPart<'_>,
         block: &mut SeriesBlock,
     ) -> Result<(), SelectError> {
         let candidates = self.candidates(member)?;
         // Of a chunk that is cut nobody knows which sample is its last within the range.
         let known = candidates.iter().filter(|candidate| candidate.is_whole()).map(|c| c.chunk.range.end_ms);
-        let newest_ms = known.chain(cells.iter().map(|cell| cell.timestamp_ms)).max().unwrap_or(i64::MIN);
+        let newest_ms = known.chain(head.times()).max().unwrap_or(i64::MIN);
+        // What is read is little, and may come from anywhere.
+        self.in_order = candidates.is_empty();
         for candidate in candidates.iter().filter(|candidate| candidate.range.end_ms >= newest_ms) {
             match candidate.summary() {
                 Some(summary) if candidate.range.end_ms == newest_ms => {
@@ -177,7 +213,7 @@ impl Parts<'_> {
         &mut self,
         member: &Member,
         windows: &Windows,
-        cells: &[LogSample],
+        head: &HeadPart<'_>,
         block: &mut SeriesBlock,
     ) -> Result<(), SelectError> {
         let mut candidates = self.candidates(member)?;
@@ -185,7 +221,7 @@ impl Parts<'_> {
         candidates.sort_by_key(|candidate| candidate.chunk.range.start_ms);
         let apart = candidates.is_sorted_by(|a, b| a.chunk.range.end_ms < b.chunk.range.start_ms);
         let end_ms = candidates.last().map_or(i64::MIN, |last| last.chunk.range.end_ms);
-        let behind = cells.iter().all(|cell| cell.timestamp_ms > end_ms) && member.side.is_none();
+        let behind = head.times().all(|ms| ms > end_ms) && member.side.is_none();
         if !apart || !behind {
             return self.read_all(member, block);
         }

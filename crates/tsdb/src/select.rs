@@ -15,6 +15,7 @@ use smallvec::SmallVec;
 
 use crate::block::{BlockError, Damaged, Section, SectionReader};
 use crate::head::log::{LogSample, NO_CELL, Snapshot};
+use crate::head::rows::HeadRows;
 use crate::head::side::Side;
 use crate::head::table::Table;
 use crate::pick::{HeadPicker, SectionPicker};
@@ -55,6 +56,8 @@ pub(crate) struct Seen {
     /// The tenant's sections of the live blocks that lie in the range, oldest first.
     pub(crate) parts: Vec<Part>,
     pub(crate) head: Snapshot,
+    /// The head's samples of the first members, when they were gathered for all of them.
+    pub(crate) head_rows: Option<HeadRows>,
     pub(crate) members: Vec<Member>,
 }
 
@@ -122,8 +125,14 @@ pub(crate) struct Member {
     pub(crate) places: SmallVec<[(u32, u32); 2]>,
 }
 
-/// Bytes that a selected series takes, its place in a hash table with them.
-const MEMBER_BYTES: u64 = size_of::<Member>() as u64 + 12;
+/// Bytes that a selected series takes, its slot and its place in a hash table with them.
+const MEMBER_BYTES: u64 = size_of::<Member>() as u64 + 16;
+
+/// Samples of the head for which going through all of it is not worth the memory.
+const JUMPS_MIN: u64 = 10_000;
+
+/// What following a link to a sample costs, in samples that are looked at one after the other.
+const JUMP_COST: u64 = 4;
 
 /// Bytes of an id that is remembered.
 const ID_BYTES: u64 = size_of::<SeriesId>() as u64;
@@ -140,14 +149,22 @@ impl Store {
     ) -> Result<Selection<'a>, SelectError> {
         let mut gathered = Gathered::default();
         let head = gathered.gather(&self.inner, tenant, matchers, range, &hints.labels, budget)?;
-        let Gathered { mut members, parts, mut damaged, .. } = gathered;
+        let Gathered { mut members, mut slots, series, parts, mut damaged, .. } = gathered;
         if hints.limit > 0 {
             members.truncate(hints.limit);
+            slots.truncate(hints.limit);
         }
+        // A jump for each sample of the selected, or a look at each of all.
+        let jumps = head.cells_since(range.start_ms) / series.max(1) * slots.len() as u64;
+        let head_rows = if jumps >= JUMPS_MIN && jumps * JUMP_COST >= head.cells_since(range.start_ms) {
+            Some(HeadRows::new(&head, &slots, range, |bytes| budget.charge(bytes))?)
+        } else {
+            None
+        };
         let mut warnings = self.inner.damage.lock().expect("lock").clone();
         warnings.extend(self.inner.note_damaged(&mut damaged));
         let store = self.inner.clone();
-        let seen = Seen { store, range, hints: hints.clone(), parts, head, members };
+        let seen = Seen { store, range, hints: hints.clone(), parts, head, head_rows, members };
         Ok(Selection::new(Arc::new(seen), budget, warnings))
     }
 }
@@ -156,6 +173,10 @@ impl Store {
 #[derive(Default)]
 struct Gathered {
     members: Vec<Member>,
+    /// Slots of those of the head, which are the first.
+    slots: Vec<u32>,
+    /// Series of all tenants that the head had.
+    series: u64,
     /// Ids of members, and their numbers by id, as long as there may be more places of a series to come.
     ids: Vec<SeriesId>,
     by_id: HashTable<u32>,
@@ -228,6 +249,7 @@ impl Gathered {
             // Series of an earlier flush have left. One of them may be back in another slot, and no series may come
             // twice. It does not go on so: who leaves next waits for a flush, which waits for the view.
             self.members.clear();
+            self.slots.clear();
             self.ids.clear();
             self.by_id.clear();
             budget.release(bytes);
@@ -247,6 +269,8 @@ impl Gathered {
     ) {
         let sides = store.sides.read().expect("lock");
         let mut index = None;
+        self.series = table.len();
+        self.slots.extend_from_slice(slots);
         for slot in slots {
             let entry = table.entry(*slot);
             let side = if sides.is_empty() { None } else { sides.get(*slot).map(Box::new) };

@@ -10,15 +10,19 @@ use codec::float;
 use model::Labels;
 use promql::{FloatHistogram, MatrixSeries, Point, Value, VectorSample};
 
-/// The whole answer around `data`.
-pub fn envelope(data: &str, warnings: &[String], infos: &[String]) -> String {
-    let mut out = String::with_capacity(data.len() + 64);
-    out.push_str("{\"status\":\"success\",\"data\":");
-    out.push_str(data);
-    notes(&mut out, "warnings", warnings);
-    notes(&mut out, "infos", infos);
-    out.push('}');
+/// The beginning of an answer, behind which `data` is written, with room for so many bytes.
+pub fn begin(bytes: usize) -> String {
+    let begin = "{\"status\":\"success\",\"data\":";
+    let mut out = String::with_capacity(begin.len() + bytes + 64);
+    out.push_str(begin);
     out
+}
+
+/// Ends an answer behind its `data`.
+pub fn end(out: &mut String, warnings: &[String], infos: &[String]) {
+    notes(out, "warnings", warnings);
+    notes(out, "infos", infos);
+    out.push('}');
 }
 
 fn notes(out: &mut String, key: &str, notes: &[String]) {
@@ -133,12 +137,14 @@ pub fn quoted_float(out: &mut String, value: f64) {
 
 /// Milliseconds as seconds.
 pub fn time(out: &mut String, ms: i64) {
-    let sign = if ms < 0 { "-" } else { "" };
-    let (seconds, rest) = (ms.unsigned_abs() / 1000, ms.unsigned_abs() % 1000);
-    let _ = match rest {
-        0 => write!(out, "{sign}{seconds}"),
-        rest => write!(out, "{sign}{seconds}.{rest:03}"),
-    };
+    let (seconds, rest) = (ms / 1000, ms.unsigned_abs() % 1000);
+    if ms < 0 && seconds == 0 {
+        out.push('-');
+    }
+    float::write_whole(seconds, out);
+    if rest > 0 {
+        let _ = write!(out, ".{rest:03}");
+    }
 }
 
 /// A label set as an object.
@@ -271,7 +277,9 @@ mod tests {
             written(|out| value(out, &Value::Vector(Vec::new()), None)),
             r#"{"resultType":"vector","result":[]}"#
         );
-        let whole = envelope("[]", &["a\"b".to_owned()], &[]);
+        let mut whole = begin(2);
+        whole.push_str("[]");
+        end(&mut whole, &["a\"b".to_owned()], &[]);
         assert_eq!(whole, r#"{"status":"success","data":[],"warnings":["a\"b"]}"#);
     }
 }

@@ -24,7 +24,7 @@ pub(super) fn exemplars(ask: &Ask, budget: &Budget) -> Result<Answered, ApiError
     if selectors == 0 {
         return Ok(Answered::default());
     }
-    let mut out = String::new();
+    let mut out = encode::begin(0);
     encode::list(&mut out, &found, |out, (labels, exemplars)| {
         out.push_str("{\"seriesLabels\":");
         encode::labels(out, labels);
@@ -32,7 +32,7 @@ pub(super) fn exemplars(ask: &Ask, budget: &Budget) -> Result<Answered, ApiError
         encode::list(out, exemplars, exemplar);
         out.push('}');
     });
-    Ok(Answered::data(out))
+    Ok(Answered::begun(out))
 }
 
 fn exemplar(out: &mut String, exemplar: &Exemplar) {

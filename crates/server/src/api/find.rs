@@ -39,10 +39,10 @@ pub(super) fn label_values(ask: &Ask, budget: &Budget) -> Result<Answered, ApiEr
 
 fn listed<T>(mut found: Vec<T>, limit: usize, one: impl FnMut(&mut String, T)) -> Answered {
     let cut = shorten(&mut found, if limit == 0 { usize::MAX } else { limit });
-    let mut out = String::new();
+    let mut out = encode::begin(0);
     encode::list(&mut out, found, one);
     let warnings = if cut { vec![TRUNCATED.to_owned()] } else { Vec::new() };
-    Answered { warnings, ..Answered::data(out) }
+    Answered { warnings, ..Answered::begun(out) }
 }
 
 /// The `match[]` parameters. One that everything satisfies is refused: it would be a dump of the tenant.

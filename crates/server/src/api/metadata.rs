@@ -14,7 +14,8 @@ pub(super) fn metadata(ask: &Ask, _: &Budget) -> Result<Answered, ApiError> {
     let all = ask.store.metadata(ask.tenant.id);
     let found = all.iter().filter(|(family, _)| wanted.is_empty() || family == wanted);
     let found = found.take(if limit == 0 { usize::MAX } else { limit });
-    let mut out = String::from("{");
+    let mut out = encode::begin(0);
+    out.push('{');
     for (i, (family, metadata)) in found.enumerate() {
         if i > 0 {
             out.push(',');
@@ -29,5 +30,5 @@ pub(super) fn metadata(ask: &Ask, _: &Budget) -> Result<Answered, ApiError> {
         encode::list(&mut out, [fields], encode::pairs);
     }
     out.push('}');
-    Ok(Answered::data(out))
+    Ok(Answered::begun(out))
 }

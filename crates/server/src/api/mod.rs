@@ -145,15 +145,15 @@ pub(crate) struct Ask {
 /// A good answer.
 #[derive(Debug, Default)]
 pub(crate) struct Answered {
-    /// The JSON value of `data`; none = 204.
-    data: Option<String>,
+    /// The answer up to and with its `data`, begun by [`encode::begin`]; none = 204.
+    begun: Option<String>,
     warnings: Vec<String>,
     infos: Vec<String>,
 }
 
 impl Answered {
-    fn data(data: String) -> Self {
-        Self { data: Some(data), ..Self::default() }
+    fn begun(begun: String) -> Self {
+        Self { begun: Some(begun), ..Self::default() }
     }
 }
 
@@ -241,8 +241,7 @@ fn not_ready(app: &App) -> Answer {
 }
 
 fn success(answered: Answered, coding: Option<Coding>) -> Answer {
-    let Some(data) = answered.data else { return respond::empty() };
-    let body = encode::envelope(&data, &answered.warnings, &answered.infos);
-    drop(data);
+    let Some(mut body) = answered.begun else { return respond::empty() };
+    encode::end(&mut body, &answered.warnings, &answered.infos);
     compress::json(body, coding)
 }

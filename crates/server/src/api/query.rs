@@ -44,9 +44,9 @@ pub(super) fn range(ask: &Ask, budget: &Budget) -> Result<Answered, ApiError> {
 /// An expression in its usual form.
 pub(super) fn format(ask: &Ask, _: &Budget) -> Result<Answered, ApiError> {
     let expr = promql::parse(ask.params.get("query"))?;
-    let mut out = String::new();
+    let mut out = encode::begin(0);
     encode::string(&mut out, &expr.to_string());
-    Ok(Answered::data(out))
+    Ok(Answered::begun(out))
 }
 
 fn evaluate(ask: &Ask, steps: Steps, budget: &Budget) -> Result<Answered, ApiError> {
@@ -78,10 +78,11 @@ fn evaluate(ask: &Ask, steps: Steps, budget: &Budget) -> Result<Answered, ApiErr
     if truncate(&mut value, limit) {
         warnings.push(TRUNCATED.to_owned());
     }
-    budget.charge(encoded_bytes(&value))?;
-    let mut out = String::new();
+    let bytes = encoded_bytes(&value);
+    budget.charge(bytes)?;
+    let mut out = encode::begin(usize::try_from(bytes).unwrap_or(0));
     encode::value(&mut out, &value, stats.as_deref());
-    Ok(Answered { data: Some(out), warnings, infos })
+    Ok(Answered { warnings, infos, ..Answered::begun(out) })
 }
 
 fn truncate(value: &mut Value, limit: usize) -> bool {
@@ -100,7 +101,7 @@ pub(super) fn shorten<T>(list: &mut Vec<T>, limit: usize) -> bool {
     over
 }
 
-/// About what the answer takes as text, twice: the data and the whole.
+/// About what the answer takes as text.
 fn encoded_bytes(value: &Value) -> u64 {
     const POINT: usize = 32;
     const SERIES: usize = 256;
@@ -109,7 +110,7 @@ fn encoded_bytes(value: &Value) -> u64 {
         Value::Matrix(series) => series.iter().map(|series| SERIES + series.points.len() * POINT).sum(),
         Value::Scalar(..) | Value::String(..) => POINT,
     };
-    2 * bytes as u64
+    bytes as u64
 }
 
 fn thousands(number: usize) -> String {

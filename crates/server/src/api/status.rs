@@ -4,7 +4,7 @@ use model::Budget;
 use serde_json::json;
 
 use super::error::ApiError;
-use super::{Answered, Ask, Endpoint};
+use super::{Answered, Ask, Endpoint, encode};
 
 /// The version of Prometheus whose API this is.
 pub(super) const PROMETHEUS_VERSION: &str = "3.14.0";
@@ -43,7 +43,9 @@ pub(super) fn fixed(ask: &Ask, _: &Budget) -> Result<Answered, ApiError> {
         Fixed::Alertmanagers => json!({ "activeAlertmanagers": [], "droppedAlertmanagers": [] }),
         Fixed::Targets => json!({ "activeTargets": [], "droppedTargets": [], "droppedTargetCounts": {} }),
     };
-    Ok(Answered::data(data.to_string()))
+    let mut out = encode::begin(0);
+    out.push_str(&data.to_string());
+    Ok(Answered::begun(out))
 }
 
 fn runtime_info(ask: &Ask) -> serde_json::Value {

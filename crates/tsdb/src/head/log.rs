@@ -217,6 +217,34 @@ impl Snapshot {
         }
     }
 
+    /// How many cells there are at most in which something may be as late as `since_ms`.
+    pub(crate) fn cells_since(&self, since_ms: i64) -> u64 {
+        self.end.saturating_sub(self.first_since(since_ms).max(self.base))
+    }
+
+    /// The position from which on something may be as late as `since_ms`.
+    fn first_since(&self, since_ms: i64) -> u64 {
+        let older = self.latest_ms.partition_point(|latest_ms| *latest_ms < since_ms);
+        (self.first + older as u64) * CHUNK_CELLS
+    }
+
+    /// Cells in order of arrival, slot and sample; where everything is older than `since_ms` they may be left out.
+    pub(crate) fn each_since(&self, since_ms: i64, mut each: impl FnMut(u32, i64, f64)) {
+        let from = self.first_since(since_ms).max(self.base);
+        let mut position = from;
+        while position < self.end {
+            let chunk = &self.chunks[index(position / CHUNK_CELLS - self.first)];
+            let end = ((position / CHUNK_CELLS + 1) * CHUNK_CELLS).min(self.end);
+            let cells = index(position % CHUNK_CELLS)..index(end - position + position % CHUNK_CELLS);
+            for cell in &chunk.cells[cells] {
+                let slot = (cell.link.load(Ordering::Relaxed) >> 32) as u32;
+                let timestamp_ms = cell.timestamp_ms.load(Ordering::Relaxed);
+                each(slot, timestamp_ms, f64::from_bits(cell.value_bits.load(Ordering::Relaxed)));
+            }
+            position = end;
+        }
+    }
+
     /// Every cell in order of arrival: slot and sample.
     pub(crate) fn cells(&self) -> impl Iterator<Item = (u32, LogSample)> + '_ {
         (self.base..self.end).map(|position| {
@@ -261,6 +289,13 @@ mod tests {
             let late = |i: i64| i % 1000 == 999 && i - 5000 < since_ms;
             let wanted = (since_ms..4 * CHUNK_CELLS as i64).filter(|i| !late(*i)).count() as i64;
             assert_eq!(found, wanted);
+            let (mut all, mut seen) = (0, 0);
+            snapshot.each_since(since_ms, |slot, timestamp_ms, _| {
+                assert_eq!(slot, 1);
+                all += 1;
+                seen += i64::from(timestamp_ms >= since_ms);
+            });
+            assert_eq!((seen, all), (wanted, snapshot.cells_since(since_ms)));
             assert!(out.len() as i64 <= 4 * CHUNK_CELLS as i64 - since_ms + CHUNK_CELLS as i64);
         }
     }
