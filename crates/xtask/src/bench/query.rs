@@ -315,19 +315,21 @@ mod tests {
 
     #[test]
     fn questions_mean_what_their_names_say() {
+        let named =
+            |name| QUESTIONS.iter().find(|question| question.name == name).expect("a question").expression;
+        assert!(named("sum by, 1,000 series").contains("__name__!~\".+_1[01]\""));
         let workload = Workload::Made(Shape { steps: 1, ..Shape::named("A").expect("a letter") });
         let (mut one, mut thousand) = (0, 0);
         let count = |piece: &sent::Piece| -> Result<()> {
             for labels in piece.samples.keys() {
-                let name = labels["__name__"].as_str();
-                one += usize::from(name == "node_memory_MemAvailable_bytes_7" && labels["cpu"] == "88");
+                let (name, cpu) = (&labels["__name__"], &labels["cpu"]);
+                one += usize::from(named("one series, a day") == format!("{name}{{cpu=\"{cpu}\"}}"));
                 thousand += usize::from(!name.ends_with("_10") && !name.ends_with("_11"));
             }
             Ok(())
         };
         sent::each_piece(&workload, 0, count).expect("all are wanted");
         assert_eq!((one, thousand), (1, 1_000));
-        let in_workload = |name| Shape::named(name).map_or(0, |shape| shape.series);
-        assert_eq!(in_workload("E"), 1_000_000);
+        assert_eq!(Shape::named("E").map(|shape| shape.series), Some(1_000_000));
     }
 }
