@@ -7,14 +7,14 @@
 use std::fmt::Write;
 use std::time::Instant;
 
-use anyhow::{Result, bail};
+use anyhow::{Context, Result, bail};
 
 use super::answer;
 use super::peer::Peer;
 use super::report;
 use super::running::Running;
 use super::session::{self, Load, Plan, loaded};
-use crate::load::http::{self, Connection};
+use crate::load::http;
 use crate::load::sent::{self, Labels, Samples, Value};
 use crate::repo::Repo;
 
@@ -99,7 +99,9 @@ pub fn query(repo: &Repo, plan: &Plan) -> Result<()> {
             let directory = tempfile::tempdir()?;
             let server = loaded(peer, &load, directory.path())?;
             server.merge()?;
-            columns.push((peer.clone(), ask_all(&server, &questions, load.bodies.last_ms, plan)?));
+            let answers = ask_all(&server, &questions, load.bodies.last_ms, plan);
+            columns.push((peer.clone(), answers.with_context(|| peer.name())?));
+            eprintln!("  {} has answered", peer.name());
         }
         plan.publish(&table(&load, &questions, &columns))?;
         wrong.extend(disagreements(&questions, &columns));
@@ -115,10 +117,9 @@ pub fn query(repo: &Repo, plan: &Plan) -> Result<()> {
 
 /// Asks all questions, in turn and often enough. One that is refused is not asked again.
 fn ask_all(server: &Running, questions: &[Question], last_ms: i64, plan: &Plan) -> Result<Vec<Answer>> {
-    let mut connection = server.connection()?;
     let mut answers = Vec::new();
     for question in questions {
-        let (_, answer) = ask(&mut connection, question, last_ms)?;
+        let (_, answer) = ask(server, question, last_ms)?;
         answers.push(match answer.is_success() {
             true => Ok((Vec::new(), answer::samples(&answer)?)),
             false => Err(answer.text().chars().take(120).collect()),
@@ -128,7 +129,7 @@ fn ask_all(server: &Running, questions: &[Question], last_ms: i64, plan: &Plan) 
     for _ in 0..turns {
         for (question, answer) in questions.iter().zip(&mut answers) {
             if let Ok((times, _)) = answer {
-                times.push(ask(&mut connection, question, last_ms)?.0);
+                times.push(ask(server, question, last_ms)?.0);
             }
         }
     }
@@ -136,8 +137,9 @@ fn ask_all(server: &Running, questions: &[Question], last_ms: i64, plan: &Plan) 
     Ok(answers)
 }
 
-/// Asks one question; ms until the whole answer was there.
-fn ask(connection: &mut Connection, question: &Question, last_ms: i64) -> Result<(f64, http::Answer)> {
+/// Asks one question; ms until the whole answer was there. Not over one connection all the time: VictoriaMetrics closes
+/// what is two minutes old.
+fn ask(server: &Running, question: &Question, last_ms: i64) -> Result<(f64, http::Answer)> {
     let query = http::encoded(question.expression);
     let end = last_ms / 1_000 + 1;
     let target = match question.hours {
@@ -147,6 +149,7 @@ fn ask(connection: &mut Connection, question: &Question, last_ms: i64) -> Result
             format!("/api/v1/query_range?query={query}&start={start}&end={end}&step={step}&nocache=1")
         }
     };
+    let mut connection = server.connection()?;
     let start = Instant::now();
     let answer = connection.get(&target)?;
     Ok((start.elapsed().as_secs_f64() * 1e3, answer))

@@ -14,8 +14,8 @@ use crate::load::process::{self, Process};
 use crate::load::sent::{Piece, Samples};
 use crate::load::workload::STEP_MS;
 
-/// VictoriaMetrics' parts in memory go to disk within 5 s.
-const PARTS_TO_DISK: Duration = Duration::from_secs(6);
+/// VictoriaMetrics looks every 5 s for parts in memory that are 5 s old, and begins to write them to the disk.
+const PARTS_TO_DISK: Duration = Duration::from_secs(11);
 
 /// How often it is looked whether a merge is still running.
 const LOOK: Duration = Duration::from_millis(500);
@@ -52,6 +52,7 @@ impl Running {
         self.show()?;
         if self.peer == Peer::VictoriaMetrics {
             std::thread::sleep(PARTS_TO_DISK);
+            self.wait_for_merges()?;
         }
         Ok(())
     }
@@ -98,7 +99,7 @@ impl Running {
         Connection::open(self.process.address, token.as_deref().map(str::trim)).context("connect")
     }
 
-    /// VictoriaMetrics answers before its merges have begun: they are over when none was running for some looks and the
+    /// VictoriaMetrics does not tell when it is done: its merges are over when none was running for some looks and the
     /// directory was always the same.
     fn wait_for_merges(&self) -> Result<()> {
         const LOOKS: usize = 3;
