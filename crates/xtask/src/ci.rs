@@ -5,7 +5,7 @@
 use anyhow::{Result, bail};
 
 use crate::bench::session::Plan;
-use crate::bench::{churn, disk, ingest, memory, query, restart, tenants};
+use crate::bench::table;
 use crate::repo::Repo;
 use crate::{needs, run, test, tidy};
 
@@ -26,7 +26,7 @@ pub fn ci(repo: &Repo, yes: bool) -> Result<()> {
     step("clippy", run::shown(repo, "cargo clippy --workspace --all-targets -- -D warnings"));
     step("doc", documentation(repo));
     step("benchmarks", benchmarks(repo));
-    step("bench of servers", servers(repo));
+    step("bench of servers", table::table(repo, &Plan::smoke()));
     step("fuzz targets", fuzz(repo, true));
     step("tests", test::test(repo, yes, None));
     if !failed.is_empty() {
@@ -53,21 +53,6 @@ fn deny(repo: &Repo) -> Result<()> {
         return Ok(());
     }
     run::shown(repo, "cargo deny check advisories")
-}
-
-/// Every benchmark of whole servers, tiny.
-fn servers(repo: &Repo) -> Result<()> {
-    let plan = Plan::smoke();
-    let all = [
-        ingest::ingest,
-        disk::disk,
-        memory::memory,
-        restart::restart,
-        churn::churn,
-        query::query,
-        tenants::tenants,
-    ];
-    all.into_iter().try_for_each(|bench| bench(repo, &plan))
 }
 
 /// Every benchmark once, small: it must still run, its figures mean nothing.

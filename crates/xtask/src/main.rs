@@ -1,6 +1,8 @@
 //! `cargo xtask COMMAND`: see `cargo xtask help`. Arguments are few, so they are read by hand.
 #![allow(clippy::print_stdout, reason = "a command line")]
 
+use std::path::PathBuf;
+
 use anyhow::{Result, bail, ensure};
 use xtask::bench::session::{self, Plan, Profile};
 use xtask::repo::Repo;
@@ -14,11 +16,13 @@ cargo xtask COMMAND
   test [--yes] [FILTER]   provides what the tests need (asks first) and runs every test
   ci [--yes]              everything that has to be green before a merge
   tidy                    absences, sizes, licences, names in documents
-  bench ingest [--workload=A,B] [--server=weir,victoria,prometheus] [--runs=N] [--smoke]
-                          Weir and its peers on the same bodies
+  bench ingest [--workload=A,B] [--server=weir,victoria,prometheus] [--runs=5] [--smoke] [--out=FILE]
+                          Weir and its peers on the same bodies; appended to a file, too
   bench disk|memory|restart|churn|query [as above]
                           what the data cost, and what the answers cost
-  bench tenants [--smoke] ten thousand tenants
+  bench tenants [--smoke] [--out=FILE]
+                          ten thousand tenants
+  bench table [as above]  all of these, one after another: a night
   bench build             time of a clean release build, size of the binary
   torture [--cycles=N]    kill -9 under load, again and again
   powercut [--cycles=N] [--fs=ext4|xfs]
@@ -56,8 +60,9 @@ fn bench(repo: &Repo, arguments: &Arguments) -> Result<()> {
         Some("churn") => bench::churn::churn(repo, &arguments.plan()?),
         Some("query") => bench::query::query(repo, &arguments.plan()?),
         Some("tenants") => bench::tenants::tenants(repo, &arguments.plan()?),
+        Some("table") => bench::table::table(repo, &arguments.plan()?),
         Some("build") => bench::build::build(repo),
-        _ => bail!("bench what? ingest, disk, memory, restart, churn, query, tenants or build"),
+        _ => bail!("bench what? ingest, disk, memory, restart, churn, query, tenants, table or build"),
     }
 }
 
@@ -112,8 +117,9 @@ impl Arguments {
 
     fn plan(&self) -> Result<Plan> {
         let smoke = self.has("--smoke");
-        let runs = self.value("--runs").map_or(Ok(if smoke { 1 } else { 3 }), str::parse)?;
-        Ok(Plan { workloads: self.list("--workload"), servers: self.list("--server"), runs, smoke })
+        let runs = self.value("--runs").map_or(Ok(if smoke { 1 } else { 5 }), str::parse)?;
+        let (workloads, servers) = (self.list("--workload"), self.list("--server"));
+        Ok(Plan { workloads, servers, runs, smoke, out: self.value("--out").map(PathBuf::from) })
     }
 
     fn yes(&self) -> bool {

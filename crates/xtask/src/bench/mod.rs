@@ -1,14 +1,19 @@
 //! Benchmarks of the whole binary against its peers. Each prints what it ran, so that a table in `bench/RESULTS.md`
 //! can be made again.
 
+mod answer;
 pub mod build;
 pub mod churn;
 pub mod disk;
 pub mod ingest;
 pub mod memory;
+mod parts;
 mod peer;
 pub mod query;
+mod readback;
 mod report;
 pub mod restart;
+mod running;
 pub mod session;
+pub mod table;
 pub mod tenants;

@@ -1,189 +1,338 @@
 //! `cargo xtask bench query`: the same questions to the same data, and whether the answers are the same.
 //!
 //! Everything was merged before. Questions end a second after the last sample, so that no sample lies on the edge of a
-//! window: whether edges belong to it differs between versions. Figures are the fastest of several, as caches of the
-//! page are warm and results are not cached.
+//! window: whether edges belong to it differs between versions. All questions are asked once before anything is measured;
+//! then in turn, so that what disturbs the machine for a while meets all of them.
 
-use std::collections::BTreeMap;
 use std::fmt::Write;
 use std::time::Instant;
 
-use anyhow::{Context, Result};
-use serde_json::Value;
+use anyhow::{Context, Result, bail};
 
-use super::peer::Running;
+use super::answer;
+use super::peer::Peer;
+use super::report;
+use super::running::Running;
 use super::session::{self, Load, Plan, loaded};
 use crate::load::http;
+use crate::load::sent::{self, Labels, Samples, Value};
 use crate::repo::Repo;
 
-/// Times that each question is asked.
-const REPEATS: usize = 5;
+const ABOUT: &str = "\
+Milliseconds from sending a question to having read the whole answer, result caches off. Everything was merged and every \
+question asked once before; then each is asked five times a run, one after another. Answers are compared value by value \
+with Weir's, equal to a billionth; with VictoriaMetrics' without the metric's name, which it keeps where PromQL drops it, \
+and its `rate` and `increase` are other functions: they look at the sample before the window, and do not extrapolate.";
 
-/// Of a workload: expression, hours back (0 = at one time), step in seconds.
-type Question = (&'static str, &'static str, f64, i64);
+/// Times that each question is asked in a run.
+const TURNS: usize = 5;
+
+/// What is asked of a workload.
+#[derive(Clone, Copy, Debug)]
+struct Question {
+    workload: &'static str,
+    /// What it stands for, if that is not plain.
+    name: &'static str,
+    expression: &'static str,
+    /// So far back; 0 = at one time.
+    hours: f64,
+    step_s: i64,
+}
+
+const fn over(
+    workload: &'static str,
+    name: &'static str,
+    expression: &'static str,
+    hours: f64,
+    step_s: i64,
+) -> Question {
+    Question { workload, name, expression, hours, step_s }
+}
+
+const fn at_once(workload: &'static str, name: &'static str, expression: &'static str) -> Question {
+    Question { workload, name, expression, hours: 0.0, step_s: 0 }
+}
 
 const QUESTIONS: &[Question] = &[
-    ("A", "sum by (cpu) ({__name__!=\"\"})", 33.0, 120),
-    ("A", "sum by (mode) (rate({job=\"node_exporter\",__name__=~\"node_cpu.*_3\"}[5m]))", 33.0, 120),
-    ("A", "sum by (mode) ({job=\"node_exporter\"})", 24.0, 300),
-    ("A", "node_memory_MemAvailable_bytes_7{cpu=\"89\"}", 24.0, 60),
-    ("A", "max_over_time(node_memory_MemAvailable_bytes_7[1h])", 24.0, 300),
-    ("A", "quantile(0.99, {__name__!=\"\"})", 1.0, 15),
-    ("B", "sum by (mode) (rate(node_cpu_seconds_total_3[5m]))", 1.6, 15),
-    ("B", "sum by (instance) ({job=\"node_exporter\"})", 1.6, 60),
-    ("B", "count({job=\"node_exporter\"})", 1.6, 15),
-    ("B", "topk(5, {job=\"node_exporter\"})", 1.6, 60),
-    ("B", "sum by (mode) ({__name__=~\".*_(1|2|3)\",instance=~\"host-node-1.*\"})", 1.6, 60),
-    ("E", "count({job=\"node_exporter\"})", 0.0, 0),
-    ("E", "topk(10, {job=\"node_exporter\"})", 0.0, 0),
-    ("E", "sum by (mode) ({job=\"node_exporter\"})", 0.0, 0),
-    ("E", "count(node_load1_1)", 0.0, 0),
+    over("A", "one series, a day", "node_memory_MemAvailable_bytes_7{cpu=\"88\"}", 24.0, 60),
+    over(
+        "A",
+        "sum by, 1,000 series",
+        "sum by (mode) ({job=\"node_exporter\",__name__!~\".+_1[01]\"})",
+        24.0,
+        300,
+    ),
+    over("A", "", "sum by (cpu) ({__name__!=\"\"})", 33.0, 120),
+    over("A", "", "sum by (mode) (rate({job=\"node_exporter\",__name__=~\"node_cpu.*_3\"}[5m]))", 33.0, 120),
+    over("A", "", "max_over_time(node_memory_MemAvailable_bytes_7[1h])", 24.0, 300),
+    over("A", "", "quantile(0.99, {__name__!=\"\"})", 1.0, 15),
+    over("B", "", "sum by (mode) (rate(node_cpu_seconds_total_3[5m]))", 1.6, 15),
+    over("B", "", "sum by (instance) ({job=\"node_exporter\"})", 1.6, 60),
+    over("B", "", "count({job=\"node_exporter\"})", 1.6, 15),
+    over("B", "", "topk(5, {job=\"node_exporter\"})", 1.6, 60),
+    over("B", "", "sum by (mode) ({__name__=~\".*_(1|2|3)\",instance=~\"host-node-1.*\"})", 1.6, 60),
+    at_once("E", "count, 1 M series", "count({job=\"node_exporter\"})"),
+    at_once("E", "", "topk(10, {job=\"node_exporter\"})"),
+    at_once("E", "", "sum by (mode) ({job=\"node_exporter\"})"),
+    at_once("E", "", "count(node_load1_1)"),
 ];
 
-/// Series with their values by time.
-type Found = BTreeMap<String, BTreeMap<i64, f64>>;
-
-/// A question's fastest answer in ms, or why there is none.
-type Answer = Result<(f64, Found), String>;
+/// A question's times in ms, sorted, with the answer; or why there is none.
+type Answer = Result<(Vec<f64>, Samples), String>;
 
 /// A server with its answers, in the order of the questions.
-type Answers = (&'static str, Vec<Answer>);
+type Answers = (Peer, Vec<Answer>);
 
-/// Runs the plan and prints tables.
+/// Runs the plan and prints tables. Fails when Weir and Prometheus do not agree, or when there was nothing to find.
 pub fn query(repo: &Repo, plan: &Plan) -> Result<()> {
     if cfg!(debug_assertions) && !plan.smoke {
         return session::again_optimised(repo);
     }
     let peers = session::peers(repo, plan)?;
-    let mut text = session::heading(repo, "query", &peers, plan);
+    session::heading(repo, "query", ABOUT, &peers, plan)?;
+    let mut wrong = Vec::new();
     for load in session::loads(repo, plan, &["A", "B", "E"]) {
-        let asked = |(letter, ..): &&Question| load.title.starts_with(&format!("Workload {letter}:"));
-        let questions: Vec<Question> = QUESTIONS.iter().filter(asked).copied().collect();
+        let of_load = |question: &&Question| question.workload == load.workload.name();
+        let questions: Vec<Question> = QUESTIONS.iter().filter(of_load).copied().collect();
         let mut columns = Vec::new();
         for peer in &peers {
             let directory = tempfile::tempdir()?;
             let server = loaded(peer, &load, directory.path())?;
-            server.merge(&directory.path().join("data"))?;
-            let answers = questions.iter().map(|question| ask(&server, question, load.bodies.last_ms));
-            columns.push((peer.name(), answers.collect::<Result<Vec<_>>>()?));
+            server.merge()?;
+            let answers = ask_all(&server, &questions, load.bodies.last_ms, plan);
+            columns.push((peer.clone(), answers.with_context(|| peer.name())?));
+            eprintln!("  {} has answered", peer.name());
         }
-        table(&mut text, &load, &questions, &columns);
+        plan.publish(&table(&load, &questions, &columns))?;
+        wrong.extend(disagreements(&questions, &columns));
+        if !plan.smoke {
+            wrong.extend(empty(&questions, &columns));
+        }
     }
-    println!("{text}");
+    if !wrong.is_empty() {
+        bail!("{}", wrong.join("; "));
+    }
     Ok(())
 }
 
-/// The fastest of several answers in ms, or why there is none.
-fn ask(server: &Running, question: &Question, last_ms: i64) -> Result<Answer> {
-    let (_, expression, hours, step) = question;
-    let query = http::encoded(expression);
+/// Asks all questions, in turn and often enough. One that is refused is not asked again.
+fn ask_all(server: &Running, questions: &[Question], last_ms: i64, plan: &Plan) -> Result<Vec<Answer>> {
+    let mut answers = Vec::new();
+    for question in questions {
+        let (_, answer) = ask(server, question, last_ms)?;
+        answers.push(match answer.is_success() {
+            true => Ok((Vec::new(), answer::samples(&answer)?)),
+            false => Err(answer.text().chars().take(120).collect()),
+        });
+    }
+    let turns = if plan.smoke { 1 } else { TURNS * plan.runs };
+    for _ in 0..turns {
+        for (question, answer) in questions.iter().zip(&mut answers) {
+            if let Ok((times, _)) = answer {
+                times.push(ask(server, question, last_ms)?.0);
+            }
+        }
+    }
+    answers.iter_mut().flatten().for_each(|(times, _)| times.sort_by(f64::total_cmp));
+    Ok(answers)
+}
+
+/// Asks one question; ms until the whole answer was there. Not over one connection all the time: VictoriaMetrics closes
+/// what is two minutes old.
+fn ask(server: &Running, question: &Question, last_ms: i64) -> Result<(f64, http::Answer)> {
+    let query = http::encoded(question.expression);
     let end = last_ms / 1_000 + 1;
-    let target = match *hours {
+    let target = match question.hours {
         0.0 => format!("/api/v1/query?query={query}&time={end}&nocache=1"),
         hours => {
-            let start = end - (hours * 3_600.0) as i64;
+            let (start, step) = (end - (hours * 3_600.0) as i64, question.step_s);
             format!("/api/v1/query_range?query={query}&start={start}&end={end}&step={step}&nocache=1")
         }
     };
     let mut connection = server.connection()?;
-    let mut best = f64::MAX;
-    let mut body = Vec::new();
-    for _ in 0..REPEATS {
-        let start = Instant::now();
-        let answer = connection.get(&target)?;
-        best = best.min(start.elapsed().as_secs_f64() * 1e3);
-        if !answer.is_success() {
-            let text = answer.text();
-            return Ok(Err(text.chars().take(120).collect()));
-        }
-        body = answer.body;
-    }
-    let json: Value = serde_json::from_slice(&body).context("an answer is no JSON")?;
-    Ok(Ok((best, found(&json))))
+    let start = Instant::now();
+    let answer = connection.get(&target)?;
+    Ok((start.elapsed().as_secs_f64() * 1e3, answer))
 }
 
-fn found(json: &Value) -> Found {
-    let mut found = Found::new();
-    for series in json["data"]["result"].as_array().into_iter().flatten() {
-        let values = found.entry(series["metric"].to_string()).or_default();
-        let pairs = series["values"].as_array().cloned().unwrap_or_else(|| vec![series["value"].clone()]);
-        for pair in pairs {
-            let number = pair[1].as_str().and_then(|text| text.parse().ok()).unwrap_or(f64::NAN);
-            values.insert((pair[0].as_f64().unwrap_or_default() * 1e3) as i64, number);
-        }
-    }
-    found
-}
-
-fn table(text: &mut String, load: &Load, questions: &[Question], columns: &[Answers]) {
-    let names: Vec<&str> = columns.iter().map(|(name, _)| *name).collect();
-    let titles: Vec<String> = names.iter().map(|name| format!("{name} ms")).collect();
-    let _ = writeln!(
-        text,
-        "\n{}\n\n| | {} | answers |\n|---|{}---|",
-        load.title,
+fn table(load: &Load, questions: &[Question], columns: &[Answers]) -> String {
+    let mut titles: Vec<String> = columns.iter().map(|(peer, _)| format!("{} ms", peer.name())).collect();
+    let others = columns.iter().skip(1);
+    titles.extend(others.map(|(peer, _)| format!("{} ÷ {}", columns[0].0.name(), peer.name())));
+    let mut text = format!(
+        "{}\n\n| | {} | answers |\n|---|{}---|\n",
+        load.workload.title(),
         titles.join(" | "),
-        "---|".repeat(names.len())
+        "---|".repeat(titles.len())
     );
-    for (at, (_, expression, hours, step)) in questions.iter().enumerate() {
-        let cells: Vec<String> = columns
-            .iter()
-            .map(|(_, answers)| match &answers[at] {
-                Ok((ms, _)) => format!("{ms:.1}"),
-                Err(_) => "refused".to_owned(),
-            })
-            .collect();
-        let when = if *step == 0 { "at once".to_owned() } else { format!("{hours} h, step {step} s") };
-        let expression = expression.replace('|', "\\|");
-        let verdict = verdict(columns, at);
-        let _ = writeln!(text, "| `{expression}`, {when} | {} | {verdict} |", cells.join(" | "));
+    for (at, question) in questions.iter().enumerate() {
+        let answers: Vec<&Answer> = columns.iter().map(|(_, answers)| &answers[at]).collect();
+        let shown = answers.iter().map(|answer| match answer {
+            Ok((times, _)) => report::spread(times, 1.0, 1),
+            Err(_) => "refused".to_owned(),
+        });
+        let ratios = answers.iter().skip(1).map(|theirs| match (answers[0], theirs) {
+            (Ok((ours, _)), Ok((theirs, _))) => {
+                format!("{:.2}", report::median(ours) / report::median(theirs))
+            }
+            _ => "–".to_owned(),
+        });
+        let cells: Vec<String> = shown.chain(ratios).collect();
+        let verdict = verdicts(question, columns, at);
+        let _ = writeln!(text, "| {} | {} | {verdict} |", question.title(), cells.join(" | "));
+    }
+    text
+}
+
+impl Question {
+    /// Whether it asks for something that VictoriaMetrics defines in another way.
+    fn has_a_rate(&self) -> bool {
+        ["rate(", "increase("].iter().any(|function| self.expression.contains(function))
+    }
+
+    fn title(&self) -> String {
+        let name = if self.name.is_empty() { String::new() } else { format!("{}: ", self.name) };
+        let expression = self.expression.replace('|', "\\|");
+        let when = match self.step_s {
+            0 => "at once".to_owned(),
+            step => format!("{} h, step {step} s", self.hours),
+        };
+        format!("{name}`{expression}`, {when}")
     }
 }
 
 /// How the others' answers compare with the first one's.
-fn verdict(columns: &[Answers], at: usize) -> String {
-    let Some((_, ours)) = columns.first() else { return String::new() };
+fn verdicts(question: &Question, columns: &[Answers], at: usize) -> String {
+    let [(_, ours), others @ ..] = columns else { return String::new() };
     let Ok((_, ours)) = &ours[at] else { return "none".to_owned() };
-    let all: usize = ours.values().map(BTreeMap::len).sum();
-    let of_others = columns.iter().skip(1).map(|(name, answers)| match &answers[at] {
-        Err(_) => format!("{name} none"),
-        Ok((_, theirs)) => match differences(ours, theirs) {
-            0 => format!("{name} same"),
-            n => format!("{name} {n} of {all} differ"),
-        },
+    let all: usize = ours.values().map(Vec::len).sum();
+    let of_others = others.iter().map(|(peer, answers)| {
+        let verdict = match &answers[at] {
+            Err(_) => "none".to_owned(),
+            Ok((_, theirs)) => verdict(question, peer, ours, theirs),
+        };
+        format!("{} {verdict}", peer.name())
     });
     let verdicts: Vec<String> = of_others.collect();
-    if verdicts.is_empty() { format!("{all} values") } else { verdicts.join(", ") }
+    if verdicts.is_empty() {
+        format!("{all} values")
+    } else {
+        format!("{all} values; {}", verdicts.join(", "))
+    }
+}
+
+fn verdict(question: &Question, peer: &Peer, ours: &Samples, theirs: &Samples) -> String {
+    let differ = match peer {
+        Peer::VictoriaMetrics if question.has_a_rate() => {
+            return "other definition".to_owned();
+        }
+        Peer::VictoriaMetrics => differences(&without_name(ours), &without_name(theirs)),
+        _ => differences(ours, theirs),
+    };
+    if differ == 0 { "same".to_owned() } else { format!("{differ} differ") }
+}
+
+/// Series without their metric's name. Two that become one keep the values of both, which then differ from anything else.
+fn without_name(samples: &Samples) -> Samples {
+    let mut nameless = Samples::new();
+    for (labels, points) in samples {
+        let mut labels: Labels = labels.clone();
+        labels.remove("__name__");
+        nameless.entry(labels).or_default().extend(points.iter().cloned());
+    }
+    nameless.values_mut().for_each(|points| points.sort_by_key(|(ms, _)| *ms));
+    nameless
+}
+
+/// Questions to which Weir and Prometheus, where both are there, gave different answers, or only one any.
+fn disagreements(questions: &[Question], columns: &[Answers]) -> Vec<String> {
+    let weir = columns.iter().find(|(peer, _)| matches!(peer, Peer::Weir(_)));
+    let prometheus = columns.iter().find(|(peer, _)| *peer == Peer::Prometheus);
+    let Some(((_, ours), (_, theirs))) = weir.zip(prometheus) else { return Vec::new() };
+    let disagree = |at: &usize| match (&ours[*at], &theirs[*at]) {
+        (Ok((_, ours)), Ok((_, theirs))) => differences(ours, theirs) > 0,
+        (ours, theirs) => ours.is_ok() != theirs.is_ok(),
+    };
+    let told = |at: usize| format!("Weir and Prometheus do not agree on {}", questions[at].title());
+    (0..questions.len()).filter(disagree).map(told).collect()
+}
+
+/// Questions to which somebody's answer is that there is nothing: they measure nothing.
+fn empty(questions: &[Question], columns: &[Answers]) -> Vec<String> {
+    let is_empty = |at: &usize| {
+        let mut answers = columns.iter().map(|(_, answers)| &answers[*at]);
+        answers.any(|answer| matches!(answer, Ok((_, samples)) if samples.is_empty()))
+    };
+    let told = |at: usize| format!("there is nothing to find for {}", questions[at].title());
+    (0..questions.len()).filter(is_empty).map(told).collect()
 }
 
 /// Values that only one has, or that differ by more than a billionth.
-fn differences(a: &Found, b: &Found) -> usize {
-    let missing = |a: &Found, b: &Found| -> usize {
-        let of = |(series, values): (&String, &BTreeMap<i64, f64>)| {
-            let other = b.get(series);
-            values.keys().filter(|ms| other.is_none_or(|other| !other.contains_key(ms))).count()
-        };
-        a.iter().map(of).sum()
-    };
-    let differ = |x: f64, y: f64| x != y && (x - y).abs() > 1e-9 * x.abs().max(y.abs());
-    let both: usize = a
-        .iter()
-        .filter_map(|(series, values)| Some((values, b.get(series)?)))
-        .map(|(x, y)| x.iter().filter(|(ms, x)| y.get(ms).is_some_and(|y| differ(**x, *y))).count())
-        .sum();
-    both + missing(a, b) + missing(b, a)
+fn differences(ours: &Samples, theirs: &Samples) -> usize {
+    sent::differences_by(ours, theirs, |ours, theirs| match (ours, theirs) {
+        (Value::Float(x), Value::Float(y)) if x.is_finite() && y.is_finite() => {
+            (x - y).abs() <= 1e-9 * x.abs().max(y.abs())
+        }
+        _ => ours == theirs,
+    })
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::load::workload::{Shape, Workload};
+
+    fn of(name: &str, values: &[(i64, f64)]) -> Samples {
+        let labels = [("__name__", name), ("mode", "idle")];
+        let labels = labels.map(|(name, value)| (name.to_owned(), value.to_owned()));
+        let points = values.iter().map(|(ms, value)| (*ms, Value::Float(*value)));
+        Samples::from([(Labels::from(labels), points.collect())])
+    }
 
     #[test]
     fn answers_are_compared_value_by_value() {
-        let of = |values: &[(i64, f64)]| Found::from([("{}".to_owned(), values.iter().copied().collect())]);
-        let ours = of(&[(1, 1.0), (2, 2.0), (3, f64::INFINITY)]);
+        let ours = of("a", &[(1, 1.0), (2, 2.0), (3, f64::INFINITY)]);
         assert_eq!(differences(&ours, &ours), 0);
-        assert_eq!(differences(&ours, &of(&[(1, 1.0 + 1e-12), (2, 2.1), (4, 0.0)])), 3);
-        assert_eq!(differences(&ours, &Found::new()), 3);
+        assert_eq!(differences(&ours, &of("a", &[(1, 1.0 + 1e-12), (2, 2.1), (4, 0.0)])), 3);
+        assert_eq!(differences(&ours, &of("a", &[(1, 1.0), (2, 2.0), (3, f64::MAX)])), 1);
+        assert_eq!(differences(&ours, &Samples::new()), 3);
+    }
+
+    #[test]
+    fn a_name_matters_to_prometheus_alone() {
+        let (ours, theirs) = (of("a", &[(1, 1.0), (2, 2.0)]), of("b", &[(1, 1.0), (2, 2.5)]));
+        let max = at_once("A", "", "max_over_time(a[1h])");
+        let verdict = |question, peer| verdict(question, &peer, &ours, &theirs);
+        assert_eq!(verdict(&max, Peer::VictoriaMetrics), "1 differ");
+        assert_eq!(verdict(&max, Peer::Prometheus), "4 differ");
+        let rate = at_once("A", "", "rate(a[1h])");
+        assert_eq!(verdict(&rate, Peer::VictoriaMetrics), "other definition");
+        assert_eq!(verdict(&rate, Peer::Prometheus), "4 differ");
+        let both = [of("a", &[(1, 1.0)]), of("b", &[(1, 1.0)])].into_iter().flatten().collect();
+        assert_eq!(
+            differences(&without_name(&both), &without_name(&of("a", &[(1, 1.0)]))),
+            1,
+            "two became one"
+        );
+    }
+
+    #[test]
+    fn questions_mean_what_their_names_say() {
+        let named =
+            |name| QUESTIONS.iter().find(|question| question.name == name).expect("a question").expression;
+        assert!(named("sum by, 1,000 series").contains("__name__!~\".+_1[01]\""));
+        let workload = Workload::Made(Shape { steps: 1, ..Shape::named("A").expect("a letter") });
+        let (mut one, mut thousand) = (0, 0);
+        let count = |piece: &sent::Piece| -> Result<()> {
+            for labels in piece.samples.keys() {
+                let (name, cpu) = (&labels["__name__"], &labels["cpu"]);
+                one += usize::from(named("one series, a day") == format!("{name}{{cpu=\"{cpu}\"}}"));
+                thousand += usize::from(!name.ends_with("_10") && !name.ends_with("_11"));
+            }
+            Ok(())
+        };
+        sent::each_piece(&workload, 0, count).expect("all are wanted");
+        assert_eq!((one, thousand), (1, 1_000));
+        assert_eq!(Shape::named("E").map(|shape| shape.series), Some(1_000_000));
     }
 }

@@ -16,6 +16,10 @@ impl Column {
     pub(crate) const fn new(title: &'static str, divisor: f64, digits: usize) -> Self {
         Self { title, divisor, digits }
     }
+
+    fn cell(&self, figures: &[f64]) -> String {
+        spread(figures, self.divisor, self.digits)
+    }
 }
 
 /// A server with the figures of its runs, in the order of the columns; NaN = there is none.
@@ -28,7 +32,7 @@ pub(crate) fn table(columns: &[Column], rows: &[Row]) -> String {
     let _ = writeln!(text, "| | {} |\n|---|{}", titles.join(" | "), "---|".repeat(titles.len()));
     for (server, runs) in rows {
         let cells: Vec<String> =
-            columns.iter().enumerate().map(|(at, column)| cell(&figures(runs, at), column)).collect();
+            columns.iter().enumerate().map(|(at, column)| column.cell(&figures(runs, at))).collect();
         let _ = writeln!(text, "| {server} | {} |", cells.join(" | "));
     }
     let Some((_, weir)) = rows.iter().find(|(server, _)| *server == "Weir") else { return text };
@@ -50,8 +54,8 @@ fn figures(runs: &[Vec<f64>], at: usize) -> Vec<f64> {
     figures
 }
 
-fn cell(figures: &[f64], column: &Column) -> String {
-    let Column { divisor, digits, .. } = column;
+/// The median of sorted figures with the lowest and the highest, all divided before they are shown.
+pub(crate) fn spread(figures: &[f64], divisor: f64, digits: usize) -> String {
     match figures {
         [] => "–".to_owned(),
         [only] => format!("{:.digits$}", only / divisor),

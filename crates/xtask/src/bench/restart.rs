@@ -1,4 +1,5 @@
-//! `cargo xtask bench restart`: how long a server takes to be ready again, after kill -9 and after a clean stop.
+//! `cargo xtask bench restart`: how long a server takes to be ready again and to answer a query right, after kill -9 and
+//! after a clean stop.
 
 use std::path::Path;
 use std::time::{Duration, Instant};
@@ -7,18 +8,33 @@ use anyhow::Result;
 
 use super::peer::Peer;
 use super::report::Column;
+use super::running::Running;
 use super::session::{self, Load, Plan, loaded};
 use crate::repo::Repo;
 
+const ABOUT: &str = "\
+Killed (-9) when everything was answered, can be queried and, as far as that server does it, is synced; started; stopped \
+cleanly; started again. Seconds from the start of the process to its ready path's 200, and to the first right answer to `count` over all series at the last sample's time. \
+Resident memory and its peak right after that answer; then every sample is counted.";
+
 const COLUMNS: &[Column] = &[
-    Column::new("ready after kill -9, s", 1.0, 3),
-    Column::new("RSS MB then, peak", 1e6, 0),
+    Column::new("killed: ready, s", 1.0, 3),
+    Column::new("killed: right answer, s", 1.0, 3),
+    Column::new("killed: RSS MB", 1e6, 0),
+    Column::new("killed: peak MB", 1e6, 0),
+    Column::new("killed: samples lost", 1.0, 0),
     Column::new("clean stop, s", 1.0, 3),
-    Column::new("ready after it, s", 1.0, 3),
+    Column::new("stopped: ready, s", 1.0, 3),
+    Column::new("stopped: right answer, s", 1.0, 3),
+    Column::new("stopped: RSS MB", 1e6, 0),
+    Column::new("stopped: peak MB", 1e6, 0),
 ];
 
 /// How long a clean stop may take.
 const STOP: Duration = Duration::from_secs(300);
+
+/// How long a right answer may take; later there is none.
+const RIGHT: Duration = Duration::from_secs(60);
 
 /// Runs the plan and prints tables.
 pub fn restart(repo: &Repo, plan: &Plan) -> Result<()> {
@@ -26,25 +42,39 @@ pub fn restart(repo: &Repo, plan: &Plan) -> Result<()> {
         return session::again_optimised(repo);
     }
     let peers = session::peers(repo, plan)?;
-    let mut text = session::heading(repo, "restart", &peers, plan);
-    text.push_str(&session::tables(repo, plan, &peers, &["B", "E"], COLUMNS, measure)?);
-    println!("{text}");
-    Ok(())
+    session::heading(repo, "restart", ABOUT, &peers, plan)?;
+    session::tables(repo, plan, &peers, &["B", "E"], COLUMNS, measure)
 }
 
 fn measure(peer: &Peer, load: &Load, directory: &Path) -> Result<Vec<f64>> {
     let mut server = loaded(peer, load, directory)?;
+    server.settle()?;
     server.process.kill()?;
     drop(server);
-    let start = Instant::now();
-    let mut server = peer.start(directory)?;
-    let after_kill = start.elapsed().as_secs_f64();
-    let peak = server.process.memory_bytes("VmHWM")? as f64;
+    let (mut server, after_kill) = started(peer, load, directory)?;
+    let lost = load.samples().saturating_sub(load.count(&server)?) as f64;
     let start = Instant::now();
     server.process.stop(STOP)?;
     let stop = start.elapsed().as_secs_f64();
     drop(server);
+    let (_again, after_stop) = started(peer, load, directory)?;
+    Ok([&after_kill[..], &[lost, stop], &after_stop].concat())
+}
+
+/// Starts a server; seconds until it was ready and until it answered right, resident bytes and their peak then.
+fn started(peer: &Peer, load: &Load, directory: &Path) -> Result<(Running, [f64; 4])> {
     let start = Instant::now();
-    let _again = peer.start(directory)?;
-    Ok(vec![after_kill, peak, stop, start.elapsed().as_secs_f64()])
+    let server = peer.start(directory)?;
+    let ready = start.elapsed().as_secs_f64();
+    let (query, series) = (format!("count({})", load.selector()), load.workload.series() as f64);
+    let right = loop {
+        match server.number(&query, load.bodies.last_ms + 1_000) {
+            Ok(found) if found == series => break start.elapsed().as_secs_f64(),
+            _ if start.elapsed() > RIGHT => break f64::NAN,
+            _ => std::thread::sleep(Duration::from_millis(5)),
+        }
+    };
+    let bytes = |line| anyhow::Ok(server.process.memory_bytes(line)? as f64);
+    let figures = [ready, right, bytes("VmRSS")?, bytes("VmHWM")?];
+    Ok((server, figures))
 }

@@ -1,21 +1,30 @@
 //! What all benchmarks of servers share: which servers run, what is sent, the heading that says how.
 
-use std::fmt::Write;
+use std::fmt::Write as _;
+use std::fs::File;
+use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use anyhow::{Context, Result, bail, ensure};
 
-use super::peer::{Peer, Running};
+use super::peer::Peer;
 use super::report::{self, Column};
-use crate::load::mix::{self, Bodies, STEP_MS, Shape, WORKLOADS};
+use super::running::Running;
 use crate::load::real::Real;
-use crate::load::remote_write::{self, Body};
+use crate::load::remote_write;
+use crate::load::workload::{Bodies, SHAPES, Shape, Workload};
 use crate::repo::Repo;
 use crate::run;
 
+/// How long a server rests after its last answer before it is looked at.
+const REST: Duration = Duration::from_secs(60);
+
+/// Rows of the real machine's data in a smoke run.
+const REAL_ROWS: usize = 100;
+
 /// What to run.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Plan {
     /// Letters of the workloads; empty = those of the benchmark.
     pub workloads: Vec<String>,
@@ -23,14 +32,43 @@ pub struct Plan {
     pub servers: Vec<String>,
     /// Measured runs of each.
     pub runs: usize,
-    /// A hundredth of everything, once, with the binary that is there: shows that the benchmark still works.
+    /// A small part of everything, once, with the binary that is there: shows that the benchmark still works.
     pub smoke: bool,
+    /// The file to which everything that is printed is appended, too.
+    pub out: Option<PathBuf>,
 }
 
 impl Plan {
     /// Everything, tiny.
     pub fn smoke() -> Self {
-        Self { workloads: Vec::new(), servers: Vec::new(), runs: 1, smoke: true }
+        Self { workloads: Vec::new(), servers: Vec::new(), runs: 1, smoke: true, out: None }
+    }
+
+    /// Prints a part of the document, and appends it to the file: what is done is not lost when the rest is cut short.
+    pub(super) fn publish(&self, text: &str) -> Result<()> {
+        let text = text.trim_end();
+        println!("{text}\n");
+        if let Some(path) = &self.out {
+            let mut file = File::options().create(true).append(true).open(path).context("open --out")?;
+            writeln!(file, "{text}\n").context("write --out")?;
+        }
+        Ok(())
+    }
+
+    /// Waits until what a server answered can be queried and is synced; a smoke run does not wait for the latter.
+    pub(super) fn settle(&self, server: &Running) -> Result<()> {
+        if self.smoke { server.show() } else { server.settle() }
+    }
+
+    /// The command that runs this benchmark alone.
+    fn command(&self, what: &str) -> String {
+        let mut command = format!("cargo xtask bench {what}");
+        for (flag, names) in [("workload", &self.workloads), ("server", &self.servers)] {
+            if !names.is_empty() {
+                let _ = write!(command, " --{flag}={}", names.join(","));
+            }
+        }
+        command + &if self.smoke { " --smoke".to_owned() } else { format!(" --runs={}", self.runs) }
     }
 
     /// So long, or not at all when it is only to be shown that everything works.
@@ -41,54 +79,38 @@ impl Plan {
     }
 }
 
-/// Samples ready to be sent.
+/// A workload, ready to be sent.
 #[derive(Debug)]
 pub(super) struct Load {
-    pub(super) title: String,
-    pub(super) samples: u64,
-    /// Series that there ever are.
-    pub(super) series: u64,
+    pub(super) workload: Workload,
     pub(super) bodies: Bodies,
 }
 
 impl Load {
-    pub(super) fn of(shape: &Shape) -> Self {
-        eprintln!("workload {}: building bodies", shape.name);
-        let Shape { name, series, steps, per_request, churn } = shape;
-        let mut title =
-            format!("Workload {name}: {series} series × {steps} samples, {per_request} samples a request");
-        if *churn > 0 {
-            let _ = write!(title, ", other series every {churn} samples, {} in all", shape.all_series());
-        }
-        let (samples, series) = (shape.samples() as u64, shape.all_series() as u64);
-        Self { title, samples, series, bodies: mix::bodies(shape, 2, now_ms()) }
+    pub(super) fn of(workload: Workload) -> Self {
+        eprintln!("workload {}: building bodies", workload.name());
+        let bodies = workload.bodies(2, now_ms());
+        Self { workload, bodies }
     }
 
-    /// The values of a real machine, when they are there.
-    fn real(repo: &Repo, smoke: bool) -> Option<Self> {
-        let real = Real::read(&repo.root)?;
-        let rows = if smoke { 100 } else { real.rows() };
-        let last_ms = now_ms() / STEP_MS * STEP_MS;
-        let first_ms = last_ms - (rows as i64 - 1) * STEP_MS;
-        let labels: Vec<Vec<u8>> = (0..real.labels.len())
-            .map(|series| real.wire_labels(series, &[("instance", "real"), ("job", "node_exporter")]))
-            .collect();
-        let mut requests = Vec::new();
-        let mut body = Body::default();
-        for row in 0..rows {
-            for (labels, values) in labels.iter().zip(&real.values) {
-                body.series(labels, &[(first_ms + row as i64 * STEP_MS, values[row])]);
-            }
-            if body.samples >= 2_000 || row + 1 == rows {
-                requests.push(body.packed());
-                body.clear();
-            }
-        }
-        let series = labels.len() as u64;
-        let title = format!("Workload REAL: {series} series × {rows} samples of a real machine's /proc");
-        let bodies = Bodies { lists: vec![requests, Vec::new()], first_ms, last_ms };
-        Some(Self { title, samples: series * rows as u64, series, bodies })
+    pub(super) fn samples(&self) -> u64 {
+        self.workload.samples() as u64
     }
+
+    /// An expression that selects everything in it.
+    pub(super) fn selector(&self) -> String {
+        format!("{{job=\"{}\"}}", self.workload.job())
+    }
+
+    /// Samples of it that can be queried.
+    pub(super) fn count(&self, server: &Running) -> Result<u64> {
+        server.count(self.workload.job(), self.bodies.first_ms, self.bodies.last_ms)
+    }
+}
+
+/// A made-up workload as the plan wants it.
+pub(super) fn made(plan: &Plan, shape: Shape) -> Load {
+    Load::of(Workload::Made(if plan.smoke { shape.small() } else { shape }))
 }
 
 /// The workloads that are wanted: the plan's, or these.
@@ -97,18 +119,30 @@ pub(super) fn loads<'a>(
     plan: &'a Plan,
     usual: &'a [&'a str],
 ) -> impl Iterator<Item = Load> + 'a {
-    let known = WORKLOADS.iter().map(|shape| shape.name).chain(["REAL"]);
+    let known = SHAPES.iter().map(|shape| shape.name).chain(["REAL"]);
     let wanted = move |name: &&str| match plan.workloads.as_slice() {
         [] => usual.contains(name),
         names => names.iter().any(|wanted| wanted == name),
     };
-    known.filter(wanted).filter_map(move |name| match WORKLOADS.iter().find(|shape| shape.name == name) {
-        Some(shape) => Some(Load::of(&if plan.smoke { shape.small() } else { *shape })),
-        None => Load::real(repo, plan.smoke),
+    known.filter(wanted).filter_map(move |name| match Shape::named(name) {
+        Some(shape) => Some(made(plan, shape)),
+        None => real(repo, plan),
     })
 }
 
-/// Measures each server on each workload, one after another, and gives a table for each workload.
+/// The values of a real machine, when they are there.
+fn real(repo: &Repo, plan: &Plan) -> Option<Load> {
+    let Some(mut real) = Real::read(&repo.root) else {
+        eprintln!("SKIPPED workload REAL: its data does not lie beside the checkout");
+        return None;
+    };
+    if plan.smoke {
+        real.truncate(REAL_ROWS);
+    }
+    Some(Load::of(Workload::Recorded(real)))
+}
+
+/// Measures each server on each workload, one after another, and publishes a table for each workload.
 pub(super) fn tables(
     repo: &Repo,
     plan: &Plan,
@@ -116,24 +150,28 @@ pub(super) fn tables(
     usual: &[&str],
     columns: &[Column],
     measure: impl Fn(&Peer, &Load, &Path) -> Result<Vec<f64>>,
-) -> Result<String> {
-    let mut text = String::new();
+) -> Result<()> {
     for load in loads(repo, plan, usual) {
+        let mut text = format!("{}\n", load.workload.title());
         let mut rows = Vec::new();
         for peer in peers {
+            if let Some(obstacle) = peer.obstacle(load.workload.kind()) {
+                let _ = writeln!(text, "\n{} is left out: {obstacle}.", peer.name());
+                continue;
+            }
             let mut runs = Vec::new();
             for nth in 0..plan.runs {
                 let directory = tempfile::tempdir()?;
                 let run = measure(peer, &load, directory.path())
-                    .with_context(|| format!("{} on {}", peer.name(), load.title))?;
+                    .with_context(|| format!("{} on {}", peer.name(), load.workload.title()))?;
                 eprintln!("  {} run {}: {run:?}", peer.name(), nth + 1);
                 runs.push(run);
             }
             rows.push((peer.name(), runs));
         }
-        let _ = writeln!(text, "\n{}\n\n{}", load.title, report::table(columns, &rows));
+        plan.publish(&format!("{text}\n{}", report::table(columns, &rows)))?;
     }
-    Ok(text)
+    Ok(())
 }
 
 /// A loader in a debug build would take the server's CPU: builds itself optimised and runs that.
@@ -192,17 +230,18 @@ pub fn built(repo: &Repo, profile: Profile) -> Result<PathBuf> {
     Ok(binary(repo, profile))
 }
 
-pub(super) fn heading(repo: &Repo, what: &str, peers: &[Peer], plan: &Plan) -> String {
+/// Publishes what is measured and how, on which machine, and who takes part.
+pub(super) fn heading(repo: &Repo, what: &str, about: &str, peers: &[Peer], plan: &Plan) -> Result<()> {
     let output = |line: &str| {
         let output = run::command(repo, line).output().map(|output| output.stdout).unwrap_or_default();
         String::from_utf8_lossy(&output).trim().to_owned()
     };
-    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    let changed = if output("git status --porcelain -uno").is_empty() { "" } else { " with changes" };
     let mut text = format!(
-        "\n## {}: {what}\n\nCommit {}, `cargo xtask {}`, {} measured runs, {} cores, {}.\n\n",
+        "## {}: {what}\n\nCommit {}{changed}, `{}`, {} measured runs, {} cores, {}.\n\n",
         output("date -u +%F"),
         output("git rev-parse --short HEAD"),
-        arguments.join(" "),
+        plan.command(what),
         plan.runs,
         std::thread::available_parallelism().map_or(0, usize::from),
         output("uname -sr"),
@@ -210,31 +249,35 @@ pub(super) fn heading(repo: &Repo, what: &str, peers: &[Peer], plan: &Plan) -> S
     if plan.smoke {
         text.push_str("SMOKE RUN: debug build, tiny workloads; the figures mean nothing.\n\n");
     }
+    if plan.runs > 1 {
+        text.push_str("Medians with the lowest and the highest of the runs. ");
+    }
+    let _ = writeln!(text, "{about}\n");
     for peer in peers {
-        let flags = peer.flags().join(" ");
+        let flags = if peer.flags().is_empty() { "defaults".to_owned() } else { peer.flags().join(" ") };
         let _ = writeln!(text, "- {}: {}; {}; {flags}", peer.name(), peer.version(), peer.durability());
     }
-    text
+    plan.publish(&text)
 }
 
-/// Starts a server in a directory, sends everything and waits until it is queryable and, as far as it ever is, synced.
+/// Starts a server in a directory, sends everything and waits until it can be queried.
 pub(super) fn loaded(peer: &Peer, load: &Load, directory: &Path) -> Result<Running> {
     let server = peer.start(directory)?;
     send(&server, &load.bodies, peer.connections())?;
-    server.settle()?;
+    server.show()?;
     Ok(server)
 }
 
-/// Counts until everything is visible, at most half a minute.
-pub(super) fn count_when_visible(server: &Running, bodies: &Bodies, expected: u64) -> Result<u64> {
-    let start = Instant::now();
-    loop {
-        let found = server.count(bodies.first_ms, bodies.last_ms)?;
-        if found >= expected || start.elapsed() > Duration::from_secs(30) {
-            return Ok(found);
-        }
-        eprintln!("    {found} of {expected} visible after {:.1} s", start.elapsed().as_secs_f64());
+/// [`loaded`], and a minute has passed since the last answer.
+pub(super) fn rested(plan: &Plan, peer: &Peer, load: &Load, directory: &Path) -> Result<Running> {
+    let server = peer.start(directory)?;
+    send(&server, &load.bodies, peer.connections())?;
+    let answered = Instant::now();
+    server.show()?;
+    if !plan.smoke {
+        std::thread::sleep(REST.saturating_sub(answered.elapsed()));
     }
+    Ok(server)
 }
 
 /// Sends all bodies over as many connections; one connection takes the lists' bodies in turn.
@@ -270,4 +313,23 @@ fn send_queue(server: &Running, queue: &[&[u8]]) -> Result<()> {
 
 pub(super) fn now_ms() -> i64 {
     SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |elapsed| elapsed.as_millis() as i64)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_published_is_appended_and_says_how_to_do_it_again() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let out = directory.path().join("results.md");
+        let plan = Plan { runs: 5, smoke: false, out: Some(out.clone()), ..Plan::smoke() };
+        plan.publish("## one\n\n").expect("written");
+        plan.publish("two").expect("written");
+        assert_eq!(std::fs::read_to_string(out).expect("a file"), "## one\n\ntwo\n\n");
+        assert_eq!(plan.command("disk"), "cargo xtask bench disk --runs=5");
+        let workloads = vec!["A".to_owned(), "F".to_owned()];
+        let plan = Plan { workloads, ..Plan::smoke() };
+        assert_eq!(plan.command("disk"), "cargo xtask bench disk --workload=A,F --smoke");
+    }
 }

@@ -19,6 +19,9 @@ use crate::load::remote_write::{self, Body};
 use crate::repo::Repo;
 use crate::run;
 
+const ABOUT: &str = "\
+Weir alone, since neither peer has tenants on one machine. Each tenant sends requests of its own, evenly spread.";
+
 const TENANTS: usize = 10_000;
 const SERIES: usize = 10;
 const EVERY: Duration = Duration::from_secs(10);
@@ -34,7 +37,9 @@ pub fn tenants(repo: &Repo, plan: &Plan) -> Result<()> {
     }
     let binary = session::built(repo, if plan.smoke { Profile::Debug } else { Profile::Release })?;
     let (count, every) = if plan.smoke { (100, Duration::from_millis(200)) } else { (TENANTS, EVERY) };
-    let mut text = session::heading(repo, "tenants", &[], plan);
+    let plan = &Plan { runs: 1, workloads: Vec::new(), servers: Vec::new(), ..plan.clone() };
+    session::heading(repo, "tenants", ABOUT, &[], plan)?;
+    let mut text = String::new();
 
     let empty = tempfile::tempdir()?;
     let (server, ready) = start(&binary, empty.path(), 0)?;
@@ -71,8 +76,7 @@ pub fn tenants(repo: &Repo, plan: &Plan) -> Result<()> {
         server.open_files()?,
     );
     text.push_str(&flush(&server, directory.path())?);
-    println!("{text}");
-    Ok(())
+    plan.publish(&text)
 }
 
 fn start(binary: &Path, directory: &Path, tenants: usize) -> Result<(Process, Duration)> {

@@ -1,7 +1,9 @@
 //! A server under test: started, watched from outside, killed.
 
-use std::fs::{self, File};
+use std::collections::HashSet;
+use std::fs::{self, File, Metadata};
 use std::net::SocketAddr;
+use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
@@ -108,7 +110,7 @@ impl Process {
         Ok(fs::read_dir(format!("/proc/{}/fd", self.id()))?.count())
     }
 
-    /// A line of `/proc/PID/status` in bytes: `VmRSS`, `VmHWM`.
+    /// A line of `/proc/PID/status` in bytes: `VmRSS`, `RssAnon`, `VmHWM`.
     pub fn memory_bytes(&self, line: &str) -> Result<u64> {
         let status = fs::read_to_string(format!("/proc/{}/status", self.id()))?;
         let value = status.lines().find_map(|text| text.strip_prefix(line)?.strip_prefix(':'));
@@ -124,14 +126,52 @@ impl Drop for Process {
     }
 }
 
-/// Bytes of all files under a directory, as the disk counts them.
-pub fn disk_bytes(directory: &Path) -> u64 {
-    use std::os::unix::fs::MetadataExt;
-    let entries = fs::read_dir(directory).into_iter().flatten().flatten();
-    let sizes = entries.map(|entry| match entry.metadata() {
-        Ok(metadata) if metadata.is_dir() => disk_bytes(&entry.path()),
-        Ok(metadata) => metadata.blocks() * 512,
-        Err(_) => 0,
-    });
-    sizes.sum()
+/// Bytes that a file, or a directory with everything in it, takes on the disk, as `du` counts: whole blocks, directories
+/// too. What has several names counts once, what vanishes meanwhile not at all.
+pub fn disk_bytes(path: &Path) -> u64 {
+    walk(path).map(|metadata| metadata.blocks() * 512).sum()
+}
+
+/// The lengths of all files in a directory, or of one file.
+pub fn file_bytes(path: &Path) -> u64 {
+    walk(path).filter(Metadata::is_file).map(|metadata| metadata.len()).sum()
+}
+
+/// Everything under a path, itself included, each once whatever names it has.
+fn walk(path: &Path) -> impl Iterator<Item = Metadata> {
+    let (mut seen, mut pending) = (HashSet::new(), vec![path.to_path_buf()]);
+    std::iter::from_fn(move || {
+        while let Some(path) = pending.pop() {
+            let Ok(metadata) = fs::symlink_metadata(&path) else { continue };
+            if metadata.is_dir() {
+                pending.extend(fs::read_dir(&path).into_iter().flatten().flatten().map(|entry| entry.path()));
+            }
+            if seen.insert((metadata.dev(), metadata.ino())) {
+                return Some(metadata);
+            }
+        }
+        None
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_directory_is_as_big_as_du_says() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let inner = directory.path().join("inner");
+        fs::create_dir(&inner).expect("a directory");
+        fs::write(inner.join("file"), vec![1; 10_000]).expect("a file");
+        fs::hard_link(inner.join("file"), directory.path().join("again")).expect("a link");
+        let output =
+            Command::new("du").args(["-s", "-B", "1"]).arg(directory.path()).output().expect("du runs");
+        let text = String::from_utf8_lossy(&output.stdout).into_owned();
+        let du: u64 =
+            text.split_whitespace().next().and_then(|number| number.parse().ok()).expect("a number");
+        assert_eq!(disk_bytes(directory.path()), du);
+        assert_eq!(file_bytes(directory.path()), 10_000);
+        assert_eq!(file_bytes(&inner.join("file")), 10_000);
+    }
 }

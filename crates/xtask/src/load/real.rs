@@ -3,9 +3,7 @@
 use std::path::Path;
 
 use super::remote_write;
-
-/// Milliseconds between two rows, as a scraper would have read them.
-pub const STEP_MS: i64 = 15_000;
+pub use super::workload::STEP_MS;
 
 /// Series with their values.
 #[derive(Debug)]
@@ -33,6 +31,11 @@ impl Real {
             }
         }
         Some(Self { labels, values })
+    }
+
+    /// Only the first rows.
+    pub fn truncate(&mut self, rows: usize) {
+        self.values.iter_mut().for_each(|values| values.truncate(rows));
     }
 
     /// Rows.
