@@ -66,7 +66,7 @@ impl Selection<'_> {
                 break;
             }
             self.budget.check()?;
-            let member = self.members.start;
+            let member = self.seen.order[self.members.start] as usize;
             self.members.start += 1;
             let (rows, summaries) = (block.columns.timestamps.len(), block.summaries.len());
             self.read_member(member, block)?;

@@ -37,7 +37,7 @@ pub enum SelectError {
 pub struct Selection<'a> {
     pub(crate) seen: Arc<Seen>,
     pub(crate) budget: &'a Budget,
-    /// Members that are yet to be read.
+    /// Places in the order of the members that are yet to be read.
     pub(crate) members: Range<usize>,
     /// For each part, made when it is needed.
     pub(crate) readers: Vec<Option<PartReader>>,
@@ -59,6 +59,8 @@ pub(crate) struct Seen {
     /// The head's samples of the first members, when they were gathered for all of them.
     pub(crate) head_rows: Option<HeadRows>,
     pub(crate) members: Vec<Member>,
+    /// Members as they lie in the parts, so that these are read from front to back.
+    pub(crate) order: Vec<u32>,
 }
 
 /// A part's section, being read.
@@ -125,8 +127,8 @@ pub(crate) struct Member {
     pub(crate) places: SmallVec<[(u32, u32); 2]>,
 }
 
-/// Bytes that a selected series takes, its slot and its place in a hash table with them.
-const MEMBER_BYTES: u64 = size_of::<Member>() as u64 + 16;
+/// Bytes that a selected series takes; with them its slot, its place in the order and in a hash table.
+const MEMBER_BYTES: u64 = size_of::<Member>() as u64 + 20;
 
 /// Samples of the head for which going through all of it is not worth the memory.
 const JUMPS_MIN: u64 = 10_000;
@@ -149,10 +151,13 @@ impl Store {
     ) -> Result<Selection<'a>, SelectError> {
         let mut gathered = Gathered::default();
         let head = gathered.gather(&self.inner, tenant, matchers, range, &hints.labels, budget)?;
-        let Gathered { mut members, mut slots, series, parts, mut damaged, .. } = gathered;
+        gathered.complete_order();
+        let Gathered { members, mut slots, series, parts, mut order, mut damaged, .. } = gathered;
         if hints.limit > 0 {
-            members.truncate(hints.limit);
-            slots.truncate(hints.limit);
+            order.truncate(hints.limit);
+            if parts.is_empty() {
+                slots.truncate(hints.limit);
+            }
         }
         // A jump for each sample of the selected, or a look at each of all.
         let jumps = head.cells_since(range.start_ms) / series.max(1) * slots.len() as u64;
@@ -164,7 +169,7 @@ impl Store {
         let mut warnings = self.inner.damage.lock().expect("lock").clone();
         warnings.extend(self.inner.note_damaged(&mut damaged));
         let store = self.inner.clone();
-        let seen = Seen { store, range, hints: hints.clone(), parts, head, head_rows, members };
+        let seen = Seen { store, range, hints: hints.clone(), parts, head, head_rows, members, order };
         Ok(Selection::new(Arc::new(seen), budget, warnings))
     }
 }
@@ -181,6 +186,8 @@ struct Gathered {
     ids: Vec<SeriesId>,
     by_id: HashTable<u32>,
     parts: Vec<Part>,
+    /// Members by their first places.
+    order: Vec<u32>,
     damaged: Vec<Damaged>,
 }
 
@@ -284,6 +291,12 @@ impl Gathered {
         }
     }
 
+    /// Adds those that have no place in a part.
+    fn complete_order(&mut self) {
+        let elsewhere = (0..).zip(&self.members).filter(|(_, member)| member.places.is_empty());
+        self.order.extend(elsewhere.map(|(number, _)| number));
+    }
+
     /// Remembers the id of the member that comes next.
     fn note_id(&mut self, id: SeriesId) {
         let Self { ids, by_id, .. } = self;
@@ -309,14 +322,19 @@ impl Gathered {
         for (ordinal, id) in found {
             let place = (number, ordinal);
             if by_id {
-                if let Some(member) = self.by_id.find(id_hash(id), |n| self.ids[*n as usize] == id) {
-                    self.members[*member as usize].places.push(place);
+                if let Some(number) = self.by_id.find(id_hash(id), |n| self.ids[*n as usize] == id) {
+                    let member = &mut self.members[*number as usize];
+                    if member.places.is_empty() {
+                        self.order.push(*number);
+                    }
+                    member.places.push(place);
                     known += 1;
                     continue;
                 }
                 self.note_id(id);
             }
             let places = SmallVec::from_iter([place]);
+            self.order.push(self.members.len() as u32);
             self.members.push(Member { labels: None, tail: NO_CELL, side: None, places });
         }
         budget.release(known * bytes);
@@ -350,7 +368,7 @@ impl<'a> Selection<'a> {
     fn new(seen: Arc<Seen>, budget: &'a Budget, warnings: Vec<String>) -> Self {
         let readers = seen.parts.iter().map(|_| None).collect();
         let (damaged, cells) = (Vec::new(), Vec::new());
-        let members = 0..seen.members.len();
+        let members = 0..seen.order.len();
         Self { seen, budget, members, readers, warnings, damaged, cells, charged_rows: 0 }
     }
 
