@@ -45,7 +45,7 @@ impl Store {
                 .each_head_series(tenant, matchers, range, budget, &mut |labels, _| add(labels.clone()))?;
             self.inner.each_section(tenant, range, budget, &mut |part, damaged| {
                 let mut reader = part.section.reader();
-                for (ordinal, _) in part.select(matchers, budget, damaged)? {
+                for ordinal in part.select(matchers, budget, damaged)? {
                     add(reader.labels(ordinal)?)?;
                 }
                 Ok(())
@@ -222,8 +222,7 @@ impl Part {
         if self.masks.is_empty() {
             return self.section.select(matchers, budget, damaged).map(Some);
         }
-        let left = self.select(matchers, budget, damaged)?;
-        Ok(Some(left.into_iter().map(|(ordinal, _)| ordinal).collect()))
+        self.select(matchers, budget, damaged).map(Some)
     }
 }
 

@@ -13,7 +13,7 @@ use model::select::Stop;
 use model::{Budget, Hints, Labels, Matcher, SeriesId, SeriesRef, TenantId, TimeRange, WantedLabels};
 use smallvec::SmallVec;
 
-use crate::block::{BlockError, Damaged, Section, SectionReader};
+use crate::block::{BlockError, Damaged, Section, SectionReader, go_around};
 use crate::head::log::{LogSample, NO_CELL, Snapshot};
 use crate::head::rows::HeadRows;
 use crate::head::side::Side;
@@ -97,22 +97,38 @@ impl Part {
         Ok(Some(Part { section, left: live.left, masks }))
     }
 
-    /// Those of the selected series that may have samples left in the range, with their ids.
+    /// Those of the selected series that have samples left in the range.
     pub(crate) fn select(
         &self,
         matchers: &[Matcher],
         budget: &Budget,
         damaged: &mut Vec<Damaged>,
-    ) -> Result<Vec<(u32, SeriesId)>, BlockError> {
+    ) -> Result<Vec<u32>, BlockError> {
         let mut found = self.section.select_in(matchers, self.left, budget, damaged)?;
         if !self.masks.is_empty() {
             let mut reader = self.section.reader();
             // A range that cannot be read was named by the selection.
-            found.retain(|(ordinal, _)| {
+            found.retain(|ordinal| {
                 reader.range(*ordinal).is_ok_and(|lies| !self.masks.hide(*ordinal, lies, self.left))
             });
         }
         Ok(found)
+    }
+
+    /// Those of the selected series that may have samples left in the range: where all of the section is asked for, no
+    /// series is.
+    fn select_for_reading(
+        &self,
+        matchers: &[Matcher],
+        budget: &Budget,
+        damaged: &mut Vec<Damaged>,
+    ) -> Result<Vec<u32>, BlockError> {
+        let all = self.section.meta().range;
+        let inside = self.left.start_ms <= all.start_ms && all.end_ms <= self.left.end_ms;
+        if inside && self.masks.is_empty() {
+            return self.section.select(matchers, budget, damaged);
+        }
+        self.select(matchers, budget, damaged)
     }
 }
 
@@ -315,13 +331,21 @@ impl Gathered {
     ) -> Result<(), BlockError> {
         let Some(part) = Part::open(live, tenant, budget, &mut self.damaged)? else { return Ok(()) };
         let number = self.parts.len() as u32;
-        let found = part.select(matchers, budget, &mut self.damaged)?;
+        let found = part.select_for_reading(matchers, budget, &mut self.damaged)?;
         let bytes = MEMBER_BYTES + if by_id { ID_BYTES } else { 0 };
         budget.charge(found.len() as u64 * bytes)?;
-        let mut known = 0;
-        for (ordinal, id) in found {
+        self.members.reserve(if by_id { 0 } else { found.len() });
+        let (mut known, mut reader) = (0, part.section.reader());
+        for ordinal in found {
             let place = (number, ordinal);
             if by_id {
+                let id = match reader.id(ordinal) {
+                    Ok(id) => id,
+                    Err(error) => {
+                        go_around(error, &mut self.damaged)?;
+                        continue;
+                    }
+                };
                 if let Some(number) = self.by_id.find(id_hash(id), |n| self.ids[*n as usize] == id) {
                     let member = &mut self.members[*number as usize];
                     if member.places.is_empty() {

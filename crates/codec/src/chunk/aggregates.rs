@@ -13,7 +13,7 @@ use super::{Corrupt, floats};
 pub struct Aggregates {
     /// Live values.
     pub count: u32,
-    /// Their sum, added in order.
+    /// Their sum, with what rounding takes from it kept aside and added at the end.
     pub sum: f64,
     /// The smallest.
     pub min: f64,
@@ -35,6 +35,13 @@ impl PartialEq for Aggregates {
     }
 }
 
+/// What reading aggregates needs beside them.
+#[derive(Clone, Debug, Default)]
+pub struct Scratch {
+    numbers: Vec<i64>,
+    values: Vec<f64>,
+}
+
 /// Set when the sum is `first * count`: what a constant chunk has, mostly.
 const SUM_OF_FIRST: u64 = 1;
 
@@ -45,14 +52,20 @@ impl Aggregates {
         let first = live.next()?;
         let mut all =
             Aggregates { count: 1, sum: first, min: first, max: first, first, last: first, resets: 0 };
+        let mut lost = 0.0;
         for value in live {
             all.count += 1;
-            all.sum += value;
+            let total = all.sum + value;
+            let larger = all.sum.abs() >= value.abs();
+            lost += if larger { (all.sum - total) + value } else { (value - total) + all.sum };
+            all.sum = total;
             all.resets += u32::from(value < all.last);
             all.min = if value < all.min || all.min.is_nan() { value } else { all.min };
             all.max = if value > all.max || all.max.is_nan() { value } else { all.max };
             all.last = value;
         }
+        // Of an infinite sum nothing is known to be lost.
+        all.sum += if all.sum.is_finite() { lost } else { 0.0 };
         Some(all)
     }
 
@@ -68,14 +81,15 @@ impl Aggregates {
         }
     }
 
-    /// Reads aggregates.
-    pub fn decode(reader: &mut Reader<'_>) -> Result<Aggregates, Corrupt> {
+    /// Reads aggregates. `scratch` keeps its memory from one call to the next.
+    pub fn decode(reader: &mut Reader<'_>, scratch: &mut Scratch) -> Result<Aggregates, Corrupt> {
+        let Scratch { numbers, values } = scratch;
+        values.clear();
         let head = reader.varint()?;
         let count = reader.number()?;
-        let mut values = Vec::with_capacity(5);
-        floats::decode(reader, 4, &mut values)?;
+        floats::decode_with(numbers, reader, 4, values)?;
         if head & SUM_OF_FIRST == 0 {
-            floats::decode(reader, 1, &mut values)?;
+            floats::decode_with(numbers, reader, 1, values)?;
         } else {
             values.push(values[0] * f64::from(count));
         }
@@ -94,7 +108,7 @@ mod tests {
         let aggregates = Aggregates::of(values).unwrap();
         let mut out = Vec::new();
         aggregates.encode(&mut out);
-        assert_eq!(Aggregates::decode(&mut Reader::new(&out)), Ok(aggregates));
+        assert_eq!(Aggregates::decode(&mut Reader::new(&out), &mut Scratch::default()), Ok(aggregates));
         aggregates
     }
 
@@ -108,6 +122,16 @@ mod tests {
         let nan = round_trip(&[f64::NAN, 2.0, f64::NAN]);
         assert!(nan.sum.is_nan() && nan.last.is_nan());
         assert_eq!((nan.min, nan.max), (2.0, 2.0));
+    }
+
+    #[test]
+    fn sums_are_compensated() {
+        let sum = |values: &[f64]| round_trip(values).sum;
+        assert_eq!(sum(&[0.1; 480]), 48.0);
+        assert_eq!(sum(&[1.0, 1e100, 1.0, -1e100]), 2.0);
+        assert_eq!(sum(&[f64::INFINITY, 1.0]), f64::INFINITY);
+        assert!(sum(&[f64::INFINITY, f64::NEG_INFINITY]).is_nan());
+        assert_eq!(sum(&[f64::MAX, f64::MAX]), f64::INFINITY);
     }
 
     #[test]

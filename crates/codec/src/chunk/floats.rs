@@ -226,6 +226,17 @@ fn pattern_bits(pattern: i64, zeros: u32) -> u64 {
 
 /// Reads `rows` values, appending them.
 pub fn decode(reader: &mut Reader<'_>, rows: usize, out: &mut Vec<f64>) -> Result<(), Corrupt> {
+    decode_with(&mut Vec::new(), reader, rows, out)
+}
+
+/// Reads `rows` values, appending them. `numbers` keeps its memory from one call to the next.
+pub fn decode_with(
+    numbers: &mut Vec<i64>,
+    reader: &mut Reader<'_>,
+    rows: usize,
+    out: &mut Vec<f64>,
+) -> Result<(), Corrupt> {
+    numbers.clear();
     if checked_rows(rows)? == 0 {
         return Ok(());
     }
@@ -244,8 +255,7 @@ pub fn decode(reader: &mut Reader<'_>, rows: usize, out: &mut Vec<f64>) -> Resul
         DECIMALS | PATCHED_DECIMALS => {
             let power = *POWERS.get(detail).ok_or(Corrupt)?;
             let start = out.len();
-            let mut numbers = Vec::new();
-            integers::decode(reader, rows, &mut numbers)?;
+            integers::decode(reader, rows, numbers)?;
             if detail == 0 {
                 out.extend(numbers.iter().map(|n| *n as f64));
             } else {
@@ -256,9 +266,8 @@ pub fn decode(reader: &mut Reader<'_>, rows: usize, out: &mut Vec<f64>) -> Resul
             }
         }
         PATTERNS => {
-            let mut patterns = Vec::new();
-            integers::decode(reader, rows, &mut patterns)?;
-            out.extend(patterns.iter().map(|p| f64::from_bits(pattern_bits(*p, detail as u32))));
+            integers::decode(reader, rows, numbers)?;
+            out.extend(numbers.iter().map(|p| f64::from_bits(pattern_bits(*p, detail as u32))));
         }
         _ => return Err(Corrupt),
     }

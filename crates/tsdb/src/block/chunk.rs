@@ -81,16 +81,18 @@ pub(super) fn encode(
     }
 }
 
-/// Appends the rows of a chunk of a page's payload; nothing when it is malformed.
+/// Appends the rows of a chunk of a page's payload; nothing when it is malformed. `numbers` keeps its memory from one
+/// call to the next.
 pub(super) fn decode(
     page: &[u8],
     (offset, length): (u32, u32),
     rows: u32,
     kind: ChunkKind,
+    numbers: &mut Vec<i64>,
     columns: &mut Columns,
 ) -> Result<(), Corrupt> {
     let before = columns.timestamps.len();
-    let decoded = decode_rows(page, (offset, length), rows as usize, kind, columns);
+    let decoded = decode_rows(page, (offset, length), rows as usize, kind, numbers, columns);
     if decoded.is_err() {
         columns.truncate(before);
     }
@@ -102,6 +104,7 @@ fn decode_rows(
     (offset, length): (u32, u32),
     rows: usize,
     kind: ChunkKind,
+    numbers: &mut Vec<i64>,
     columns: &mut Columns,
 ) -> Result<(), Corrupt> {
     if rows > ROWS_MAX {
@@ -126,7 +129,7 @@ fn decode_rows(
     }
     let mut histograms = Vec::new();
     match kind {
-        ChunkKind::Floats => floats::decode(&mut reader, rows, &mut columns.values)?,
+        ChunkKind::Floats => floats::decode_with(numbers, &mut reader, rows, &mut columns.values)?,
         ChunkKind::Histograms => histograms::decode(&mut reader, rows, &mut histograms)?,
         ChunkKind::HistogramColumns => histogram_columns::decode(&mut reader, rows, &mut histograms)?,
         ChunkKind::Exemplars => return Err(Corrupt),

@@ -43,6 +43,7 @@ pub use reader::Block;
 pub use reading::{SectionReader, every_chunk};
 pub(crate) use scrub::Scrub;
 pub use section::Section;
+pub(crate) use section::go_around;
 pub use verify::{Loss, Report, verify};
 pub use writer::BlockWriter;
 

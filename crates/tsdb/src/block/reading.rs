@@ -33,7 +33,7 @@ pub struct SectionReader {
     section: Section,
     rows: Option<(u32, SeriesRows)>,
     ids: Option<(u32, PartBytes)>,
-    page: Option<(u32, Arc<Page>, PageAddress)>,
+    page: LastPage,
     texts: HashMap<u32, Box<str>>,
     speller: Speller,
     /// A label set in the making.
@@ -46,7 +46,7 @@ impl SectionReader {
             section,
             rows: None,
             ids: None,
-            page: None,
+            page: LastPage::default(),
             texts: HashMap::default(),
             speller: Speller::default(),
             text: String::new(),
@@ -229,20 +229,25 @@ fn labels_in<'r>(
     rows.labels(place).ok_or_else(|| section.no_such_series())
 }
 
-type LastPage = Option<(u32, Arc<Page>, PageAddress)>;
+/// The page of chunks that was read last, and memory for decoding.
+#[derive(Default)]
+struct LastPage {
+    page: Option<(u32, Arc<Page>, PageAddress)>,
+    numbers: Vec<i64>,
+}
 
 fn page_of<'p>(
     section: &Section,
     last: &'p mut LastPage,
     chunk: &ChunkMeta,
-) -> Result<(&'p Page, &'p PageAddress), BlockError> {
+) -> Result<(&'p Page, &'p PageAddress, &'p mut Vec<i64>), BlockError> {
     let number = chunk.place.page;
-    if last.as_ref().is_none_or(|(known, ..)| *known != number) {
+    if last.page.as_ref().is_none_or(|(known, ..)| *known != number) {
         let (page, address) = section.chunk_page(number)?;
-        *last = Some((number, page, address));
+        last.page = Some((number, page, address));
     }
-    let (_, page, address) = last.as_ref().expect("just read");
-    Ok((page, address))
+    let (_, page, address) = last.page.as_ref().expect("just read");
+    Ok((page, address, &mut last.numbers))
 }
 
 fn read_whole(
@@ -251,9 +256,9 @@ fn read_whole(
     chunk: &ChunkMeta,
     columns: &mut Columns,
 ) -> Result<(), BlockError> {
-    let (page, address) = page_of(section, last, chunk)?;
+    let (page, address, numbers) = page_of(section, last, chunk)?;
     let place = (chunk.place.offset, chunk.place.length);
-    chunk::decode(page.payload(), place, chunk.rows, chunk.kind, columns)
+    chunk::decode(page.payload(), place, chunk.rows, chunk.kind, numbers, columns)
         .map_err(|Corrupt| section.malformed_page(address, "chunk is malformed"))
 }
 
@@ -277,7 +282,7 @@ fn exemplars_in(
     last: &mut LastPage,
     chunk: &ChunkMeta,
 ) -> Result<Vec<Exemplar>, BlockError> {
-    let (page, address) = page_of(section, last, chunk)?;
+    let (page, address, _) = page_of(section, last, chunk)?;
     let start = chunk.place.offset as usize;
     let bytes = page.payload().get(start..).and_then(|b| b.get(..chunk.place.length as usize));
     let mut all = Vec::new();

@@ -260,7 +260,7 @@ fn is_whole(root: &Root, meta: &SectionMeta) -> bool {
 }
 
 /// Names damage, once; anything else is the caller's.
-pub(super) fn go_around(error: BlockError, damaged: &mut Vec<Damaged>) -> Result<(), BlockError> {
+pub(crate) fn go_around(error: BlockError, damaged: &mut Vec<Damaged>) -> Result<(), BlockError> {
     let BlockError::Damaged(unit) = error else { return Err(error) };
     if !damaged.contains(&unit) {
         damaged.push(unit);

@@ -8,7 +8,7 @@
 use std::ops::Range;
 
 use codec::chunk::Corrupt;
-use model::{Budget, MatchOp, Matcher, SeriesId, TimeRange};
+use model::{Budget, MatchOp, Matcher, TimeRange};
 use roaring::RoaringBitmap;
 
 use super::postings::{Postings, PostingsReader};
@@ -44,29 +44,25 @@ impl Section {
         Ok(selected)
     }
 
-    /// Those of the selected series whose samples overlap the range, with their ids. Series whose row or id lies in a
-    /// damaged page are left out and the damage is named.
+    /// Those of the selected series whose samples overlap the range. Series whose row lies in a damaged page are left out
+    /// and the damage is named.
     pub fn select_in(
         &self,
         matchers: &[Matcher],
         range: TimeRange,
         budget: &Budget,
         damaged: &mut Vec<Damaged>,
-    ) -> Result<Vec<(u32, SeriesId)>, BlockError> {
-        let (mut found, mut reader) = (Vec::new(), self.reader());
-        for ordinal in self.select(matchers, budget, damaged)? {
-            let series = reader.range(ordinal).and_then(|lies| {
-                match lies.start_ms <= lies.end_ms && lies.overlaps(&range) {
-                    true => reader.id(ordinal).map(Some),
-                    false => Ok(None),
-                }
-            });
-            match series {
-                Ok(id) => found.extend(id.map(|id| (ordinal, id))),
-                Err(error) => go_around(error, damaged)?,
+    ) -> Result<Vec<u32>, BlockError> {
+        let mut found = self.select(matchers, budget, damaged)?;
+        let (mut reader, mut failed) = (self.reader(), None);
+        found.retain(|ordinal| match reader.range(*ordinal) {
+            Ok(lies) => lies.start_ms <= lies.end_ms && lies.overlaps(&range),
+            Err(error) => {
+                failed = go_around(error, damaged).err().or(failed.take());
+                false
             }
-        }
-        Ok(found)
+        });
+        failed.map_or(Ok(found), Err)
     }
 
     fn select_by_postings(

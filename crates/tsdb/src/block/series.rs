@@ -5,7 +5,7 @@
 //! own, sixteen bytes each, and are read without parsing anything.
 
 use codec::chunk::Corrupt;
-use codec::chunk::aggregates::Aggregates;
+use codec::chunk::aggregates::{Aggregates, Scratch};
 use codec::chunk::bytes::{Reader, put_varint, put_zigzag};
 use model::TimeRange;
 
@@ -57,7 +57,7 @@ impl ChunkCursor {
         *self = Self { begun: true, start_ms: chunk.range.start_ms, span_ms, page: place.page, end };
     }
 
-    fn read(&mut self, reader: &mut Reader<'_>) -> Result<ChunkMeta, Corrupt> {
+    fn read(&mut self, reader: &mut Reader<'_>, scratch: &mut Scratch) -> Result<ChunkMeta, Corrupt> {
         let head = reader.varint()?;
         let kind = match head >> 1 & 3 {
             0 => ChunkKind::Floats,
@@ -76,7 +76,7 @@ impl ChunkCursor {
             (true, 0) => self.end,
             (true, _) => 0,
         };
-        let aggregates = if head & 1 != 0 { Some(Aggregates::decode(reader)?) } else { None };
+        let aggregates = if head & 1 != 0 { Some(Aggregates::decode(reader, scratch)?) } else { None };
         let end = offset.checked_add(length).ok_or(Corrupt)?;
         *self = Self { begun: true, start_ms, span_ms, page, end };
         let range = TimeRange { start_ms, end_ms: start_ms.wrapping_add(span_ms) };
@@ -118,12 +118,15 @@ impl SeriesRows {
     pub(super) fn read(bytes: &[u8], rows: u32) -> Result<SeriesRows, Corrupt> {
         let mut reader = Reader::new(bytes);
         let mut all = SeriesRows::default();
-        let mut cursor = ChunkCursor::default();
+        let (mut cursor, mut scratch) = (ChunkCursor::default(), Scratch::default());
+        all.label_ends.reserve(rows as usize);
+        all.chunk_ends.reserve(rows as usize);
+        all.chunks.reserve(rows as usize);
         for _ in 0..rows {
             all.read_labels(&mut reader)?;
             all.label_ends.push(all.labels.len());
             for _ in 0..reader.count_of(CHUNK_BYTES_MIN)? {
-                all.chunks.push(cursor.read(&mut reader)?);
+                all.chunks.push(cursor.read(&mut reader, &mut scratch)?);
             }
             all.chunk_ends.push(all.chunks.len());
         }
