@@ -124,28 +124,22 @@ impl Check<'_> {
         let mut copies = Vec::new();
         for name in Manifest::FILES {
             match Manifest::load_one(files, directory, name)? {
-                Some(Ok(manifest)) => copies.push((name, manifest)),
+                Some(Ok(manifest)) => copies.push(manifest),
                 Some(Err(())) => self.damaged(Finding::file(name, "is damaged")),
-                // The first generation has no other.
                 None => {}
             }
         }
-        let newest = copies.iter().map(|(_, manifest)| manifest).max_by_key(|manifest| manifest.generation);
-        let newest = newest.cloned();
+        let newest = copies.into_iter().max_by_key(|manifest| manifest.generation);
         self.report.manifest_generation = newest.as_ref().map(|manifest| manifest.generation);
-        match &newest {
-            Some(manifest) if manifest.generation > 1 => {
-                for name in Manifest::FILES {
-                    if !files.exists(&directory.join(name))? {
-                        self.damaged(Finding::file(name, "is missing"));
-                    }
+        if newest.is_some() {
+            for name in Manifest::FILES {
+                if !files.exists(&directory.join(name))? {
+                    self.damaged(Finding::file(name, "is missing"));
                 }
             }
-            Some(_) => {}
-            None => {
-                let what = "no copy can be read: every block that can be is live";
-                self.damaged(Finding::file("manifest-0, manifest-1", what));
-            }
+        } else {
+            let what = "no copy can be read: every block that can be is live";
+            self.damaged(Finding::file("manifest-0, manifest-1", what));
         }
         let mut warnings = Vec::new();
         MetadataStore::load(files, directory, &mut warnings)?;

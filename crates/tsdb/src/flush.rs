@@ -1,8 +1,11 @@
 //! From the head to a block.
 //!
-//! A flush freezes a point of the log between two commits, writes everything before it as one block, makes the
-//! manifest say so, and only then lets the head forget it and the write-ahead log be trimmed. Until the last step the
+//! A flush freezes a point of the log between two commits, writes everything before it as one block, makes both copies of
+//! the manifest say so, and only then lets the head forget it and the write-ahead log be trimmed. Until the last step the
 //! head still has everything: a flush that fails is a flush that was not there.
+//!
+//! It syncs five times, however many tenants there are: the block, its name, each copy of the manifest, their names; twice
+//! more when metadata has changed.
 
 use std::io;
 use std::ops::RangeInclusive;
@@ -18,7 +21,7 @@ use crate::head::log::{LogSample, Snapshot};
 use crate::head::side::SideMap;
 use crate::metadata;
 use crate::status::HeadRange;
-use crate::store::{Inner, View};
+use crate::store::{Inner, Live, View};
 
 /// How often a flush tries to find no selection under way before it makes new ones wait.
 const TRIES: u32 = 200;
@@ -98,12 +101,10 @@ impl Inner {
         next.replay_segment = mark.replay_segment;
         next.flushed_sequence = mark.sequence;
         next.blocks.extend(block.as_ref().map(|(id, _)| *id));
-        let next = self.store_next(next)?;
-        let trim = live.manifest.replay_segment;
-        self.replay_segment.store(next.replay_segment, Ordering::Relaxed);
-        live.manifest = next;
+        self.store_manifest(&mut live, next)?;
+        self.replay_segment.store(live.manifest.replay_segment, Ordering::Relaxed);
         self.publish_flush(mark, block.map(|(_, block)| block));
-        self.trim(&mut live.damaged_segments, trim);
+        self.trim(&mut live);
         Ok(())
     }
 
@@ -146,10 +147,11 @@ impl Inner {
         self.head_range.set(left.get());
     }
 
-    /// Removes WAL segments that neither this nor the previous generation needs.
-    fn trim(&self, damaged: &mut Vec<u64>, before: u64) {
-        let mut before = before;
-        damaged.retain(|number| {
+    /// Removes WAL segments of which everything is in blocks. Both copies of the manifest say that it is.
+    pub(crate) fn trim(&self, live: &mut Live) {
+        assert!(live.is_in_both, "the other copy may need the log");
+        let mut before = live.manifest.replay_segment;
+        live.damaged_segments.retain(|number| {
             let path = self.wal_directory().join(wal::file_name(*number));
             let is_needed = *number >= before;
             let stays = is_needed || !self.quarantine(&path, "WAL segment with damaged frames");

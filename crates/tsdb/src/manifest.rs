@@ -1,9 +1,8 @@
 //! The manifest: what of the data directory is live.
 //!
-//! Two files, `manifest-0` and `manifest-1`; each new generation replaces the older one, so the one before is always
-//! there. Whoever falls back to it loses nothing: WAL segments are removed one generation late, so what the lost
-//! generation had put into a block is still in the log; blocks that were merged or have expired are removed when neither
-//! copy names them.
+//! Two files, `manifest-0` and `manifest-1`, with the same content: each new generation replaces both. Nothing is removed
+//! before both are on the disk, no block that was merged and no WAL segment that was flushed, so whoever finds only one of
+//! them loses nothing. A power cut in between leaves one of the old generation; either says what is there.
 //!
 //! ```text
 //! an envelope (`codec::envelope`) with magic "WEIRMAN1" and the body:
@@ -50,6 +49,13 @@ pub(crate) struct Manifest {
     pub(crate) floors: Vec<Floor>,
     /// Deletes that mask something still.
     pub(crate) tombstones: Vec<Arc<Tombstone>>,
+}
+
+/// A manifest as it was found.
+pub(crate) struct Loaded {
+    pub(crate) manifest: Manifest,
+    /// Whether both copies say so.
+    pub(crate) is_in_both: bool,
 }
 
 /// A tenant's samples before a time are gone from all blocks whose sequences end at or before `sequence`; of a deleted
@@ -107,19 +113,18 @@ impl Manifest {
         files: &dyn Files,
         directory: &Path,
         damage: &mut Vec<String>,
-    ) -> Result<Option<Manifest>, OpenError> {
-        let mut newest: Option<Manifest> = None;
+    ) -> Result<Option<Loaded>, OpenError> {
+        let mut copies = Vec::new();
         let mut damaged = Vec::new();
         for name in Self::FILES {
-            let Some(found) = Self::load_one(files, directory, name)? else { continue };
-            match found.ok() {
-                Some(found) if newest.as_ref().is_none_or(|n| n.generation < found.generation) => {
-                    newest = Some(found);
-                }
-                Some(_) => {}
-                None => damaged.push(name),
+            match Self::load_one(files, directory, name)? {
+                Some(Ok(found)) => copies.push(found),
+                Some(Err(())) => damaged.push(name),
+                None => {}
             }
         }
+        let is_in_both = copies.len() == 2 && copies[0] == copies[1];
+        let newest = copies.into_iter().max_by_key(|manifest| manifest.generation);
         match (&newest, damaged.as_slice()) {
             (_, []) => {}
             (Some(_), damaged) => {
@@ -127,7 +132,7 @@ impl Manifest {
             }
             (None, _) => damage.push("no manifest can be read: every block that can be is live".to_owned()),
         }
-        Ok(newest)
+        Ok(newest.map(|manifest| Loaded { manifest, is_in_both }))
     }
 
     /// One copy: `None` when it is missing, an error in it when it is damaged.
@@ -146,10 +151,9 @@ impl Manifest {
     /// The names of both copies.
     pub(crate) const FILES: [&str; 2] = ["manifest-0", "manifest-1"];
 
-    /// Writes this generation durably.
+    /// Writes this generation durably, into both copies. After an error each is this or the one that it was.
     pub(crate) fn store(&self, files: &dyn Files, directory: &Path) -> io::Result<()> {
-        let name = format!("manifest-{}", self.generation % 2);
-        env::replace(files, directory, &name, &self.encode())
+        env::replace_all(files, directory, &Self::FILES, &self.encode())
     }
 
     fn encode(&self) -> Vec<u8> {

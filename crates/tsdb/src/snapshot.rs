@@ -204,11 +204,8 @@ impl Inner {
         metadata::store(files, to, &families)?;
         also(to)?;
         env::replace(files, to, FILE, &snapshot.encode())?;
-        // Both copies, as a store has them.
-        for _ in 0..2 {
-            manifest.generation += 1;
-            manifest.store(files, to)?;
-        }
+        manifest.generation += 1;
+        manifest.store(files, to)?;
         files.sync_dir(&to.join("wal"))?;
         files.sync_dir(to)?;
         // The directory of snapshots may be new.

@@ -150,9 +150,11 @@ impl View {
     }
 }
 
-/// The manifest as it is on disk, and what the generation before it needs of the log.
+/// The manifest, and what belongs to changing it.
 pub(crate) struct Live {
     pub(crate) manifest: Manifest,
+    /// Whether both copies on the disk are this generation.
+    pub(crate) is_in_both: bool,
     /// WAL segments with damage: kept in quarantine when they are no longer needed.
     pub(crate) damaged_segments: Vec<u64>,
     /// Monotonic time before which a failed flush is not tried again.
@@ -263,30 +265,35 @@ impl Inner {
         u32::try_from(self.env.clock.monotonic().as_secs()).unwrap_or(u32::MAX)
     }
 
-    /// Makes other blocks and floors live. Both copies of the manifest say so: whoever falls back to either finds no block
-    /// missing that is removed now, and nothing that was cut off.
+    /// Makes other blocks and floors live.
     pub(crate) fn publish_manifest(
         &self,
         live: &mut Live,
         next: Manifest,
         blocks: Vec<Arc<Block>>,
     ) -> io::Result<()> {
-        live.manifest = self.store_next(next)?;
+        self.store_manifest(live, next)?;
         *self.view.write().expect("lock") = View::new(blocks, &live.manifest);
-        self.repeat_manifest(live)
-    }
-
-    /// Makes the manifest's other copy say the same.
-    pub(crate) fn repeat_manifest(&self, live: &mut Live) -> io::Result<()> {
-        live.manifest = self.store_next(live.manifest.clone())?;
         Ok(())
     }
 
-    /// Stores a manifest as the next generation.
-    pub(crate) fn store_next(&self, mut manifest: Manifest) -> io::Result<Manifest> {
-        manifest.generation += 1;
-        manifest.store(&*self.env.files, &self.directory)?;
-        Ok(manifest)
+    /// Stores a manifest as the next generation. Afterwards both copies say so: whoever finds one of them misses no block
+    /// and no log that is removed from now on, and finds nothing that was cut off.
+    pub(crate) fn store_manifest(&self, live: &mut Live, mut next: Manifest) -> io::Result<()> {
+        // Used once, even when storing fails half way: one copy may be of it then.
+        live.manifest.generation += 1;
+        live.is_in_both = false;
+        next.generation = live.manifest.generation;
+        next.store(&*self.env.files, &self.directory)?;
+        live.manifest = next;
+        live.is_in_both = true;
+        Ok(())
+    }
+
+    /// Stores the manifest once more: what lies on the disk instead of it names what is not live.
+    pub(crate) fn repeat_manifest(&self, live: &mut Live) -> io::Result<()> {
+        let again = live.manifest.clone();
+        self.store_manifest(live, again)
     }
 
     /// Moves a damaged file out of the way and counts it. The rest is served. False when it could not be moved.

@@ -216,19 +216,15 @@ impl Writer {
         file.sync_data()
     }
 
-    /// Removes segments below `number`: everything in them is in blocks.
-    pub fn remove_before(&self, number: u64) -> io::Result<u64> {
-        let mut removed = 0;
+    /// Removes segments below `number`: everything in them is in blocks. One that a power cut brings back is removed by the
+    /// next call, so that nothing is synced here.
+    pub fn remove_before(&self, number: u64) -> io::Result<()> {
         for name in self.env.files.list(&self.directory)? {
             if segment::parse_file_name(&name).is_some_and(|n| n < number) {
                 self.env.files.remove(&self.directory.join(name))?;
-                removed += 1;
             }
         }
-        if removed > 0 {
-            self.env.files.sync_dir(&self.directory)?;
-        }
-        Ok(removed)
+        Ok(())
     }
 
     /// The sequence that the next frame gets.

@@ -237,11 +237,10 @@ impl Inner {
         if merge.inputs().iter().all(|input| input.damaged.is_empty()) {
             next.forget_tombstones();
         }
-        let before = live.manifest.generation;
         if let Err(error) = self.publish_manifest(&mut live, next, blocks) {
             // Nobody knows what of the new manifest is on the disk: only when the old one is in its place, nothing names
             // the new files.
-            if live.manifest.generation == before && self.repeat_manifest(&mut live).is_ok() {
+            if self.repeat_manifest(&mut live).is_ok() {
                 self.remove_outputs(merge);
             }
             return Err(error);
@@ -261,7 +260,6 @@ impl Inner {
                     if !self.quarantine(&path, &unit.to_string()) {
                         // Named again, or the next start would remove it.
                         live.manifest.blocks.push(input.id);
-                        self.repeat_manifest(&mut live)?;
                         self.repeat_manifest(&mut live)?;
                     }
                 }

@@ -1,0 +1,167 @@
+//! What a flush costs, what it gives back, and what the files that it replaces are good for afterwards.
+
+mod common;
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use env::{Env, Files};
+use model::{Budget, Hints, TenantId, TenantLimits, TimeRange};
+use sim::clock::SimClock;
+use sim::files::{Op, SimFiles};
+use sim::random::SimRandom;
+use tsdb::{Options, Progress, Store, WriteContext};
+
+const DATA: &str = "data";
+const ALWAYS: TimeRange = TimeRange { start_ms: i64::MIN, end_ms: i64::MAX };
+
+/// A store on a simulated disk.
+struct World {
+    disk: SimFiles,
+    clock: SimClock,
+    store: Store,
+}
+
+impl World {
+    fn new() -> Self {
+        let (disk, clock) = (SimFiles::new(1), SimClock::new(1_000_000));
+        disk.create_dir(Path::new(DATA)).unwrap();
+        let store = open(&disk, &clock);
+        Self { disk, clock, store }
+    }
+
+    fn write(&self, tenant: u32, rows: &[(u32, i64, f64)]) {
+        let batch = common::batch(self.store.seed(), rows);
+        let limits = TenantLimits { retention_ms: 0, ..TenantLimits::default() };
+        let context = WriteContext { tenant: TenantId(tenant), limits: &limits, epoch: 0, now_ms: 1_000_000 };
+        let (ticket, _) = self.store.append(&context, &batch).unwrap();
+        self.store.commit(Duration::ZERO);
+        ticket.wait().unwrap();
+    }
+
+    /// What a start finds of tenant 1 on a copy of the disk on which something was done, by time.
+    fn reopened(&self, change: impl FnOnce(&SimFiles)) -> Vec<(i64, f64)> {
+        let disk = self.disk.fork(2);
+        disk.kill();
+        change(&disk);
+        let store = open(&disk, &self.clock);
+        let budget = Budget::new(1 << 30);
+        let mut selection = store.select(TenantId(1), &[], ALWAYS, &Hints::default(), &budget).unwrap();
+        let mut found = Vec::new();
+        while let Some(block) = selection.next_block().unwrap() {
+            found.extend(block.timestamps.iter().copied().zip(block.values.iter().copied()));
+        }
+        found.sort_by_key(|(ms, _)| *ms);
+        found
+    }
+
+    fn log(&self) -> Vec<PathBuf> {
+        let mut paths = self.disk.paths();
+        paths.retain(|path| path.extension().is_some_and(|extension| extension == "wal"));
+        paths
+    }
+}
+
+fn open(disk: &SimFiles, clock: &SimClock) -> Store {
+    let env = Env {
+        clock: Arc::new(clock.clone()),
+        files: Arc::new(disk.clone()),
+        random: Arc::new(SimRandom::new(1)),
+    };
+    let options = Options { disk_reserve_bytes: 0, ..Options::default() };
+    Store::open(env, Path::new(DATA), options, &Progress::default()).unwrap()
+}
+
+fn in_data(name: &str) -> PathBuf {
+    Path::new("/").join(DATA).join(name)
+}
+
+#[test]
+fn a_flush_of_a_thousand_tenants_syncs_five_times_makes_three_files_and_leaves_no_log() {
+    let world = World::new();
+    for round in 0..3 {
+        for tenant in 1..1000 {
+            world.write(tenant, &[(1, round * 10, 1.0), (2, round * 10, 2.0)]);
+        }
+        let done = || [Op::Sync, Op::SyncDir, Op::Create].map(|op| world.disk.count(op));
+        let before = done();
+        world.store.flush().unwrap();
+        let after = done();
+        let [syncs, directory_syncs, created] = [0, 1, 2].map(|op: usize| after[op] - before[op]);
+        assert_eq!((syncs + directory_syncs, created), (5, 3));
+        assert_eq!(world.log(), Vec::<PathBuf>::new(), "all of it is in blocks");
+    }
+}
+
+/// The bug: the log was kept until the flush after the next one, since only one copy of the manifest knew of the last one.
+#[test]
+fn either_copy_of_the_manifest_is_enough_after_a_flush() {
+    let world = World::new();
+    world.write(1, &[(1, 10, 1.0)]);
+    world.store.flush().unwrap();
+    world.write(1, &[(1, 20, 2.0)]);
+    world.store.flush().unwrap();
+    world.write(1, &[(1, 30, 3.0)]);
+    let wanted = [(10, 1.0), (20, 2.0), (30, 3.0)];
+    for name in ["manifest-0", "manifest-1"] {
+        let flip = |disk: &SimFiles| disk.flip_bit(&in_data(name), 200).unwrap();
+        assert_eq!(world.reopened(flip), wanted, "{name} is damaged");
+        assert_eq!(world.reopened(|disk| disk.lose(&in_data(name)).unwrap()), wanted, "{name} is lost");
+    }
+}
+
+#[test]
+fn a_start_makes_a_damaged_copy_of_the_manifest_anew() {
+    let world = World::new();
+    world.write(1, &[(1, 10, 1.0)]);
+    world.store.flush().unwrap();
+    for (first, then) in [("manifest-0", "manifest-1"), ("manifest-1", "manifest-0")] {
+        let disk = world.disk.fork(3);
+        disk.kill();
+        disk.flip_bit(&in_data(first), 200).unwrap();
+        let store = open(&disk, &world.clock);
+        assert_eq!(store.status().quarantined, 0);
+        drop(store);
+        disk.kill();
+        assert_eq!(tsdb::check(&disk, Path::new(DATA), &mut |_| {}).unwrap().damage, []);
+        disk.flip_bit(&in_data(then), 200).unwrap();
+        // Named by no copy it would be removed or, without any copy, be found.
+        let report = tsdb::check(&disk, Path::new(DATA), &mut |_| {}).unwrap();
+        assert!(report.manifest_generation.is_some_and(|generation| generation > 1), "{report:?}");
+        assert_eq!((report.blocks, report.orphans.len()), (1, 0));
+    }
+}
+
+/// Removed segments are not synced away. One that a power cut brings back, beside the loss of both copies of the manifest,
+/// is older than the blocks.
+#[test]
+fn a_segment_that_comes_back_without_a_manifest_overwrites_nothing() {
+    let world = World::new();
+    world.write(1, &[(1, 10, 1.0), (1, 20, 2.0)]);
+    let first = world.log()[0].clone();
+    let bytes = world.disk.content(&first).unwrap();
+    world.store.flush().unwrap();
+    world.write(1, &[(1, 10, 9.0)]);
+    world.store.flush().unwrap();
+    world.write(1, &[(1, 30, 3.0)]);
+    let wanted = [(10, 9.0), (20, 2.0), (30, 3.0)];
+    let come_back = |disk: &SimFiles| {
+        let file = disk.create(&first).unwrap();
+        file.write_at(&bytes, 0).unwrap();
+    };
+    let mut left = true;
+    let open_twice = |disk: &SimFiles| {
+        come_back(disk);
+        drop(open(disk, &world.clock));
+        left = disk.paths().contains(&first);
+        disk.kill();
+    };
+    assert_eq!(world.reopened(open_twice), wanted);
+    assert!(!left, "a start removes it");
+    let without_manifests = |disk: &SimFiles| {
+        come_back(disk);
+        ["manifest-0", "manifest-1"].into_iter().for_each(|name| disk.lose(&in_data(name)).unwrap());
+    };
+    assert_eq!(world.reopened(without_manifests), wanted);
+}
