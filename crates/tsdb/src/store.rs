@@ -232,9 +232,11 @@ impl Store {
     }
 
     /// Flushes, and merges all blocks into those of days, whether their day is over or not. Takes as long as it takes.
+    /// Afterwards the log holds only what came meanwhile, and no room for more.
     pub fn compact_all(&self) -> io::Result<()> {
         self.flush()?;
-        self.inner.compact_everything()
+        self.inner.compact_everything()?;
+        self.inner.writer.lock().expect("lock").wal.roll().map(|_| ())
     }
 
     /// Refuses new appends, commits the queued ones, flushes the head: afterwards a restart replays nothing.

@@ -3,10 +3,12 @@
 mod common;
 
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
+use std::sync::{Arc, Mutex};
+use std::thread::{self, ThreadId};
 use std::time::Duration;
 
-use env::{Env, Files};
+use env::{Clock, Env, Files};
 use model::{Budget, Hints, TenantId, TenantLimits, TimeRange};
 use sim::clock::SimClock;
 use sim::files::{Op, SimFiles};
@@ -32,12 +34,7 @@ impl World {
     }
 
     fn write(&self, tenant: u32, rows: &[(u32, i64, f64)]) {
-        let batch = common::batch(self.store.seed(), rows);
-        let limits = TenantLimits { retention_ms: 0, ..TenantLimits::default() };
-        let context = WriteContext { tenant: TenantId(tenant), limits: &limits, epoch: 0, now_ms: 1_000_000 };
-        let (ticket, _) = self.store.append(&context, &batch).unwrap();
-        self.store.commit(Duration::ZERO);
-        ticket.wait().unwrap();
+        write(&self.store, tenant, rows);
     }
 
     /// What a start finds of tenant 1 on a copy of the disk on which something was done, by time.
@@ -63,13 +60,23 @@ impl World {
     }
 }
 
-fn open(disk: &SimFiles, clock: &SimClock) -> Store {
+fn write(store: &Store, tenant: u32, rows: &[(u32, i64, f64)]) {
+    let batch = common::batch(store.seed(), rows);
+    let limits = TenantLimits { retention_ms: 0, ..TenantLimits::default() };
+    let context = WriteContext { tenant: TenantId(tenant), limits: &limits, epoch: 0, now_ms: 1_000_000 };
+    let (ticket, _) = store.append(&context, &batch).unwrap();
+    store.commit(Duration::ZERO);
+    ticket.wait().unwrap();
+}
+
+fn open(disk: &SimFiles, clock: &(impl Clock + Clone + 'static)) -> Store {
     let env = Env {
         clock: Arc::new(clock.clone()),
         files: Arc::new(disk.clone()),
         random: Arc::new(SimRandom::new(1)),
     };
-    let options = Options { disk_reserve_bytes: 0, ..Options::default() };
+    // A series is a step of a merge.
+    let options = Options { disk_reserve_bytes: 0, compaction_bytes_per_second: 1, ..Options::default() };
     Store::open(env, Path::new(DATA), options, &Progress::default()).unwrap()
 }
 
@@ -164,4 +171,65 @@ fn a_segment_that_comes_back_without_a_manifest_overwrites_nothing() {
         ["manifest-0", "manifest-1"].into_iter().for_each(|name| disk.lose(&in_data(name)).unwrap());
     };
     assert_eq!(world.reopened(without_manifests), wanted);
+}
+
+/// A clock whose reading by one thread lets another one do something first, once: merges read it between steps.
+#[derive(Clone)]
+struct Interrupting {
+    clock: SimClock,
+    thread: ThreadId,
+    /// Who waits for his turn, and how he tells that he is done.
+    other: Arc<Mutex<Option<(SyncSender<()>, Receiver<()>)>>>,
+}
+
+impl Clock for Interrupting {
+    fn now_ms(&self) -> i64 {
+        self.clock.now_ms()
+    }
+
+    fn monotonic(&self) -> Duration {
+        let is_his = thread::current().id() == self.thread;
+        if let Some((turn, done)) = is_his.then(|| self.other.lock().unwrap().take()).flatten() {
+            turn.send(()).unwrap();
+            done.recv().unwrap();
+        }
+        self.clock.monotonic()
+    }
+}
+
+#[test]
+fn after_merging_everything_there_is_next_to_no_log() {
+    let disk = SimFiles::new(1);
+    disk.create_dir(Path::new(DATA)).unwrap();
+    let clock = SimClock::new(1_000_000);
+    let world = World { store: open(&disk, &clock), disk: disk.clone(), clock };
+    for i in 0..20 {
+        world.write(1, &[(i, 10, 1.0)]);
+        world.store.flush().unwrap();
+        world.write(1, &[(i, 20, 1.0)]);
+    }
+    let World { store, clock, .. } = &world;
+    let log_bytes = || world.log().iter().map(|path| disk.content(path).unwrap().len()).sum::<usize>();
+    store.compact_all().unwrap();
+    assert_eq!((store.status().blocks, log_bytes()), (1, 0));
+
+    // And when something is written meanwhile.
+    world.write(1, &[(1, 30, 1.0)]);
+    disk.kill();
+    let (thread, other) = (thread::current().id(), Arc::default());
+    let clock = Interrupting { clock: clock.clone(), thread, other };
+    let store = open(&disk, &clock);
+    let (turn, turns) = sync_channel(0);
+    let (told, done) = sync_channel(0);
+    *clock.other.lock().unwrap() = Some((turn, done));
+    let writer = store.clone();
+    let writer = thread::spawn(move || {
+        turns.recv().unwrap();
+        write(&writer, 1, &[(1, 40, 1.0)]);
+        told.send(()).unwrap();
+    });
+    store.compact_all().unwrap();
+    writer.join().unwrap();
+    assert_eq!((store.status().blocks, store.status().head_samples), (1, 1));
+    assert!((1..500).contains(&log_bytes()), "{} bytes of log for one sample", log_bytes());
 }
