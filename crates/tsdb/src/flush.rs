@@ -61,7 +61,8 @@ impl Inner {
         let old = oldest != u64::MAX
             && now.as_millis() as u64
                 >= oldest.saturating_add(self.options.flush_interval.as_millis() as u64);
-        full || pressed || old
+        let quiet = self.quiet.lock().expect("lock").is_reason(now, unflushed, self.options.flush_bytes);
+        full || pressed || old || quiet
     }
 
     pub(crate) fn flush(&self) -> io::Result<()> {

@@ -23,6 +23,7 @@ mod metadata;
 mod open;
 mod options;
 mod queue;
+mod quiet;
 mod record;
 mod replay;
 mod retention;

@@ -186,6 +186,7 @@ impl Inner {
             manifest: Mutex::new(live),
             clock_watch: Mutex::new(clock_watch),
             retention_look: Mutex::new(Duration::ZERO),
+            quiet: Mutex::default(),
             compactor: Mutex::default(),
             scrubber: Mutex::default(),
             health: Health::default(),

@@ -11,7 +11,7 @@ pub struct Options {
     pub durability: wal::Durability,
     /// Bytes that may wait for the writer; over it appends are refused.
     pub queue_bytes: u64,
-    /// Bytes of samples in the head at which it is flushed.
+    /// Bytes of samples in the head at which it is flushed; of a sixteenth, when next to nothing comes for half a minute.
     pub flush_bytes: u64,
     /// Age of the oldest unflushed sample at which the head is flushed.
     pub flush_interval: Duration,

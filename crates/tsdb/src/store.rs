@@ -25,6 +25,7 @@ use crate::manifest::{Floor, Manifest, floor_ms};
 use crate::metadata::MetadataStore;
 use crate::options::{Keep, Options};
 use crate::queue::Queue;
+use crate::quiet::Quiet;
 use crate::retention::ClockWatch;
 use crate::scrub::Scrubber;
 use crate::status::{Counters, HeadRange, Health};
@@ -71,6 +72,8 @@ pub(crate) struct Inner {
     pub(crate) clock_watch: Mutex<ClockWatch>,
     /// Monotonic time at which retention looks through the parts of blocks again.
     pub(crate) retention_look: Mutex<Duration>,
+    /// Used by maintenance.
+    pub(crate) quiet: Mutex<Quiet>,
     /// Used by maintenance, by deletes, by whoever wants everything merged, and when the store is closed.
     pub(crate) compactor: Mutex<Compactor>,
     /// Used by maintenance.

@@ -13,7 +13,7 @@ use model::{Budget, Hints, TenantId, TenantLimits, TimeRange};
 use sim::clock::SimClock;
 use sim::files::{Op, SimFiles};
 use sim::random::SimRandom;
-use tsdb::{Options, Progress, Store, WriteContext};
+use tsdb::{Job, Keep, Options, Progress, Store, WriteContext};
 
 const DATA: &str = "data";
 const ALWAYS: TimeRange = TimeRange { start_ms: i64::MIN, end_ms: i64::MAX };
@@ -31,6 +31,13 @@ impl World {
         disk.create_dir(Path::new(DATA)).unwrap();
         let store = open(&disk, &clock);
         Self { disk, clock, store }
+    }
+
+    /// The store opened anew, as after a kill.
+    fn restarted(self, options: Options) -> Self {
+        self.disk.kill();
+        let store = open_with(&self.disk, &self.clock, options);
+        Self { store, ..self }
     }
 
     fn write(&self, tenant: u32, rows: &[(u32, i64, f64)]) {
@@ -70,13 +77,17 @@ fn write(store: &Store, tenant: u32, rows: &[(u32, i64, f64)]) {
 }
 
 fn open(disk: &SimFiles, clock: &(impl Clock + Clone + 'static)) -> Store {
+    // A series is a step of a merge.
+    let options = Options { disk_reserve_bytes: 0, compaction_bytes_per_second: 1, ..Options::default() };
+    open_with(disk, clock, options)
+}
+
+fn open_with(disk: &SimFiles, clock: &(impl Clock + Clone + 'static), options: Options) -> Store {
     let env = Env {
         clock: Arc::new(clock.clone()),
         files: Arc::new(disk.clone()),
         random: Arc::new(SimRandom::new(1)),
     };
-    // A series is a step of a merge.
-    let options = Options { disk_reserve_bytes: 0, compaction_bytes_per_second: 1, ..Options::default() };
     Store::open(env, Path::new(DATA), options, &Progress::default()).unwrap()
 }
 
@@ -178,9 +189,11 @@ fn a_segment_that_comes_back_without_a_manifest_overwrites_nothing() {
 struct Interrupting {
     clock: SimClock,
     thread: ThreadId,
-    /// Who waits for his turn, and how he tells that he is done.
-    other: Arc<Mutex<Option<(SyncSender<()>, Receiver<()>)>>>,
+    other: Arc<Mutex<Option<Waiting>>>,
 }
+
+/// Who waits for his turn, and how he tells that he is done.
+type Waiting = (SyncSender<()>, Receiver<()>);
 
 impl Clock for Interrupting {
     fn now_ms(&self) -> i64 {
@@ -232,4 +245,46 @@ fn after_merging_everything_there_is_next_to_no_log() {
     writer.join().unwrap();
     assert_eq!((store.status().blocks, store.status().head_samples), (1, 1));
     assert!((1..500).contains(&log_bytes()), "{} bytes of log for one sample", log_bytes());
+}
+
+/// Bytes of a sample in the head.
+const CELL: u64 = 24;
+
+/// Seconds after which a flush is due when `samples` come each 15 s, looked at every 5 s; `None` = not before the samples
+/// are ten minutes old.
+fn flushed_after(world: &World, samples: u32) -> Option<u64> {
+    (0..600).step_by(5).find(|second| {
+        if second % 15 == 0 {
+            let rows: Vec<_> = (0..samples).map(|i| (i, *second as i64, 1.0)).collect();
+            world.write(2, &rows);
+        }
+        let job = world.store.next_job(&|_| Keep::default());
+        world.clock.advance(Duration::from_secs(5));
+        job == Some(Job::Flush)
+    })
+}
+
+#[test]
+fn the_head_is_flushed_when_next_to_nothing_comes_and_a_trickle_makes_no_small_blocks() {
+    // Worth a flush are 1,024 samples; 32 in half a minute are as good as none.
+    let options = Options { flush_bytes: 16 * 1024 * CELL, disk_reserve_bytes: 0, ..Options::default() };
+    let with_head_of = |samples: u32| {
+        let world = World::new().restarted(options.clone());
+        let rows: Vec<_> = (0..samples).map(|i| (i, 1, 1.0)).collect();
+        world.write(1, &rows);
+        world
+    };
+    assert_eq!(flushed_after(&with_head_of(1100), 10), Some(30), "self-monitoring goes on");
+    assert_eq!(flushed_after(&with_head_of(1100), 0), Some(30));
+    assert_eq!(flushed_after(&with_head_of(1100), 20), None, "samples are coming");
+    assert_eq!(flushed_after(&with_head_of(500), 10), None, "not worth a block");
+    assert_eq!(flushed_after(&with_head_of(0), 10), None);
+
+    let world = with_head_of(1100);
+    flushed_after(&world, 10).unwrap();
+    world.store.flush().unwrap();
+    assert_eq!(flushed_after(&world, 10), None, "the next one is for what comes then");
+    // What a start has read from the log is worth the same.
+    let world = with_head_of(1100).restarted(options.clone());
+    assert_eq!(flushed_after(&world, 10), Some(30));
 }
