@@ -20,6 +20,7 @@ use crate::commit::WriterState;
 use crate::head::log::{LogSample, Snapshot};
 use crate::head::side::SideMap;
 use crate::metadata;
+use crate::named::Named;
 use crate::status::HeadRange;
 use crate::store::{Inner, Live, View};
 
@@ -94,17 +95,17 @@ impl Inner {
             live.manifest.next_file += 1;
             let sequences =
                 live.manifest.flushed_sequence.saturating_add(1).min(mark.sequence)..=mark.sequence;
-            Some((id, self.write_block(id, sequences, &cells, &mark.sides)?))
+            Some(self.write_block(id, sequences, &cells, &mark.sides)?)
         } else {
             None
         };
         let mut next = live.manifest.clone();
         next.replay_segment = mark.replay_segment;
         next.flushed_sequence = mark.sequence;
-        next.blocks.extend(block.as_ref().map(|(id, _)| *id));
+        next.blocks.extend(block.as_ref().map(|block| Named::of(block.meta())));
         self.store_manifest(&mut live, next)?;
         self.replay_segment.store(live.manifest.replay_segment, Ordering::Relaxed);
-        self.publish_flush(mark, block.map(|(_, block)| block));
+        self.publish_flush(mark, block);
         self.trim(&mut live);
         Ok(())
     }

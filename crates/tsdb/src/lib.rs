@@ -20,6 +20,7 @@ mod lookup;
 mod manifest;
 mod merge;
 mod metadata;
+mod named;
 mod open;
 mod options;
 mod queue;

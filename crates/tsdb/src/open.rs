@@ -21,6 +21,7 @@ use crate::head::side::Sides;
 use crate::head::table::Table;
 use crate::manifest::{Loaded, Manifest};
 use crate::metadata::MetadataStore;
+use crate::named::Named;
 use crate::options::Options;
 use crate::queue::Queue;
 use crate::replay::Replay;
@@ -206,8 +207,8 @@ impl Inner {
         } else {
             Vec::new()
         };
-        let wanted = if had_manifest {
-            self.manifest.lock().expect("lock").manifest.blocks.clone()
+        let wanted: Vec<u64> = if had_manifest {
+            self.manifest.lock().expect("lock").manifest.blocks.iter().map(|named| named.id).collect()
         } else {
             on_disk.clone()
         };
@@ -274,8 +275,11 @@ impl Inner {
         }
         sort_by_sequence(&mut good);
         let mut live = self.manifest.lock().expect("lock");
-        live.manifest.blocks = good.iter().map(|block| block.meta().id).chain(left).collect();
-        let highest = live.manifest.blocks.iter().copied().max().unwrap_or(0);
+        let before = std::mem::take(&mut live.manifest.blocks);
+        let known = |id: u64| before.iter().find(|named| named.id == id).cloned();
+        let left = left.into_iter().map(|id| known(id).unwrap_or_else(|| Named::unknown(id)));
+        live.manifest.blocks = good.iter().map(|block| Named::of(block.meta())).chain(left).collect();
+        let highest = live.manifest.blocks.iter().map(|named| named.id).max().unwrap_or(0);
         live.manifest.next_file = live.manifest.next_file.max(highest + 1);
         // Known to the manifest, unless both copies were lost: what is written now must count as later.
         let last = good.iter().map(|block| *block.meta().sequences.end()).max().unwrap_or(0);
@@ -323,9 +327,8 @@ impl Inner {
         self.trim(&mut live);
         let names = self.env.files.list(&directory)?;
         let remove = |name: &String| self.env.files.remove(&directory.join(name));
-        let is_orphan = |name: &&String| {
-            parse_block_file_name(name).is_some_and(|id| !live.manifest.blocks.contains(&id))
-        };
+        let is_orphan =
+            |name: &&String| parse_block_file_name(name).is_some_and(|id| !live.manifest.names(id));
         names.iter().filter(is_orphan).try_for_each(remove)?;
         self.env.files.sync_dir(&directory)
     }

@@ -21,6 +21,7 @@ use crate::block::{
 };
 use crate::head::table::series_id;
 use crate::manifest::floor_ms;
+use crate::named::Named;
 use crate::store::{Inner, View, tombstones_of};
 use crate::tombstone::{self, Tombstone};
 
@@ -91,6 +92,13 @@ struct Output {
     tenant: Option<TenantId>,
     id: u64,
     writer: BlockWriter,
+}
+
+impl Input {
+    /// The block as the manifest names it.
+    pub(crate) fn named(&self) -> Named {
+        Named::of(self.block.meta())
+    }
 }
 
 impl Merge {
