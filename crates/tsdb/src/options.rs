@@ -17,8 +17,9 @@ pub struct Options {
     pub flush_interval: Duration,
     /// A series without a sample for this long leaves the head at the next flush.
     pub idle: Duration,
-    /// Bytes for head, caches and queues together; over it appends are refused. From 80 % on no new series are made for
-    /// tenants that hold their even part of the series' memory, from 90 % on for nobody.
+    /// Bytes for head, caches, queues and a merge together; over it appends are refused. From 80 % on no new series are made
+    /// for tenants that hold their even part of the series' memory, from 90 % on for nobody. A sixteenth is for the indexes
+    /// of blocks that a merge writes.
     pub memory_bytes: u64,
     /// Bytes of block pages kept in memory, out of `memory_bytes`.
     pub cache_bytes: u64,
@@ -43,6 +44,13 @@ pub struct Keep {
     pub age_ms: i64,
     /// At most so many bytes of blocks; 0 = any number. A tenant over it loses its oldest ones.
     pub bytes: u64,
+}
+
+impl Options {
+    /// Bytes that the indexes of blocks may take while a merge writes them.
+    pub(crate) fn merge_bytes(&self) -> u64 {
+        self.memory_bytes / 16
+    }
 }
 
 impl Default for Options {

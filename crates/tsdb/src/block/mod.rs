@@ -32,6 +32,7 @@ mod section;
 mod section_writer;
 mod select;
 mod series;
+mod series_table;
 mod symbols;
 mod verify;
 mod writer;

@@ -59,6 +59,7 @@ impl Compactor {
     pub(crate) fn give_up(&mut self, inner: &Inner, pause: Duration) {
         if let Some(merge) = self.running.take() {
             merge.discard(inner);
+            inner.counters.compaction_memory_bytes.store(0, Ordering::Relaxed);
         }
         self.next = inner.env.clock.monotonic() + pause;
     }
@@ -125,7 +126,7 @@ impl Inner {
         if compactor.running.is_none() {
             // What hinders it is no failure of a merge: it is asked again.
             let Ok(Some((plan, view))) = self.next_merge(compactor.everything) else { return Ok(()) };
-            compactor.running = Some(Merge::new(plan, &view));
+            compactor.running = Some(Merge::new(plan, &view, self.options.merge_bytes()));
         }
         let blocks = &self.view.read().expect("lock").blocks.clone();
         let merge = compactor.running.as_mut().expect("just begun");
@@ -148,6 +149,7 @@ impl Inner {
                 compactor.give_up(self, pause);
             }
             None => {
+                self.counters.compaction_memory_bytes.store(0, Ordering::Relaxed);
                 self.publish_merge(merge)?;
                 compactor.running = None;
                 compactor.refusals = 0;
