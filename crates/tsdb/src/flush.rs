@@ -13,12 +13,13 @@ use std::sync::atomic::Ordering;
 use std::sync::{Arc, MutexGuard, RwLockWriteGuard, TryLockError};
 use std::time::Duration;
 
-use model::{Labels, SeriesId, TenantId};
+use model::{Labels, TenantId};
 
 use crate::block::{self, Block, BlockWriter, Columns, Level, SeriesInput};
 use crate::commit::WriterState;
 use crate::head::log::{LogSample, Snapshot};
 use crate::head::side::SideMap;
+use crate::head::table::series_id;
 use crate::metadata;
 use crate::named::Named;
 use crate::status::HeadRange;
@@ -43,7 +44,6 @@ pub(crate) struct Mark {
 struct Member {
     slot: u32,
     tenant: TenantId,
-    id: SeriesId,
     labels: Labels,
 }
 
@@ -209,8 +209,10 @@ impl Inner {
         let slots = self.table.read().expect("lock").slots();
         let by_slot = BySlot::new(cells, slots);
         let mut members = self.members(&by_slot, sides);
-        members
-            .sort_by(|a, b| a.tenant.cmp(&b.tenant).then_with(|| block::block_order(&a.labels, &b.labels)));
+        let order = |a: &Member, b: &Member| {
+            a.tenant.cmp(&b.tenant).then_with(|| block::block_order(&a.labels, &b.labels))
+        };
+        members.sort_by(order);
         let mut writer = BlockWriter::create(&*self.env.files, path, id, Level::Flushed, sequences)?;
         let mut columns = Columns::default();
         let mut tenant = None;
@@ -226,7 +228,7 @@ impl Inner {
             let mut exemplars = side.map_or_else(Vec::new, |side| side.exemplars.clone());
             exemplars.sort_by_key(|exemplar| exemplar.timestamp_ms);
             writer.add(SeriesInput {
-                id: member.id,
+                id: series_id(self.id_seed, member.tenant, &member.labels),
                 labels: &member.labels,
                 timestamps: &columns.timestamps,
                 values: &columns.values,
@@ -238,67 +240,57 @@ impl Inner {
         writer.finish().map(|_| ())
     }
 
-    fn members(&self, by_slot: &BySlot, sides: &SideMap) -> Vec<Member> {
+    fn members(&self, by_slot: &BySlot<'_>, sides: &SideMap) -> Vec<Member> {
         let table = self.table.read().expect("lock");
-        let has_something = |slot: &u32| by_slot.len(*slot) > 0 || sides.contains_key(slot);
+        let has_something = |slot: &u32| !by_slot.group(*slot).is_empty() || sides.contains_key(slot);
         let slots = (0..table.slots() as u32).filter(has_something);
         slots
             .map(|slot| {
                 let entry = table.entry(slot);
-                Member { slot, tenant: entry.tenant, id: entry.id, labels: entry.labels.clone() }
+                Member { slot, tenant: entry.tenant, labels: entry.labels.clone() }
             })
             .collect()
     }
 }
 
-/// The log's cells, grouped by series, each group in order of arrival.
-struct BySlot {
+/// The log's cells by series: where they lie, each group in order of arrival. It is there while the head is fullest, so the
+/// cells themselves are read where they are.
+struct BySlot<'a> {
+    cells: &'a Snapshot,
     /// Group `slot` is `offsets[slot]..offsets[slot + 1]`.
     offsets: Vec<u32>,
-    positions: Vec<u64>,
-    timestamps: Vec<i64>,
-    values: Vec<f64>,
+    /// Positions, from the oldest cell on.
+    places: Vec<u32>,
 }
 
-impl BySlot {
+impl<'a> BySlot<'a> {
     /// A counting sort: two passes over the cells.
-    fn new(cells: &Snapshot, slots: usize) -> Self {
-        let mut offsets = vec![0u32; slots + 1];
+    fn new(cells: &'a Snapshot, slots: usize) -> Self {
+        // Group `slot` is counted one further on, and fills up from its beginning to where the next one begins.
+        let mut offsets = vec![0u32; slots + 2];
         for (slot, _) in cells.cells() {
-            offsets[slot as usize + 1] += 1;
+            offsets[slot as usize + 2] += 1;
         }
-        for slot in 0..slots {
+        for slot in 0..=slots {
             offsets[slot + 1] += offsets[slot];
         }
-        let total = offsets[slots] as usize;
-        let mut next = offsets.clone();
-        let (mut positions, mut timestamps, mut values) = (vec![0; total], vec![0; total], vec![0.0; total]);
+        let mut places = vec![0; offsets[slots + 1] as usize];
         for (slot, sample) in cells.cells() {
-            let at = &mut next[slot as usize];
-            positions[*at as usize] = sample.position;
-            timestamps[*at as usize] = sample.timestamp_ms;
-            values[*at as usize] = sample.value;
+            let at = &mut offsets[slot as usize + 1];
+            places[*at as usize] = (sample.position - cells.base()) as u32;
             *at += 1;
         }
-        Self { offsets, positions, timestamps, values }
+        Self { cells, offsets, places }
     }
 
-    fn len(&self, slot: u32) -> usize {
+    fn group(&self, slot: u32) -> &[u32] {
         let slot = slot as usize;
-        match self.offsets.get(slot + 1) {
-            Some(end) => (end - self.offsets[slot]) as usize,
-            // Made after the grouping began: nothing of it is in these cells.
-            None => 0,
-        }
+        // One that was made after the grouping began has nothing in these cells.
+        let range = self.offsets.get(slot).zip(self.offsets.get(slot + 1));
+        range.map_or(&[], |(start, end)| &self.places[*start as usize..*end as usize])
     }
 
     fn of(&self, slot: u32) -> impl Iterator<Item = LogSample> + '_ {
-        let start = self.offsets.get(slot as usize).map_or(0, |at| *at as usize);
-        let range = start..start + self.len(slot);
-        range.map(|at| LogSample {
-            position: self.positions[at],
-            timestamp_ms: self.timestamps[at],
-            value: self.values[at],
-        })
+        self.group(slot).iter().map(|place| self.cells.sample(self.cells.base() + u64::from(*place)))
     }
 }
