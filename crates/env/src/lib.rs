@@ -194,14 +194,23 @@ pub fn read_if_there(files: &dyn Files, path: &Path) -> io::Result<Option<Vec<u8
 /// Replaces a small file so that after a crash either the old or the new content is there: temporary file, sync,
 /// rename, directory sync.
 pub fn replace(files: &dyn Files, directory: &Path, name: &str, bytes: &[u8]) -> io::Result<()> {
-    let temporary = directory.join(format!("{name}.tmp"));
-    if files.exists(&temporary)? {
-        files.remove(&temporary)?;
+    replace_all(files, directory, &[name], bytes)
+}
+
+/// As [`replace`], for copies of the same content: all are whole and synced before the first takes its name, and after a
+/// crash each is the old or the new one.
+pub fn replace_all(files: &dyn Files, directory: &Path, names: &[&str], bytes: &[u8]) -> io::Result<()> {
+    let temporary = |name: &str| directory.join(format!("{name}.tmp"));
+    for name in names {
+        let path = temporary(name);
+        if files.exists(&path)? {
+            files.remove(&path)?;
+        }
+        let file = files.create(&path)?;
+        file.write_at(bytes, 0)?;
+        file.sync_data()?;
     }
-    let file = files.create(&temporary)?;
-    file.write_at(bytes, 0)?;
-    file.sync_data()?;
-    files.rename(&temporary, &directory.join(name))?;
+    names.iter().try_for_each(|name| files.rename(&temporary(name), &directory.join(name)))?;
     files.sync_dir(directory)
 }
 

@@ -4,9 +4,9 @@
 use sim::files::{Failure, Fault, Op};
 use sim::world::{live_cut_after, live_with_fault};
 
-/// A life that within thirty steps flushes ten times, merges five times, is closed and opened six times, makes three
-/// snapshots and deletes one.
-const SEED: u64 = 792;
+/// A life that within thirty steps flushes thirteen times, merges five times, is closed and opened six times, makes two
+/// snapshots and deletes them, and deletes series twice.
+const SEED: u64 = 3666;
 
 #[test]
 fn the_power_may_go_at_any_change() {

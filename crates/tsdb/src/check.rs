@@ -12,6 +12,7 @@ use wal::RangeKind;
 use crate::block::{self, BlockError, Loss};
 use crate::manifest::Manifest;
 use crate::metadata::MetadataStore;
+use crate::named::Named;
 use crate::open::{OpenError, check_format};
 use crate::snapshot;
 use crate::store::{parse_block_file_name, wal_directory};
@@ -124,28 +125,22 @@ impl Check<'_> {
         let mut copies = Vec::new();
         for name in Manifest::FILES {
             match Manifest::load_one(files, directory, name)? {
-                Some(Ok(manifest)) => copies.push((name, manifest)),
+                Some(Ok(manifest)) => copies.push(manifest),
                 Some(Err(())) => self.damaged(Finding::file(name, "is damaged")),
-                // The first generation has no other.
                 None => {}
             }
         }
-        let newest = copies.iter().map(|(_, manifest)| manifest).max_by_key(|manifest| manifest.generation);
-        let newest = newest.cloned();
+        let newest = copies.into_iter().max_by_key(|manifest| manifest.generation);
         self.report.manifest_generation = newest.as_ref().map(|manifest| manifest.generation);
-        match &newest {
-            Some(manifest) if manifest.generation > 1 => {
-                for name in Manifest::FILES {
-                    if !files.exists(&directory.join(name))? {
-                        self.damaged(Finding::file(name, "is missing"));
-                    }
+        if newest.is_some() {
+            for name in Manifest::FILES {
+                if !files.exists(&directory.join(name))? {
+                    self.damaged(Finding::file(name, "is missing"));
                 }
             }
-            Some(_) => {}
-            None => {
-                let what = "no copy can be read: every block that can be is live";
-                self.damaged(Finding::file("manifest-0, manifest-1", what));
-            }
+        } else {
+            let what = "no copy can be read: every block that can be is live";
+            self.damaged(Finding::file("manifest-0, manifest-1", what));
         }
         let mut warnings = Vec::new();
         MetadataStore::load(files, directory, &mut warnings)?;
@@ -160,20 +155,27 @@ impl Check<'_> {
 
     fn blocks(&mut self, manifest: Option<&Manifest>) -> Result<(), OpenError> {
         let on_disk = self.names("blocks")?;
-        let live: Vec<u64> = match manifest {
+        let live: Vec<Named> = match manifest {
             Some(manifest) => manifest.blocks.clone(),
-            None => on_disk.iter().filter_map(|name| parse_block_file_name(name)).collect(),
+            None => {
+                on_disk.iter().filter_map(|name| parse_block_file_name(name)).map(Named::unknown).collect()
+            }
         };
-        for id in &live {
-            let name = crate::store::block_file_name(*id);
+        for named in &live {
+            let name = crate::store::block_file_name(named.id);
             let file = format!("blocks/{name}");
+            let before = self.report.damage.len();
             if on_disk.contains(&name) {
                 self.block(&name, &file)?;
             } else {
                 self.damaged(Finding::file(&file, "is missing"));
             }
+            // Of a whole file that is lost the manifest says at least the times.
+            let whole = self.report.damage[before..].iter_mut().filter(|finding| finding.unit == "file");
+            whole.for_each(|finding| finding.range = finding.range.or(named.known_range()));
         }
-        let is_live = |name: &String| parse_block_file_name(name).is_some_and(|id| live.contains(&id));
+        let is_live =
+            |name: &String| parse_block_file_name(name).is_some_and(|id| live.iter().any(|n| n.id == id));
         let orphans = on_disk.iter().filter(|name| !is_live(name));
         self.report.orphans.extend(orphans.map(|name| format!("blocks/{name}")));
         Ok(())

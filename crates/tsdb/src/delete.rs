@@ -102,7 +102,8 @@ impl Inner {
     ) -> Result<Vec<u64>, DeleteError> {
         let is_live = |file: &u64| blocks.iter().any(|block| block.meta().id == *file);
         // Could not be read at the start, and may come back.
-        let mut files: Vec<u64> = manifest.blocks.iter().copied().filter(|file| !is_live(file)).collect();
+        let mut files: Vec<u64> =
+            manifest.blocks.iter().map(|named| named.id).filter(|file| !is_live(file)).collect();
         for block in blocks {
             let meta = block.meta();
             if !meta.section(tenant).is_some_and(|section| section.range.overlaps(&range)) {

@@ -1,8 +1,11 @@
 //! From the head to a block.
 //!
-//! A flush freezes a point of the log between two commits, writes everything before it as one block, makes the
-//! manifest say so, and only then lets the head forget it and the write-ahead log be trimmed. Until the last step the
+//! A flush freezes a point of the log between two commits, writes everything before it as one block, makes both copies of
+//! the manifest say so, and only then lets the head forget it and the write-ahead log be trimmed. Until the last step the
 //! head still has everything: a flush that fails is a flush that was not there.
+//!
+//! It syncs five times, however many tenants there are: the block, its name, each copy of the manifest, their names; twice
+//! more when metadata has changed.
 
 use std::io;
 use std::ops::RangeInclusive;
@@ -18,8 +21,9 @@ use crate::head::side::SideMap;
 use crate::head::table::series_id;
 use crate::merge::Writes;
 use crate::metadata;
+use crate::named::Named;
 use crate::status::HeadRange;
-use crate::store::{Inner, View};
+use crate::store::{Inner, Live, View};
 
 /// How often a flush tries to find no selection under way before it makes new ones wait.
 const TRIES: u32 = 200;
@@ -51,7 +55,8 @@ impl Inner {
         let old = oldest != u64::MAX
             && now.as_millis() as u64
                 >= oldest.saturating_add(self.options.flush_interval.as_millis() as u64);
-        full || pressed || old
+        let quiet = self.quiet.lock().expect("lock").is_reason(now, unflushed, self.options.flush_bytes);
+        full || pressed || old || quiet
     }
 
     pub(crate) fn flush(&self) -> io::Result<()> {
@@ -83,20 +88,18 @@ impl Inner {
             live.manifest.next_file += 1;
             let sequences =
                 live.manifest.flushed_sequence.saturating_add(1).min(mark.sequence)..=mark.sequence;
-            Some((id, self.write_block(id, sequences, &cells, &mark.sides)?))
+            Some(self.write_block(id, sequences, &cells, &mark.sides)?)
         } else {
             None
         };
         let mut next = live.manifest.clone();
         next.replay_segment = mark.replay_segment;
         next.flushed_sequence = mark.sequence;
-        next.blocks.extend(block.as_ref().map(|(id, _)| *id));
-        let next = self.store_next(next)?;
-        let trim = live.manifest.replay_segment;
-        self.replay_segment.store(next.replay_segment, Ordering::Relaxed);
-        live.manifest = next;
-        self.publish_flush(mark, block.map(|(_, block)| block));
-        self.trim(&mut live.damaged_segments, trim);
+        next.blocks.extend(block.as_ref().map(|block| Named::of(block.meta())));
+        self.store_manifest(&mut live, next)?;
+        self.replay_segment.store(live.manifest.replay_segment, Ordering::Relaxed);
+        self.publish_flush(mark, block);
+        self.trim(&mut live);
         Ok(())
     }
 
@@ -139,10 +142,11 @@ impl Inner {
         self.head_range.set(left.get());
     }
 
-    /// Removes WAL segments that neither this nor the previous generation needs.
-    fn trim(&self, damaged: &mut Vec<u64>, before: u64) {
-        let mut before = before;
-        damaged.retain(|number| {
+    /// Removes WAL segments of which everything is in blocks. Both copies of the manifest say that it is.
+    pub(crate) fn trim(&self, live: &mut Live) {
+        assert!(live.is_in_both, "the other copy may need the log");
+        let mut before = live.manifest.replay_segment;
+        live.damaged_segments.retain(|number| {
             let path = self.wal_directory().join(wal::file_name(*number));
             let is_needed = *number >= before;
             let stays = is_needed || !self.quarantine(&path, "WAL segment with damaged frames");
@@ -197,7 +201,7 @@ impl Inner {
     ) -> io::Result<()> {
         let table = self.table_reader();
         let by_slot = BySlot::new(cells, table.read().slots());
-        let series = Ordered::new(table, |slot| by_slot.len(slot) > 0 || sides.contains_key(&slot));
+        let series = Ordered::new(table, |slot| !by_slot.group(slot).is_empty() || sides.contains_key(&slot));
         let mut writer = BlockWriter::create(&*self.env.files, path, id, Level::Flushed, sequences)?;
         let (mut columns, mut text) = (Columns::default(), String::new());
         let mut tenant = None;
@@ -227,54 +231,44 @@ impl Inner {
     }
 }
 
-/// The log's cells, grouped by series, each group in order of arrival.
-struct BySlot {
+/// The log's cells by series: where they lie, each group in order of arrival. It is there while the head is fullest, so the
+/// cells themselves are read where they are.
+struct BySlot<'a> {
+    cells: &'a Snapshot,
     /// Group `slot` is `offsets[slot]..offsets[slot + 1]`.
     offsets: Vec<u32>,
-    positions: Vec<u64>,
-    timestamps: Vec<i64>,
-    values: Vec<f64>,
+    /// Positions, from the oldest cell on.
+    places: Vec<u32>,
 }
 
-impl BySlot {
+impl<'a> BySlot<'a> {
     /// A counting sort: two passes over the cells.
-    fn new(cells: &Snapshot, slots: usize) -> Self {
-        let mut offsets = vec![0u32; slots + 1];
+    fn new(cells: &'a Snapshot, slots: usize) -> Self {
+        // Group `slot` is counted one further on, and fills up from its beginning to where the next one begins.
+        let mut offsets = vec![0u32; slots + 2];
         for (slot, _) in cells.cells() {
-            offsets[slot as usize + 1] += 1;
+            offsets[slot as usize + 2] += 1;
         }
-        for slot in 0..slots {
+        for slot in 0..=slots {
             offsets[slot + 1] += offsets[slot];
         }
-        let total = offsets[slots] as usize;
-        let mut next = offsets.clone();
-        let (mut positions, mut timestamps, mut values) = (vec![0; total], vec![0; total], vec![0.0; total]);
+        let mut places = vec![0; offsets[slots + 1] as usize];
         for (slot, sample) in cells.cells() {
-            let at = &mut next[slot as usize];
-            positions[*at as usize] = sample.position;
-            timestamps[*at as usize] = sample.timestamp_ms;
-            values[*at as usize] = sample.value;
+            let at = &mut offsets[slot as usize + 1];
+            places[*at as usize] = (sample.position - cells.base()) as u32;
             *at += 1;
         }
-        Self { offsets, positions, timestamps, values }
+        Self { cells, offsets, places }
     }
 
-    fn len(&self, slot: u32) -> usize {
+    fn group(&self, slot: u32) -> &[u32] {
         let slot = slot as usize;
-        match self.offsets.get(slot + 1) {
-            Some(end) => (end - self.offsets[slot]) as usize,
-            // Made after the grouping began: nothing of it is in these cells.
-            None => 0,
-        }
+        // One that was made after the grouping began has nothing in these cells.
+        let range = self.offsets.get(slot).zip(self.offsets.get(slot + 1));
+        range.map_or(&[], |(start, end)| &self.places[*start as usize..*end as usize])
     }
 
     fn of(&self, slot: u32) -> impl Iterator<Item = LogSample> + '_ {
-        let start = self.offsets.get(slot as usize).map_or(0, |at| *at as usize);
-        let range = start..start + self.len(slot);
-        range.map(|at| LogSample {
-            position: self.positions[at],
-            timestamp_ms: self.timestamps[at],
-            value: self.values[at],
-        })
+        self.group(slot).iter().map(|place| self.cells.sample(self.cells.base() + u64::from(*place)))
     }
 }

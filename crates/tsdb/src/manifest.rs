@@ -1,15 +1,16 @@
 //! The manifest: what of the data directory is live.
 //!
-//! Two files, `manifest-0` and `manifest-1`; each new generation replaces the older one, so the one before is always
-//! there. Whoever falls back to it loses nothing: WAL segments are removed one generation late, so what the lost
-//! generation had put into a block is still in the log; blocks that were merged or have expired are removed when neither
-//! copy names them.
+//! Two files, `manifest-0` and `manifest-1`, with the same content: each new generation replaces both. Nothing is removed
+//! before both are on the disk, no block that was merged and no WAL segment that was flushed, so whoever finds only one of
+//! them loses nothing. A power cut in between leaves one of the old generation; either says what is there.
 //!
 //! ```text
 //! an envelope (`codec::envelope`) with magic "WEIRMAN1" and the body:
 //! generation · id seed (8) · varints: replay segment, next file id, flushed sequence, blocks: count, ids,
 //! floors: count, for each tenant, time (zigzag), sequence; since version 2 tombstones: count, for each tenant, files:
-//! count, ids, times (zigzag) of first and last ms, matchers: count, for each operator (1), byte strings name, value
+//! count, ids, times (zigzag) of first and last ms, matchers: count, for each operator (1), byte strings name, value;
+//! since version 3 for each block level, times (zigzag) of the first ms and from there to the last, sequence of the first
+//! sample and from there to the last
 //! ```
 
 use std::io;
@@ -22,12 +23,13 @@ use codec::envelope;
 use env::Files;
 use model::TenantId;
 
+use crate::named::Named;
 use crate::open::OpenError;
 use crate::small_file::{self, SmallFile};
 use crate::tombstone::Tombstone;
 
 /// The format version that this Weir writes.
-const VERSION: u16 = 2;
+const VERSION: u16 = 3;
 
 const MAGIC: &[u8; 8] = b"WEIRMAN1";
 
@@ -44,12 +46,19 @@ pub(crate) struct Manifest {
     pub(crate) next_file: u64,
     /// Highest WAL sequence that is in blocks.
     pub(crate) flushed_sequence: u64,
-    /// File ids of live blocks, ascending by age.
-    pub(crate) blocks: Vec<u64>,
+    /// Live blocks, ascending by age.
+    pub(crate) blocks: Vec<Named>,
     /// What retention has cut off, by tenant.
     pub(crate) floors: Vec<Floor>,
     /// Deletes that mask something still.
     pub(crate) tombstones: Vec<Arc<Tombstone>>,
+}
+
+/// A manifest as it was found.
+pub(crate) struct Loaded {
+    pub(crate) manifest: Manifest,
+    /// Whether both copies say so.
+    pub(crate) is_in_both: bool,
 }
 
 /// A tenant's samples before a time are gone from all blocks whose sequences end at or before `sequence`; of a deleted
@@ -88,9 +97,15 @@ pub(crate) fn add_floor(floors: &mut Vec<Floor>, floor: Floor) {
 }
 
 impl Manifest {
+    /// Whether a block is live.
+    pub(crate) fn names(&self, id: u64) -> bool {
+        self.blocks.iter().any(|named| named.id == id)
+    }
+
     /// Forgets tombstones whose files are no longer named.
     pub(crate) fn forget_tombstones(&mut self) {
-        let named = |file: &u64| self.blocks.contains(file);
+        let blocks = &self.blocks;
+        let named = |file: &u64| blocks.iter().any(|named| named.id == *file);
         let left = |tombstone: Arc<Tombstone>| {
             let files: Vec<u64> = tombstone.files.iter().copied().filter(named).collect();
             match files.len() {
@@ -107,19 +122,18 @@ impl Manifest {
         files: &dyn Files,
         directory: &Path,
         damage: &mut Vec<String>,
-    ) -> Result<Option<Manifest>, OpenError> {
-        let mut newest: Option<Manifest> = None;
+    ) -> Result<Option<Loaded>, OpenError> {
+        let mut copies = Vec::new();
         let mut damaged = Vec::new();
         for name in Self::FILES {
-            let Some(found) = Self::load_one(files, directory, name)? else { continue };
-            match found.ok() {
-                Some(found) if newest.as_ref().is_none_or(|n| n.generation < found.generation) => {
-                    newest = Some(found);
-                }
-                Some(_) => {}
-                None => damaged.push(name),
+            match Self::load_one(files, directory, name)? {
+                Some(Ok(found)) => copies.push(found),
+                Some(Err(())) => damaged.push(name),
+                None => {}
             }
         }
+        let is_in_both = copies.len() == 2 && copies[0] == copies[1];
+        let newest = copies.into_iter().max_by_key(|manifest| manifest.generation);
         match (&newest, damaged.as_slice()) {
             (_, []) => {}
             (Some(_), damaged) => {
@@ -127,7 +141,7 @@ impl Manifest {
             }
             (None, _) => damage.push("no manifest can be read: every block that can be is live".to_owned()),
         }
-        Ok(newest)
+        Ok(newest.map(|manifest| Loaded { manifest, is_in_both }))
     }
 
     /// One copy: `None` when it is missing, an error in it when it is damaged.
@@ -146,10 +160,9 @@ impl Manifest {
     /// The names of both copies.
     pub(crate) const FILES: [&str; 2] = ["manifest-0", "manifest-1"];
 
-    /// Writes this generation durably.
+    /// Writes this generation durably, into both copies. After an error each is this or the one that it was.
     pub(crate) fn store(&self, files: &dyn Files, directory: &Path) -> io::Result<()> {
-        let name = format!("manifest-{}", self.generation % 2);
-        env::replace(files, directory, &name, &self.encode())
+        env::replace_all(files, directory, &Self::FILES, &self.encode())
     }
 
     fn encode(&self) -> Vec<u8> {
@@ -159,7 +172,7 @@ impl Manifest {
         for number in [self.replay_segment, self.next_file, self.flushed_sequence, self.blocks.len() as u64] {
             put_varint(&mut body, number);
         }
-        self.blocks.iter().for_each(|id| put_varint(&mut body, *id));
+        self.blocks.iter().for_each(|named| put_varint(&mut body, named.id));
         put_varint(&mut body, self.floors.len() as u64);
         for floor in &self.floors {
             put_varint(&mut body, u64::from(floor.tenant.0));
@@ -168,6 +181,7 @@ impl Manifest {
         }
         put_varint(&mut body, self.tombstones.len() as u64);
         self.tombstones.iter().for_each(|tombstone| tombstone.encode(&mut body));
+        self.blocks.iter().for_each(|named| named.encode(&mut body));
         envelope::wrap(MAGIC, VERSION, &body)
     }
 
@@ -178,7 +192,7 @@ impl Manifest {
         let (replay_segment, next_file, flushed_sequence) =
             (reader.varint()?, reader.varint()?, reader.varint()?);
         let count = reader.count_of(1)?;
-        let blocks = (0..count).map(|_| reader.varint()).collect::<Result<_, _>>()?;
+        let ids: Vec<u64> = (0..count).map(|_| reader.varint()).collect::<Result<_, _>>()?;
         let count = reader.count_of(3)?;
         let floor = |reader: &mut Reader<'_>| {
             let tenant = TenantId(reader.number()?);
@@ -190,6 +204,12 @@ impl Manifest {
         let count = if reader.is_empty() { 0 } else { reader.count_of(5)? };
         let tombstone = |_| Tombstone::decode(&mut reader).map(Arc::new);
         let tombstones = (0..count).map(tombstone).collect::<Result<_, _>>()?;
+        // Version 2 ends here.
+        let blocks = if reader.is_empty() {
+            ids.into_iter().map(Named::unknown).collect()
+        } else {
+            ids.into_iter().map(|id| Named::decode(id, &mut reader)).collect::<Result<_, _>>()?
+        };
         Ok(Manifest {
             generation,
             id_seed,
@@ -208,6 +228,11 @@ mod tests {
     use model::{MatchOp, Matcher, TimeRange};
 
     use super::*;
+    use crate::block::Level;
+
+    fn named(id: u64, sequences: std::ops::RangeInclusive<u64>) -> Named {
+        Named { id, level: Level::Day, range: TimeRange { start_ms: -1, end_ms: 1 << 60 }, sequences }
+    }
 
     fn manifest() -> Manifest {
         let range = TimeRange { start_ms: -5, end_ms: 5 };
@@ -219,7 +244,7 @@ mod tests {
             replay_segment: 9,
             next_file: 70_001,
             flushed_sequence: 500,
-            blocks: vec![3, 200, 70_000],
+            blocks: vec![named(3, 0..=7), Named::unknown(200), named(70_000, 8..=u64::MAX)],
             floors: vec![Floor { tenant: TenantId(3), start_ms: -1, sequence: 400 }],
             tombstones: vec![Arc::new(tombstone)],
         }
@@ -248,5 +273,26 @@ mod tests {
         let bytes = manifest().encode();
         let body = envelope::unwrap(MAGIC, VERSION, &bytes).unwrap();
         assert_eq!(Manifest::decode_body(body), Ok(manifest()));
+        // Of a block without a sample.
+        let range = TimeRange { start_ms: i64::MAX, end_ms: i64::MIN };
+        let empty = Manifest { blocks: vec![Named { range, ..named(1, 5..=5) }], ..manifest() };
+        let bytes = empty.encode();
+        assert_eq!(Manifest::decode_body(envelope::unwrap(MAGIC, VERSION, &bytes).unwrap()), Ok(empty));
+    }
+
+    #[test]
+    fn of_blocks_that_an_older_manifest_names_nothing_is_known() {
+        let mut body = Vec::new();
+        put_varint(&mut body, 4);
+        body.extend_from_slice(&42u64.to_le_bytes());
+        // Replay segment, next file, flushed sequence, two blocks; no floor; no tombstone, in version 2.
+        [1, 8, 9, 2, 5, 7, 0].into_iter().for_each(|number| put_varint(&mut body, number));
+        for version in [1, 2] {
+            if version == 2 {
+                put_varint(&mut body, 0);
+            }
+            let found = Manifest::decode_body(&body).unwrap();
+            assert_eq!(found.blocks, [Named::unknown(5), Named::unknown(7)], "version {version}");
+        }
     }
 }

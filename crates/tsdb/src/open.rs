@@ -18,8 +18,9 @@ use crate::compact::sort_by_sequence;
 use crate::head::log::SampleLog;
 use crate::head::side::Sides;
 use crate::head::table::Table;
-use crate::manifest::Manifest;
+use crate::manifest::{Loaded, Manifest};
 use crate::metadata::MetadataStore;
+use crate::named::Named;
 use crate::options::Options;
 use crate::queue::Queue;
 use crate::replay::Replay;
@@ -93,13 +94,14 @@ impl Store {
         }
         let mut damage = Vec::new();
         let format_seed = read_format(&env, directory)?;
-        let manifest = Manifest::load(&*env.files, directory, &mut damage)?;
+        let loaded = Manifest::load(&*env.files, directory, &mut damage)?;
         let metadata = MetadataStore::load(&*env.files, directory, &mut damage)?;
         let id_seed =
-            manifest.as_ref().map(|m| m.id_seed).or(format_seed).unwrap_or_else(|| env.random_u64());
-        let had_manifest = manifest.is_some();
-        let manifest = manifest.unwrap_or(Manifest { id_seed, next_file: 1, ..Manifest::default() });
-        let inner = Inner::new(env, directory, options, manifest, metadata);
+            loaded.as_ref().map(|l| l.manifest.id_seed).or(format_seed).unwrap_or_else(|| env.random_u64());
+        let had_manifest = loaded.is_some();
+        let none = Manifest { id_seed, next_file: 1, ..Manifest::default() };
+        let loaded = loaded.unwrap_or(Loaded { manifest: none, is_in_both: false });
+        let inner = Inner::new(env, directory, options, loaded, metadata);
         let blocks = inner.open_blocks(had_manifest)?;
         inner.refuse_newer_log()?;
         inner.prepare_directory(format_seed.is_none())?;
@@ -114,7 +116,7 @@ impl Store {
         if let Err(error) = snapshot::remove_unfinished(&*store.inner.env.files, directory) {
             tracing::warn!(%error, "unfinished snapshots could not be removed");
         }
-        if let Err(error) = store.inner.remove_orphans() {
+        if let Err(error) = store.inner.remove_leftovers() {
             tracing::warn!(%error, "files that no manifest names could not be removed");
         }
         let took = store.inner.env.clock.monotonic().saturating_sub(start);
@@ -150,20 +152,15 @@ pub(crate) fn store_format(files: &dyn Files, directory: &Path, id_seed: u64) ->
 }
 
 impl Inner {
-    fn new(
-        env: Env,
-        directory: &Path,
-        options: Options,
-        manifest: Manifest,
-        metadata: MetadataStore,
-    ) -> Self {
+    fn new(env: Env, directory: &Path, options: Options, loaded: Loaded, metadata: MetadataStore) -> Self {
         let wal_options =
             wal::Options { segment_bytes: options.segment_bytes, durability: options.durability };
         let wal_path = wal_directory(directory);
         // Replay tells the writer where to go on.
         let wal = wal::Writer::new(env.clone(), &wal_path, wal::Stream::Metrics, wal_options, 0, 0);
+        let Loaded { manifest, is_in_both } = loaded;
         let id_seed = manifest.id_seed;
-        let live = Live { manifest, damaged_segments: Vec::new(), retry_at: Duration::ZERO };
+        let live = Live { manifest, is_in_both, damaged_segments: Vec::new(), retry_at: Duration::ZERO };
         let clock_watch = ClockWatch::new(env.clock.now_ms(), env.clock.monotonic());
         Self {
             batch_seed: env.random_u64(),
@@ -188,6 +185,7 @@ impl Inner {
             manifest: Mutex::new(live),
             clock_watch: Mutex::new(clock_watch),
             retention_look: Mutex::new(Duration::ZERO),
+            quiet: Mutex::default(),
             compactor: Mutex::default(),
             scrubber: Mutex::default(),
             health: Health::default(),
@@ -207,8 +205,8 @@ impl Inner {
         } else {
             Vec::new()
         };
-        let wanted = if had_manifest {
-            self.manifest.lock().expect("lock").manifest.blocks.clone()
+        let wanted: Vec<u64> = if had_manifest {
+            self.manifest.lock().expect("lock").manifest.blocks.iter().map(|named| named.id).collect()
         } else {
             on_disk.clone()
         };
@@ -275,8 +273,11 @@ impl Inner {
         }
         sort_by_sequence(&mut good);
         let mut live = self.manifest.lock().expect("lock");
-        live.manifest.blocks = good.iter().map(|block| block.meta().id).chain(left).collect();
-        let highest = live.manifest.blocks.iter().copied().max().unwrap_or(0);
+        let before = std::mem::take(&mut live.manifest.blocks);
+        let known = |id: u64| before.iter().find(|named| named.id == id).cloned();
+        let left = left.into_iter().map(|id| known(id).unwrap_or_else(|| Named::unknown(id)));
+        live.manifest.blocks = good.iter().map(|block| Named::of(block.meta())).chain(left).collect();
+        let highest = live.manifest.blocks.iter().map(|named| named.id).max().unwrap_or(0);
         live.manifest.next_file = live.manifest.next_file.max(highest + 1);
         // Known to the manifest, unless both copies were lost: what is written now must count as later.
         let last = good.iter().map(|block| *block.meta().sequences.end()).max().unwrap_or(0);
@@ -286,8 +287,7 @@ impl Inner {
         // what is live may let a later start remove what it does not name.
         if live.manifest.generation == 0 {
             self.set_lost_manifests_aside()?;
-            live.manifest.generation = 1;
-            live.manifest.store(&*self.env.files, &self.directory)?;
+            self.repeat_manifest(&mut live)?;
         }
         Ok(())
     }
@@ -314,21 +314,20 @@ impl Inner {
         unfinished.try_for_each(|name| self.env.files.remove(&directory.join(name)))
     }
 
-    /// Removes blocks that no manifest names: merged or expired ones whose removal was cut short.
-    fn remove_orphans(&self) -> io::Result<()> {
+    /// Removes what the manifest does not name, since its removal was cut short: blocks that were merged or have expired,
+    /// log that is in blocks. A copy that was damaged or is of the generation before is made anew.
+    fn remove_leftovers(&self) -> io::Result<()> {
         let directory = self.directory.join("blocks");
         let mut live = self.manifest.lock().expect("lock");
+        if !live.is_in_both {
+            self.repeat_manifest(&mut live)?;
+        }
+        self.trim(&mut live);
         let names = self.env.files.list(&directory)?;
         let remove = |name: &String| self.env.files.remove(&directory.join(name));
-        let is_orphan = |name: &&String| {
-            parse_block_file_name(name).is_some_and(|id| !live.manifest.blocks.contains(&id))
-        };
-        let orphans: Vec<&String> = names.iter().filter(is_orphan).collect();
-        if !orphans.is_empty() {
-            // The manifest's other copy may name them still: blocks that were merged.
-            self.repeat_manifest(&mut live)?;
-            orphans.into_iter().try_for_each(remove)?;
-        }
+        let is_orphan =
+            |name: &&String| parse_block_file_name(name).is_some_and(|id| !live.manifest.names(id));
+        names.iter().filter(is_orphan).try_for_each(remove)?;
         self.env.files.sync_dir(&directory)
     }
 }

@@ -11,14 +11,15 @@ pub struct Options {
     pub durability: wal::Durability,
     /// Bytes that may wait for the writer; over it appends are refused.
     pub queue_bytes: u64,
-    /// Bytes of samples in the head at which it is flushed.
+    /// Bytes of samples in the head at which it is flushed; of a sixteenth, when next to nothing comes for half a minute.
     pub flush_bytes: u64,
     /// Age of the oldest unflushed sample at which the head is flushed.
     pub flush_interval: Duration,
     /// A series without a sample for this long leaves the head at the next flush.
     pub idle: Duration,
-    /// Bytes for head, caches and queues together; over it appends are refused. From 80 % on no new series are made for
-    /// tenants that hold their even part of the series' memory, from 90 % on for nobody.
+    /// Bytes for head, caches, queues and a merge together; over it appends are refused. From 80 % on no new series are made
+    /// for tenants that hold their even part of the series' memory, from 90 % on for nobody. A sixteenth is for the indexes
+    /// of blocks that a merge writes.
     pub memory_bytes: u64,
     /// Bytes of block pages kept in memory, out of `memory_bytes`.
     pub cache_bytes: u64,
@@ -43,6 +44,13 @@ pub struct Keep {
     pub age_ms: i64,
     /// At most so many bytes of blocks; 0 = any number. A tenant over it loses its oldest ones.
     pub bytes: u64,
+}
+
+impl Options {
+    /// Bytes that the indexes of blocks may take while a merge writes them.
+    pub(crate) fn merge_bytes(&self) -> u64 {
+        self.memory_bytes / 16
+    }
 }
 
 impl Default for Options {

@@ -50,6 +50,8 @@ pub(crate) struct Replay<'a> {
     /// Of the present frame.
     sequence: u64,
     last_sequence: u64,
+    /// Frames up to this one are in blocks.
+    flushed_sequence: u64,
     /// Sequences of frames with a record whose series definition was lost in a damaged frame, or that cannot be decoded.
     lost: Vec<u64>,
     /// A record of a newer Weir that must not be skipped.
@@ -58,13 +60,14 @@ pub(crate) struct Replay<'a> {
 
 impl<'a> Replay<'a> {
     pub(crate) fn new(inner: &'a Inner) -> Self {
-        let last_sequence = inner.manifest.lock().expect("lock").manifest.flushed_sequence;
+        let flushed_sequence = inner.manifest.lock().expect("lock").manifest.flushed_sequence;
         Self {
             inner,
             slots: Slots::default(),
             positions: Vec::new(),
             sequence: 0,
-            last_sequence,
+            last_sequence: flushed_sequence,
+            flushed_sequence,
             lost: Vec::new(),
             unknown_kind: None,
         }
@@ -138,7 +141,15 @@ impl<'a> Replay<'a> {
     fn frame(&mut self, sequence: u64, payload: &[u8]) {
         self.sequence = sequence;
         self.last_sequence = self.last_sequence.max(sequence);
-        match record::read(payload, |record| self.record(record)) {
+        // Without a manifest a segment comes here that was flushed, and that a power cut has brought back: blocks that were
+        // written after it must not be overwritten by it.
+        let is_flushed = sequence <= self.flushed_sequence;
+        let each = |record: Record| {
+            if !is_flushed || matches!(record, Record::Series { .. }) {
+                self.record(record);
+            }
+        };
+        match record::read(payload, each) {
             Ok(_) => {}
             Err(Unreadable::Corrupt) => self.lose(),
             Err(Unreadable::UnknownKind(kind)) => self.unknown_kind = Some(kind),

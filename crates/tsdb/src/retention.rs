@@ -110,7 +110,7 @@ impl Inner {
             return Ok(());
         }
         let mut next = Manifest { floors, ..live.manifest.clone() };
-        next.blocks.retain(|id| !gone.iter().any(|block| block.meta().id == *id));
+        next.blocks.retain(|named| !gone.iter().any(|block| block.meta().id == named.id));
         for section in gone.iter().flat_map(|block| &block.meta().sections) {
             if let Some(start_ms) = first_kept_ms(age, section.tenant) {
                 add_floor(&mut next.floors, Floor { tenant: section.tenant, start_ms, sequence });

@@ -1,5 +1,7 @@
 //! Memory that tenants share: who may still take more of it when it gets tight.
 
+use std::sync::atomic::Ordering;
+
 use model::TenantId;
 
 use crate::head::table::Table;
@@ -59,14 +61,15 @@ impl SeriesRoom {
 impl Inner {
     /// The room for new series when a request brings `aliases` label lists that are not known.
     ///
-    /// Unflushed samples, pages and queue count as full even while they are not: they fill up with time, whatever
-    /// series there are then, and at the end of the budget writes to existing series would be refused too. They count
-    /// for half the budget at most, so that sizes that do not fit together leave some room for series.
+    /// Unflushed samples, pages, queue and a merge's indexes count as full even while they are not: they fill up with time,
+    /// whatever series there are then, and at the end of the budget writes to existing series would be refused too. They
+    /// count for half the budget at most, so that sizes that do not fit together leave some room for series.
     pub(crate) fn series_room(&self, aliases: usize) -> SeriesRoom {
         let options = &self.options;
-        let reserve =
-            options.flush_bytes.saturating_add(options.cache_bytes).saturating_add(options.queue_bytes);
-        let used = self.unflushed_bytes() + self.cache.bytes() + self.queue.bytes();
+        let parts = [options.flush_bytes, options.cache_bytes, options.queue_bytes, options.merge_bytes()];
+        let reserve = parts.into_iter().fold(0, u64::saturating_add);
+        let merge = self.counters.compaction_memory_bytes.load(Ordering::Relaxed);
+        let used = self.unflushed_bytes() + self.cache.bytes() + self.queue.bytes() + merge;
         let metadata = self.metadata.read().expect("lock").bytes();
         let beside = metadata + used.max(reserve.min(options.memory_bytes / 2));
         SeriesRoom { bounds: Bounds::of(options.memory_bytes), beside, aliases }

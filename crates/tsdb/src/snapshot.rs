@@ -204,11 +204,8 @@ impl Inner {
         metadata::store(files, to, &families)?;
         also(to)?;
         env::replace(files, to, FILE, &snapshot.encode())?;
-        // Both copies, as a store has them.
-        for _ in 0..2 {
-            manifest.generation += 1;
-            manifest.store(files, to)?;
-        }
+        manifest.generation += 1;
+        manifest.store(files, to)?;
         files.sync_dir(&to.join("wal"))?;
         files.sync_dir(to)?;
         // The directory of snapshots may be new.
@@ -222,8 +219,8 @@ impl Inner {
         let live = self.manifest.lock().expect("lock");
         let readable = self.view.read().expect("lock").blocks.clone();
         let mut copied = Vec::new();
-        for id in &live.manifest.blocks {
-            let (from, name) = (self.block_path(*id), block_file_name(*id));
+        for named in &live.manifest.blocks {
+            let (from, name) = (self.block_path(named.id), block_file_name(named.id));
             match files.link(&from, &to.join(&name)) {
                 Err(error) if env::is_no_link(&error) => {
                     copied.push(Copied { file: files.open(&from)?, name })

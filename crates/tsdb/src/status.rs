@@ -69,6 +69,8 @@ pub struct Status {
     pub compaction_failures: u64,
     /// Bytes of blocks written by merges.
     pub compaction_written_bytes: u64,
+    /// Bytes of memory that the merge that runs takes for the indexes of what it writes.
+    pub compaction_memory_bytes: u64,
     /// Deletes of series that merges have not applied everywhere yet.
     pub tombstones: u64,
     /// Blocks removed by retention.
@@ -115,6 +117,7 @@ pub(crate) struct Counters {
     pub(crate) compactions: AtomicU64,
     pub(crate) compaction_failures: AtomicU64,
     pub(crate) compaction_written_bytes: AtomicU64,
+    pub(crate) compaction_memory_bytes: AtomicU64,
     pub(crate) retention_blocks: AtomicU64,
     pub(crate) retention_paused: AtomicBool,
     pub(crate) scrubbed_bytes: AtomicU64,
@@ -198,7 +201,8 @@ impl Inner {
 
     /// Bytes of everything that the accountant counts.
     pub(crate) fn memory_bytes(&self) -> u64 {
-        self.head_bytes() + self.cache.bytes() + self.queue.bytes()
+        let merge = self.counters.compaction_memory_bytes.load(Ordering::Relaxed);
+        self.head_bytes() + self.cache.bytes() + self.queue.bytes() + merge
     }
 }
 
@@ -251,6 +255,7 @@ impl Store {
             compactions: load(&counters.compactions),
             compaction_failures: load(&counters.compaction_failures),
             compaction_written_bytes: load(&counters.compaction_written_bytes),
+            compaction_memory_bytes: load(&counters.compaction_memory_bytes),
             tombstones: view.tombstones.len() as u64,
             retention_blocks: load(&counters.retention_blocks),
             retention_paused: counters.retention_paused.load(Ordering::Relaxed),

@@ -24,6 +24,7 @@ use crate::manifest::{Floor, Manifest, floor_ms};
 use crate::metadata::MetadataStore;
 use crate::options::{Keep, Options};
 use crate::queue::Queue;
+use crate::quiet::Quiet;
 use crate::retention::ClockWatch;
 use crate::scrub::Scrubber;
 use crate::status::{Counters, HeadRange, Health};
@@ -69,6 +70,8 @@ pub(crate) struct Inner {
     pub(crate) clock_watch: Mutex<ClockWatch>,
     /// Monotonic time at which retention looks through the parts of blocks again.
     pub(crate) retention_look: Mutex<Duration>,
+    /// Used by maintenance.
+    pub(crate) quiet: Mutex<Quiet>,
     /// Used by maintenance, by deletes, by whoever wants everything merged, and when the store is closed.
     pub(crate) compactor: Mutex<Compactor>,
     /// Used by maintenance.
@@ -148,9 +151,11 @@ impl View {
     }
 }
 
-/// The manifest as it is on disk, and what the generation before it needs of the log.
+/// The manifest, and what belongs to changing it.
 pub(crate) struct Live {
     pub(crate) manifest: Manifest,
+    /// Whether both copies on the disk are this generation.
+    pub(crate) is_in_both: bool,
     /// WAL segments with damage: kept in quarantine when they are no longer needed.
     pub(crate) damaged_segments: Vec<u64>,
     /// Monotonic time before which a failed flush is not tried again.
@@ -228,9 +233,11 @@ impl Store {
     }
 
     /// Flushes, and merges all blocks into those of days, whether their day is over or not. Takes as long as it takes.
+    /// Afterwards the log holds only what came meanwhile, and no room for more.
     pub fn compact_all(&self) -> io::Result<()> {
         self.flush()?;
-        self.inner.compact_everything()
+        self.inner.compact_everything()?;
+        self.inner.writer.lock().expect("lock").wal.roll().map(|_| ())
     }
 
     /// Refuses new appends, commits the queued ones, flushes the head: afterwards a restart replays nothing.
@@ -261,30 +268,35 @@ impl Inner {
         u32::try_from(self.env.clock.monotonic().as_secs()).unwrap_or(u32::MAX)
     }
 
-    /// Makes other blocks and floors live. Both copies of the manifest say so: whoever falls back to either finds no block
-    /// missing that is removed now, and nothing that was cut off.
+    /// Makes other blocks and floors live.
     pub(crate) fn publish_manifest(
         &self,
         live: &mut Live,
         next: Manifest,
         blocks: Vec<Arc<Block>>,
     ) -> io::Result<()> {
-        live.manifest = self.store_next(next)?;
+        self.store_manifest(live, next)?;
         *self.view.write().expect("lock") = View::new(blocks, &live.manifest);
-        self.repeat_manifest(live)
-    }
-
-    /// Makes the manifest's other copy say the same.
-    pub(crate) fn repeat_manifest(&self, live: &mut Live) -> io::Result<()> {
-        live.manifest = self.store_next(live.manifest.clone())?;
         Ok(())
     }
 
-    /// Stores a manifest as the next generation.
-    pub(crate) fn store_next(&self, mut manifest: Manifest) -> io::Result<Manifest> {
-        manifest.generation += 1;
-        manifest.store(&*self.env.files, &self.directory)?;
-        Ok(manifest)
+    /// Stores a manifest as the next generation. Afterwards both copies say so: whoever finds one of them misses no block
+    /// and no log that is removed from now on, and finds nothing that was cut off.
+    pub(crate) fn store_manifest(&self, live: &mut Live, mut next: Manifest) -> io::Result<()> {
+        // Used once, even when storing fails half way: one copy may be of it then.
+        live.manifest.generation += 1;
+        live.is_in_both = false;
+        next.generation = live.manifest.generation;
+        next.store(&*self.env.files, &self.directory)?;
+        live.manifest = next;
+        live.is_in_both = true;
+        Ok(())
+    }
+
+    /// Stores the manifest once more: what lies on the disk instead of it names what is not live.
+    pub(crate) fn repeat_manifest(&self, live: &mut Live) -> io::Result<()> {
+        let again = live.manifest.clone();
+        self.store_manifest(live, again)
     }
 
     /// Moves a damaged file out of the way and counts it. The rest is served. False when it could not be moved.

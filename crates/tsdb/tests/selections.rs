@@ -166,8 +166,8 @@ fn check_newest(store: &Store, model: &Model, windows: &Windows, budget: &Budget
     for i in model.keys() {
         for window in 0..windows.count {
             let newest = wanted(model, *i, windows, window).last().copied();
-            let rows = found.get(i).into_iter().flatten().copied();
-            let last = rows.filter(|(ms, _)| *ms <= windows.end_ms(window)).next_back();
+            let mut rows = found.get(i).into_iter().flatten().copied();
+            let last = rows.rfind(|(ms, _)| *ms <= windows.end_ms(window));
             let last = last.filter(|(ms, _)| inside(windows, window, *ms));
             assert_eq!(last.map(|s| bits(&[s])), newest.map(|s| bits(&[s])), "series {i}, {windows:?}");
         }

@@ -14,8 +14,10 @@ use crate::frame;
 use crate::segment::{self, Header, Stream};
 use crate::{Durability, Options};
 
-/// How far a segment is preallocated ahead of what is written. Whole segments would waste disk on small hosts.
-const ALLOCATE_BYTES: u64 = 4 << 20;
+/// How far a segment is preallocated ahead of what is written: at first so far, and further as it grows. Whole segments
+/// would waste disk on small hosts, and a log that gets little should not look large.
+const ALLOCATE_BYTES_MIN: u64 = 64 << 10;
+const ALLOCATE_BYTES_MAX: u64 = 4 << 20;
 
 /// The writing end of a log.
 pub struct Writer {
@@ -121,7 +123,7 @@ impl Writer {
         let open = self.open.as_mut().expect("segment() was called");
         let end = open.position + self.group.len() as u64;
         if end > open.allocated {
-            let allocated = end.next_multiple_of(ALLOCATE_BYTES.min(self.options.segment_bytes.max(1)));
+            let allocated = allocation(end, self.options.segment_bytes);
             open.file.allocate(allocated)?;
             open.allocated = allocated;
         }
@@ -209,24 +211,20 @@ impl Writer {
     }
 
     fn fill_new(file: &dyn File, header: Header, stream: Stream, options: &Options) -> io::Result<()> {
-        file.allocate(ALLOCATE_BYTES.min(options.segment_bytes).max(segment::HEADER_BYTES as u64))?;
+        file.allocate(allocation(segment::HEADER_BYTES as u64, options.segment_bytes))?;
         file.write_at(&header.encode(stream), 0)?;
         file.sync_data()
     }
 
-    /// Removes segments below `number`: everything in them is in blocks.
-    pub fn remove_before(&self, number: u64) -> io::Result<u64> {
-        let mut removed = 0;
+    /// Removes segments below `number`: everything in them is in blocks. One that a power cut brings back is removed by the
+    /// next call, so that nothing is synced here.
+    pub fn remove_before(&self, number: u64) -> io::Result<()> {
         for name in self.env.files.list(&self.directory)? {
             if segment::parse_file_name(&name).is_some_and(|n| n < number) {
                 self.env.files.remove(&self.directory.join(name))?;
-                removed += 1;
             }
         }
-        if removed > 0 {
-            self.env.files.sync_dir(&self.directory)?;
-        }
-        Ok(removed)
+        Ok(())
     }
 
     /// The sequence that the next frame gets.
@@ -242,5 +240,28 @@ impl Writer {
     /// How long the last sync took.
     pub fn last_sync_took(&self) -> Duration {
         self.last_sync_took
+    }
+}
+
+/// How long a segment is made when its data ends at `end`: twice as long each time, in the end a step more.
+fn allocation(end: u64, segment_bytes: u64) -> u64 {
+    let step = end.next_power_of_two().clamp(ALLOCATE_BYTES_MIN, ALLOCATE_BYTES_MAX);
+    end.next_multiple_of(step.min(segment_bytes.max(1)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_segment_is_preallocated_by_as_much_as_it_holds_and_no_more_than_4_mib() {
+        const KIB: u64 = 1 << 10;
+        let of = |end| allocation(end, 128 << 20);
+        assert_eq!([52, 64 * KIB, 64 * KIB + 1].map(of), [64 * KIB, 64 * KIB, 128 * KIB]);
+        assert_eq!([129 * KIB, 1000 * KIB, 1025 * KIB].map(of), [256 * KIB, 1024 * KIB, 2048 * KIB]);
+        assert_eq!([4097 * KIB, 8192 * KIB, 8193 * KIB].map(of), [8192 * KIB, 8192 * KIB, 12_288 * KIB]);
+        // Small segments, as tests have them: no further than their own length.
+        assert_eq!([52, 3000, 3001].map(|end| allocation(end, 3000)), [3000, 3000, 6000]);
+        assert_eq!(allocation(52, 0), 52);
     }
 }

@@ -222,12 +222,14 @@ section! {
         queue_bytes: Size = "8MiB", Restart;
         /// Bytes of samples in memory at which they are written to a block; at most a quarter of `memory_bytes`.
         flush_bytes: Size = "64MiB", Restart;
-        /// Age of the oldest sample in memory at which they are written to a block.
+        /// Age of the oldest sample in memory at which they are written to a block. When next to nothing comes for half a
+        /// minute, they are written as soon as they take a sixteenth of `flush_bytes`.
         flush_interval: Duration = "10m", Restart;
         /// A series without a sample for this long leaves memory.
         idle: Duration = "1h", Restart;
-        /// Bytes of head, cache and queue together; a share is of `memory_limit`. From 80 % on, tenants that hold their
-        /// even part of the series' memory make no new series, from 90 % on nobody does; existing ones go on.
+        /// Bytes of head, cache, queue and a merge (a sixteenth of it at most) together; a share is of `memory_limit`. From
+        /// 80 % on, tenants that hold their even part of the series' memory make no new series, from 90 % on nobody does;
+        /// existing ones go on.
         memory_bytes: Share = "60%", Restart;
         /// Bytes of cached block pages, out of `storage.memory_bytes`; a share is of `memory_limit`.
         cache_bytes: Share = "10%", Restart;

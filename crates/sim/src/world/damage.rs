@@ -88,7 +88,7 @@ impl Life {
                 format!("{} and {} exchanged", path.display(), other.display())
             }
         };
-        // One manifest has a twin, the generation before: losing one alone must cost nothing.
+        // One manifest has a twin: losing one alone must cost nothing.
         let harmless = is_manifest(&path) && !what.ends_with("exchanged") && !self.struck;
         self.struck = true;
         if !harmless {

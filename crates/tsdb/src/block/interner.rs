@@ -30,11 +30,6 @@ impl Interner {
         number
     }
 
-    /// How many strings there are.
-    pub(super) fn len(&self) -> usize {
-        self.ends.len()
-    }
-
     /// The string with a number.
     pub(super) fn get(&self, number: u32) -> &str {
         get(&self.text, &self.ends, number)
@@ -47,11 +42,10 @@ impl Interner {
         numbers
     }
 
-    /// Forgets everything, keeps the memory.
-    pub(super) fn clear(&mut self) {
-        self.text.clear();
-        self.ends.clear();
-        self.table.clear();
+    /// Bytes of memory that they take.
+    pub(super) fn bytes(&self) -> u64 {
+        let slots = self.table.capacity() * (size_of::<u32>() + 1);
+        (self.text.capacity() + self.ends.capacity() * size_of::<usize>() + slots) as u64
     }
 }
 

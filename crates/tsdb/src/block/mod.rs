@@ -34,6 +34,7 @@ mod section;
 mod section_writer;
 mod select;
 mod series;
+mod series_table;
 mod symbols;
 mod verify;
 mod writer;
@@ -93,12 +94,12 @@ pub enum Level {
 }
 
 impl Level {
-    /// The number in the file.
-    fn number(self) -> u16 {
+    /// The number in files.
+    pub(crate) fn number(self) -> u16 {
         self as u16
     }
 
-    fn from_number(number: u16) -> Option<Level> {
+    pub(crate) fn from_number(number: u16) -> Option<Level> {
         [Self::Flushed, Self::Hours, Self::Day].into_iter().find(|level| level.number() == number)
     }
 }

@@ -1,26 +1,20 @@
 //! One tenant's section while it is written: chunks go out page by page, the index gathers and follows at the end.
 //!
-//! Until its end a section keeps per series its id, its label numbers and the few bytes of its chunk entries, about
-//! 50 bytes; samples are never kept beyond the page that is being filled.
+//! Samples are never kept beyond the page that is being filled; of the index [`SeriesTable`] keeps what it must.
 
-use std::cmp::Ordering;
 use std::io;
 
 use codec::chunk::aggregates::Aggregates;
 use codec::chunk::{Packing, exemplars, histogram_columns, histograms};
 use model::select::HistogramPoint;
-use model::{Labels, SeriesId, TenantId, TimeRange};
+use model::{TenantId, TimeRange};
 
 use super::chunk::{self, PageTimes, Rows};
-use super::interner::Interner;
 use super::page::{PAGE_BYTES, PageKind, VERSION};
-use super::parts::{Part, PartPacker};
-use super::postings::PostingsPart;
-use super::root::{PageRun, PostingsEntry, Root, SymbolsEntry};
-use super::series::{self, ChunkCursor};
-use super::symbols::SymbolPart;
+use super::root::PageRun;
+use super::series_table::{IndexWriter, SeriesTable};
 use super::writer::{Appender, SectionPlace, invalid};
-use super::{ChunkKind, ChunkMeta, ChunkPlace, Level, SectionMeta, SeriesInput, block_order};
+use super::{ChunkKind, ChunkMeta, ChunkPlace, Level, SectionMeta, SeriesInput};
 
 /// Samples of a chunk at most.
 const CHUNK_ROWS: usize = 480;
@@ -32,7 +26,7 @@ const CHUNK_EXEMPLARS: usize = 256;
 /// Float samples from which a chunk's aggregates are worth their bytes.
 const AGGREGATE_ROWS: usize = 64;
 /// A range without a time in it.
-const EMPTY: TimeRange = TimeRange { start_ms: i64::MAX, end_ms: i64::MIN };
+pub(super) const EMPTY: TimeRange = TimeRange { start_ms: i64::MAX, end_ms: i64::MIN };
 
 /// Writes one section after another, keeping the memory.
 #[derive(Debug)]
@@ -46,21 +40,6 @@ pub(super) struct SectionWriter {
     chunk_pages: PageRun,
     series: SeriesTable,
     run: Vec<std::sync::Arc<model::Histogram>>,
-}
-
-/// What is gathered of each series.
-#[derive(Debug, Default)]
-struct SeriesTable {
-    ids: Vec<SeriesId>,
-    symbols: Interner,
-    /// Pairs of name and value numbers, all series one behind the other.
-    labels: Vec<(u32, u32)>,
-    label_ends: Vec<usize>,
-    /// Encoded chunk entries, all series one behind the other.
-    chunks: Vec<u8>,
-    chunk_ends: Vec<usize>,
-    cursor: ChunkCursor,
-    previous: Option<Labels>,
 }
 
 impl Default for SectionWriter {
@@ -87,7 +66,12 @@ impl SectionWriter {
         self.page.clear();
         self.times.clear();
         self.chunk_pages = PageRun::default();
-        self.series.clear();
+        self.series = SeriesTable::default();
+    }
+
+    /// Bytes of memory that the section's index takes until it is written.
+    pub(super) fn index_bytes(&self) -> u64 {
+        self.series.bytes() + self.chunk_pages.len() as u64 * 8
     }
 
     /// Adds a series.
@@ -197,7 +181,7 @@ impl SectionWriter {
             length: (self.page.len() - offset) as u32,
         };
         let meta = ChunkMeta { kind, rows: rows as u32, range, aggregates, place };
-        self.series.cursor.write(&meta, entries);
+        self.series.cursor().write(&meta, entries);
         self.range.start_ms = self.range.start_ms.min(range.start_ms);
         self.range.end_ms = self.range.end_ms.max(range.end_ms);
     }
@@ -217,16 +201,15 @@ impl SectionWriter {
 
     /// Writes the index; `None` when the section has no series.
     pub(super) fn end(&mut self, appender: &mut Appender) -> io::Result<Option<SectionPlace>> {
-        let Some(tenant) = self.tenant.filter(|_| !self.series.ids.is_empty()) else {
+        let Some(tenant) = self.tenant.filter(|_| self.series.len() > 0) else {
             self.tenant = None;
             return Ok(None);
         };
         self.end_page(appender)?;
-        let mut index =
-            IndexWriter { appender, tenant, packer: PartPacker::default(), pages: PageRun::default() };
-        let mut root = self.series.write(&mut index)?;
-        let inline = index.packer.finish();
-        root.index_pages = index.pages;
+        let mut index = IndexWriter::new(appender, tenant);
+        let mut root = std::mem::take(&mut self.series).write(&mut index)?;
+        let (index_pages, inline) = index.finish();
+        root.index_pages = index_pages;
         root.chunk_pages = std::mem::take(&mut self.chunk_pages);
         (root.samples, root.range) = (self.samples, self.range);
         let mut payload = Vec::new();
@@ -263,183 +246,4 @@ fn check(input: &SeriesInput<'_>) -> io::Result<()> {
         return Err(invalid("histogram rows of a series are out of order or range"));
     }
     Ok(())
-}
-
-/// Where parts of the index go.
-struct IndexWriter<'a> {
-    appender: &'a mut Appender,
-    tenant: TenantId,
-    packer: PartPacker,
-    pages: PageRun,
-}
-
-impl IndexWriter<'_> {
-    fn add(&mut self, bytes: &[u8]) -> io::Result<Part> {
-        let (part, full) = self.packer.add(bytes);
-        if let Some(page) = full {
-            let (offset, length) = self.appender.page(PageKind::Index, self.tenant, &page)?;
-            self.pages.push(offset, length);
-        }
-        Ok(part)
-    }
-}
-
-impl SeriesTable {
-    fn clear(&mut self) {
-        self.ids.clear();
-        self.symbols.clear();
-        self.labels.clear();
-        self.label_ends.clear();
-        self.chunks.clear();
-        self.chunk_ends.clear();
-        self.previous = None;
-    }
-
-    fn begin(&mut self, id: SeriesId, labels: &Labels) -> io::Result<()> {
-        let before = self.previous.as_ref();
-        if before.is_some_and(|before| block_order(before, labels) != Ordering::Less) {
-            return Err(invalid("series of a section must be in block order"));
-        }
-        if (self.ids.len() as u32).is_multiple_of(series::ROWS) {
-            self.cursor = ChunkCursor::default();
-        }
-        self.ids.push(id);
-        // Neighbours share most pairs at the same place: comparing them is cheaper than looking both strings up.
-        let start = self.label_ends.len().checked_sub(2).map_or(0, |i| self.label_ends[i]);
-        let numbers = start..self.labels.len();
-        let mut neighbour = before.map(|b| b.iter()).into_iter().flatten().zip(numbers);
-        for (name, value) in labels {
-            let (mut name_number, mut value_number) = (None, None);
-            if let Some(((before_name, before_value), at)) = neighbour.next() {
-                let numbers = self.labels[at];
-                name_number = (before_name == name).then_some(numbers.0);
-                value_number = (before_value == value).then_some(numbers.1);
-            }
-            let name = name_number.unwrap_or_else(|| self.symbols.number(name));
-            let value = value_number.unwrap_or_else(|| self.symbols.number(value));
-            self.labels.push((name, value));
-        }
-        self.label_ends.push(self.labels.len());
-        self.previous = Some(labels.clone());
-        Ok(())
-    }
-
-    fn end(&mut self, chunks: u64, entries: &[u8]) {
-        codec::chunk::bytes::put_varint(&mut self.chunks, chunks);
-        self.chunks.extend_from_slice(entries);
-        self.chunk_ends.push(self.chunks.len());
-    }
-
-    /// Writes all parts, in the order in which the root lists them.
-    fn write(&mut self, index: &mut IndexWriter<'_>) -> io::Result<Root> {
-        let order = self.symbols.sorted();
-        let mut numbers = vec![0; order.len()];
-        for (number, old) in order.iter().enumerate() {
-            numbers[*old as usize] = number as u32;
-        }
-        for (name, value) in &mut self.labels {
-            (*name, *value) = (numbers[*name as usize], numbers[*value as usize]);
-        }
-        Ok(Root {
-            series: self.ids.len() as u32,
-            ids: self.write_ids(index)?,
-            rows: self.write_rows(index)?,
-            symbols: self.write_symbols(&order, index)?,
-            postings: self.write_postings(index)?,
-            samples: 0,
-            range: EMPTY,
-            chunk_pages: PageRun::default(),
-            index_pages: PageRun::default(),
-            inline: 0,
-        })
-    }
-
-    fn write_ids(&self, index: &mut IndexWriter<'_>) -> io::Result<Vec<Part>> {
-        let mut bytes = Vec::new();
-        let part = |ids: &[SeriesId]| {
-            bytes.clear();
-            ids.iter().for_each(|id| bytes.extend_from_slice(&id.0.to_le_bytes()));
-            index.add(&bytes)
-        };
-        self.ids.chunks(series::IDS as usize).map(part).collect()
-    }
-
-    fn write_rows(&self, index: &mut IndexWriter<'_>) -> io::Result<Vec<Part>> {
-        let mut parts = Vec::new();
-        let mut bytes = Vec::new();
-        let (mut label, mut chunk) = (0, 0);
-        let mut before: &[(u32, u32)] = &[];
-        for (row, (label_end, chunk_end)) in self.label_ends.iter().zip(&self.chunk_ends).enumerate() {
-            if row > 0 && row % series::ROWS as usize == 0 {
-                parts.push(index.add(&bytes)?);
-                bytes.clear();
-                before = &[];
-            }
-            let labels = &self.labels[label..*label_end];
-            series::write_labels(labels, before, &mut bytes);
-            bytes.extend_from_slice(&self.chunks[chunk..*chunk_end]);
-            (before, label, chunk) = (labels, *label_end, *chunk_end);
-        }
-        parts.push(index.add(&bytes)?);
-        Ok(parts)
-    }
-
-    fn write_symbols(&self, order: &[u32], index: &mut IndexWriter<'_>) -> io::Result<Vec<SymbolsEntry>> {
-        let mut entries = Vec::new();
-        let mut part = SymbolPart::default();
-        let mut number = 0;
-        for (at, symbol) in order.iter().enumerate() {
-            let full = part.add(self.symbols.get(*symbol));
-            if !full && at + 1 < order.len() {
-                continue;
-            }
-            if let Some((bytes, count, first)) = part.take() {
-                entries.push(SymbolsEntry { part: index.add(&bytes)?, number, count, first });
-                number += count;
-            }
-        }
-        Ok(entries)
-    }
-
-    fn write_postings(&self, index: &mut IndexWriter<'_>) -> io::Result<Vec<PostingsEntry>> {
-        let mut entries = Vec::new();
-        let mut part = PostingsPart::default();
-        for (name, mut pairs) in self.pairs_by_name() {
-            // Value above ordinal: one sort of plain numbers groups and orders both.
-            pairs.sort_unstable();
-            let mut take = |part: &mut PostingsPart| -> io::Result<()> {
-                if let Some((bytes, value)) = part.take() {
-                    entries.push(PostingsEntry { part: index.add(bytes)?, name, value });
-                }
-                Ok(())
-            };
-            for list in pairs.chunk_by(|a, b| a >> 32 == b >> 32) {
-                if part.add((list[0] >> 32) as u32, list.iter().map(|pair| *pair as u32)) {
-                    take(&mut part)?;
-                }
-            }
-            take(&mut part)?;
-        }
-        Ok(entries)
-    }
-
-    /// For each label name, in order, its pairs of value and ordinal.
-    fn pairs_by_name(&self) -> Vec<(u32, Vec<u64>)> {
-        let mut slots: Vec<u32> = vec![u32::MAX; self.symbols.len()];
-        let mut names: Vec<(u32, Vec<u64>)> = Vec::new();
-        let mut start = 0;
-        for (ordinal, end) in self.label_ends.iter().enumerate() {
-            for (name, value) in &self.labels[start..*end] {
-                let slot = &mut slots[*name as usize];
-                if *slot == u32::MAX {
-                    *slot = names.len() as u32;
-                    names.push((*name, Vec::new()));
-                }
-                names[*slot as usize].1.push(u64::from(*value) << 32 | ordinal as u64);
-            }
-            start = *end;
-        }
-        names.sort_unstable_by_key(|(name, _)| *name);
-        names
-    }
 }

@@ -104,6 +104,30 @@ pub(super) fn write_labels(labels: &[(u32, u32)], before: &[(u32, u32)], out: &m
     }
 }
 
+/// Reads the labels of a row; `labels` are those of the row before in the same part.
+pub(super) fn read_labels(reader: &mut Reader<'_>, labels: &mut Vec<(u32, u32)>) -> Result<(), Corrupt> {
+    let head = reader.varint()?;
+    if head & 1 != 0 {
+        labels.clear();
+        for _ in 0..reader.count_of(2)? {
+            labels.push((reader.number()?, reader.number()?));
+        }
+        return Ok(());
+    }
+    let labels_of_mask = 64 - (head >> 1).leading_zeros() as usize;
+    if labels.len() > MASK_LABELS || labels.len() < labels_of_mask {
+        return Err(Corrupt);
+    }
+    for (i, (_, value)) in labels.iter_mut().enumerate() {
+        if head >> 1 & 1 << i != 0 {
+            let step = reader.zigzag()?;
+            *value =
+                i64::from(*value).checked_add(step).and_then(|v| u32::try_from(v).ok()).ok_or(Corrupt)?;
+        }
+    }
+    Ok(())
+}
+
 /// The decoded rows of a part.
 #[derive(Debug, Default)]
 pub(super) struct SeriesRows {
@@ -122,8 +146,10 @@ impl SeriesRows {
         all.label_ends.reserve(rows as usize);
         all.chunk_ends.reserve(rows as usize);
         all.chunks.reserve(rows as usize);
+        let mut labels = Vec::new();
         for _ in 0..rows {
-            all.read_labels(&mut reader)?;
+            read_labels(&mut reader, &mut labels)?;
+            all.labels.extend_from_slice(&labels);
             all.label_ends.push(all.labels.len());
             for _ in 0..reader.count_of(CHUNK_BYTES_MIN)? {
                 all.chunks.push(cursor.read(&mut reader, &mut scratch)?);
@@ -131,30 +157,6 @@ impl SeriesRows {
             all.chunk_ends.push(all.chunks.len());
         }
         if reader.is_empty() { Ok(all) } else { Err(Corrupt) }
-    }
-
-    fn read_labels(&mut self, reader: &mut Reader<'_>) -> Result<(), Corrupt> {
-        let head = reader.varint()?;
-        if head & 1 != 0 {
-            for _ in 0..reader.count_of(2)? {
-                self.labels.push((reader.number()?, reader.number()?));
-            }
-            return Ok(());
-        }
-        let before = range(&self.label_ends, self.label_ends.len().wrapping_sub(1)).unwrap_or(0..0);
-        if before.len() < 64 - (head >> 1).leading_zeros() as usize {
-            return Err(Corrupt);
-        }
-        for (i, from) in before.enumerate() {
-            let (name, mut value) = self.labels[from];
-            if head >> 1 & 1 << i != 0 {
-                let step = reader.zigzag()?;
-                value =
-                    i64::from(value).checked_add(step).and_then(|v| u32::try_from(v).ok()).ok_or(Corrupt)?;
-            }
-            self.labels.push((name, value));
-        }
-        Ok(())
     }
 
     /// A row's labels as pairs of name and value symbols.

@@ -122,6 +122,11 @@ impl BlockWriter {
         self.section.add(&mut self.appender, &series)
     }
 
+    /// Bytes of memory that the index of the present section takes until the section ends.
+    pub(crate) fn index_bytes(&self) -> u64 {
+        self.section.index_bytes()
+    }
+
     /// Ends the file and syncs its content. The caller renames it and syncs the directory.
     pub fn finish(mut self) -> io::Result<BlockMeta> {
         self.end_section()?;

@@ -1,15 +1,17 @@
 //! A merge while it runs: series by series through all inputs, in steps.
 //!
 //! Inputs stand in the same order, so each is read from front to back; a series' rows are put together, settled and cut
-//! into spans. Samples in memory are one series' rows in the spans of a pass; each open output keeps an index, some
-//! hundred bytes for each of its series. More spans are done in further passes over the inputs, which read only their
-//! own chunks.
+//! into spans. Samples in memory are one series' rows in the spans of a pass. Each open output keeps its index until it
+//! ends, 25 to 60 bytes and more for each series: a pass takes as few spans as the inputs' series suggest, the others are
+//! done in further passes over the inputs, which read only their own chunks. When the indexes take too much all the same,
+//! the largest is written, and what follows of its span goes into another file.
 
 use std::collections::BTreeMap;
 use std::io;
 use std::ops::{Range, RangeInclusive};
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use model::batch::Exemplar;
 use model::select::HistogramPoint;
@@ -23,11 +25,15 @@ use crate::block::{
 use crate::head::table::series_id;
 use crate::manifest::floor_ms;
 use crate::merge::Writes;
+use crate::named::Named;
 use crate::store::{Inner, View, tombstones_of};
 use crate::tombstone::{self, Tombstone};
 
-/// Spans of one pass.
+/// Spans of one pass at most.
 const PASS_SPANS: usize = 16;
+
+/// Bytes that a series takes in the index of an output, about, when it has a label value that no other one has.
+const SERIES_BYTES: u64 = 64;
 
 /// A tenant with so much in a span gets a file of its own there: it expires alone.
 const OWN_FILE_BYTES: u64 = 1 << 20;
@@ -46,8 +52,11 @@ pub(crate) struct Merge {
     sequences: RangeInclusive<u64>,
     view: View,
     spans: Vec<Span>,
-    /// Spans that are written now.
+    /// Spans that are written now, and how many that are in one pass.
     pass: Range<usize>,
+    pass_spans: usize,
+    /// Bytes that the indexes of open outputs may take together.
+    index_bytes_max: u64,
     /// Bytes of each tenant in the inputs.
     tenants: Vec<(TenantId, u64)>,
     /// Those that are done in this pass.
@@ -96,14 +105,23 @@ struct Output {
     writer: BlockWriter,
 }
 
+impl Input {
+    /// The block as the manifest names it.
+    pub(crate) fn named(&self) -> Named {
+        Named::of(self.block.meta())
+    }
+}
+
 impl Merge {
-    pub(crate) fn new(plan: Plan, view: &View) -> Merge {
+    pub(crate) fn new(plan: Plan, view: &View, index_bytes_max: u64) -> Merge {
         let cache = PageCache::new(CACHE_BYTES);
         let mut inputs = Vec::with_capacity(plan.inputs.len());
         let mut tenants: BTreeMap<TenantId, u64> = BTreeMap::new();
+        let mut series = 1;
         for live in &plan.inputs {
             for section in &live.meta().sections {
                 *tenants.entry(section.tenant).or_default() += section.bytes;
+                series = series.max(u64::from(section.series));
             }
             let block = live.with_cache(cache.clone());
             inputs.push(Input { block, id: live.meta().id, damaged: Vec::new() });
@@ -111,11 +129,14 @@ impl Merge {
         let sequences = inputs.iter().map(|input| &input.block.meta().sequences);
         let first = sequences.clone().map(|s| *s.start()).min().unwrap_or(0);
         let last = sequences.map(|s| *s.end()).max().unwrap_or(0);
+        let pass_spans = pass_spans(series, index_bytes_max);
         Merge {
             inputs,
             sequences: first..=last,
             view: view.clone(),
-            pass: 0..plan.spans.len().min(PASS_SPANS),
+            pass: 0..plan.spans.len().min(pass_spans),
+            pass_spans,
+            index_bytes_max,
             spans: plan.spans,
             tenants: tenants.into_iter().collect(),
             done: 0,
@@ -149,7 +170,7 @@ impl Merge {
                 if self.pass.end == self.spans.len() {
                     return Ok(None);
                 }
-                self.pass = self.pass.end..(self.pass.end + PASS_SPANS).min(self.spans.len());
+                self.pass = self.pass.end..(self.pass.end + self.pass_spans).min(self.spans.len());
                 self.done = 0;
                 continue;
             }
@@ -251,6 +272,7 @@ impl Merge {
         exemplars.dedup();
         let id = series_id(inner.id_seed, tenant, &labels);
         self.write_series(inner, tenant, id, &labels, &exemplars)?;
+        self.bound_index(inner)?;
         let histograms = self.columns.histograms.len() as u64 * HISTOGRAM_BYTES;
         Ok((self.columns.timestamps.len() as u64 + 16) * ROW_BYTES + histograms)
     }
@@ -324,6 +346,19 @@ impl Merge {
         Ok(at)
     }
 
+    /// Ends files while their indexes take too much.
+    fn bound_index(&mut self, inner: &Inner) -> io::Result<()> {
+        loop {
+            let bytes: u64 = self.outputs.iter().map(|output| output.writer.index_bytes()).sum();
+            inner.counters.compaction_memory_bytes.store(bytes, Ordering::Relaxed);
+            let largest = self.outputs.iter().max_by_key(|output| output.writer.index_bytes());
+            match largest.map(|output| output.id) {
+                Some(id) if bytes > self.index_bytes_max => self.finish(|output| output.id == id)?,
+                _ => return Ok(()),
+            }
+        }
+    }
+
     /// Ends the files that are wanted.
     fn finish(&mut self, wanted: impl Fn(&Output) -> bool) -> io::Result<()> {
         while let Some(at) = self.outputs.iter().position(&wanted) {
@@ -357,6 +392,13 @@ impl Cursor {
 /// The name under which a file is written: not that of a flush, so that whoever finds one knows.
 pub(super) fn temporary(inner: &Inner, id: u64) -> PathBuf {
     inner.block_path(id).with_extension("merged.tmp")
+}
+
+/// How many spans are written at once when the input that has most of one tenant has so many series: if the others have
+/// the same, their indexes fit in.
+fn pass_spans(series: u64, index_bytes_max: u64) -> usize {
+    let spans = index_bytes_max / series.saturating_mul(SERIES_BYTES).max(1);
+    spans.clamp(1, PASS_SPANS as u64) as usize
 }
 
 /// Damage is noted once, anything else ends the merge.

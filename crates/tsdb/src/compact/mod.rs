@@ -7,12 +7,14 @@
 //!
 //! What of an input cannot be read is told, and that input goes to quarantine instead of being removed.
 
+use std::collections::BTreeSet;
 use std::io;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use crate::block::{Block, Level};
+use crate::named::Named;
 use crate::store::{Inner, View};
 
 mod merge;
@@ -57,6 +59,7 @@ impl Compactor {
     pub(crate) fn give_up(&mut self, inner: &Inner, pause: Duration) {
         if let Some(merge) = self.running.take() {
             merge.discard(inner);
+            inner.counters.compaction_memory_bytes.store(0, Ordering::Relaxed);
         }
         self.next = inner.env.clock.monotonic() + pause;
     }
@@ -82,20 +85,15 @@ impl Inner {
         // Both at once: a flush changes the one after the other.
         let live = self.manifest.lock().expect("lock");
         let view = self.view.read().expect("lock").clone();
-        let named = live.manifest.blocks.len();
-        drop(live);
         let blocks = &view.blocks;
+        let barriers = barriers(&live.manifest.blocks, blocks);
+        drop(live);
         let has_dead_parts = |block: &Block| view.has_dead_parts(block);
         let plan = match everything {
-            true => plan::everything(blocks, has_dead_parts),
-            false => plan::next(blocks, self.options.compaction_blocks, has_dead_parts),
+            true => plan::everything(blocks, &barriers, has_dead_parts),
+            false => plan::next(blocks, &barriers, self.options.compaction_blocks, has_dead_parts),
         };
-        let Some(plan) = plan else { return Ok(None) };
-        // A block that could not be read at the start may come back, in its place in the order of writes: nothing may be
-        // merged past it.
-        if named > blocks.len() {
-            return Err(io::Error::other("a block cannot be read"));
-        }
+        let Some(plan) = plan.map_err(io::Error::other)? else { return Ok(None) };
         let bytes: u64 = plan.inputs.iter().map(|block| block.meta().bytes).sum();
         let free = self.env.files.space(&self.directory)?.free;
         // Inputs and outputs lie there together for a while; writes must not be refused for it.
@@ -128,7 +126,7 @@ impl Inner {
         if compactor.running.is_none() {
             // What hinders it is no failure of a merge: it is asked again.
             let Ok(Some((plan, view))) = self.next_merge(compactor.everything) else { return Ok(()) };
-            compactor.running = Some(Merge::new(plan, &view));
+            compactor.running = Some(Merge::new(plan, &view, self.options.merge_bytes()));
         }
         let blocks = &self.view.read().expect("lock").blocks.clone();
         let merge = compactor.running.as_mut().expect("just begun");
@@ -151,6 +149,7 @@ impl Inner {
                 compactor.give_up(self, pause);
             }
             None => {
+                self.counters.compaction_memory_bytes.store(0, Ordering::Relaxed);
                 self.publish_merge(merge)?;
                 compactor.running = None;
                 compactor.refusals = 0;
@@ -220,28 +219,22 @@ impl Inner {
                 linked.push(input.id);
             }
         }
+        let outputs = self.name_outputs(merge).inspect_err(|_| self.remove_outputs(merge))?;
         let mut blocks: Vec<Arc<Block>> =
             live_blocks.iter().filter(|block| !merged(block.meta().id)).cloned().collect();
-        match self.name_outputs(merge) {
-            Ok(outputs) => blocks.extend(outputs),
-            Err(error) => {
-                self.remove_outputs(merge);
-                return Err(error);
-            }
-        }
+        blocks.extend(outputs.iter().cloned());
         sort_by_sequence(&mut blocks);
         let mut next = live.manifest.clone();
         // Blocks that are named and not live could not be read at the start: they stay.
-        next.blocks.retain(|id| !merged(*id));
-        next.blocks.extend(merge.written().iter().map(|written| written.id));
+        next.blocks.retain(|named| !merged(named.id));
+        next.blocks.extend(outputs.iter().map(|block| Named::of(block.meta())));
         if merge.inputs().iter().all(|input| input.damaged.is_empty()) {
             next.forget_tombstones();
         }
-        let before = live.manifest.generation;
         if let Err(error) = self.publish_manifest(&mut live, next, blocks) {
             // Nobody knows what of the new manifest is on the disk: only when the old one is in its place, nothing names
             // the new files.
-            if live.manifest.generation == before && self.repeat_manifest(&mut live).is_ok() {
+            if self.repeat_manifest(&mut live).is_ok() {
                 self.remove_outputs(merge);
             }
             return Err(error);
@@ -260,8 +253,7 @@ impl Inner {
                 Some(unit) => {
                     if !self.quarantine(&path, &unit.to_string()) {
                         // Named again, or the next start would remove it.
-                        live.manifest.blocks.push(input.id);
-                        self.repeat_manifest(&mut live)?;
+                        live.manifest.blocks.push(input.named());
                         self.repeat_manifest(&mut live)?;
                     }
                 }
@@ -296,6 +288,15 @@ impl Inner {
 /// Whether all that is merged is live still.
 fn is_whole(merge: &Merge, blocks: &[Arc<Block>]) -> bool {
     merge.inputs().iter().all(|input| blocks.iter().any(|block| block.meta().id == input.id))
+}
+
+/// Blocks that could not be read at the start: they may come back, in their place in the order of writes.
+fn barriers(named: &[Named], blocks: &[Arc<Block>]) -> Vec<Named> {
+    if named.len() == blocks.len() {
+        return Vec::new();
+    }
+    let live: BTreeSet<u64> = blocks.iter().map(|block| block.meta().id).collect();
+    named.iter().filter(|named| !live.contains(&named.id)).cloned().collect()
 }
 
 /// What was written last comes last.

@@ -3,13 +3,18 @@
 //! **What is written later wins** is a matter of sequences: of two blocks that share a span of time, one has only higher
 //! sequences than the other, and blocks are read in the order of their last sequence. A merge keeps that: whatever
 //! shares its span and has a sequence between its lowest and its highest is merged too.
+//!
+//! A block that could not be read at the start may come back, in its place in that order: it is a barrier. What would have
+//! to take it along is not merged, or only what lies on one side of it; everything else goes on.
 
 use std::collections::BTreeMap;
+use std::ops::RangeInclusive;
 use std::sync::Arc;
 
 use model::TimeRange;
 
 use crate::block::{Block, BlockMeta, Level};
+use crate::named::Named;
 
 const HOUR_MS: i64 = 3_600_000;
 /// The lower tier's span.
@@ -45,36 +50,52 @@ pub(crate) struct Span {
     pub(crate) level: Level,
 }
 
+/// Occurs when nothing is due but merges past a block that cannot be read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error(
+    "a block cannot be read, and what was written before it is not merged with what was written after it"
+)]
+pub(crate) struct Hindered;
+
 /// The merge that is due, of blocks in the order of their sequences; `many` blocks of one kind make one due. When none is,
 /// a block with dead parts is rewritten alone: its place in the order stays the same.
 pub(crate) fn next(
     blocks: &[Arc<Block>],
+    barriers: &[Named],
     many: usize,
     has_dead_parts: impl Fn(&Block) -> bool,
-) -> Option<Plan> {
+) -> Result<Option<Plan>, Hindered> {
     // One block would be merged for ever.
     let newest_ms = newest_ms(blocks.iter().map(|block| block.meta()));
-    plan(blocks, many.max(2), newest_ms, has_dead_parts)
+    plan(blocks, barriers, many.max(2), newest_ms, has_dead_parts)
 }
 
 /// The merge that is due when days that are not over are to be put together too: what is not in blocks of days goes into
 /// such, days with several blocks into one each, and dead parts are left out.
-pub(crate) fn everything(blocks: &[Arc<Block>], has_dead_parts: impl Fn(&Block) -> bool) -> Option<Plan> {
-    plan(blocks, 1, i64::MAX, has_dead_parts)
+pub(crate) fn everything(
+    blocks: &[Arc<Block>],
+    barriers: &[Named],
+    has_dead_parts: impl Fn(&Block) -> bool,
+) -> Result<Option<Plan>, Hindered> {
+    plan(blocks, barriers, 1, i64::MAX, has_dead_parts)
 }
 
 fn plan(
     blocks: &[Arc<Block>],
+    barriers: &[Named],
     many: usize,
     newest_ms: i64,
     has_dead_parts: impl Fn(&Block) -> bool,
-) -> Option<Plan> {
+) -> Result<Option<Plan>, Hindered> {
     let metas: Vec<&BlockMeta> = blocks.iter().map(|block| block.meta()).collect();
+    let mut choice = Choice { metas: &metas, barriers, is_hindered: false };
     let dead = || blocks.iter().position(|block| has_dead_parts(block)).map(|at| vec![at]);
-    let chosen = choose(&metas, many, newest_ms).or_else(dead)?;
+    let Some(chosen) = choice.choose(many, newest_ms).or_else(dead) else {
+        return if choice.is_hindered { Err(Hindered) } else { Ok(None) };
+    };
     let inputs: Vec<Arc<Block>> = chosen.iter().map(|at| blocks[*at].clone()).collect();
     let range = union(chosen.iter().map(|at| metas[*at].range()));
-    Some(Plan { inputs, spans: spans(range, newest_ms) })
+    Ok(Some(Plan { inputs, spans: spans(range, newest_ms) }))
 }
 
 fn newest_ms<'a>(metas: impl Iterator<Item = &'a BlockMeta>) -> i64 {
@@ -98,35 +119,101 @@ fn union(ranges: impl Iterator<Item = TimeRange>) -> TimeRange {
     })
 }
 
-/// With `many` = 1 all that is not in blocks of days is chosen in the end, when `newest_ms` says that every day is over.
-fn choose(metas: &[&BlockMeta], many: usize, newest_ms: i64) -> Option<Vec<usize>> {
-    let of_level = |wanted: Level| (0..metas.len()).filter(move |at| metas[*at].level == wanted);
-    let flushed: Vec<usize> = of_level(Level::Flushed).take(many.max(4) * FLUSHED_MAX).collect();
-    if flushed.len() >= many {
-        return Some(closed(metas, flushed));
+/// Blocks among which is chosen.
+struct Choice<'a> {
+    /// In the order of their sequences.
+    metas: &'a [&'a BlockMeta],
+    barriers: &'a [Named],
+    /// Whether a barrier kept something from being merged.
+    is_hindered: bool,
+}
+
+impl Choice<'_> {
+    /// With `many` = 1 all that is not in blocks of days is chosen in the end, when `newest_ms` says that every day is over.
+    fn choose(&mut self, many: usize, newest_ms: i64) -> Option<Vec<usize>> {
+        let metas = self.metas;
+        let of_level = |wanted: Level| (0..metas.len()).filter(move |at| metas[*at].level == wanted);
+        let oldest = |part: &[usize]| part.iter().copied().take(many.max(4) * FLUSHED_MAX).collect();
+        let are_many = |part: &[usize]| part.len() >= many;
+        if let Some(flushed) = self.take(&of_level(Level::Flushed).collect::<Vec<_>>(), are_many, oldest) {
+            return Some(flushed);
+        }
+        let mut by_day: BTreeMap<i64, Vec<usize>> = BTreeMap::new();
+        let mut by_hours: BTreeMap<i64, Vec<usize>> = BTreeMap::new();
+        for at in of_level(Level::Hours) {
+            let start_ms = metas[at].range().start_ms;
+            let day_ms = floor_to(start_ms, DAY_MS);
+            if is_over(day_ms, newest_ms) {
+                by_day.entry(day_ms).or_default().push(at);
+            } else {
+                by_hours.entry(floor_to(start_ms, HOURS_MS)).or_default().push(at);
+            }
+        }
+        for (day_ms, hours) in by_day {
+            let day = TimeRange { start_ms: day_ms, end_ms: day_ms.saturating_add(DAY_MS - 1) };
+            let whole = self.take(&hours, |_| true, |part| with_days(metas, part.to_vec(), day));
+            if whole.is_some() {
+                return whole;
+            }
+        }
+        let mut by_long_day: BTreeMap<i64, Vec<usize>> = BTreeMap::new();
+        for at in of_level(Level::Day) {
+            by_long_day.entry(floor_to(metas[at].range().start_ms, DAY_MS)).or_default().push(at);
+        }
+        let is_pile = |part: &[usize]| layers(metas, part).len() >= many.max(2);
+        let mut piles = by_hours.into_values().chain(by_long_day.into_values());
+        piles.find_map(|pile| self.take(&pile, is_pile, |part| worth_it(metas, part)))
     }
-    let mut by_day: BTreeMap<i64, Vec<usize>> = BTreeMap::new();
-    let mut by_hours: BTreeMap<i64, Vec<usize>> = BTreeMap::new();
-    for at in of_level(Level::Hours) {
-        let start_ms = metas[at].range().start_ms;
-        let day_ms = floor_to(start_ms, DAY_MS);
-        if is_over(day_ms, newest_ms) {
-            by_day.entry(day_ms).or_default().push(at);
-        } else {
-            by_hours.entry(floor_to(start_ms, HOURS_MS)).or_default().push(at);
+
+    /// What is merged of the blocks `wanted`, in the order of their sequences: those that `of` gives for them, if they are
+    /// enough; past a barrier nothing, but then maybe those on one side of it.
+    fn take(
+        &mut self,
+        wanted: &[usize],
+        are_enough: impl Fn(&[usize]) -> bool,
+        of: impl Fn(&[usize]) -> Vec<usize>,
+    ) -> Option<Vec<usize>> {
+        if !are_enough(wanted) {
+            return None;
+        }
+        if let Some(chosen) = self.closed(of(wanted)) {
+            return Some(chosen);
+        }
+        let barriers = self.barriers.iter();
+        let before = |at: usize| {
+            let first = *self.metas[at].sequences.start();
+            barriers.clone().filter(|barrier| *barrier.sequences.end() < first).count()
+        };
+        let mut sides: BTreeMap<usize, Vec<usize>> = BTreeMap::new();
+        wanted.iter().for_each(|at| sides.entry(before(*at)).or_default().push(*at));
+        sides.into_values().filter(|side| are_enough(side)).find_map(|side| self.closed(of(&side)))
+    }
+
+    /// With everything that shares the span of the chosen and lies between their sequences; in the order of sequences.
+    /// `None` when a barrier is among it.
+    fn closed(&mut self, mut chosen: Vec<usize>) -> Option<Vec<usize>> {
+        let metas = self.metas;
+        loop {
+            let range = union(chosen.iter().map(|at| metas[*at].range()));
+            let first = chosen.iter().map(|at| *metas[*at].sequences.start()).min().unwrap_or(0);
+            let last = chosen.iter().map(|at| *metas[*at].sequences.end()).max().unwrap_or(0);
+            let between = |of: TimeRange, sequences: &RangeInclusive<u64>| {
+                of.overlaps(&range) && *sequences.end() >= first && *sequences.start() <= last
+            };
+            if self.barriers.iter().any(|barrier| between(barrier.range, &barrier.sequences)) {
+                self.is_hindered = true;
+                return None;
+            }
+            let is_more =
+                |at: &usize| !chosen.contains(at) && between(metas[*at].range(), &metas[*at].sequences);
+            let more: Vec<usize> = (0..metas.len()).filter(is_more).collect();
+            if more.is_empty() {
+                chosen.sort_unstable();
+                return Some(chosen);
+            }
+            chosen.extend(more);
         }
     }
-    if let Some((day_ms, hours)) = by_day.pop_first() {
-        let day = TimeRange { start_ms: day_ms, end_ms: day_ms.saturating_add(DAY_MS - 1) };
-        return Some(closed(metas, with_days(metas, hours, day)));
-    }
-    let mut by_long_day: BTreeMap<i64, Vec<usize>> = BTreeMap::new();
-    for at in of_level(Level::Day) {
-        by_long_day.entry(floor_to(metas[at].range().start_ms, DAY_MS)).or_default().push(at);
-    }
-    let mut piles = by_hours.into_values().chain(by_long_day.into_values());
-    let pile = piles.find(|pile| layers(metas, pile).len() >= many.max(2))?;
-    Some(closed(metas, worth_it(metas, &pile)))
 }
 
 /// Blocks by their last sequence: what one merge wrote into one span for several tenants is one layer of it.
@@ -163,25 +250,6 @@ fn worth_it(metas: &[&BlockMeta], pile: &[usize]) -> Vec<usize> {
         chosen.extend(layer);
     }
     chosen
-}
-
-/// With everything that shares the span of the chosen and lies between their sequences; in the order of sequences.
-fn closed(metas: &[&BlockMeta], mut chosen: Vec<usize>) -> Vec<usize> {
-    loop {
-        let range = union(chosen.iter().map(|at| metas[*at].range()));
-        let first = chosen.iter().map(|at| *metas[*at].sequences.start()).min().unwrap_or(0);
-        let last = chosen.iter().map(|at| *metas[*at].sequences.end()).max().unwrap_or(0);
-        let between = |meta: &BlockMeta| {
-            meta.range().overlaps(&range) && *meta.sequences.end() >= first && *meta.sequences.start() <= last
-        };
-        let more: Vec<usize> =
-            (0..metas.len()).filter(|at| !chosen.contains(at) && between(metas[*at])).collect();
-        if more.is_empty() {
-            chosen.sort_unstable();
-            return chosen;
-        }
-        chosen.extend(more);
-    }
 }
 
 /// Cuts a range into spans: days that are over, two hours of those that are not.
@@ -235,7 +303,16 @@ mod tests {
     }
 
     fn chosen(blocks: &[BlockMeta]) -> Option<Vec<usize>> {
-        choose(&blocks.iter().collect::<Vec<_>>(), 4, newest_ms(blocks.iter()))
+        chosen_around(blocks, &[]).unwrap()
+    }
+
+    /// What is chosen when some more blocks cannot be read.
+    fn chosen_around(blocks: &[BlockMeta], barriers: &[BlockMeta]) -> Result<Option<Vec<usize>>, Hindered> {
+        let metas: Vec<&BlockMeta> = blocks.iter().collect();
+        let barriers: Vec<Named> = barriers.iter().map(Named::of).collect();
+        let mut choice = Choice { metas: &metas, barriers: &barriers, is_hindered: false };
+        let chosen = choice.choose(4, newest_ms(blocks.iter()));
+        if chosen.is_none() && choice.is_hindered { Err(Hindered) } else { Ok(chosen) }
     }
 
     use Level::{Day, Flushed, Hours};
@@ -276,6 +353,49 @@ mod tests {
             block(Hours, (100, 101), (20, 29), 100),
         ];
         assert_eq!(chosen(&blocks), Some(vec![0, 1, 2]));
+    }
+
+    #[test]
+    fn nothing_is_merged_past_a_block_that_cannot_be_read_and_everything_else_is() {
+        let flushed = |n: u64| block(Flushed, (n as i64, n as i64 + 1), (n * 10, n * 10 + 9), 100);
+        let all: Vec<_> = (0..13).map(flushed).collect();
+        let without = |n: usize| {
+            let mut blocks = all.clone();
+            let barrier = blocks.remove(n);
+            chosen_around(&blocks, &[barrier])
+        };
+        assert_eq!(without(0), Ok(Some((0..12).collect())), "it was written first");
+        assert_eq!(without(6), Ok(Some((0..6).collect())), "what was written before it");
+        assert_eq!(without(2), Ok(Some((2..12).collect())), "what was written after it");
+        // Of another time, and before or after all in sequence: in nobody's way.
+        for barrier in [block(Flushed, (50, 51), (30, 39), 100), block(Day, (0, 24), (200, 209), 100)] {
+            assert_eq!(chosen_around(&all, &[barrier]), Ok(Some((0..13).collect())));
+        }
+        assert_eq!(
+            chosen_around(&all, &[block(Flushed, (0, 99), (0, 999), 1)]),
+            Err(Hindered),
+            "may have anything"
+        );
+        let few: Vec<_> = (0..6).filter(|n| *n != 3).map(flushed).collect();
+        assert_eq!(chosen_around(&few, &[flushed(3)]), Err(Hindered), "too few on either side");
+        assert_eq!(chosen_around(&few[..3], &[flushed(3)]), Ok(None), "nothing is due");
+    }
+
+    #[test]
+    fn a_day_with_a_block_that_cannot_be_read_lets_other_days_be_put_together() {
+        let hours = |day: i64, hour: i64, n: u64| {
+            block(Hours, (day * 24 + hour, day * 24 + hour + 2), (n * 10, n * 10 + 9), 100)
+        };
+        let now = block(Hours, (24 * 9, 24 * 9 + 2), (90, 99), 100);
+        let blocks = [hours(0, 0, 1), hours(0, 4, 3), hours(1, 0, 4), hours(1, 4, 5), now];
+        assert_eq!(chosen_around(&blocks, &[hours(0, 2, 2)]), Ok(Some(vec![0])), "what came before it");
+        let later = &blocks[1..];
+        assert_eq!(chosen_around(later, &[hours(0, 2, 2)]), Ok(Some(vec![0])), "what came after it");
+        assert_eq!(chosen_around(later, &[hours(0, 4, 3)]), Ok(Some(vec![1, 2])));
+        // A pile of two hours.
+        let layer = |n: u64| block(Hours, (0, 2), (n * 10, n * 10 + 9), 100);
+        let pile: Vec<_> = (0..9).filter(|n| *n != 3).map(layer).collect();
+        assert_eq!(chosen_around(&pile, &[layer(3)]), Ok(Some((3..8).collect())));
     }
 
     #[test]

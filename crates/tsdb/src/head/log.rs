@@ -248,13 +248,23 @@ impl Snapshot {
     /// Every cell in order of arrival: slot and sample.
     pub(crate) fn cells(&self) -> impl Iterator<Item = (u32, LogSample)> + '_ {
         (self.base..self.end).map(|position| {
-            let chunk = &self.chunks[index(position / CHUNK_CELLS - self.first)];
-            let cell = &chunk.cells[index(position % CHUNK_CELLS)];
-            let slot = (cell.link.load(Ordering::Relaxed) >> 32) as u32;
-            let timestamp_ms = cell.timestamp_ms.load(Ordering::Relaxed);
-            let value = f64::from_bits(cell.value_bits.load(Ordering::Relaxed));
-            (slot, LogSample { position, timestamp_ms, value })
+            let slot = (self.cell(position).link.load(Ordering::Relaxed) >> 32) as u32;
+            (slot, self.sample(position))
         })
+    }
+
+    /// The sample of a cell.
+    pub(crate) fn sample(&self, position: u64) -> LogSample {
+        let cell = self.cell(position);
+        LogSample {
+            position,
+            timestamp_ms: cell.timestamp_ms.load(Ordering::Relaxed),
+            value: f64::from_bits(cell.value_bits.load(Ordering::Relaxed)),
+        }
+    }
+
+    fn cell(&self, position: u64) -> &Cell {
+        &self.chunks[index(position / CHUNK_CELLS - self.first)].cells[index(position % CHUNK_CELLS)]
     }
 }
 
