@@ -25,6 +25,10 @@ pub struct SeriesId(pub u128);
 #[derive(Clone, PartialEq, Eq, Hash)]
 pub struct Labels(Arc<str>);
 
+/// A label set whose canonical form somebody else holds.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub struct LabelsRef<'a>(&'a str);
+
 /// Why a label list names no series.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum LabelError {
@@ -143,18 +147,12 @@ impl Labels {
 
     /// Reads the canonical form back, as the store wrote it; `None` when it is not in that form.
     pub fn from_canonical(text: &str) -> Option<Labels> {
-        let mut rest = text;
-        let mut previous: Option<&str> = None;
-        while !rest.is_empty() {
-            let (name, after_name) = take_part(rest)?;
-            let (value, after_value) = take_part(after_name)?;
-            if name.is_empty() || value.is_empty() || previous.is_some_and(|p| p >= name) {
-                return None;
-            }
-            previous = Some(name);
-            rest = after_value;
-        }
-        Some(Labels(text.into()))
+        LabelsRef::from_canonical(text).map(|labels| Labels(labels.0.into()))
+    }
+
+    /// The same label set, borrowed.
+    pub fn as_ref(&self) -> LabelsRef<'_> {
+        LabelsRef(&self.0)
     }
 
     /// The canonical form: what is hashed for the [`SeriesId`] and written to disk.
@@ -192,6 +190,34 @@ impl Labels {
 pub fn push_label(text: &mut String, name: &str, value: &str) {
     push_part(text, name);
     push_part(text, value);
+}
+
+impl<'a> LabelsRef<'a> {
+    /// Takes a canonical form, as the store wrote it; `None` when it is not in that form.
+    pub fn from_canonical(text: &'a str) -> Option<Self> {
+        let mut rest = text;
+        let mut previous: Option<&str> = None;
+        while !rest.is_empty() {
+            let (name, after_name) = take_part(rest)?;
+            let (value, after_value) = take_part(after_name)?;
+            if name.is_empty() || value.is_empty() || previous.is_some_and(|p| p >= name) {
+                return None;
+            }
+            previous = Some(name);
+            rest = after_value;
+        }
+        Some(Self(text))
+    }
+
+    /// The canonical form.
+    pub fn as_canonical(&self) -> &'a str {
+        self.0
+    }
+
+    /// The labels in order of their names.
+    pub fn iter(&self) -> LabelsIter<'a> {
+        LabelsIter { rest: self.0 }
+    }
 }
 
 fn push_part(text: &mut String, part: &str) {

@@ -25,7 +25,7 @@ pub mod tenant;
 
 pub use batch::{Batch, Counts, Reason, Rejections, Signal};
 pub use histogram::Histogram;
-pub use labels::{LabelError, Labels, SeriesId};
+pub use labels::{LabelError, Labels, LabelsRef, SeriesId};
 pub use limits::{LabelLimits, TenantLimits};
 pub use matcher::{MatchOp, Matcher, Matchers};
 pub use metadata::{Metadata, MetricType};

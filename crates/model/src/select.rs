@@ -369,6 +369,7 @@ impl Drop for Budget {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::histogram::{BucketCounts, ResetHint};
 
     #[test]
     fn windows_touch_and_keep_ranges_as_each_of_their_ms_says() {
@@ -395,7 +396,18 @@ mod tests {
 
     #[test]
     fn rows_out_of_the_range_go_and_what_stood_before_them_stays() {
-        let histogram = |row| HistogramPoint { row, histogram: Arc::new(Histogram::default()) };
+        let counts = BucketCounts::Integer { count: 0, zero: 0, positive: vec![], negative: vec![] };
+        let empty = Arc::new(Histogram {
+            schema: 0,
+            zero_threshold: 0.0,
+            sum: 0.0,
+            reset_hint: ResetHint::Unknown,
+            positive_spans: vec![],
+            negative_spans: vec![],
+            counts,
+            custom_bounds: vec![],
+        });
+        let histogram = |row| HistogramPoint { row, histogram: empty.clone() };
         let columns = Columns {
             timestamps: vec![7, 1, 2, 3, 4, 5],
             values: vec![70.0, 0.0, 20.0, 0.0, 40.0, 0.0],

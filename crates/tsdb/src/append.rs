@@ -182,7 +182,7 @@ impl Inner {
                 .labels_of(index, &mut pairs)
                 .and_then(|()| Labels::canonical(&mut pairs, &context.limits.labels));
             parsed.push(match labels {
-                Ok(labels) => Some((series_id(id_seed, context.tenant, &labels), labels)),
+                Ok(labels) => Some((series_id(id_seed, context.tenant, labels.as_ref()), labels)),
                 Err(error) => {
                     reject_series(&batch.series[index], Reason::from(&error), rejected);
                     rejected.explain(|| error.to_string());
@@ -238,7 +238,7 @@ impl Inner {
                     format!("new series of {name:?} refused: memory is short, the tenant's series hold {held} bytes of it (storage.memory_bytes)")
                 });
             } else {
-                *slot = table.insert(context.tenant, id, &labels, now_s);
+                *slot = table.insert(context.tenant, id, labels.as_ref(), now_s);
                 active += 1;
             }
         }

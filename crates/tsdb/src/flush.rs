@@ -218,7 +218,7 @@ impl Inner {
             let mut exemplars = side.map_or_else(Vec::new, |side| side.exemplars.clone());
             exemplars.sort_by_key(|exemplar| exemplar.timestamp_ms);
             writer.add(SeriesInput {
-                id: series_id(self.id_seed, one.tenant, &labels),
+                id: series_id(self.id_seed, one.tenant, labels.as_ref()),
                 labels: &labels,
                 timestamps: &columns.timestamps,
                 values: &columns.values,

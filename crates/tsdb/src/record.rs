@@ -9,7 +9,7 @@ use std::sync::Arc;
 use codec::chunk::bytes::{Reader, put_bytes, put_varint, put_zigzag};
 use codec::chunk::{Corrupt, histograms};
 use model::batch::{Exemplar, HistogramSample};
-use model::{Labels, Metadata, MetricType, SeriesId, TenantId};
+use model::{LabelsRef, Metadata, MetricType, SeriesId, TenantId};
 
 /// A float sample on its way into the log.
 #[derive(Clone, Copy, Debug)]
@@ -33,12 +33,12 @@ pub(crate) enum SideRow {
 
 /// A record as it is read back.
 #[derive(Debug)]
-pub(crate) enum Record {
+pub(crate) enum Record<'a> {
     Series {
         slot: u32,
         tenant: TenantId,
         id: SeriesId,
-        labels: Labels,
+        labels: LabelsRef<'a>,
     },
     Samples(Vec<Row>),
     Histogram(u32, HistogramSample),
@@ -161,7 +161,7 @@ impl From<Corrupt> for Unreadable {
 }
 
 /// Calls `each` for every record of a frame; returns how many skippable records of unknown kind there were.
-pub(crate) fn read(payload: &[u8], mut each: impl FnMut(Record)) -> Result<u64, Unreadable> {
+pub(crate) fn read<'a>(payload: &'a [u8], mut each: impl FnMut(Record<'a>)) -> Result<u64, Unreadable> {
     let mut reader = Reader::new(payload);
     let mut skipped = 0;
     while !reader.is_empty() {
@@ -182,12 +182,12 @@ pub(crate) fn read(payload: &[u8], mut each: impl FnMut(Record)) -> Result<u64, 
     Ok(skipped)
 }
 
-fn read_series(body: &mut Reader<'_>) -> Result<Record, Corrupt> {
+fn read_series<'a>(body: &mut Reader<'a>) -> Result<Record<'a>, Corrupt> {
     let slot = body.number()?;
     let tenant = TenantId(body.number()?);
     let id = SeriesId(u128::from_le_bytes(body.array()?));
     let text = std::str::from_utf8(body.rest()).map_err(|_| Corrupt)?;
-    let labels = Labels::from_canonical(text).ok_or(Corrupt)?;
+    let labels = LabelsRef::from_canonical(text).ok_or(Corrupt)?;
     Ok(Record::Series { slot, tenant, id, labels })
 }
 
@@ -205,7 +205,7 @@ fn read_samples(body: &mut Reader<'_>) -> Result<Vec<Row>, Corrupt> {
     Ok(rows)
 }
 
-fn read_histogram(body: &mut Reader<'_>) -> Result<Record, Corrupt> {
+fn read_histogram<'a>(body: &mut Reader<'_>) -> Result<Record<'a>, Corrupt> {
     let slot = body.number()?;
     let timestamp_ms = body.zigzag()?;
     let start_ms = body.zigzag()?;
@@ -215,7 +215,7 @@ fn read_histogram(body: &mut Reader<'_>) -> Result<Record, Corrupt> {
     Ok(Record::Histogram(slot, HistogramSample { timestamp_ms, start_ms, histogram }))
 }
 
-fn read_exemplar(body: &mut Reader<'_>) -> Result<Record, Corrupt> {
+fn read_exemplar<'a>(body: &mut Reader<'_>) -> Result<Record<'a>, Corrupt> {
     let slot = body.number()?;
     let timestamp_ms = body.zigzag()?;
     let value = f64::from_bits(u64::from_le_bytes(body.array()?));
@@ -227,7 +227,7 @@ fn read_exemplar(body: &mut Reader<'_>) -> Result<Record, Corrupt> {
     Ok(Record::Exemplar(slot, Exemplar { labels, value, timestamp_ms }))
 }
 
-fn read_metadata(body: &mut Reader<'_>) -> Result<Record, Corrupt> {
+fn read_metadata<'a>(body: &mut Reader<'_>) -> Result<Record<'a>, Corrupt> {
     let tenant = TenantId(body.number()?);
     let kind = MetricType::from_number(u64::from(body.byte()?)).ok_or(Corrupt)?;
     let (family, unit, help) = (read_text(body)?, read_text(body)?, read_text(body)?);
@@ -279,7 +279,7 @@ mod tests {
     #[test]
     fn cut_records_are_corrupt() {
         let mut payload = Vec::new();
-        let labels = Labels::from_pairs([("__name__", "up")]);
+        let labels = model::Labels::from_pairs([("__name__", "up")]);
         write_series(3, TenantId(1), SeriesId(7), labels.as_canonical(), &mut payload);
         write_samples(&[Row { slot: 3, timestamp_ms: 1, value: 1.0 }], &mut payload);
         let series_end = payload.len() - 5 - 11;

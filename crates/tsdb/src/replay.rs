@@ -47,6 +47,8 @@ pub(crate) struct Replay<'a> {
     slots: Slots,
     /// Log positions of the latest samples record, for start timestamps.
     positions: Vec<Option<(u32, u64)>>,
+    /// Monotonic second of the start.
+    now_s: u32,
     /// Of the present frame.
     sequence: u64,
     last_sequence: u64,
@@ -65,6 +67,7 @@ impl<'a> Replay<'a> {
             inner,
             slots: Slots::default(),
             positions: Vec::new(),
+            now_s: inner.now_s(),
             sequence: 0,
             last_sequence: flushed_sequence,
             flushed_sequence,
@@ -144,7 +147,7 @@ impl<'a> Replay<'a> {
         // Without a manifest a segment comes here that was flushed, and that a power cut has brought back: blocks that were
         // written after it must not be overwritten by it.
         let is_flushed = sequence <= self.flushed_sequence;
-        let each = |record: Record| {
+        let each = |record: Record<'_>| {
             if !is_flushed || matches!(record, Record::Series { .. }) {
                 self.record(record);
             }
@@ -163,17 +166,17 @@ impl<'a> Replay<'a> {
         }
     }
 
-    fn record(&mut self, record: Record) {
+    fn record(&mut self, record: Record<'_>) {
         match record {
             Record::Series { slot, tenant, id, labels } => {
                 let mut table = self.inner.table.write().expect("lock");
                 // The id is recomputed rather than believed: it decides which series a sample belongs to.
-                if series_id(self.inner.id_seed, tenant, &labels) != id {
+                if series_id(self.inner.id_seed, tenant, labels) != id {
                     self.lose();
                     return;
                 }
-                let now_s = self.inner.now_s();
-                let ours = table.find(id).unwrap_or_else(|| table.insert(tenant, id, &labels, now_s));
+                let now_s = self.now_s;
+                let ours = table.find(id).unwrap_or_else(|| table.insert(tenant, id, labels, now_s));
                 self.slots.insert(slot, ours);
             }
             Record::Samples(rows) => self.samples(&rows),
@@ -249,8 +252,9 @@ impl<'a> Replay<'a> {
     }
 
     fn note_unflushed(&self) {
-        let now = self.inner.env.clock.monotonic().as_millis() as u64;
-        let _ =
-            self.inner.oldest_unflushed.compare_exchange(u64::MAX, now, Ordering::Relaxed, Ordering::Relaxed);
+        let oldest = &self.inner.oldest_unflushed;
+        if oldest.load(Ordering::Relaxed) == u64::MAX {
+            oldest.store(self.inner.env.clock.monotonic().as_millis() as u64, Ordering::Relaxed);
+        }
     }
 }

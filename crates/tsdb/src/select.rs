@@ -469,9 +469,9 @@ mod tests {
         let (i, of) = (i.to_string(), tenant.0.to_string());
         let mut pairs = vec![("__name__", "metric"), ("i", &*i), ("of", &*of)];
         let labels = Labels::canonical(&mut pairs, &LabelLimits::default()).unwrap();
-        let id = series_id(1, tenant, &labels);
+        let id = series_id(1, tenant, labels.as_ref());
         if table.find(id).is_none() {
-            table.insert(tenant, id, &labels, 0);
+            table.insert(tenant, id, labels.as_ref(), 0);
         }
     }
 

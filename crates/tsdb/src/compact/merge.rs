@@ -270,7 +270,7 @@ impl Merge {
         self.columns.settle(0);
         exemplars.sort_by_key(|exemplar| exemplar.timestamp_ms);
         exemplars.dedup();
-        let id = series_id(inner.id_seed, tenant, &labels);
+        let id = series_id(inner.id_seed, tenant, labels.as_ref());
         self.write_series(inner, tenant, id, &labels, &exemplars)?;
         self.bound_index(inner)?;
         let histograms = self.columns.histograms.len() as u64 * HISTOGRAM_BYTES;

@@ -7,7 +7,7 @@ use std::hash::BuildHasher;
 
 use foldhash::fast::RandomState;
 use hashbrown::HashTable;
-use model::Labels;
+use model::LabelsRef;
 use roaring::RoaringBitmap;
 use smallvec::SmallVec;
 
@@ -109,9 +109,10 @@ const HASHED_BYTES: u64 = 5;
 
 impl HeadIndex {
     /// Adds a series; its labels' numbers are in [`HeadIndex::last`] then.
-    pub(crate) fn insert(&mut self, slot: u32, labels: &Labels) {
+    pub(crate) fn insert(&mut self, slot: u32, labels: LabelsRef<'_>) {
         self.all.insert(slot);
         let mut last = std::mem::take(&mut self.last);
+        let mut count = 0;
         for (at, (name, value)) in labels.iter().enumerate() {
             let before = last.get(at).filter(|number| self.is(**number, name, value)).copied();
             let number = before.unwrap_or_else(|| self.number(name, value));
@@ -120,9 +121,10 @@ impl HeadIndex {
                 None => last.push(number),
             }
             self.labels.get_mut(number).expect("just found").posting.insert(slot);
-            self.members += 1;
+            count += 1;
         }
-        last.truncate(labels.len());
+        self.members += count as u64;
+        last.truncate(count);
         self.last = last;
     }
 
@@ -299,6 +301,8 @@ impl HeadIndex {
 
 #[cfg(test)]
 mod tests {
+    use model::Labels;
+
     use super::*;
 
     fn labels(i: u32) -> Labels {
@@ -316,7 +320,7 @@ mod tests {
         let empty = index.text_bytes;
         let mut lists: Vec<Vec<u32>> = Vec::new();
         for i in 0..1000 {
-            index.insert(i, &labels(i));
+            index.insert(i, labels(i).as_ref());
             lists.push(index.last().to_vec());
         }
         for (i, list) in lists.iter().enumerate() {
@@ -329,7 +333,7 @@ mod tests {
         assert_eq!(index.texts(&lists[1]).collect::<Labels>(), labels(1));
         // Numbers are given again.
         let end = index.labels.end();
-        gone.iter().for_each(|i| index.insert(i, &labels(i)));
+        gone.iter().for_each(|i| index.insert(i, labels(i).as_ref()));
         assert_eq!((index.labels.end(), index.with_values("third", &["yes".into()]).len()), (end, 334));
         for i in &gone {
             let value = i.to_string();

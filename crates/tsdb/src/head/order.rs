@@ -200,7 +200,7 @@ mod tests {
                 pairs.push(("instance", &number[..2]));
             }
             let labels = Labels::from_pairs(pairs);
-            let slot = table.insert(tenant, series_id(1, tenant, &labels), &labels, 0);
+            let slot = table.insert(tenant, series_id(1, tenant, labels.as_ref()), labels.as_ref(), 0);
             if slot % 10 > 0 {
                 wanted.push((tenant, labels, slot));
             }

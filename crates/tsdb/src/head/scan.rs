@@ -275,7 +275,7 @@ mod tests {
 
     fn insert(table: &mut Table, tenant: TenantId, series: std::ops::Range<u32>) {
         for i in series {
-            table.insert(tenant, series_id(1, tenant, &labels(i)), &labels(i), 0);
+            table.insert(tenant, series_id(1, tenant, labels(i).as_ref()), labels(i).as_ref(), 0);
         }
     }
 

@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, AtomicU64, Ordering};
 use codec::hash;
 use foldhash::HashMap;
 use hashbrown::HashTable;
-use model::{Labels, Matcher, SeriesId, TenantId};
+use model::{Labels, LabelsRef, Matcher, SeriesId, TenantId};
 use roaring::RoaringBitmap;
 
 use super::alias::{AliasTable, Key};
@@ -79,7 +79,7 @@ impl TenantHead {
 }
 
 /// The id of a series: keyed, with the tenant mixed in.
-pub(crate) fn series_id(id_seed: u64, tenant: TenantId, labels: &Labels) -> SeriesId {
+pub(crate) fn series_id(id_seed: u64, tenant: TenantId, labels: LabelsRef<'_>) -> SeriesId {
     let seed = id_seed ^ u64::from(tenant.0).wrapping_mul(0x9e37_79b9_7f4a_7c15);
     SeriesId(hash::key128(seed, labels.as_canonical().as_bytes()))
 }
@@ -105,7 +105,13 @@ impl Table {
     }
 
     /// Adds a series that is not there yet.
-    pub(crate) fn insert(&mut self, tenant: TenantId, id: SeriesId, labels: &Labels, now_s: u32) -> u32 {
+    pub(crate) fn insert(
+        &mut self,
+        tenant: TenantId,
+        id: SeriesId,
+        labels: LabelsRef<'_>,
+        now_s: u32,
+    ) -> u32 {
         debug_assert!(self.find(id).is_none(), "the caller looked");
         let head = self.tenants.entry(tenant).or_default();
         // The entry wants the list, and the list is made when postings get the slot.
