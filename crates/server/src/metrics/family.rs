@@ -1,8 +1,8 @@
 //! Counters, gauges, histograms, and families of them by label values.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use super::Row;
@@ -84,12 +84,32 @@ impl Histogram {
 /// Values by label values.
 #[derive(Debug)]
 pub struct Family<T> {
-    values: Mutex<BTreeMap<Vec<String>, Arc<T>>>,
+    state: Mutex<State<T>>,
+}
+
+#[derive(Debug)]
+struct State<T> {
+    values: BTreeMap<Vec<String>, Arc<T>>,
+    /// Tenants that are told apart.
+    tenants: HashSet<String>,
 }
 
 impl<T> Default for Family<T> {
     fn default() -> Self {
-        Self { values: Mutex::default() }
+        Self { state: Mutex::new(State { values: BTreeMap::new(), tenants: HashSet::new() }) }
+    }
+}
+
+impl<T: Default> State<T> {
+    fn with(&mut self, labels: &[&str]) -> Arc<T> {
+        let key: Vec<String> = labels.iter().map(|label| (*label).to_owned()).collect();
+        Arc::clone(self.values.entry(key).or_default())
+    }
+
+    /// Whether a tenant is told apart, which it is from now on if there is room.
+    fn knows(&mut self, tenant: &str) -> bool {
+        self.tenants.contains(tenant)
+            || self.tenants.len() < TENANTS_MAX && self.tenants.insert(tenant.to_owned())
     }
 }
 
@@ -97,36 +117,28 @@ impl<T: Default> Family<T> {
     /// The value with these labels, in the order of the row's. The number of different values is the caller's care;
     /// see [`Family::of_tenant`].
     pub fn with(&self, labels: &[&str]) -> Arc<T> {
-        let key: Vec<String> = labels.iter().map(|label| (*label).to_owned()).collect();
-        let mut values = self.values.lock().unwrap_or_else(PoisonError::into_inner);
-        Arc::clone(values.entry(key).or_default())
+        self.state().with(labels)
     }
 
     /// As [`Family::with`], where the first label is a tenant.
     pub fn of_tenant(&self, tenant: &str, labels: &[&str]) -> Arc<T> {
-        let known = self.knows(tenant);
-        let mut all = vec![if known { tenant } else { OTHER }];
+        let mut state = self.state();
+        let mut all = vec![if state.knows(tenant) { tenant } else { OTHER }];
         all.extend_from_slice(labels);
-        self.with(&all)
+        state.with(&all)
     }
 
     /// Forgets everything: for gauges that are set anew each time.
     pub fn clear(&self) {
-        self.values.lock().unwrap_or_else(PoisonError::into_inner).clear();
+        let mut state = self.state();
+        state.values.clear();
+        state.tenants.clear();
     }
+}
 
-    fn knows(&self, tenant: &str) -> bool {
-        let values = self.values.lock().unwrap_or_else(PoisonError::into_inner);
-        let of = |key: &[String]| key.first().is_some_and(|first| first == tenant);
-        if values.range(vec![tenant.to_owned()]..).next().is_some_and(|(key, _)| of(key)) {
-            return true;
-        }
-        if values.len() < TENANTS_MAX {
-            return true;
-        }
-        let mut tenants: Vec<&String> = values.keys().filter_map(|key| key.first()).collect();
-        tenants.dedup();
-        tenants.len() < TENANTS_MAX
+impl<T> Family<T> {
+    fn state(&self) -> MutexGuard<'_, State<T>> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -192,8 +204,8 @@ impl<T: One> Exposed for Family<T> {
     fn expose(&self, row: &Row, sink: &mut dyn Sink) {
         sink.row(row);
         let values: Vec<_> = {
-            let values = self.values.lock().unwrap_or_else(PoisonError::into_inner);
-            values.iter().map(|(labels, value)| (labels.clone(), Arc::clone(value))).collect()
+            let state = self.state();
+            state.values.iter().map(|(labels, value)| (labels.clone(), Arc::clone(value))).collect()
         };
         for (labels, value) in values {
             value.samples(row, &labels, sink);
@@ -214,9 +226,9 @@ mod tests {
         }
         family.of_tenant("t7", &["sample"]).add(1);
         assert_eq!(family.with(&["t7", "sample"]).get(), 2);
-        let values = family.values.lock().unwrap();
-        assert_eq!(values.len(), 2002);
-        assert_eq!(values[&vec![OTHER.to_owned(), "sample".to_owned()]].get(), 500);
+        let state = family.state();
+        assert_eq!(state.values.len(), 2002);
+        assert_eq!(state.values[&vec![OTHER.to_owned(), "sample".to_owned()]].get(), 500);
     }
 
     #[test]
