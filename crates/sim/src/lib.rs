@@ -31,3 +31,12 @@ pub mod ledger;
 
 #[cfg(feature = "world")]
 pub mod world;
+
+/// An empty disk, a clock that shows some seconds and dice, of one seed.
+pub fn env(seed: u64) -> env::Env {
+    env::Env {
+        clock: std::sync::Arc::new(clock::SimClock::new(1_000_000)),
+        files: std::sync::Arc::new(files::SimFiles::new(seed)),
+        random: std::sync::Arc::new(random::SimRandom::new(seed)),
+    }
+}

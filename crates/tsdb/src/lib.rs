@@ -8,6 +8,7 @@
 //! The files are described byte by byte in `FORMAT.md` beside this crate's manifest.
 
 pub mod block;
+pub mod exercise;
 
 mod append;
 mod check;

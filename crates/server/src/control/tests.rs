@@ -289,3 +289,31 @@ fn every_operation_has_one_route() {
     assert_eq!(seen.len(), ROUTES.len());
     assert!(ROUTES.iter().all(|(_, path, _)| path.starts_with("/api/v1/admin/")));
 }
+
+/// The fuzz target's body over changes of a seed.
+#[test]
+fn whatever_stands_in_a_control_file_the_state_opens_or_is_refused() {
+    const NUMBERS: [&[u8]; 6] = [b"0", b"-1", b"4294967295", b"18446744073709551615", b"1e400", b"null"];
+    for seed in 0..3000 {
+        let mut rng = sim::random::Rng::new(seed);
+        let mut input = vec![2 | rng.below(8) as u8, 1];
+        for _ in 0..=rng.below(3) {
+            // A piece goes and another one comes; numbers stand at the beginning, as everywhere.
+            let place = if rng.chance(1, 3) { 14 } else { rng.index(1200) };
+            let gone = if rng.chance(1, 2) { 1 } else { rng.below(12) };
+            let length = rng.index(8);
+            let number = NUMBERS[rng.index(NUMBERS.len())].to_vec();
+            let comes = if rng.chance(2, 3) { number } else { rng.tries(length) };
+            let mut change = |how, by| {
+                input.push(how);
+                codec::varint::write(place as u64, &mut input);
+                input.push(by);
+            };
+            (0..gone).for_each(|_| change(2, 0));
+            comes.iter().rev().for_each(|byte| change(5, *byte));
+        }
+        let directory = Path::new("/data");
+        let outcome = std::panic::catch_unwind(|| exercise::exercise(&sim::env(0), directory, &input));
+        assert!(outcome.is_ok(), "seed {seed} breaks it: {input:02x?}");
+    }
+}

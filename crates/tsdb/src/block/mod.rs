@@ -21,6 +21,7 @@ use model::{Labels, SeriesId, TenantId, TimeRange};
 
 mod cache;
 mod chunk;
+pub(crate) mod exercise;
 mod interner;
 mod page;
 mod parts;
@@ -37,6 +38,7 @@ mod verify;
 mod writer;
 
 pub use cache::PageCache;
+pub(crate) use page::NO_TENANT;
 pub use reader::Block;
 pub(crate) use scrub::Scrub;
 pub use section::Section;
