@@ -2,6 +2,7 @@
 
 use admission::{LimitOverrides, Presented};
 use env::real::read_text;
+use sim::files::SimFiles;
 
 use super::admin::{Operation, ROUTES, call};
 use super::*;
@@ -288,6 +289,52 @@ fn every_operation_has_one_route() {
     seen.dedup();
     assert_eq!(seen.len(), ROUTES.len());
     assert!(ROUTES.iter().all(|(_, path, _)| path.starts_with("/api/v1/admin/")));
+}
+
+/// One bit of each byte of the first 4 KiB of either file, every bit with `WEIR_EVERY_BIT`: the check names the file, the
+/// start goes on with the other one, nobody is there who was not, and nothing is missing but the last change.
+#[test]
+fn a_flipped_bit_costs_the_last_change_at_most_and_is_named() {
+    const WINDOW: usize = 4096;
+    let disk = SimFiles::new(0);
+    let env = |disk: &SimFiles| Env { files: Arc::new(disk.clone()), ..sim::env(0) };
+    let directory = Path::new("/data");
+    let open = |disk: &SimFiles| Control::open(env(disk), directory, Policy::default()).unwrap();
+    env::Files::create_dir(&disk, directory).unwrap();
+    let (control, _) = open(&disk);
+    for i in 0..30 {
+        ok(&control, Operation::CreateTenant, "", &format!(r#"{{"name": "tenant-{i}"}}"#));
+        let token = format!(r#"{{"tenant": "tenant-{i}", "scopes": ["read"], "name": "token {i}"}}"#);
+        ok(&control, Operation::CreateToken, "", &token);
+    }
+    let newest = State::clone(control.authority().state());
+    ok(&control, Operation::DeleteTenant, "tenant-7", "");
+    let states = [newest, State::clone(control.authority().state())];
+    // What is left when the file of one generation is damaged is the other one, its numbers skipped.
+    for (damaged, left) in [(&states[0], &states[1]), (&states[1], &states[0])] {
+        let name = file::NAMES[usize::from(!damaged.generation.is_multiple_of(2))];
+        let path = directory.join(name);
+        let bytes = disk.content(&path).unwrap().len();
+        assert!(bytes > WINDOW, "{bytes}");
+        let mut expected = left.clone();
+        expected.skip_numbers();
+        expected.generation += 1;
+        for bit in (0..WINDOW * 8).step_by(sim::thinned(9)) {
+            disk.flip_bit(&path, bit).unwrap();
+            let said = format!("{name} is damaged");
+            let warnings = check(&env(&disk), directory).unwrap();
+            assert!(warnings.len() == 1 && warnings[0].contains(&said), "bit {bit}: {warnings:?}");
+            if bit / 9 % 8 == 0 {
+                let copy = disk.fork(1);
+                let (control, opening) = open(&copy);
+                assert_eq!((opening.first_start, opening.warnings), (false, warnings), "bit {bit}");
+                assert_eq!(**control.authority().state(), expected, "bit {bit}");
+                assert_eq!(check(&env(&copy), directory).unwrap(), Vec::<String>::new(), "bit {bit}");
+            }
+            disk.flip_bit(&path, bit).unwrap();
+        }
+    }
+    assert_eq!(open(&disk).1, Opening::default());
 }
 
 /// The fuzz target's body over changes of a seed.
