@@ -323,6 +323,7 @@ pub fn block(env: &Env, input: &[u8]) {
     };
     manifest.store(files, directory()).expect("the disk has room");
     let report = block::verify(files, &path).expect("the disk works");
+    block::remains(files, &path, block::exercise::ID).expect("the disk works");
     let store = open(env).expect("whatever lies in a block, the store opens");
     for tenant in block::exercise::TENANTS {
         let seen = Seen::of(&store, tenant);

@@ -23,6 +23,7 @@ mod merge;
 mod metadata;
 mod open;
 mod options;
+mod quarantine;
 mod queue;
 mod record;
 mod replay;
@@ -43,6 +44,7 @@ pub use delete::DeleteError;
 pub use lookup::ExemplarSeries;
 pub use open::{OpenError, Progress};
 pub use options::{Keep, Options};
+pub use quarantine::Quarantined;
 pub use select::{SelectError, Selection};
 pub use snapshot::{
     RestoreError, Snapshot, SnapshotError, SnapshotName, delete_snapshot, restore, snapshots,

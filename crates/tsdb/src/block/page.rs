@@ -176,6 +176,31 @@ pub(super) struct Footer {
     pub(super) directory_bytes: u32,
 }
 
+/// What bytes say that may be the header of a page.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Claim {
+    pub(super) kind: PageKind,
+    /// With the header.
+    pub(super) length: u64,
+}
+
+impl Claim {
+    /// Whether the page's checksum holds.
+    pub(super) fn holds(&self, page: &[u8]) -> bool {
+        u32_at(page, 0) == codec::hash::crc32c(&page[4..])
+    }
+}
+
+/// Whether bytes claim to be a page of the file `id` that lies at this offset.
+pub(super) fn claim(header: &[u8], offset: u64, id: u64) -> Option<Claim> {
+    if u64_at(header, 24) != offset || u64_at(header, 16) != id {
+        return None;
+    }
+    let kinds = [PageKind::Chunks, PageKind::Index, PageKind::Root, PageKind::Directory];
+    let kind = kinds.into_iter().find(|kind| u32_at(header, 8) == u32::from(*kind as u8))?;
+    Some(Claim { kind, length: u64::from(u32_at(header, 4)) + PAGE_HEADER as u64 })
+}
+
 /// Puts a checksum of all before into the last four bytes.
 fn seal(bytes: &mut [u8]) {
     let end = bytes.len() - 4;
