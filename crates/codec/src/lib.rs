@@ -14,9 +14,14 @@
 
 pub mod chunk;
 pub mod envelope;
+pub mod exercise;
 pub mod float;
 pub mod hash;
 pub mod inflate;
 pub mod lz4;
 pub mod proto;
 pub mod varint;
+
+/// What is counted for as long as a data directory lives (segments, frames, files, generations) never comes to this: a
+/// number that does is damaged, and whoever adds to a smaller one need not look.
+pub const COUNTER_MAX: u64 = 1 << 62;

@@ -15,6 +15,7 @@ use env::{Env, Lock, LockError};
 use model::{TenantId, TenantName};
 
 pub mod admin;
+pub mod exercise;
 mod file;
 
 pub use file::OpenError;

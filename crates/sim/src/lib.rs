@@ -31,3 +31,17 @@ pub mod ledger;
 
 #[cfg(feature = "world")]
 pub mod world;
+
+/// Steps of so much through everything that can be damaged; of one when `WEIR_EVERY_BIT` is set, which takes minutes.
+pub fn thinned(step: usize) -> usize {
+    if std::env::var_os("WEIR_EVERY_BIT").is_some() { 1 } else { step }
+}
+
+/// An empty disk, a clock that shows some seconds and dice, of one seed.
+pub fn env(seed: u64) -> env::Env {
+    env::Env {
+        clock: std::sync::Arc::new(clock::SimClock::new(1_000_000)),
+        files: std::sync::Arc::new(files::SimFiles::new(seed)),
+        random: std::sync::Arc::new(random::SimRandom::new(seed)),
+    }
+}

@@ -84,6 +84,52 @@ impl Rng {
             chunk.copy_from_slice(&random[..chunk.len()]);
         }
     }
+
+    /// Bytes as a fuzzer comes to try them: mostly small ones, which the lengths and counts of short inputs are, some of
+    /// any size, some varints at the ends of their range.
+    pub fn tries(&mut self, length: usize) -> Vec<u8> {
+        let mut bytes = Vec::with_capacity(length + 10);
+        while bytes.len() < length {
+            match self.below(20) {
+                0 => bytes.extend(self.end()),
+                1..6 => bytes.push(self.next_u64() as u8),
+                _ => bytes.push(self.below(24) as u8),
+            }
+        }
+        bytes
+    }
+
+    /// Changes some bytes, as a fuzzer does to an input that came far.
+    pub fn change(&mut self, bytes: &mut Vec<u8>) {
+        for _ in 0..=self.below(4) {
+            let at = self.index(bytes.len() + 1);
+            let next = (at + 1).min(bytes.len());
+            match self.below(8) {
+                0 if at < next => bytes[at] ^= 1 << self.below(8),
+                1 | 2 => drop(bytes.splice(at..next, self.end())),
+                3 => drop(bytes.splice(at..next, [self.next_u64() as u8])),
+                4 => drop(bytes.drain(at..(at + self.index(8)).min(bytes.len()))),
+                5 => {
+                    let from = self.index(bytes.len() + 1);
+                    let piece = bytes[from..(from + self.index(32)).min(bytes.len())].to_vec();
+                    bytes.splice(at..at, piece);
+                }
+                6 if self.chance(1, 4) => bytes.truncate(at),
+                _ => drop(bytes.splice(at..at, [self.below(24) as u8])),
+            }
+        }
+    }
+
+    /// A varint at the end of a field's range.
+    fn end(&mut self) -> Vec<u8> {
+        let mut bytes = match self.below(3) {
+            0 => vec![0xff; 4],
+            1 => vec![0xff; 9],
+            _ => [&[0xfe][..], &[0xff; 8]].concat(),
+        };
+        bytes.push(if bytes.len() == 4 { 0x0f } else { 1 });
+        bytes
+    }
 }
 
 /// [`env::Random`] from a seed.

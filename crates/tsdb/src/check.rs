@@ -14,6 +14,7 @@ use crate::manifest::Manifest;
 use crate::metadata::MetadataStore;
 use crate::named::Named;
 use crate::open::{OpenError, check_format};
+use crate::quarantine::{self, Quarantined};
 use crate::snapshot;
 use crate::store::{parse_block_file_name, wal_directory};
 
@@ -41,7 +42,7 @@ pub struct CheckReport {
     /// Files that nobody refers to: left behind by a crash, removed by the next start.
     pub orphans: Vec<String>,
     /// Files that were found damaged earlier, and set aside.
-    pub quarantine: Vec<String>,
+    pub quarantine: Vec<Quarantined>,
 }
 
 /// One damaged unit.
@@ -70,7 +71,7 @@ pub struct Finding {
 }
 
 impl Finding {
-    fn file(file: &str, what: impl Into<String>) -> Self {
+    pub(crate) fn file(file: &str, what: impl Into<String>) -> Self {
         Self { file: file.to_owned(), unit: "file", what: what.into(), ..Self::default() }
     }
 }
@@ -97,7 +98,7 @@ pub fn check(
     let manifest = check.small_files()?;
     check.blocks(manifest.as_ref())?;
     check.log(manifest.as_ref())?;
-    check.report.quarantine = check.names("quarantine")?;
+    check.quarantine()?;
     Ok(check.report)
 }
 
@@ -154,7 +155,7 @@ impl Check<'_> {
     }
 
     fn blocks(&mut self, manifest: Option<&Manifest>) -> Result<(), OpenError> {
-        let on_disk = self.names("blocks")?;
+        let (on_disk, set_aside) = (self.names("blocks")?, self.names("quarantine")?);
         let live: Vec<Named> = match manifest {
             Some(manifest) => manifest.blocks.clone(),
             None => {
@@ -168,7 +169,9 @@ impl Check<'_> {
             if on_disk.contains(&name) {
                 self.block(&name, &file)?;
             } else {
-                self.damaged(Finding::file(&file, "is missing"));
+                // A start leaves the manifest as it is.
+                let what = if set_aside.contains(&name) { "is in quarantine" } else { "is missing" };
+                self.damaged(Finding::file(&file, what));
             }
             // Of a whole file that is lost the manifest says at least the times.
             let whole = self.report.damage[before..].iter_mut().filter(|finding| finding.unit == "file");
@@ -204,6 +207,16 @@ impl Check<'_> {
         Ok(())
     }
 
+    /// Files that were set aside, by name.
+    fn quarantine(&mut self) -> Result<(), OpenError> {
+        for name in self.names("quarantine")? {
+            let found = quarantine::examine(self.files, self.directory, &name)?;
+            (self.each)(found.length);
+            self.report.quarantine.push(found);
+        }
+        Ok(())
+    }
+
     fn log(&mut self, manifest: Option<&Manifest>) -> Result<(), OpenError> {
         let directory = wal_directory(self.directory);
         if !self.files.exists(&directory)? {
@@ -222,7 +235,7 @@ impl Check<'_> {
             let name = wal::file_name(number);
             for range in ranges {
                 let is_torn = range.kind == RangeKind::Torn;
-                let finding = of_segment(&name, range, number < needed);
+                let finding = of_segment(&format!("wal/metrics/{name}"), range, number < needed);
                 if is_torn { self.report.torn.push(finding) } else { self.damaged(finding) }
             }
             let length =
@@ -233,7 +246,8 @@ impl Check<'_> {
     }
 }
 
-fn of_block(file: &str, loss: &Loss, length: u64) -> Finding {
+/// What the check says of a damaged part of a block.
+pub(crate) fn of_block(file: &str, loss: &Loss, length: u64) -> Finding {
     let is_file = loss.unit.page.is_none();
     Finding {
         file: file.to_owned(),
@@ -251,7 +265,8 @@ fn of_block(file: &str, loss: &Loss, length: u64) -> Finding {
     }
 }
 
-fn of_segment(name: &str, range: wal::DamagedRange, is_in_blocks: bool) -> Finding {
+/// What the check says of a damaged part of a log segment.
+pub(crate) fn of_segment(file: &str, range: wal::DamagedRange, is_in_blocks: bool) -> Finding {
     let (unit, what) = match range.kind {
         RangeKind::Header => ("file", "nothing of the segment can be read"),
         RangeKind::Lost => ("frames", "acknowledged frames are damaged"),
@@ -260,7 +275,7 @@ fn of_segment(name: &str, range: wal::DamagedRange, is_in_blocks: bool) -> Findi
     };
     let what = if is_in_blocks { format!("{what}; all of it is in blocks") } else { what.to_owned() };
     Finding {
-        file: format!("wal/metrics/{name}"),
+        file: file.to_owned(),
         unit,
         offset: Some(range.offset),
         length: Some(range.bytes),

@@ -59,8 +59,10 @@ impl Store {
     /// completed. Driven by one thread at a time.
     pub fn commit(&self, wait: Duration) -> usize {
         let inner = &*self.inner;
-        let group = inner.queue.take_group(wait);
+        inner.queue.wait(wait);
         let mut writer = inner.writer.lock().expect("lock");
+        // Under the lock: who lets series leave the head takes an empty queue for nobody naming them.
+        let group = inner.queue.take_group();
         let committed = group.len();
         if !group.is_empty() {
             inner.commit_group(&mut writer, group);

@@ -8,6 +8,7 @@
 //! The files are described byte by byte in `FORMAT.md` beside this crate's manifest.
 
 pub mod block;
+pub mod exercise;
 
 mod append;
 mod check;
@@ -25,6 +26,7 @@ mod open;
 mod options;
 mod pick;
 mod pull;
+mod quarantine;
 mod queue;
 mod quiet;
 mod record;
@@ -46,6 +48,7 @@ pub use delete::DeleteError;
 pub use lookup::ExemplarSeries;
 pub use open::{OpenError, Progress};
 pub use options::{Keep, Options};
+pub use quarantine::Quarantined;
 pub use select::{SelectError, Selection};
 pub use snapshot::{
     RestoreError, Snapshot, SnapshotError, SnapshotName, delete_snapshot, restore, snapshots,

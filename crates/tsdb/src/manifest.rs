@@ -29,9 +29,9 @@ use crate::small_file::{self, SmallFile};
 use crate::tombstone::Tombstone;
 
 /// The format version that this Weir writes.
-const VERSION: u16 = 3;
+pub(crate) const VERSION: u16 = 3;
 
-const MAGIC: &[u8; 8] = b"WEIRMAN1";
+pub(crate) const MAGIC: &[u8; 8] = b"WEIRMAN1";
 
 /// What is live.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -187,16 +187,16 @@ impl Manifest {
 
     fn decode_body(body: &[u8]) -> Result<Manifest, Corrupt> {
         let mut reader = Reader::new(body);
-        let generation = reader.varint()?;
+        let generation = reader.counter()?;
         let id_seed = u64::from_le_bytes(reader.array()?);
         let (replay_segment, next_file, flushed_sequence) =
-            (reader.varint()?, reader.varint()?, reader.varint()?);
+            (reader.counter()?, reader.counter()?, reader.counter()?);
         let count = reader.count_of(1)?;
-        let ids: Vec<u64> = (0..count).map(|_| reader.varint()).collect::<Result<_, _>>()?;
+        let ids: Vec<u64> = (0..count).map(|_| reader.counter()).collect::<Result<_, _>>()?;
         let count = reader.count_of(3)?;
         let floor = |reader: &mut Reader<'_>| {
             let tenant = TenantId(reader.number()?);
-            Ok(Floor { tenant, start_ms: reader.zigzag()?, sequence: reader.varint()? })
+            Ok(Floor { tenant, start_ms: reader.zigzag()?, sequence: reader.counter()? })
         };
         let mut floors: Vec<Floor> = (0..count).map(|_| floor(&mut reader)).collect::<Result<_, _>>()?;
         floors.sort_by_key(|floor| floor.tenant);
@@ -293,6 +293,25 @@ mod tests {
             }
             let found = Manifest::decode_body(&body).unwrap();
             assert_eq!(found.blocks, [Named::unknown(5), Named::unknown(7)], "version {version}");
+        }
+    }
+
+    /// Numbers that nothing can follow: the next generation, segment, file or flush was an overflow, at each start.
+    #[test]
+    fn what_counts_on_has_a_number_after_it() {
+        let too_high: [fn(&mut Manifest); 5] = [
+            |m| m.generation = u64::MAX,
+            |m| m.replay_segment = u64::MAX,
+            |m| m.next_file = u64::MAX,
+            |m| m.flushed_sequence = u64::MAX,
+            |m| m.blocks.push(named(u64::MAX, 1..=2)),
+        ];
+        for change in too_high {
+            let mut manifest = manifest();
+            change(&mut manifest);
+            let bytes = manifest.encode();
+            let body = envelope::unwrap(MAGIC, VERSION, &bytes).unwrap();
+            assert_eq!(Manifest::decode_body(body), Err(Corrupt), "{manifest:?}");
         }
     }
 }

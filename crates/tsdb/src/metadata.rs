@@ -18,8 +18,8 @@ use crate::room::{Bounds, Holding};
 use crate::small_file::{self, SmallFile};
 use crate::store::Store;
 
-const VERSION: u16 = 1;
-const MAGIC: &[u8; 8] = b"WEIRMET1";
+pub(crate) const VERSION: u16 = 1;
+pub(crate) const MAGIC: &[u8; 8] = b"WEIRMET1";
 const FILE: &str = "metadata";
 
 /// Bytes that a family takes beside its text: map entry, three strings and their allocations. In the file it takes less

@@ -63,8 +63,8 @@ pub enum OpenError {
 }
 
 /// The format version of the directory.
-const VERSION: u16 = 1;
-const MAGIC: &[u8; 8] = b"WEIRDIR1";
+pub(crate) const VERSION: u16 = 1;
+pub(crate) const MAGIC: &[u8; 8] = b"WEIRDIR1";
 
 impl From<wal::ReadError> for OpenError {
     fn from(error: wal::ReadError) -> Self {

@@ -58,12 +58,17 @@ impl Queue {
         state.bytes >= bytes_max || oldest > OLDEST_MAX
     }
 
-    /// Takes the next group, waiting up to `wait` for the first.
-    pub(crate) fn take_group(&self, wait: Duration) -> Vec<Queued> {
-        let mut state = self.state.lock().expect("lock");
+    /// Waits up to `wait` until something is queued.
+    pub(crate) fn wait(&self, wait: Duration) {
+        let state = self.state.lock().expect("lock");
         if state.items.is_empty() && !wait.is_zero() && !state.closed {
-            (state, _) = self.filled.wait_timeout(state, wait).expect("lock");
+            drop(self.filled.wait_timeout(state, wait).expect("lock"));
         }
+    }
+
+    /// Takes the next group. The caller has the writer's lock, and keeps it until the group is in the head.
+    pub(crate) fn take_group(&self) -> Vec<Queued> {
+        let mut state = self.state.lock().expect("lock");
         let mut group = Vec::new();
         let mut bytes = 0;
         while let Some(item) = state.items.front() {

@@ -11,6 +11,8 @@ use codec::chunk::{Corrupt, histograms};
 use model::batch::{Exemplar, HistogramSample};
 use model::{LabelsRef, Metadata, MetricType, SeriesId, TenantId};
 
+use crate::block::NO_TENANT;
+
 /// A float sample on its way into the log.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Row {
@@ -52,7 +54,7 @@ pub(crate) enum Record<'a> {
     Starts(Vec<(u32, i64)>),
 }
 
-const SERIES: u8 = 1;
+pub(crate) const SERIES: u8 = 1;
 const SAMPLES: u8 = 2;
 const HISTOGRAM: u8 = 3;
 const EXEMPLAR: u8 = 4;
@@ -65,7 +67,7 @@ pub(crate) const KIND_MAX: u8 = STARTS;
 const SKIPPABLE: u8 = 0x80;
 
 /// Appends one record whose body `write` makes.
-fn record(kind: u8, out: &mut Vec<u8>, write: impl FnOnce(&mut Vec<u8>)) {
+pub(crate) fn record(kind: u8, out: &mut Vec<u8>, write: impl FnOnce(&mut Vec<u8>)) {
     out.push(kind);
     let at = out.len();
     out.extend_from_slice(&[0; 4]);
@@ -185,6 +187,9 @@ pub(crate) fn read<'a>(payload: &'a [u8], mut each: impl FnMut(Record<'a>)) -> R
 fn read_series<'a>(body: &mut Reader<'a>) -> Result<Record<'a>, Corrupt> {
     let slot = body.number()?;
     let tenant = TenantId(body.number()?);
+    if tenant == NO_TENANT {
+        return Err(Corrupt);
+    }
     let id = SeriesId(u128::from_le_bytes(body.array()?));
     let text = std::str::from_utf8(body.rest()).map_err(|_| Corrupt)?;
     let labels = LabelsRef::from_canonical(text).ok_or(Corrupt)?;
@@ -267,6 +272,19 @@ mod tests {
             rows.iter().map(|r| (r.slot, r.timestamp_ms, r.value.to_bits())).collect::<Vec<_>>()
         };
         assert_eq!(bits(&back), bits(&rows));
+    }
+
+    /// A series of the tenant that no block can have: the head took it and could never be flushed again.
+    #[test]
+    fn a_series_is_somebodys() {
+        let labels = model::Labels::from_pairs([("__name__", "up")]);
+        let read = |tenant| {
+            let mut payload = Vec::new();
+            write_series(3, tenant, SeriesId(7), labels.as_canonical(), &mut payload);
+            read(&payload, |_| ())
+        };
+        assert_eq!(read(TenantId(NO_TENANT.0 - 1)), Ok(0));
+        assert_eq!(read(NO_TENANT), Err(Unreadable::Corrupt));
     }
 
     #[test]

@@ -29,8 +29,8 @@ use crate::store::{Inner, Store, block_file_name};
 const DIRECTORY: &str = "snapshots";
 /// The file that describes a snapshot.
 const FILE: &str = "SNAPSHOT";
-const MAGIC: &[u8; 8] = b"WEIRSNP1";
-const VERSION: u16 = 1;
+pub(crate) const MAGIC: &[u8; 8] = b"WEIRSNP1";
+pub(crate) const VERSION: u16 = 1;
 /// There while a snapshot is being restored into a directory.
 const RESTORING: &str = "RESTORING";
 /// Bytes of a name at most.

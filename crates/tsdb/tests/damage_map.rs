@@ -16,14 +16,18 @@ use model::{Budget, Hints, Metadata, MetricType, TenantId, TenantLimits, TimeRan
 use sim::clock::SimClock;
 use sim::files::SimFiles;
 use sim::random::SimRandom;
-use tsdb::{CheckReport, Options, Progress, Store, WriteContext};
+use sim::thinned;
+use tsdb::{CheckReport, Options, Progress, SnapshotName, Store, WriteContext};
 
 const ALWAYS: TimeRange = TimeRange { start_ms: i64::MIN, end_ms: i64::MAX };
 const DATA: &str = "data";
+const SNAPSHOT: &str = "data/snapshots/s";
 /// Samples of a request, each of a series of its own, so that no request needs another one's frame.
 const ROWS: u32 = 40;
 /// Bytes that are flipped bit by bit.
 const WINDOW: usize = 4096;
+const SEGMENT_HEADER_BYTES: usize = 52;
+const FRAME_HEADER_BYTES: usize = 28;
 
 /// Value by series and time.
 type Samples = BTreeMap<(String, i64), u64>;
@@ -31,6 +35,7 @@ type Samples = BTreeMap<(String, i64), u64>;
 /// A directory as a killed process leaves it.
 struct Place {
     disk: SimFiles,
+    directory: &'static str,
     segment_bytes: u64,
     samples: Samples,
 }
@@ -40,7 +45,7 @@ impl Place {
     fn new(segment_bytes: u64, requests: u32) -> Self {
         let disk = SimFiles::new(1);
         env::Files::create_dir(&disk, Path::new(DATA)).unwrap();
-        let store = open(&disk, segment_bytes);
+        let store = open(&disk, DATA, segment_bytes);
         let mut batch = common::batch(store.seed(), &[]);
         let help = "x".repeat(500);
         batch.metadata.push(MetadataRow {
@@ -61,17 +66,32 @@ impl Place {
         assert_eq!(warnings, Vec::<String>::new());
         assert_eq!(samples.len() as u32, 4 * 8 * ROWS + requests * ROWS);
         disk.kill();
-        Self { disk, segment_bytes, samples }
+        Self { disk, directory: DATA, segment_bytes, samples }
+    }
+
+    /// A snapshot of it.
+    fn snapshot(self) -> Self {
+        let store = open(&self.disk, DATA, self.segment_bytes);
+        store.snapshot(&SnapshotName::parse("s").unwrap(), &|_| Ok(())).unwrap();
+        self.disk.kill();
+        Self { directory: SNAPSHOT, ..self }
     }
 
     fn check(&self) -> CheckReport {
-        tsdb::check(&self.disk, Path::new(DATA), &mut |_| {}).unwrap()
+        tsdb::check(&self.disk, Path::new(self.directory), &mut |_| {}).unwrap()
     }
 
     fn path(&self, part: &str) -> PathBuf {
         let all = self.disk.paths();
-        let found = all.iter().find(|path| path.to_string_lossy().contains(part));
-        found.unwrap_or_else(|| panic!("no {part} in {all:?}")).clone()
+        let part = Path::new("/").join(self.directory).join(part);
+        let found = all.iter().find(|path| **path == part);
+        found.unwrap_or_else(|| panic!("no {part:?} in {all:?}")).clone()
+    }
+
+    /// What the check calls a file.
+    fn name(&self, path: &Path) -> String {
+        let below = path.strip_prefix(Path::new("/").join(self.directory)).unwrap();
+        below.to_str().unwrap().to_owned()
     }
 
     /// The newest log segment that holds something, and where its data ends.
@@ -87,7 +107,7 @@ impl Place {
     /// Starts the store on a copy; samples that are lost.
     fn lost(&self) -> usize {
         let disk = self.disk.fork(1);
-        let (found, _) = read(&open(&disk, self.segment_bytes));
+        let (found, _) = read(&open(&disk, self.directory, self.segment_bytes));
         for (key, value) in &found {
             assert_eq!(self.samples.get(key), Some(value), "{key:?} is not what was written");
         }
@@ -107,7 +127,7 @@ impl Place {
     /// Flips bits of the first 4 KiB of a file: the check names it. With every eighth of them the store starts and loses
     /// no more than `unit` gives for the report.
     fn flip(&self, path: &Path, unit: impl Fn(&CheckReport) -> usize) {
-        let file = path.strip_prefix(Path::new("/").join(DATA)).unwrap().to_str().unwrap().to_owned();
+        let file = self.name(path);
         let bytes = self.disk.content(path).unwrap().len().min(WINDOW);
         assert!(bytes > 20);
         // Another bit in each byte.
@@ -124,19 +144,14 @@ impl Place {
     }
 }
 
-/// Steps of so much, unless everything is asked for.
-fn thinned(step: usize) -> usize {
-    if std::env::var_os("WEIR_EVERY_BIT").is_some() { 1 } else { step }
-}
-
-fn open(disk: &SimFiles, segment_bytes: u64) -> Store {
+fn open(disk: &SimFiles, directory: &str, segment_bytes: u64) -> Store {
     let env = Env {
         clock: Arc::new(SimClock::new(1_000_000)),
         files: Arc::new(disk.clone()),
         random: Arc::new(SimRandom::new(1)),
     };
     let options = Options { segment_bytes, disk_reserve_bytes: 0, ..Options::default() };
-    Store::open(env, Path::new(DATA), options, &Progress::default()).unwrap()
+    Store::open(env, Path::new(directory), options, &Progress::default()).unwrap()
 }
 
 fn write(store: &Store, tenant: u32, series: std::ops::Range<u32>) {
@@ -187,6 +202,22 @@ fn a_flipped_bit_in_a_small_file_is_named_and_costs_no_sample() {
 }
 
 #[test]
+fn a_flipped_bit_in_a_snapshots_description_is_named_and_costs_nothing_else() {
+    let place = Place::new(16 << 10, 3).snapshot();
+    let path = place.path("SNAPSHOT");
+    let listed = || tsdb::snapshots(&place.disk, Path::new(DATA)).unwrap().pop().unwrap().1;
+    let described = listed();
+    assert_eq!(described.map(|snapshot| snapshot.samples), Some(place.samples.len() as u64));
+    for bit in 0..place.disk.content(&path).unwrap().len() * 8 {
+        place.disk.flip_bit(&path, bit).unwrap();
+        assert_eq!(listed(), None, "bit {bit}");
+        place.disk.flip_bit(&path, bit).unwrap();
+    }
+    assert_eq!(listed(), described);
+    place.flip(&path, |_| 0);
+}
+
+#[test]
 fn a_flipped_bit_in_a_block_is_named_and_costs_its_page() {
     let place = Place::new(16 << 10, 3);
     let path = place.path("blocks/000000000001.block");
@@ -214,7 +245,7 @@ fn a_log_that_is_cut_is_named_and_loses_what_lay_behind() {
     // The one after it says how far it was acknowledged.
     let (path, end) = place.log(2);
     let whole = place.disk.content(&path).unwrap();
-    let file = path.strip_prefix(Path::new("/").join(DATA)).unwrap().to_str().unwrap().to_owned();
+    let file = place.name(&path);
     assert!(end > 65 << 10, "{end}");
     let mut lost_before = 0;
     for cut in (end - (64 << 10)..end).rev().step_by(thinned(31)) {
@@ -231,4 +262,34 @@ fn a_log_that_is_cut_is_named_and_loses_what_lay_behind() {
     }
     place.disk.damage(&path, |bytes| bytes.clone_from(&whole)).unwrap();
     assert_eq!((place.check().damage, place.lost()), (vec![], 0));
+}
+
+#[test]
+fn a_log_that_is_cut_in_its_newest_segment_loses_what_lay_behind_and_nothing_else() {
+    let place = Place::new(1 << 20, 50);
+    let (path, end) = place.log(1);
+    let whole = place.disk.content(&path).unwrap();
+    let file = place.name(&path);
+    assert!(end > 65 << 10, "{end}");
+    let mut ends = vec![SEGMENT_HEADER_BYTES];
+    while let Some(at) = ends.last().copied().filter(|at| *at < end) {
+        let stored = u32::from_le_bytes(whole[at + 4..at + 8].try_into().unwrap());
+        ends.push(at + FRAME_HEADER_BYTES + stored as usize);
+    }
+    assert_eq!(ends.len(), 1 + 50, "a frame for each request");
+    for cut in (end - (64 << 10)..end).rev().step_by(thinned(127)) {
+        place.disk.damage(&path, |bytes| bytes.truncate(cut)).unwrap();
+        let report = place.check();
+        // Nobody knows what came behind, but that a frame begins and does not end is seen.
+        assert_eq!(report.damage, [], "cut at {cut}");
+        let torn = report.torn.iter().map(|finding| finding.file.as_str());
+        let named: Vec<&str> = if ends.contains(&cut) { Vec::new() } else { vec![&file] };
+        assert_eq!(torn.collect::<Vec<_>>(), named, "cut at {cut}");
+        if cut % 16 == 0 {
+            let behind = ends.iter().filter(|end| **end > cut).count();
+            assert_eq!(place.lost(), behind * ROWS as usize, "cut at {cut}");
+        }
+    }
+    place.disk.damage(&path, |bytes| bytes.clone_from(&whole)).unwrap();
+    assert_eq!((place.check().torn, place.lost()), (vec![], 0));
 }

@@ -4,6 +4,8 @@ mod common;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
 use std::time::Duration;
 
 use env::Env;
@@ -271,5 +273,46 @@ fn any_order_of_deletes_and_everything_else_is_what_a_map_says() {
         settle(&store, &for_ever);
         assert!(read(&store) == model, "seed {seed} at its end");
         assert_eq!(store.status().tombstones, 0, "seed {seed}");
+    }
+}
+
+/// A delete lets series leave the head from its own thread. It could do so while the writer had a group in hand that named
+/// them, no longer in the queue and not yet in the head: the writer panicked, or gave the samples to whoever had got the slot.
+#[test]
+fn a_delete_lets_no_series_leave_that_an_append_names() {
+    const ROUNDS: i64 = 20_000;
+    let store =
+        Store::open(sim::env(1), Path::new("/data"), Options::default(), &Progress::default()).unwrap();
+    let done = AtomicBool::new(false);
+    let limits = TenantLimits { retention_ms: 0, ..TenantLimits::default() };
+    let append = |tenant, i, timestamp_ms| {
+        let batch = common::batch(store.seed(), &[(i, timestamp_ms, f64::from(i))]);
+        let context = WriteContext { tenant, limits: &limits, epoch: 0, now_ms: 1_000_000 };
+        store.append(&context, &batch).unwrap().0.wait().unwrap();
+    };
+    thread::scope(|scope| {
+        let writer = scope.spawn(|| {
+            while !done.load(Ordering::Relaxed) {
+                store.commit(Duration::from_millis(1));
+            }
+        });
+        let appenders = [(OURS, 1), (OURS, 2), (THEIRS, 3)].map(|(tenant, i)| {
+            scope.spawn(move || {
+                for timestamp_ms in 0..ROUNDS {
+                    append(tenant, i, timestamp_ms);
+                }
+            })
+        });
+        while !appenders.iter().all(|appender| appender.is_finished()) && !writer.is_finished() {
+            store.delete_series(OURS, &[matcher(MatchOp::Equal, "1")], ALWAYS).unwrap();
+        }
+        done.store(true, Ordering::Relaxed);
+        writer.join().expect("the writer has what it was given");
+    });
+    let found = read(&store);
+    let of = |i: u32| found.iter().filter(move |((_, series, _), _)| *series == i);
+    for i in [2, 3] {
+        assert!(of(i).all(|(_, value)| *value == f64::from(i)), "another series' samples are in {i}");
+        assert_eq!(of(i).count() as i64, ROUNDS);
     }
 }

@@ -17,7 +17,7 @@
 //! disk block are never taken for a frame.
 
 use codec::hash::crc32c_parts;
-use codec::lz4;
+use codec::{COUNTER_MAX, lz4};
 
 /// Bytes of a frame's header.
 pub(crate) const HEADER_BYTES: usize = 28;
@@ -43,19 +43,31 @@ pub(crate) fn write(payload: &[u8], sequence: u64, place: u32, epoch: u64, out: 
         out.truncate(start + HEADER_BYTES);
         out.extend_from_slice(payload);
     }
-    let stored = out.len() - start - HEADER_BYTES;
-    let header = &mut out[start..];
-    header[0..4].copy_from_slice(&MAGIC);
-    header[4..8].copy_from_slice(&length_u32(stored));
-    header[8..12].copy_from_slice(&length_u32(payload.len()));
-    header[12..20].copy_from_slice(&sequence.to_le_bytes());
-    header[20..24].copy_from_slice(&place.to_le_bytes());
-    let crc = crc32c_parts(&[&epoch.to_le_bytes(), &header[..24], &header[HEADER_BYTES..]]);
-    header[24..28].copy_from_slice(&crc.to_le_bytes());
+    fill_header(&mut out[start..], length_u32(payload.len()), sequence, place, epoch);
 }
 
-fn length_u32(length: usize) -> [u8; 4] {
-    u32::try_from(length).expect("payloads are bounded").to_le_bytes()
+/// Appends a frame with these stored bytes, which are said to inflate to `raw` bytes, whatever they are.
+pub(crate) fn seal(stored: &[u8], raw: u32, sequence: u64, place: u32, epoch: u64, out: &mut Vec<u8>) {
+    let start = out.len();
+    out.extend_from_slice(&[0; HEADER_BYTES]);
+    out.extend_from_slice(stored);
+    fill_header(&mut out[start..], raw, sequence, place, epoch);
+}
+
+/// Puts the header before the stored bytes of a frame.
+fn fill_header(frame: &mut [u8], raw: u32, sequence: u64, place: u32, epoch: u64) {
+    frame[0..4].copy_from_slice(&MAGIC);
+    let stored = length_u32(frame.len() - HEADER_BYTES);
+    frame[4..8].copy_from_slice(&stored.to_le_bytes());
+    frame[8..12].copy_from_slice(&raw.to_le_bytes());
+    frame[12..20].copy_from_slice(&sequence.to_le_bytes());
+    frame[20..24].copy_from_slice(&place.to_le_bytes());
+    let crc = crc32c_parts(&[&epoch.to_le_bytes(), &frame[..24], &frame[HEADER_BYTES..]]);
+    frame[24..28].copy_from_slice(&crc.to_le_bytes());
+}
+
+fn length_u32(length: usize) -> u32 {
+    u32::try_from(length).expect("payloads are bounded")
 }
 
 /// What lies at some place in a segment.
@@ -84,7 +96,8 @@ pub(crate) fn read(bytes: &[u8], epoch: u64, payload: &mut Vec<u8>) -> Found {
     }
     let stored = u32_at(bytes, 4) as usize;
     let raw = u32_at(bytes, 8) as usize;
-    if stored > raw || raw > PAYLOAD_BYTES_MAX {
+    let sequence = u64::from_le_bytes(bytes[12..20].try_into().expect("eight bytes"));
+    if stored > raw || raw > PAYLOAD_BYTES_MAX || sequence >= COUNTER_MAX {
         return Found::Nothing;
     }
     let end = HEADER_BYTES + stored;
@@ -100,7 +113,6 @@ pub(crate) fn read(bytes: &[u8], epoch: u64, payload: &mut Vec<u8>) -> Found {
     } else if lz4::decompress(&bytes[HEADER_BYTES..end], raw, payload).is_err() {
         return Found::Nothing;
     }
-    let sequence = u64::from_le_bytes(bytes[12..20].try_into().expect("eight bytes"));
     Found::Frame { sequence, group: sequence.saturating_sub(u64::from(u32_at(bytes, 20))), bytes: end }
 }
 
@@ -135,6 +147,20 @@ mod tests {
                 damaged[bit / 8] ^= 1 << (bit % 8);
                 assert!(!matches!(read(&damaged, 99, &mut found), Found::Frame { .. }), "bit {bit}");
             }
+        }
+    }
+
+    /// A frame that no other can follow: counting on from it was an overflow, at each start.
+    #[test]
+    fn a_sequence_has_one_after_it() {
+        let found = |sequence| {
+            let mut bytes = Vec::new();
+            write(b"payload", sequence, 0, 2, &mut bytes);
+            read(&bytes, 2, &mut Vec::new())
+        };
+        assert!(matches!(found(COUNTER_MAX - 1), Found::Frame { .. }));
+        for sequence in [COUNTER_MAX, u64::MAX] {
+            assert_eq!(found(sequence), Found::Nothing);
         }
     }
 

@@ -10,6 +10,8 @@
 
 use std::time::Duration;
 
+pub mod exercise;
+
 mod frame;
 mod reader;
 mod segment;

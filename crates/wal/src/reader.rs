@@ -206,8 +206,7 @@ impl Segment {
 
     /// As [`File::read_at`]; what cannot be read is zero and noted.
     fn read_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<usize> {
-        let left = usize::try_from(self.length.saturating_sub(offset)).unwrap_or(usize::MAX);
-        let wanted = buffer.len().min(left);
+        let wanted = self.window(buffer.len(), offset);
         let buffer = &mut buffer[..wanted];
         match self.file.read_at(buffer, offset) {
             Err(error) if env::is_unreadable(&error) => self.read_around(buffer, offset),
@@ -236,13 +235,19 @@ impl Segment {
         Ok(done)
     }
 
+    /// What of so many bytes there is from an offset on: what is not there needs no memory.
+    fn window(&self, bytes: usize, offset: u64) -> usize {
+        let left = usize::try_from(self.length.saturating_sub(offset)).unwrap_or(usize::MAX);
+        bytes.min(left)
+    }
+
     fn unreadable_bytes(&self) -> u64 {
         self.unreadable.borrow().iter().map(|at| SECTOR_BYTES.min(self.length - at)).sum()
     }
 
     /// Where the last byte behind `from` that is not zero ends; `from` when there is none.
     fn end_of_data(&self, from: u64) -> io::Result<u64> {
-        let mut buffer = vec![0; WINDOW_BYTES];
+        let mut buffer = vec![0; self.window(WINDOW_BYTES, from)];
         let (mut at, mut end) = (from, from);
         loop {
             let got = self.read_at(&mut buffer, at)?;
@@ -365,7 +370,7 @@ impl Scan<'_> {
         if have < needed && self.base + (have as u64) < self.segment.length {
             self.window.drain(..self.at);
             self.at = 0;
-            self.window.resize(needed.max(WINDOW_BYTES), 0);
+            self.window.resize(self.segment.window(needed.max(WINDOW_BYTES), self.base), 0);
             let got = self.segment.read_at(&mut self.window[have..], self.base + have as u64)?;
             self.window.truncate(have + got);
         }

@@ -13,6 +13,7 @@
 //!     48      4  CRC32C of bytes 0..48
 //! ```
 
+use codec::COUNTER_MAX;
 use codec::hash::crc32c_parts;
 
 /// Bytes of a segment's header; the first frame begins there.
@@ -94,8 +95,10 @@ impl Header {
             acknowledged_before: u64_at(bytes, 40),
         };
         let same_stream = bytes[12..16] == stream.number().to_le_bytes();
+        let numbers = [header.number, header.first_sequence, header.acknowledged_before];
         // A file that was swapped with another one is as good as damaged.
-        if header.number == number && same_stream { Ok(header) } else { Err(BadHeader::Damaged) }
+        let is_ours = header.number == number && same_stream;
+        if is_ours && numbers.iter().all(|n| *n < COUNTER_MAX) { Ok(header) } else { Err(BadHeader::Damaged) }
     }
 }
 
@@ -111,6 +114,30 @@ pub fn file_name(number: u64) -> String {
 /// The segment number in a file name, if it is one.
 pub fn parse_file_name(name: &str) -> Option<u64> {
     let digits = name.strip_suffix(".wal")?;
-    let number = digits.parse().ok()?;
+    let number = digits.parse().ok().filter(|number| *number < COUNTER_MAX)?;
     (file_name(number) == name).then_some(number)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// As with frames: what comes after must have a number.
+    #[test]
+    fn numbers_have_one_after_them() {
+        let header = Header { number: 7, epoch: 1, first_sequence: 8, acknowledged_before: 9 };
+        let read = |header: Header| Header::decode(&header.encode(Stream::Logs), Stream::Logs, header.number);
+        assert_eq!(read(header), Ok(header));
+        for damaged in [
+            Header { number: COUNTER_MAX, ..header },
+            Header { first_sequence: u64::MAX, ..header },
+            Header { acknowledged_before: COUNTER_MAX, ..header },
+        ] {
+            assert_eq!(read(damaged), Err(BadHeader::Damaged));
+        }
+        for number in [1, COUNTER_MAX - 1] {
+            assert_eq!(parse_file_name(&file_name(number)), Some(number));
+        }
+        assert_eq!(parse_file_name(&file_name(u64::MAX)), None);
+    }
 }

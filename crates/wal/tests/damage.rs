@@ -20,6 +20,8 @@ type Frames = Vec<(u64, Vec<u8>)>;
 
 /// A segment and the frames in it.
 struct Segment {
+    /// Frames of each group.
+    groups: Vec<usize>,
     bytes: Vec<u8>,
     frames: Frames,
     /// Where each frame begins, and where the last one ends.
@@ -40,14 +42,19 @@ fn writer(disk: &SimFiles, seed: u64, segment_bytes: u64, first_sequence: u64) -
 impl Segment {
     /// Frames of the same lengths for every `seed`, with other content and under another epoch.
     fn new(seed: u64) -> Self {
+        Self::with(seed, &GROUPS)
+    }
+
+    /// As [`Segment::new`], of other groups.
+    fn with(seed: u64, groups: &[usize]) -> Self {
         let disk = SimFiles::new(seed);
-        let mut writer = writer(&disk, seed, 4096, 10);
+        let mut writer = writer(&disk, seed, 1024 * groups.len() as u64, 10);
         let mut frames = Frames::new();
         let mut lengths = Rng::new(1);
         let mut rng = Rng::new(seed);
-        for group in GROUPS {
+        for group in groups {
             writer.segment().unwrap();
-            for _ in 0..group {
+            for _ in 0..*group {
                 let mut payload = vec![b'a' + seed as u8; [0, 40, 90, 600][lengths.index(4)]];
                 let incompressible = payload.len().min(60);
                 rng.fill(&mut payload[..incompressible]);
@@ -62,12 +69,12 @@ impl Segment {
             let stored = u32::from_le_bytes(bytes[at + 4..at + 8].try_into().unwrap()) as usize;
             bounds.push(at + FRAME_HEADER_BYTES + stored);
         }
-        Self { bytes, frames, bounds }
+        Self { groups: groups.to_vec(), bytes, frames, bounds }
     }
 
     /// Where the last group begins.
     fn last_group(&self) -> usize {
-        self.bounds[self.frames.len() - GROUPS[GROUPS.len() - 1]]
+        self.bounds[self.frames.len() - self.groups[self.groups.len() - 1]]
     }
 
     fn end(&self) -> usize {
@@ -104,32 +111,50 @@ fn an_undamaged_segment_comes_back_whole() {
     );
 }
 
+/// Cuts a tail off, and puts nothing, zeros or what a recycled disk block has in its place. Now and then the byte that
+/// comes is the one that was cut off.
+fn expect_frames_before(cut: usize, segment: &Segment, recycled: &Segment) {
+    let short = &segment.bytes[..cut];
+    let mut zeroed = short.to_vec();
+    zeroed.resize(segment.bytes.len(), 0);
+    for (tail, bytes) in [("cut", short), ("zeroed", &zeroed)] {
+        let is_whole = |begin, end| bytes.get(begin..end) == Some(&segment.bytes[begin..end]);
+        let whole = segment.frames_where(|begin, end| cut >= SEGMENT_HEADER_BYTES && is_whole(begin, end));
+        let (frames, damage) = read(bytes);
+        assert!(frames == whole, "{tail} at {cut}: {} frames of {}", frames.len(), whole.len());
+        assert_eq!(damage.gaps, 0, "{tail} at {cut}: a torn tail is no loss of anything durable");
+    }
+    let mut mixed = short.to_vec();
+    mixed.extend_from_slice(&recycled.bytes[cut..]);
+    let (frames, damage) = read(&mixed);
+    if cut >= SEGMENT_HEADER_BYTES {
+        let whole = segment.frames_where(|begin, end| mixed[begin..end] == segment.bytes[begin..end]);
+        assert!(frames == whole, "recycled from {cut}: {} frames of {}", frames.len(), whole.len());
+    } else {
+        // The header is of one of the two, or of neither: frames of that one, never a mixture.
+        assert!(damage.header && frames.is_empty() || frames == recycled.frames, "recycled from {cut}");
+    }
+}
+
 #[test]
 fn a_tail_cut_at_any_byte_leaves_the_frames_before_it() {
     let (segment, recycled) = (Segment::new(1), Segment::new(2));
     assert_eq!(segment.bounds, recycled.bounds, "the same frames lie at the same places");
     assert_ne!(segment.bytes[24..32], recycled.bytes[24..32], "under another epoch");
     for cut in 0..=segment.end() {
-        let whole = segment.frames_where(|_, end| end <= cut && cut >= SEGMENT_HEADER_BYTES);
-        let short = &segment.bytes[..cut];
-        let mut zeroed = short.to_vec();
-        zeroed.resize(segment.bytes.len(), 0);
-        for (tail, bytes) in [("cut", short), ("zeroed", &zeroed)] {
-            let (frames, damage) = read(bytes);
-            assert_eq!(frames, whole, "{tail} at {cut}");
-            assert_eq!(damage.gaps, 0, "{tail} at {cut}: a torn tail is no loss of anything durable");
-        }
-        let mut mixed = short.to_vec();
-        mixed.extend_from_slice(&recycled.bytes[cut..]);
-        if cut >= SEGMENT_HEADER_BYTES {
-            // Now and then the recycled byte is the one that was cut off.
-            let whole = segment.frames_where(|begin, end| mixed[begin..end] == segment.bytes[begin..end]);
-            assert_eq!(read(&mixed).0, whole, "recycled from {cut}");
-        } else {
-            // The header is of one of the two, or of neither: frames of that one, never a mixture.
-            let (frames, damage) = read(&mixed);
-            assert!(damage.header && frames.is_empty() || frames == recycled.frames, "recycled from {cut}");
-        }
+        expect_frames_before(cut, &segment, &recycled);
+    }
+}
+
+/// Every byte with `WEIR_EVERY_BIT`, some of them without.
+#[test]
+fn a_long_tail_cut_at_any_byte_leaves_the_frames_before_it() {
+    let groups = GROUPS.repeat(120);
+    let (segment, recycled) = (Segment::with(1, &groups), Segment::with(2, &groups));
+    let end = segment.end();
+    assert!(end > 64 << 10, "{end}");
+    for cut in (end - (64 << 10)..=end).rev().step_by(sim::thinned(127)) {
+        expect_frames_before(cut, &segment, &recycled);
     }
 }
 

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use env::{Env, Files, Lock, LockError};
 use serde_json::{Value, json};
 use server::control;
-use tsdb::{CheckReport, Finding};
+use tsdb::{CheckReport, Finding, Quarantined};
 
 use crate::arguments::{Check, ListFormat};
 use crate::failure::{Code, Failure};
@@ -65,9 +65,6 @@ fn tell(directory: &Path, output: ListFormat, no_progress: bool) -> Result<(), F
     for orphan in &report.orphans {
         say(format_args!("weir: {orphan}: nobody refers to it, the next start removes it"));
     }
-    for name in &report.quarantine {
-        say(format_args!("weir: quarantine/{}: was found damaged earlier", tame(name)));
-    }
     match report.damage.len() {
         0 => Ok(()),
         1 => Err(failure(directory, "1 thing is damaged")),
@@ -113,7 +110,7 @@ fn of_control(what: String) -> Finding {
 /// Bytes of the files that a check reads page by page: what a bar goes over.
 pub(crate) fn bytes(directory: &Path) -> u64 {
     let files = &*Env::real().files;
-    let parts = ["blocks", "wal/metrics"].map(|part| directory.join(part));
+    let parts = ["blocks", "wal/metrics", "quarantine"].map(|part| directory.join(part));
     let files_in = |part: PathBuf| {
         let names = files.list(&part).unwrap_or_default();
         names.into_iter().map(|name| length(files, &part.join(name))).sum::<u64>()
@@ -134,10 +131,38 @@ fn as_text(report: &CheckReport) -> String {
     let mut rows = vec![title.map(str::to_owned).to_vec()];
     rows.extend(report.damage.iter().map(|finding| row(finding, lost(finding))));
     rows.extend(report.torn.iter().map(|finding| row(finding, "nothing that is known".to_owned())));
+    for file in &report.quarantine {
+        rows.push(row(&set_aside(file), lost_with(file)));
+        rows.extend(file.damage.iter().map(|finding| row(finding, lost(finding))));
+    }
     if rows.len() > 1 {
         text.push_str(&table(&rows));
     }
     text
+}
+
+/// A file in quarantine as one line: what of it can be read.
+fn set_aside(file: &Quarantined) -> Finding {
+    let left = match file.kind {
+        "block" if file.series > 0 => {
+            format!("; {} pages, {} series, {} samples can be read", file.pages, file.series, file.samples)
+        }
+        "block" => format!("; it does not open, {} of its pages are good", file.pages),
+        "log segment" => format!("; {} frames are good", file.frames),
+        _ if file.damage.is_empty() => "; it can be read".to_owned(),
+        _ => String::new(),
+    };
+    Finding {
+        file: file.file.clone(),
+        unit: file.kind,
+        length: Some(file.length),
+        what: format!("was found damaged earlier{left}"),
+        ..Finding::default()
+    }
+}
+
+fn lost_with(file: &Quarantined) -> String {
+    file.lost_samples.map_or_else(|| "-".to_owned(), |samples| format!("{samples} samples"))
 }
 
 fn row(finding: &Finding, lost: String) -> Vec<String> {
@@ -189,6 +214,19 @@ fn as_json(directory: &Path, report: &CheckReport) -> Value {
             },
         })
     };
+    let set_aside = |file: &Quarantined| {
+        json!({
+            "file": file.file,
+            "kind": file.kind,
+            "length": file.length,
+            "pages": file.pages,
+            "series": file.series,
+            "samples": file.samples,
+            "frames": file.frames,
+            "lost_samples": file.lost_samples,
+            "damage": file.damage.iter().map(finding).collect::<Vec<_>>(),
+        })
+    };
     json!({
         "directory": directory.display().to_string(),
         "whole": report.damage.is_empty(),
@@ -202,6 +240,6 @@ fn as_json(directory: &Path, report: &CheckReport) -> Value {
         "damage": report.damage.iter().map(finding).collect::<Vec<_>>(),
         "torn": report.torn.iter().map(finding).collect::<Vec<_>>(),
         "orphans": report.orphans,
-        "quarantine": report.quarantine,
+        "quarantine": report.quarantine.iter().map(set_aside).collect::<Vec<_>>(),
     })
 }

@@ -321,13 +321,32 @@ fn a_data_directory_is_checked_when_nobody_holds_it() {
     let block = place.path("data/blocks/000000000001.block");
     let mut bytes = std::fs::read(&block).expect("a block");
     bytes[100] ^= 1;
-    std::fs::write(&block, bytes).expect("room");
+    std::fs::write(&block, &bytes).expect("room");
     let run = place.run(&["check", "data", "data", "-o", "json"]).expect(3).says("2 things are damaged");
     let map: serde_json::Value = serde_json::from_str(&run.stdout).expect("JSON");
     let found = &map["damage"][1];
     assert_eq!(found["file"], "blocks/000000000001.block");
     assert_eq!((&found["unit"], &found["offset"]), (&"chunks page".into(), &48.into()), "{map:#}");
     assert!(found["lost"]["samples"].as_u64() > Some(0), "{map:#}");
+
+    // Where a start puts it when nothing of it can be read.
+    std::fs::copy(place.path("data/control-1"), place.path("data/control-0")).expect("room");
+    let last = bytes.len() - 1;
+    bytes[last] ^= 1;
+    std::fs::write(&block, bytes).expect("room");
+    let (mut process, _) = place.serve(&[]);
+    process.stop(Duration::from_secs(40)).expect("it stops");
+    let run = place.run(&["check", "data", "data"]).expect(0);
+    let lines: Vec<&str> = run.stdout.lines().filter(|line| line.contains("quarantine/0")).collect();
+    let [file, unit] = lines[..] else { panic!("{run:#?}") };
+    assert!(file.contains("block") && file.contains("samples") && file.contains("of its pages are good"));
+    assert!(unit.contains("footer is damaged"), "{unit}");
+    let run = place.run(&["check", "data", "data", "-o", "json"]).expect(0);
+    let map: serde_json::Value = serde_json::from_str(&run.stdout).expect("JSON");
+    let file = &map["quarantine"][0];
+    assert_eq!((&file["kind"], &file["samples"]), (&"block".into(), &0.into()), "{map:#}");
+    assert!(file["pages"].as_u64() > Some(0) && file["lost_samples"].as_u64() > Some(0), "{map:#}");
+    assert_eq!(file["damage"][0]["unit"], "file");
 }
 
 #[test]

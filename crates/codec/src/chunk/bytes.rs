@@ -4,8 +4,8 @@
 //! [`Corrupt`] where bytes are missing, so that decoders are chains of `?`.
 
 use super::Corrupt;
-use crate::varint;
 pub use crate::varint::{unzigzag, zigzag};
+use crate::{COUNTER_MAX, varint};
 
 /// Appends an unsigned number in 1 to 10 bytes.
 #[inline]
@@ -107,6 +107,12 @@ impl<'a> Reader<'a> {
     #[inline]
     pub fn number(&mut self) -> Result<u32, Corrupt> {
         u32::try_from(self.varint()?).map_err(|_| Corrupt)
+    }
+
+    /// A varint that goes up for as long as a data directory lives.
+    pub fn counter(&mut self) -> Result<u64, Corrupt> {
+        let number = self.varint()?;
+        if number < COUNTER_MAX { Ok(number) } else { Err(Corrupt) }
     }
 
     /// A count of things that take at least `size` bytes each of what is left: safe to allocate for.

@@ -8,6 +8,7 @@ use std::io;
 use std::path::Path;
 
 use admission::{ChangeError, Scope, State, TenantRecord, TokenHash, TokenId, TokenRecord};
+use codec::COUNTER_MAX;
 use codec::envelope::{self, Unreadable};
 use env::Files;
 use model::{TenantId, TenantName};
@@ -16,10 +17,10 @@ use serde::{Deserialize, Serialize};
 use super::ControlError;
 use super::admin::Limits;
 
-const MAGIC: &[u8; 8] = b"WEIRCTL1";
+pub(super) const MAGIC: &[u8; 8] = b"WEIRCTL1";
 /// The format version that this Weir writes, and the newest that it reads.
-const VERSION: u16 = 1;
-const NAMES: [&str; 2] = ["control-0", "control-1"];
+pub(super) const VERSION: u16 = 1;
+pub(super) const NAMES: [&str; 2] = ["control-0", "control-1"];
 
 /// Why control state does not open.
 #[derive(Debug, thiserror::Error)]
@@ -116,7 +117,8 @@ fn decode(what: &'static str, bytes: &[u8]) -> Result<Option<State>, OpenError> 
         Err(Unreadable::Newer(found)) => return Err(OpenError::Newer { what, found }),
     };
     let body: Option<Body> = serde_json::from_slice(body).ok();
-    Ok(body.and_then(Body::into_state).filter(|state| state.check().is_ok()))
+    let is_sound = |state: &State| state.check().is_ok() && state.generation < COUNTER_MAX;
+    Ok(body.and_then(Body::into_state).filter(is_sound))
 }
 
 /// The body as it stands in the file.
@@ -267,6 +269,15 @@ mod tests {
         let mut state = state();
         state.next_tenant = 2;
         assert_eq!(decode("x", &encode(&state).unwrap()).unwrap(), None);
+    }
+
+    /// A generation that nothing can follow: the next change was an overflow, at each start.
+    #[test]
+    fn a_generation_has_one_after_it() {
+        let last = State { generation: COUNTER_MAX - 1, ..state() };
+        assert_eq!(decode("x", &encode(&last).unwrap()).unwrap(), Some(last));
+        let over = State { generation: u64::MAX, ..state() };
+        assert_eq!(decode("x", &encode(&over).unwrap()).unwrap(), None);
     }
 
     #[test]

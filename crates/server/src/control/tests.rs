@@ -2,6 +2,7 @@
 
 use admission::{LimitOverrides, Presented};
 use env::real::read_text;
+use sim::files::SimFiles;
 
 use super::admin::{Operation, ROUTES, call};
 use super::*;
@@ -288,4 +289,78 @@ fn every_operation_has_one_route() {
     seen.dedup();
     assert_eq!(seen.len(), ROUTES.len());
     assert!(ROUTES.iter().all(|(_, path, _)| path.starts_with("/api/v1/admin/")));
+}
+
+/// One bit of each byte of the first 4 KiB of either file, every bit with `WEIR_EVERY_BIT`: the check names the file, the
+/// start goes on with the other one, nobody is there who was not, and nothing is missing but the last change.
+#[test]
+fn a_flipped_bit_costs_the_last_change_at_most_and_is_named() {
+    const WINDOW: usize = 4096;
+    let disk = SimFiles::new(0);
+    let env = |disk: &SimFiles| Env { files: Arc::new(disk.clone()), ..sim::env(0) };
+    let directory = Path::new("/data");
+    let open = |disk: &SimFiles| Control::open(env(disk), directory, Policy::default()).unwrap();
+    env::Files::create_dir(&disk, directory).unwrap();
+    let (control, _) = open(&disk);
+    for i in 0..30 {
+        ok(&control, Operation::CreateTenant, "", &format!(r#"{{"name": "tenant-{i}"}}"#));
+        let token = format!(r#"{{"tenant": "tenant-{i}", "scopes": ["read"], "name": "token {i}"}}"#);
+        ok(&control, Operation::CreateToken, "", &token);
+    }
+    let newest = State::clone(control.authority().state());
+    ok(&control, Operation::DeleteTenant, "tenant-7", "");
+    let states = [newest, State::clone(control.authority().state())];
+    // What is left when the file of one generation is damaged is the other one, its numbers skipped.
+    for (damaged, left) in [(&states[0], &states[1]), (&states[1], &states[0])] {
+        let name = file::NAMES[usize::from(!damaged.generation.is_multiple_of(2))];
+        let path = directory.join(name);
+        let bytes = disk.content(&path).unwrap().len();
+        assert!(bytes > WINDOW, "{bytes}");
+        let mut expected = left.clone();
+        expected.skip_numbers();
+        expected.generation += 1;
+        for bit in (0..WINDOW * 8).step_by(sim::thinned(9)) {
+            disk.flip_bit(&path, bit).unwrap();
+            let said = format!("{name} is damaged");
+            let warnings = check(&env(&disk), directory).unwrap();
+            assert!(warnings.len() == 1 && warnings[0].contains(&said), "bit {bit}: {warnings:?}");
+            if bit / 9 % 8 == 0 {
+                let copy = disk.fork(1);
+                let (control, opening) = open(&copy);
+                assert_eq!((opening.first_start, opening.warnings), (false, warnings), "bit {bit}");
+                assert_eq!(**control.authority().state(), expected, "bit {bit}");
+                assert_eq!(check(&env(&copy), directory).unwrap(), Vec::<String>::new(), "bit {bit}");
+            }
+            disk.flip_bit(&path, bit).unwrap();
+        }
+    }
+    assert_eq!(open(&disk).1, Opening::default());
+}
+
+/// The fuzz target's body over changes of a seed.
+#[test]
+fn whatever_stands_in_a_control_file_the_state_opens_or_is_refused() {
+    const NUMBERS: [&[u8]; 6] = [b"0", b"-1", b"4294967295", b"18446744073709551615", b"1e400", b"null"];
+    for seed in 0..3000 {
+        let mut rng = sim::random::Rng::new(seed);
+        let mut input = vec![2 | rng.below(8) as u8, 1];
+        for _ in 0..=rng.below(3) {
+            // A piece goes and another one comes; numbers stand at the beginning, as everywhere.
+            let place = if rng.chance(1, 3) { 14 } else { rng.index(1200) };
+            let gone = if rng.chance(1, 2) { 1 } else { rng.below(12) };
+            let length = rng.index(8);
+            let number = NUMBERS[rng.index(NUMBERS.len())].to_vec();
+            let comes = if rng.chance(2, 3) { number } else { rng.tries(length) };
+            let mut change = |how, by| {
+                input.push(how);
+                codec::varint::write(place as u64, &mut input);
+                input.push(by);
+            };
+            (0..gone).for_each(|_| change(2, 0));
+            comes.iter().rev().for_each(|byte| change(5, *byte));
+        }
+        let directory = Path::new("/data");
+        let outcome = std::panic::catch_unwind(|| exercise::exercise(&sim::env(0), directory, &input));
+        assert!(outcome.is_ok(), "seed {seed} breaks it: {input:02x?}");
+    }
 }

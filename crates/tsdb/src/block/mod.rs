@@ -22,12 +22,14 @@ use model::{Labels, SeriesId, TenantId, TimeRange};
 
 mod cache;
 mod chunk;
+pub(crate) mod exercise;
 mod interner;
 mod page;
 mod parts;
 mod postings;
 mod reader;
 mod reading;
+mod remains;
 mod root;
 mod scrub;
 mod section;
@@ -40,8 +42,10 @@ mod verify;
 mod writer;
 
 pub use cache::PageCache;
+pub(crate) use page::NO_TENANT;
 pub use reader::Block;
 pub use reading::{SectionReader, every_chunk};
+pub(crate) use remains::remains;
 pub(crate) use scrub::Scrub;
 pub use section::Section;
 pub(crate) use section::go_around;

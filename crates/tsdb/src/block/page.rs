@@ -5,6 +5,7 @@
 
 use std::ops::RangeInclusive;
 
+use codec::COUNTER_MAX;
 use model::TenantId;
 
 use super::{Damaged, Level};
@@ -24,7 +25,7 @@ pub(super) const FIRST_VERSION: u16 = 1;
 const MAGIC: [u8; 8] = *b"WEIRBLK\n";
 const FOOTER_MAGIC: [u8; 8] = *b"WEIREND\n";
 /// The tenant of pages that belong to the file as a whole.
-pub(super) const NO_TENANT: TenantId = TenantId(u32::MAX);
+pub(crate) const NO_TENANT: TenantId = TenantId(u32::MAX);
 
 /// What a page holds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -124,7 +125,8 @@ impl FileIdentity {
                 HeaderError::Damaged("header is damaged")
             });
         }
-        let level = Level::from_number(u16::from_le_bytes([header[8], header[9]])).filter(|_| sealed);
+        let is_whole = sealed && [16, 24, 32].iter().all(|at| u64_at(header, *at) < COUNTER_MAX);
+        let level = Level::from_number(u16::from_le_bytes([header[8], header[9]])).filter(|_| is_whole);
         let level = level.ok_or(HeaderError::Damaged("header is damaged"))?;
         Ok(FileIdentity { id: u64_at(header, 16), level, sequences: u64_at(header, 24)..=u64_at(header, 32) })
     }
@@ -174,6 +176,31 @@ pub(super) struct Footer {
     pub(super) directory_bytes: u32,
 }
 
+/// What bytes say that may be the header of a page.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Claim {
+    pub(super) kind: PageKind,
+    /// With the header.
+    pub(super) length: u64,
+}
+
+impl Claim {
+    /// Whether the page's checksum holds.
+    pub(super) fn holds(&self, page: &[u8]) -> bool {
+        u32_at(page, 0) == codec::hash::crc32c(&page[4..])
+    }
+}
+
+/// Whether bytes claim to be a page of the file `id` that lies at this offset.
+pub(super) fn claim(header: &[u8], offset: u64, id: u64) -> Option<Claim> {
+    if u64_at(header, 24) != offset || u64_at(header, 16) != id {
+        return None;
+    }
+    let kinds = [PageKind::Chunks, PageKind::Index, PageKind::Root, PageKind::Directory];
+    let kind = kinds.into_iter().find(|kind| u32_at(header, 8) == u32::from(*kind as u8))?;
+    Some(Claim { kind, length: u64::from(u32_at(header, 4)) + PAGE_HEADER as u64 })
+}
+
 /// Puts a checksum of all before into the last four bytes.
 fn seal(bytes: &mut [u8]) {
     let end = bytes.len() - 4;
@@ -198,4 +225,21 @@ fn u64_at(bytes: &[u8], at: usize) -> u64 {
 pub(super) fn damaged_page(file: &str, address: &PageAddress, what: &'static str) -> Damaged {
     let tenant = (address.tenant != NO_TENANT).then_some(address.tenant);
     Damaged { file: file.to_owned(), what, tenant, page: Some(address.offset) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A file or a sequence that nothing can follow: counting on from it was an overflow, at each start.
+    #[test]
+    fn numbers_of_a_header_have_one_after_them() {
+        let identity = |id, last| FileIdentity { id, level: Level::Hours, sequences: 1..=last };
+        let read =
+            |id, last| FileIdentity::from_header(&identity(id, last).header(VERSION)).map(|read| read.id);
+        assert_eq!(read(COUNTER_MAX - 1, COUNTER_MAX - 1), Ok(COUNTER_MAX - 1));
+        for (id, last) in [(COUNTER_MAX, 5), (u64::MAX, 5), (5, COUNTER_MAX)] {
+            assert_eq!(read(id, last), Err(HeaderError::Damaged("header is damaged")));
+        }
+    }
 }

@@ -35,7 +35,7 @@ impl PageRun {
         Some((offset, u32::try_from(end - offset).ok()?))
     }
 
-    fn write(&self, out: &mut Vec<u8>) {
+    pub(super) fn write(&self, out: &mut Vec<u8>) {
         put_varint(out, self.offsets.len() as u64);
         put_varint(out, self.offsets.first().copied().unwrap_or(0));
         for page in 0..self.offsets.len() {

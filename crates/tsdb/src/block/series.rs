@@ -175,3 +175,27 @@ fn range(ends: &[usize], row: usize) -> Option<std::ops::Range<usize>> {
     let start = if row == 0 { 0 } else { ends[row - 1] };
     Some(start..end)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A row of more labels than a mask holds, then one that says it has the same: that was a shift by 64 bits, and 128 rows
+    /// of thousands of labels out of a few bytes.
+    #[test]
+    fn only_a_row_that_a_mask_holds_is_the_same_again() {
+        let part = |labels: usize| {
+            let mut bytes = Vec::new();
+            write_labels(&vec![(1, 2); labels], &[], &mut bytes);
+            put_varint(&mut bytes, 0);
+            // The same labels, no chunk.
+            bytes.extend([0, 0]);
+            bytes
+        };
+        let rows = SeriesRows::read(&part(MASK_LABELS), 2).unwrap();
+        assert_eq!(rows.labels(1).unwrap().len(), MASK_LABELS);
+        for labels in [MASK_LABELS + 1, 64, 65, 1000] {
+            assert_eq!(SeriesRows::read(&part(labels), 2).map(drop), Err(Corrupt), "{labels}");
+        }
+    }
+}

@@ -28,6 +28,8 @@ pub struct Report {
     pub series: u64,
     /// Samples that can be read.
     pub samples: u64,
+    /// Samples that were written, by the directory.
+    pub written: u64,
     /// What is damaged, in the order of the file; empty when the file is whole.
     pub damaged: Vec<Loss>,
 }
@@ -74,6 +76,7 @@ pub fn verify(files: &dyn Files, path: &Path) -> Result<Report, BlockError> {
     let mut check = Check { report: Report::default(), losses: BTreeMap::new() };
     for meta in &block.meta().sections {
         check.report.sections += 1;
+        check.report.written += meta.samples;
         match block.section(meta.tenant) {
             Ok(Some(section)) => check.section(&block, &section)?,
             Ok(None) => {}

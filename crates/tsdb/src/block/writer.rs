@@ -130,7 +130,8 @@ impl BlockWriter {
     /// Ends the file and syncs its content. The caller renames it and syncs the directory.
     pub fn finish(mut self) -> io::Result<BlockMeta> {
         self.end_section()?;
-        let payload = directory(&self.sections);
+        let mut payload = Vec::new();
+        write_directory(&self.sections, &mut payload);
         let (directory, directory_bytes) = self.appender.page(PageKind::Directory, NO_TENANT, &payload)?;
         let file_bytes = self.appender.position() + super::page::FOOTER as u64;
         let footer = Footer { file_bytes, directory, directory_bytes };
@@ -156,23 +157,21 @@ impl BlockWriter {
     }
 }
 
-/// The directory's payload: sections by tenant, roots one behind the other.
-fn directory(sections: &[SectionPlace]) -> Vec<u8> {
-    let mut out = Vec::new();
-    put_varint(&mut out, sections.len() as u64);
+/// Appends the directory's payload: sections by tenant, roots one behind the other.
+pub(super) fn write_directory(sections: &[SectionPlace], out: &mut Vec<u8>) {
+    put_varint(out, sections.len() as u64);
     let (mut tenant, mut root) = (0, 0);
     for SectionPlace { meta, root: offset, root_bytes } in sections {
-        put_varint(&mut out, u64::from(meta.tenant.0 - tenant));
-        put_zigzag(&mut out, meta.range.start_ms);
-        put_zigzag(&mut out, meta.range.end_ms.wrapping_sub(meta.range.start_ms));
-        put_varint(&mut out, u64::from(meta.series));
-        put_varint(&mut out, meta.samples);
-        put_varint(&mut out, meta.bytes);
-        put_varint(&mut out, offset - root);
-        put_varint(&mut out, u64::from(*root_bytes));
+        put_varint(out, u64::from(meta.tenant.0 - tenant));
+        put_zigzag(out, meta.range.start_ms);
+        put_zigzag(out, meta.range.end_ms.wrapping_sub(meta.range.start_ms));
+        put_varint(out, u64::from(meta.series));
+        put_varint(out, meta.samples);
+        put_varint(out, meta.bytes);
+        put_varint(out, offset - root);
+        put_varint(out, u64::from(*root_bytes));
         (tenant, root) = (meta.tenant.0, *offset);
     }
-    out
 }
 
 /// Reads the directory's payload.
