@@ -16,6 +16,9 @@ pub const METRIC_NAME: &str = "__name__";
 /// The longest name or value that the canonical form can hold, in bytes; tenant limits stay below it.
 pub const LENGTH_MAX: usize = (1 << 14) - 1;
 
+/// The most labels that a series can have; tenant limits stay below it.
+pub const LABELS_MAX: usize = 1 << 12;
+
 /// A series' identity: 128-bit keyed hash of tenant and canonical labels. The key belongs to the data directory, so
 /// the id is the same in WAL, head and blocks and is meaningless elsewhere.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Default)]
@@ -433,6 +436,12 @@ mod tests {
         let fits = "x".repeat(LENGTH_MAX);
         let labels = Labels::canonical(&mut vec![("__name__", "m"), ("v", &fits)], &wide).unwrap();
         assert_eq!(Labels::from_canonical(labels.as_canonical()), Some(labels));
+        let wide = LabelLimits { labels: LABELS_MAX + 1, ..wide };
+        let names: Vec<String> = (0..LABELS_MAX).map(|n| format!("n{n:04}")).collect();
+        let pairs = || [METRIC_NAME].into_iter().chain(names.iter().map(String::as_str)).map(|name| (name, "v"));
+        assert!(Labels::canonical(&mut pairs().take(LABELS_MAX).collect(), &wide).is_ok());
+        let refused = Labels::canonical(&mut pairs().collect(), &wide);
+        assert!(matches!(refused, Err(LabelError::TooMany { limit: LABELS_MAX, .. })));
         let over = "x".repeat(LENGTH_MAX + 1);
         let refused = Labels::canonical(&mut vec![("__name__", "m"), ("v", &over)], &wide);
         assert!(matches!(refused, Err(LabelError::ValueTooLong { limit: LENGTH_MAX, .. })));

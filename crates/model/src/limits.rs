@@ -1,6 +1,6 @@
 //! What a tenant may use. Every number has its config key (`limits.<field>`) and its default here.
 
-use crate::labels::{LENGTH_MAX, LabelError};
+use crate::labels::{LABELS_MAX, LENGTH_MAX, LabelError};
 
 /// Bounds on one series' label set.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -23,13 +23,14 @@ impl Default for LabelLimits {
 
 impl LabelLimits {
     pub(crate) fn check(&self, pairs: &[(&str, &str)]) -> Result<(), LabelError> {
-        if pairs.len() > self.labels {
-            return Err(LabelError::TooMany { count: pairs.len(), limit: self.labels });
+        // Whatever a tenant was given, stores hold no more.
+        let labels = self.labels.min(LABELS_MAX);
+        if pairs.len() > labels {
+            return Err(LabelError::TooMany { count: pairs.len(), limit: labels });
         }
         let mut total = 0;
         for (name, value) in pairs {
             total += name.len() + value.len();
-            // Whatever a tenant was given, the canonical form holds no more.
             let (name_bytes, value_bytes) =
                 (self.name_bytes.min(LENGTH_MAX), self.value_bytes.min(LENGTH_MAX));
             if name.len() > name_bytes {

@@ -9,6 +9,7 @@ use std::sync::Arc;
 use codec::chunk::bytes::{Reader, put_bytes, put_varint, put_zigzag};
 use codec::chunk::{Corrupt, histograms};
 use model::batch::{Exemplar, HistogramSample};
+use model::labels::LABELS_MAX;
 use model::{LabelsRef, Metadata, MetricType, SeriesId, TenantId};
 
 use crate::block::NO_TENANT;
@@ -193,6 +194,9 @@ fn read_series<'a>(body: &mut Reader<'a>) -> Result<Record<'a>, Corrupt> {
     let id = SeriesId(u128::from_le_bytes(body.array()?));
     let text = std::str::from_utf8(body.rest()).map_err(|_| Corrupt)?;
     let labels = LabelsRef::from_canonical(text).ok_or(Corrupt)?;
+    if !(1..=LABELS_MAX).contains(&labels.iter().count()) {
+        return Err(Corrupt);
+    }
     Ok(Record::Series { slot, tenant, id, labels })
 }
 
@@ -285,6 +289,25 @@ mod tests {
         };
         assert_eq!(read(TenantId(NO_TENANT.0 - 1)), Ok(0));
         assert_eq!(read(NO_TENANT), Err(Unreadable::Corrupt));
+    }
+
+    /// A head cannot hold others.
+    #[test]
+    fn a_series_has_some_labels() {
+        let read = |count: usize| {
+            let names = (0..count).map(|n| (format!("n{n:04}"), "v"));
+            let mut payload = Vec::new();
+            write_series(
+                3,
+                TenantId(1),
+                SeriesId(7),
+                model::Labels::from_pairs(names).as_canonical(),
+                &mut payload,
+            );
+            read(&payload, |_| ())
+        };
+        let bounds = [0, 1, LABELS_MAX, LABELS_MAX + 1].map(|count| read(count).is_ok());
+        assert_eq!(bounds, [false, true, true, false]);
     }
 
     #[test]

@@ -151,7 +151,7 @@ section! {
 section! {
     /// What each tenant may use; `tenants.<name>.limits` overrides it for one.
     Limits {
-        /// Labels of a series.
+        /// Labels of a series, 4096 at most.
         labels: u64 = "128", Reload;
         /// Bytes of a label name.
         label_name_bytes: Size = "1KiB", Reload;

@@ -121,6 +121,9 @@ fn decode_rows(
     } else {
         timestamps::decode(&mut reader, rows, &mut columns.timestamps)?;
     }
+    if !ascend(&columns.timestamps[before..]) {
+        return Err(Corrupt);
+    }
     if flags & STARTS != 0 {
         columns.starts.resize(before, 0);
         starts::decode(&mut reader, rows, &mut columns.starts)?;
@@ -138,4 +141,9 @@ fn decode_rows(
     let points = histograms.into_iter().zip(before as u32..);
     columns.histograms.extend(points.map(|(histogram, row)| HistogramPoint { row, histogram }));
     if reader.is_empty() { Ok(()) } else { Err(Corrupt) }
+}
+
+/// Whether each time is later than the one before. Without a way out early, which costs more than the rest of the loop.
+fn ascend(times: &[i64]) -> bool {
+    times.iter().zip(times.iter().skip(1)).fold(true, |all, (a, b)| all & (a < b))
 }

@@ -258,8 +258,16 @@ fn read_whole(
 ) -> Result<(), BlockError> {
     let (page, address, numbers) = page_of(section, last, chunk)?;
     let place = (chunk.place.offset, chunk.place.length);
+    let before = columns.timestamps.len();
     chunk::decode(page.payload(), place, chunk.rows, chunk.kind, numbers, columns)
-        .map_err(|Corrupt| section.malformed_page(address, "chunk is malformed"))
+        .map_err(|Corrupt| section.malformed_page(address, "chunk is malformed"))?;
+    // Which chunks are read, and in which order, was decided by what the index says of them.
+    let times = &columns.timestamps[before..];
+    if times.first() != Some(&chunk.range.start_ms) || times.last() != Some(&chunk.range.end_ms) {
+        columns.truncate(before);
+        return Err(section.malformed_page(address, "chunk has other times than the index says"));
+    }
+    Ok(())
 }
 
 fn read_part(

@@ -5,8 +5,12 @@
 
 use std::num::NonZeroU16;
 
+use model::labels::LABELS_MAX;
+
 /// Numbers of a chunk; a list lies in one.
 const CHUNK: usize = 1 << 14;
+
+const _: () = assert!(LABELS_MAX <= CHUNK);
 
 /// Bytes of a number.
 const NUMBER_BYTES: u64 = size_of::<u32>() as u64;
@@ -34,7 +38,7 @@ impl Lists {
     /// Adds a list of one to [`CHUNK`] numbers.
     pub(crate) fn add(&mut self, list: &[u32]) -> Place {
         let length = u16::try_from(list.len()).ok().and_then(NonZeroU16::new);
-        let length = length.expect("a series has one label at least and far fewer than a chunk takes");
+        let length = length.expect("a series has one label at least and no more than a chunk takes");
         let at = match self.free.get_mut(list.len()).and_then(Vec::pop) {
             Some(at) => {
                 self.free_places -= 1;
