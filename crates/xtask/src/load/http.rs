@@ -82,6 +82,12 @@ impl Connection {
         self.exchange(&head, body)
     }
 
+    /// DELETE.
+    pub fn delete(&mut self, target: &str) -> io::Result<Answer> {
+        let head = format!("DELETE {target} HTTP/1.1\r\n{}\r\n", self.common);
+        self.exchange(&head, &[])
+    }
+
     fn exchange(&mut self, head: &str, body: &[u8]) -> io::Result<Answer> {
         write_both(self.stream.get_mut(), head.as_bytes(), body)?;
         self.read_answer()

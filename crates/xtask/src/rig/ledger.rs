@@ -2,12 +2,14 @@
 //!
 //! A value is **owed** once its request was answered 2xx. Until then, and when there was no answer, it **may** be
 //! there. A sample is lost when it is owed and missing, altered when its value is neither the owed one nor one that
-//! was sent after it, phantom when it was never sent. After a comparison what was found is owed, and what was not
-//! found was never there: the next start must not change its mind.
+//! was sent after it, phantom when it was never sent, undead when it was deleted and nothing was sent since. A delete
+//! that was not answered happened whole or not at all. After a comparison what was found is owed, and what was not found
+//! was never there: the next start must not change its mind.
 
 use std::collections::BTreeMap;
 use std::fmt;
 use std::net::SocketAddr;
+use std::ops::RangeInclusive;
 
 use anyhow::{Context, Result, bail};
 use serde_json::Value;
@@ -39,12 +41,35 @@ pub struct Sent {
     pub bits: u64,
 }
 
+/// What a delete takes of what a writer sent.
+#[derive(Clone, Debug)]
+pub struct Part {
+    /// Series whose label `n` is one of these.
+    pub numbers: RangeInclusive<u64>,
+    /// Milliseconds since the epoch.
+    pub times: RangeInclusive<i64>,
+}
+
+impl Part {
+    /// All that there is.
+    pub const ALL: Part = Part { numbers: 0..=u64::MAX, times: i64::MIN..=i64::MAX };
+
+    fn has_series(&self, name: &str) -> bool {
+        let number = name.split(',').find_map(|pair| pair.strip_prefix("n=")?.parse().ok());
+        number.is_some_and(|number: u64| self.numbers.contains(&number))
+    }
+}
+
 /// Everything that one writer sent to one tenant.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub struct Ledger {
     cells: BTreeMap<SeriesName, BTreeMap<i64, Cell>>,
+    /// A delete that was not answered yet.
+    deleting: Option<Part>,
     /// Samples answered 2xx, resent ones included.
     pub answered: u64,
+    /// Deletes answered 2xx.
+    pub deletes: u64,
 }
 
 /// What a comparison found.
@@ -58,6 +83,8 @@ pub struct Verdict {
     pub altered: u64,
     /// Never sent.
     pub phantom: u64,
+    /// Deleted, and not sent since.
+    pub undead: u64,
     /// The first few of them.
     pub examples: Vec<String>,
 }
@@ -65,7 +92,7 @@ pub struct Verdict {
 impl Verdict {
     /// Whether everything is as promised.
     pub fn is_clean(&self) -> bool {
-        self.lost + self.altered + self.phantom == 0
+        self.lost + self.altered + self.phantom + self.undead == 0
     }
 
     /// Adds another one.
@@ -74,6 +101,7 @@ impl Verdict {
         self.lost += other.lost;
         self.altered += other.altered;
         self.phantom += other.phantom;
+        self.undead += other.undead;
         self.examples.extend(other.examples);
         self.examples.truncate(10);
     }
@@ -87,8 +115,9 @@ impl Verdict {
 
 impl fmt::Display for Verdict {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { compared, lost, altered, phantom, .. } = self;
-        write!(f, "{compared} samples compared: {lost} lost, {altered} altered, {phantom} phantom")?;
+        let Self { compared, lost, altered, phantom, undead, .. } = self;
+        write!(f, "{compared} samples compared: {lost} lost, {altered} altered, {phantom} phantom, ")?;
+        write!(f, "{undead} undead")?;
         self.examples.iter().try_for_each(|example| write!(f, "\n  {example}"))
     }
 }
@@ -114,9 +143,46 @@ impl Ledger {
         self.answered += samples.len() as u64;
     }
 
+    /// A delete goes out. Nothing else does until it is answered.
+    pub fn deleting(&mut self, part: Part) {
+        self.deleting = Some(part);
+    }
+
+    /// It was answered 2xx.
+    pub fn deleted(&mut self) {
+        if let Some(part) = self.deleting.take() {
+            self.take_out(&part);
+            self.deletes += 1;
+        }
+    }
+
+    /// Whether a delete was not answered.
+    pub fn is_deleting(&self) -> bool {
+        self.deleting.is_some()
+    }
+
+    fn take_out(&mut self, part: &Part) {
+        for (_, cells) in self.cells.iter_mut().filter(|(name, _)| part.has_series(name)) {
+            cells.range_mut(part.times.clone()).for_each(|(_, cell)| cell.delete());
+        }
+    }
+
     /// Compares with what is there and settles. Whether samples may have been dropped since (retention) is said by
     /// `expires`: then nothing counts as lost.
     pub fn compare(&mut self, found: &BTreeMap<SeriesName, Vec<(i64, u64)>>, expires: bool) -> Verdict {
+        let Some(part) = self.deleting.take() else { return self.settle(found, expires) };
+        // Whole or not at all: one of the two must be what is there.
+        let mut without = self.clone();
+        without.take_out(&part);
+        let (with, gone) = (self.settle(found, expires), without.settle(found, expires));
+        if with.is_clean() || !gone.is_clean() {
+            return with;
+        }
+        *self = without;
+        gone
+    }
+
+    fn settle(&mut self, found: &BTreeMap<SeriesName, Vec<(i64, u64)>>, expires: bool) -> Verdict {
         let mut verdict = Verdict::default();
         let mut settled: BTreeMap<SeriesName, BTreeMap<i64, Cell>> = BTreeMap::new();
         for (name, samples) in found {
@@ -134,7 +200,10 @@ impl Ledger {
                     verdict.example(format!("{name} at {timestamp}: never sent"));
                     continue;
                 };
-                if !cell.allows(bits) {
+                if cell.is_deleted() {
+                    verdict.undead += 1;
+                    verdict.example(format!("{name} at {timestamp}: deleted, and there again"));
+                } else if !cell.allows(bits) {
                     verdict.altered += 1;
                     verdict
                         .example(format!("{name} at {timestamp}: {bits:#x}, which is {}", cell.blame(bits)));
@@ -143,12 +212,14 @@ impl Ledger {
                 settled.entry(name.clone()).or_default().insert(timestamp, cell);
             }
         }
-        let missing =
-            self.cells.iter().flat_map(|(name, series)| series.iter().map(move |cell| (name, cell)));
-        for (name, (timestamp, cell)) in missing {
-            if cell.owed.is_some() && !expires {
-                verdict.lost += 1;
-                verdict.example(format!("{name} at {timestamp}: lost"));
+        for (name, series) in std::mem::take(&mut self.cells) {
+            for (timestamp, cell) in series {
+                if cell.is_deleted() {
+                    settled.entry(name.clone()).or_default().insert(timestamp, cell);
+                } else if cell.owed.is_some() && !expires {
+                    verdict.lost += 1;
+                    verdict.example(format!("{name} at {timestamp}: lost"));
+                }
             }
         }
         self.cells = settled;
@@ -160,9 +231,18 @@ impl Cell {
     fn allows(&self, bits: u64) -> bool {
         self.owed.iter().chain(&self.may).any(|&allowed| same(allowed, bits))
     }
-}
 
-impl Cell {
+    /// What was sent until now is gone.
+    fn delete(&mut self) {
+        self.replaced.extend(self.owed.take());
+        self.replaced.append(&mut self.may);
+    }
+
+    /// Whether nothing was sent since it was deleted.
+    fn is_deleted(&self) -> bool {
+        self.owed.is_none() && self.may.is_empty()
+    }
+
     /// From now on this value must be there.
     fn settle(&mut self, bits: u64) {
         self.replaced.extend(self.owed.take());
@@ -276,6 +356,47 @@ mod tests {
             (0, 1, 2 - 1),
             "what was found once is owed, what was not is gone: {verdict}"
         );
+    }
+
+    #[test]
+    fn what_is_deleted_is_gone_and_what_is_sent_later_is_there() {
+        let part = || Part { numbers: 0..=9, times: 1..=2 };
+        let series = |n: u64| format!("n={n},writer=a");
+        let sent = |n, timestamp, value: f64| Sent { series: series(n), timestamp, bits: value.to_bits() };
+        let there = |samples: &[(u64, i64, f64)]| {
+            let mut found = BTreeMap::<_, Vec<_>>::new();
+            samples.iter().for_each(|(n, t, v)| found.entry(series(*n)).or_default().push((*t, v.to_bits())));
+            found
+        };
+        let filled = || {
+            let mut ledger = Ledger::default();
+            for sample in [sent(1, 1, 1.0), sent(1, 2, 2.0), sent(1, 3, 3.0), sent(10, 1, 4.0)] {
+                ledger.sent(std::slice::from_ref(&sample));
+                ledger.answered(&[sample]);
+            }
+            ledger.deleting(part());
+            ledger
+        };
+        let all = [(1, 1, 1.0), (1, 2, 2.0), (1, 3, 3.0), (10, 1, 4.0)];
+        let (half, left) = (&all[1..], &all[2..]);
+        for (found, clean) in [(&all[..], true), (left, true), (half, false), (&all[..2], false)] {
+            let verdict = filled().compare(&there(found), false);
+            assert_eq!(verdict.is_clean(), clean, "not answered, {found:?}: {verdict}");
+        }
+        let mut ledger = filled();
+        ledger.compare(&there(left), false);
+        assert_eq!(ledger.compare(&there(half), false).undead, 1, "a start must not change its mind");
+        for (found, undead) in [(left, 0), (half, 1), (&all[..], 2)] {
+            let mut ledger = filled();
+            ledger.deleted();
+            let verdict = ledger.compare(&there(found), false);
+            assert_eq!((verdict.undead, verdict.is_clean()), (undead, undead == 0), "{verdict}");
+        }
+        let mut ledger = filled();
+        ledger.deleted();
+        ledger.sent(&[sent(1, 2, 7.0)]);
+        ledger.answered(&[sent(1, 2, 7.0)]);
+        assert_eq!(ledger.compare(&there(left), false).lost, 1, "sent after the delete");
     }
 
     #[test]

@@ -9,6 +9,7 @@ pub mod ledger;
 pub mod mount;
 pub mod order;
 pub mod powercut;
+pub mod snapshots;
 pub mod torture;
 pub mod weir;
 pub mod writer;
