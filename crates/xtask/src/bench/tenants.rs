@@ -163,6 +163,6 @@ fn flush(server: &Process, directory: &Path) -> Result<String> {
     strace.wait()?;
     let text = fs::read_to_string(&traced)?;
     let syncs = text.lines().filter(|line| line.contains("sync(")).count();
-    let (new_blocks, new_log) = (files("blocks") - blocks, files("wal/metrics").abs_diff(log));
+    let (new_blocks, new_log) = (files("blocks").abs_diff(blocks), files("wal/metrics").abs_diff(log));
     Ok(format!("- stop with its flush: {syncs} syncs, {new_blocks} new blocks, {new_log} new log segments\n"))
 }

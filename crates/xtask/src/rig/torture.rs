@@ -466,9 +466,9 @@ fn kill_traced(process: &mut Process) -> Result<()> {
     process.wait(Duration::from_secs(10)).map(|_| ())
 }
 
-/// What the last call belongs to; `None` when there was none. A flush renames its block and a manifest; a merge renames
-/// blocks and two manifests, then removes blocks; retention renames two manifests and removes blocks. What snapshots do in
-/// their own directories says nothing here.
+/// What the last call belongs to; `None` when there was none. A flush renames its block and two manifests; a merge
+/// renames blocks and two manifests, then removes blocks; retention renames two manifests and removes blocks. What
+/// snapshots do in their own directories says nothing here.
 fn phase_of_call(trace: &str) -> Option<Phase> {
     let is_call =
         |line: &&str| (line.contains("rename") || line.contains("unlink")) && !line.contains("/snapshots/");
@@ -489,7 +489,7 @@ fn phase_of_call(trace: &str) -> Option<Phase> {
         // Of the log, or unfinished.
         _ if last.contains("unlink") && !is_block(last) => Phase::Flush,
         0..=2 if merge => Phase::Compaction,
-        0..=1 if !last.contains("unlink") => Phase::Flush,
+        0..=2 if !last.contains("unlink") => Phase::Flush,
         _ => Phase::Retention,
     })
 }
@@ -510,8 +510,9 @@ mod tests {
         let in_snapshot = "7 unlink(\"/data/snapshots/a.tmp/blocks/1.block\") = 0\n";
         assert_eq!(phase(&[flush, in_snapshot]), Some(Phase::Flush));
         assert_eq!(phase(&[flush, manifest]), Some(Phase::Flush));
-        assert_eq!(phase(&[flush, manifest, manifest]), Some(Phase::Retention));
-        assert_eq!(phase(&[flush, manifest, manifest, manifest, removed]), Some(Phase::Retention));
+        assert_eq!(phase(&[flush, manifest, manifest]), Some(Phase::Flush));
+        assert_eq!(phase(&[flush, manifest, manifest, manifest]), Some(Phase::Retention));
+        assert_eq!(phase(&[flush, manifest, manifest, manifest, manifest, removed]), Some(Phase::Retention));
         assert_eq!(phase(&[flush, manifest, "7 unlink(\"w/1.wal\") = 0\n"]), Some(Phase::Flush));
         assert_eq!(phase(&[flush, manifest, merge]), Some(Phase::Compaction));
         assert_eq!(phase(&[merge, manifest]), Some(Phase::Compaction));
