@@ -438,7 +438,8 @@ mod tests {
         assert_eq!(Labels::from_canonical(labels.as_canonical()), Some(labels));
         let wide = LabelLimits { labels: LABELS_MAX + 1, ..wide };
         let names: Vec<String> = (0..LABELS_MAX).map(|n| format!("n{n:04}")).collect();
-        let pairs = || [METRIC_NAME].into_iter().chain(names.iter().map(String::as_str)).map(|name| (name, "v"));
+        let pairs =
+            || [METRIC_NAME].into_iter().chain(names.iter().map(String::as_str)).map(|name| (name, "v"));
         assert!(Labels::canonical(&mut pairs().take(LABELS_MAX).collect(), &wide).is_ok());
         let refused = Labels::canonical(&mut pairs().collect(), &wide);
         assert!(matches!(refused, Err(LabelError::TooMany { limit: LABELS_MAX, .. })));

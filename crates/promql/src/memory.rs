@@ -120,9 +120,10 @@ impl SeriesSet for MemorySet<'_> {
         Ok(false)
     }
 
-    fn labels(&mut self, series: SeriesRef) -> Result<Labels, SourceError> {
+    fn labels(&mut self, series: SeriesRef) -> Result<Option<Labels>, SourceError> {
         let labels = usize::try_from(series.0).ok().and_then(|at| self.source.series.get(at));
-        labels.map(|(labels, _)| labels.clone()).ok_or_else(|| SourceError::Storage("unknown series".into()))
+        let unknown = || SourceError::Storage("unknown series".into());
+        labels.map(|(labels, _)| Some(labels.clone())).ok_or_else(unknown)
     }
 
     fn series_left(&self) -> usize {

@@ -35,8 +35,9 @@ pub trait SeriesSet: Send {
     /// series comes twice.
     fn next_block(&mut self, block: &mut SeriesBlock) -> Result<bool, SourceError>;
 
-    /// The labels of a series that a block named, as far as they are wanted.
-    fn labels(&mut self, series: SeriesRef) -> Result<Labels, SourceError>;
+    /// The labels of a series that a block named, as far as they are wanted; `None` when damage has taken them, which is
+    /// among the warnings: its samples are nobody's.
+    fn labels(&mut self, series: SeriesRef) -> Result<Option<Labels>, SourceError>;
 
     /// How many series are yet to come at most; 0 = not known.
     fn series_left(&self) -> usize {

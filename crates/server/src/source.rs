@@ -39,7 +39,7 @@ impl SeriesSet for Selected<'_> {
         self.0.next_block(block).map_err(translated)
     }
 
-    fn labels(&mut self, series: SeriesRef) -> Result<Labels, SourceError> {
+    fn labels(&mut self, series: SeriesRef) -> Result<Option<Labels>, SourceError> {
         self.0.labels(series).map_err(translated)
     }
 

@@ -74,7 +74,7 @@ impl Seen {
         let budget = Budget::new(BUDGET_BYTES);
         Ok(Seen {
             rows: rows(store, tenant, &[])?,
-            exemplars: format!("{:?}", store.exemplars(tenant, &[], ALWAYS, &budget)?),
+            exemplars: format!("{:?}", store.exemplars(tenant, &[], ALWAYS, &budget)?.found),
             metadata: store.metadata(tenant),
         })
     }
@@ -107,7 +107,7 @@ fn rows(
                 (columns.timestamps[row], columns.values[row].to_bits(), start_ms, histogram)
             };
             let own = own.map(row).collect();
-            if let Ok(labels) = selection.labels(*series) {
+            if let Some(labels) = selection.labels(*series)? {
                 rows.insert(labels, own);
             }
         }
@@ -131,7 +131,8 @@ fn ask(store: &Store, tenant: TenantId) {
         let _ = store.series(tenant, std::slice::from_ref(matchers), ALWAYS, 0, &budget());
         let _ = store.label_values(tenant, "i", std::slice::from_ref(matchers), ALWAYS, &budget());
     }
-    for name in store.label_names(tenant, &[], ALWAYS, &budget()).unwrap_or_default() {
+    let names = store.label_names(tenant, &[], ALWAYS, &budget());
+    for name in names.map(|names| names.found).unwrap_or_default() {
         let _ = store.label_values(tenant, &name, &[], ALWAYS, &budget());
     }
     let _ = store.label_names(tenant, &all, ALWAYS, &budget());

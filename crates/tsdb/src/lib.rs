@@ -45,7 +45,7 @@ mod tombstone;
 pub use append::{AppendError, Appended, WriteContext};
 pub use check::{CheckReport, Finding, check};
 pub use delete::DeleteError;
-pub use lookup::ExemplarSeries;
+pub use lookup::{ExemplarSeries, Found};
 pub use open::{OpenError, Progress};
 pub use options::{Keep, Options};
 pub use quarantine::Quarantined;

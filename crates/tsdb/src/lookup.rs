@@ -5,9 +5,18 @@ use std::collections::BTreeSet;
 use model::batch::Exemplar;
 use model::{Budget, Labels, Matcher, TenantId, TimeRange};
 
-use crate::block::{BlockError, Damaged};
+use crate::block::{BlockError, Damaged, go_around};
 use crate::select::{Part, SelectError};
 use crate::store::{Inner, Store};
+
+/// What was found, and what the reader should know of it: damage, for one.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Found<T> {
+    /// What was found.
+    pub found: T,
+    /// Sorted; with any of them there may be more than was found.
+    pub warnings: Vec<String>,
+}
 
 /// A series with its exemplars.
 #[derive(Clone, Debug, PartialEq)]
@@ -33,8 +42,8 @@ impl Store {
         range: TimeRange,
         limit: usize,
         budget: &Budget,
-    ) -> Result<Vec<Labels>, SelectError> {
-        let mut found = BTreeSet::new();
+    ) -> Result<Found<Vec<Labels>>, SelectError> {
+        let (mut found, mut warnings) = (BTreeSet::new(), self.inner.warnings());
         let mut add = |labels: Labels| {
             budget.charge(labels.as_canonical().len() as u64 + 64)?;
             found.insert(labels);
@@ -43,16 +52,19 @@ impl Store {
         for matchers in sets(matcher_sets) {
             self.inner
                 .each_head_series(tenant, matchers, range, budget, &mut |labels, _| add(labels.clone()))?;
-            self.inner.each_section(tenant, range, budget, &mut |part, damaged| {
+            self.inner.each_section(tenant, range, budget, &mut warnings, &mut |part, damaged| {
                 let mut reader = part.section.reader();
                 for ordinal in part.select(matchers, budget, damaged)? {
-                    add(reader.labels(ordinal)?)?;
+                    match reader.labels(ordinal) {
+                        Ok(labels) => add(labels)?,
+                        Err(error) => go_around(error, damaged)?,
+                    }
                 }
                 Ok(())
             })?;
         }
         let limit = if limit == 0 { usize::MAX } else { limit };
-        Ok(found.into_iter().take(limit).collect())
+        Ok(Found { found: found.into_iter().take(limit).collect(), warnings: warnings.into_iter().collect() })
     }
 
     /// Label names in use, sorted; no matcher sets = of all series.
@@ -62,19 +74,19 @@ impl Store {
         matcher_sets: &[Vec<Matcher>],
         range: TimeRange,
         budget: &Budget,
-    ) -> Result<Vec<String>, SelectError> {
-        let mut names = BTreeSet::new();
+    ) -> Result<Found<Vec<String>>, SelectError> {
+        let (mut names, mut warnings) = (BTreeSet::new(), self.inner.warnings());
         for matchers in sets(matcher_sets) {
             if self.inner.head_overlaps(range) {
                 names.extend(self.inner.scan(tenant, budget).names(matchers)?);
             }
-            self.inner.each_section(tenant, range, budget, &mut |part, damaged| {
+            self.inner.each_section(tenant, range, budget, &mut warnings, &mut |part, damaged| {
                 let ordinals = part.narrowed(matchers, budget, damaged)?;
-                names.extend(part.section.label_names(ordinals.as_deref())?);
+                names.extend(part.section.label_names(ordinals.as_deref(), damaged)?);
                 Ok(())
             })?;
         }
-        Ok(names.into_iter().collect())
+        Ok(Found { found: names.into_iter().collect(), warnings: warnings.into_iter().collect() })
     }
 
     /// Values of a label, sorted; no matcher sets = of all series.
@@ -85,19 +97,19 @@ impl Store {
         matcher_sets: &[Vec<Matcher>],
         range: TimeRange,
         budget: &Budget,
-    ) -> Result<Vec<String>, SelectError> {
-        let mut values = BTreeSet::new();
+    ) -> Result<Found<Vec<String>>, SelectError> {
+        let (mut values, mut warnings) = (BTreeSet::new(), self.inner.warnings());
         for matchers in sets(matcher_sets) {
             if self.inner.head_overlaps(range) {
                 values.extend(self.inner.scan(tenant, budget).values(name, matchers)?);
             }
-            self.inner.each_section(tenant, range, budget, &mut |part, damaged| {
+            self.inner.each_section(tenant, range, budget, &mut warnings, &mut |part, damaged| {
                 let ordinals = part.narrowed(matchers, budget, damaged)?;
-                values.extend(part.section.label_values(name, ordinals.as_deref())?);
+                values.extend(part.section.label_values(name, ordinals.as_deref(), damaged)?);
                 Ok(())
             })?;
         }
-        Ok(values.into_iter().collect())
+        Ok(Found { found: values.into_iter().collect(), warnings: warnings.into_iter().collect() })
     }
 
     /// Exemplars of series that satisfy the matchers, by series and time.
@@ -107,8 +119,9 @@ impl Store {
         matchers: &[Matcher],
         range: TimeRange,
         budget: &Budget,
-    ) -> Result<Vec<ExemplarSeries>, SelectError> {
+    ) -> Result<Found<Vec<ExemplarSeries>>, SelectError> {
         let mut found: Vec<ExemplarSeries> = Vec::new();
+        let mut warnings = self.inner.warnings();
         let mut add = |labels: Labels, mut exemplars: Vec<Exemplar>| {
             exemplars.retain(|e| range.contains(e.timestamp_ms));
             if !exemplars.is_empty() {
@@ -117,25 +130,35 @@ impl Store {
             }
             Ok::<(), SelectError>(())
         };
-        // Exemplars have their own times; every part that may hold the series is asked.
+        // The head has no range of its exemplars. It is asked first: what a flush moves meanwhile is then found twice rather
+        // than not at all.
         let always = TimeRange { start_ms: i64::MIN, end_ms: i64::MAX };
-        // The head first: what a flush moves meanwhile is then found twice rather than not at all.
         self.inner.each_head_series(tenant, matchers, always, budget, &mut |labels, slot| {
             let sides = self.inner.sides.read().expect("lock");
             let exemplars = sides.get(slot).map(|side| side.exemplars).unwrap_or_default();
             add(labels.clone(), exemplars)
         })?;
-        self.inner.each_section(tenant, always, budget, &mut |part, damaged| {
+        self.inner.each_section(tenant, range, budget, &mut warnings, &mut |part, damaged| {
             let mut reader = part.section.reader();
             for ordinal in part.section.select(matchers, budget, damaged)? {
-                let mut exemplars = reader.exemplars(ordinal, range, damaged)?;
-                let left = part.masks.left(ordinal, part.left);
-                exemplars.retain(|e| left.iter().any(|range| range.contains(e.timestamp_ms)));
-                add(reader.labels(ordinal)?, exemplars)?;
+                let exemplars = reader.exemplars(ordinal, range, damaged);
+                let labelled = exemplars.and_then(|exemplars| match exemplars.is_empty() {
+                    true => Ok(None),
+                    false => Ok(Some((reader.labels(ordinal)?, exemplars))),
+                });
+                match labelled {
+                    Ok(Some((labels, mut exemplars))) => {
+                        let left = part.masks.left(ordinal, part.left);
+                        exemplars.retain(|e| left.iter().any(|range| range.contains(e.timestamp_ms)));
+                        add(labels, exemplars)?;
+                    }
+                    Ok(None) => {}
+                    Err(error) => go_around(error, damaged)?,
+                }
             }
             Ok(())
         })?;
-        Ok(joined(found))
+        Ok(Found { found: joined(found), warnings: warnings.into_iter().collect() })
     }
 }
 
@@ -180,12 +203,18 @@ impl Inner {
         })
     }
 
-    /// Asks every live block's section of the tenant; a damaged one is left out and counted.
+    /// What is said to everyone who asks: damage that was found at the start.
+    fn warnings(&self) -> BTreeSet<String> {
+        self.damage.lock().expect("lock").iter().cloned().collect()
+    }
+
+    /// Asks every live block's section of the tenant; what is damaged is left out, counted and named in `warnings`.
     fn each_section(
         &self,
         tenant: TenantId,
         range: TimeRange,
         budget: &Budget,
+        warnings: &mut BTreeSet<String>,
         each: &mut Ask<'_>,
     ) -> Result<(), SelectError> {
         let blocks = self.view.read().expect("lock").blocks_in(tenant, range);
@@ -202,7 +231,7 @@ impl Inner {
                 Err(LookupError::Block(BlockError::Damaged(unit))) => damaged.push(unit),
                 Err(LookupError::Block(error)) => return Err(error.into()),
             }
-            self.note_damaged(&mut damaged);
+            warnings.extend(self.note_damaged(&mut damaged));
         }
         Ok(())
     }

@@ -106,12 +106,6 @@ impl Selection<'_> {
             _ => parts.read_all(member, block)?,
         }
         let mut in_order = parts.in_order;
-        if !damaged.is_empty() {
-            let noted = seen.store.note_damaged(damaged);
-            self.warnings.extend(noted);
-            self.warnings.sort();
-            self.warnings.dedup();
-        }
         let columns = &mut block.columns;
         let before = columns.timestamps.len();
         match head {
@@ -127,6 +121,7 @@ impl Selection<'_> {
         if !in_order {
             columns.settle(first);
         }
+        self.note_damaged();
         Ok(())
     }
 }

@@ -8,6 +8,7 @@ use std::ops::Range;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
+use foldhash::HashSet;
 use hashbrown::HashTable;
 use model::select::Stop;
 use model::{Budget, Hints, Labels, Matcher, SeriesId, SeriesRef, TenantId, TimeRange, WantedLabels};
@@ -43,6 +44,8 @@ pub struct Selection<'a> {
     pub(crate) readers: Vec<Option<PartReader>>,
     pub(crate) warnings: Vec<String>,
     pub(crate) damaged: Vec<Damaged>,
+    /// Damage that is among the warnings.
+    noted: HashSet<Damaged>,
     pub(crate) cells: Vec<LogSample>,
     /// Rows for which the budget was charged.
     pub(crate) charged_rows: usize,
@@ -391,9 +394,9 @@ impl Inner {
 impl<'a> Selection<'a> {
     fn new(seen: Arc<Seen>, budget: &'a Budget, warnings: Vec<String>) -> Self {
         let readers = seen.parts.iter().map(|_| None).collect();
-        let (damaged, cells) = (Vec::new(), Vec::new());
+        let (damaged, noted, cells) = (Vec::new(), HashSet::default(), Vec::new());
         let members = 0..seen.order.len();
-        Self { seen, budget, members, readers, warnings, damaged, cells, charged_rows: 0 }
+        Self { seen, budget, members, readers, warnings, damaged, noted, cells, charged_rows: 0 }
     }
 
     /// How many series are yet to come at most.
@@ -424,27 +427,41 @@ impl<'a> Selection<'a> {
         all
     }
 
-    /// The labels of a series that a block named, as far as they are wanted.
-    pub fn labels(&mut self, series: SeriesRef) -> Result<Labels, SelectError> {
-        let member = &self.seen.members[series.0 as usize];
+    /// The labels of a series that a block named, as far as they are wanted; `None` when they lie in damaged pages, which
+    /// are named then.
+    pub fn labels(&mut self, series: SeriesRef) -> Result<Option<Labels>, SelectError> {
+        let Self { seen, readers, damaged, .. } = self;
+        let member = &seen.members[series.0 as usize];
         if let Some(labels) = &member.labels {
-            return Ok(labels.clone());
+            return Ok(Some(labels.clone()));
         }
-        let mut last = SelectError::Io("a series without a place".into());
         for (part, ordinal) in &member.places {
-            let reader = &mut self.readers[*part as usize];
-            let reader = reader.get_or_insert_with(|| PartReader::new(&self.seen.parts[*part as usize]));
-            match reader.picker.pick(&mut reader.section, *ordinal, &self.seen.hints.labels) {
-                Ok(labels) => return Ok(labels),
-                Err(error) => last = error.into(),
+            let reader = &mut readers[*part as usize];
+            let reader = reader.get_or_insert_with(|| PartReader::new(&seen.parts[*part as usize]));
+            match reader.picker.pick(&mut reader.section, *ordinal, &seen.hints.labels) {
+                Ok(labels) => return Ok(Some(labels)),
+                Err(error) => go_around(error, damaged)?,
             }
         }
-        Err(last)
+        self.note_damaged();
+        Ok(None)
     }
 
-    /// Damage and other things that the reader should know; complete after the last block.
+    /// Puts what was damaged among the warnings, each unit once.
+    pub(crate) fn note_damaged(&mut self) {
+        let Self { seen, damaged, noted, warnings, .. } = self;
+        if !damaged.is_empty() {
+            damaged.retain(|unit| noted.insert(unit.clone()));
+            warnings.extend(seen.store.note_damaged(damaged));
+        }
+    }
+
+    /// Damage and other things that the reader should know, sorted; complete after the last block and its labels.
     pub fn warnings(&self) -> Vec<String> {
-        self.warnings.clone()
+        let mut warnings = self.warnings.clone();
+        warnings.sort();
+        warnings.dedup();
+        warnings
     }
 }
 

@@ -114,7 +114,8 @@ pub(crate) struct Masks {
 }
 
 impl Masks {
-    /// Looks up what tombstones, all of them of the section's block and tenant, mask there.
+    /// Looks up what tombstones, all of them of the section's block and tenant, mask there. They mask what damage does not
+    /// let be told from it, too: what was deleted must not come back.
     pub(crate) fn new<'a>(
         section: &Section,
         tombstones: impl IntoIterator<Item = &'a Tombstone>,
@@ -123,7 +124,7 @@ impl Masks {
     ) -> Result<Masks, BlockError> {
         let mut masks = Vec::new();
         for tombstone in tombstones {
-            let ordinals = section.select(&tombstone.matchers, budget, damaged)?;
+            let ordinals = section.select_at_most(&tombstone.matchers, budget, damaged)?;
             let list_bytes = ordinals.len() as u64 * ORDINAL_BYTES;
             let masked: RoaringBitmap = ordinals.into_iter().collect();
             budget.release(list_bytes);

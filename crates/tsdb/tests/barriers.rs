@@ -62,7 +62,7 @@ fn read(store: &Store) -> Model {
     let mut block = model::SeriesBlock::default();
     while selection.next_block(&mut block).unwrap() {
         for (index, series) in block.series.iter().enumerate() {
-            let i = selection.labels(*series).unwrap().get("i").unwrap().parse().unwrap();
+            let i = selection.labels(*series).unwrap().unwrap().get("i").unwrap().parse().unwrap();
             for row in block.offsets[index] as usize..block.offsets[index + 1] as usize {
                 found.insert((i, block.columns.timestamps[row]), block.columns.values[row]);
             }

@@ -334,11 +334,11 @@ fn names_and_values_come_sorted_of_all_or_of_some() {
     write(&files, "b", 1, &small());
     let block = open(&files, "b", 1).unwrap();
     let section = block.section(TenantId(2)).unwrap().unwrap();
-    assert_eq!(section.label_names(None).unwrap(), ["__name__", "instance", "job"]);
-    assert_eq!(section.label_names(Some(&[3])).unwrap(), ["__name__"]);
-    assert_eq!(section.label_values("instance", None).unwrap(), ["h1", "h2"]);
-    assert_eq!(section.label_values("instance", Some(&[0, 2])).unwrap(), ["h2"]);
-    assert_eq!(section.label_values("absent", None).unwrap(), [""; 0]);
+    assert_eq!(section.label_names(None, &mut Vec::new()).unwrap(), ["__name__", "instance", "job"]);
+    assert_eq!(section.label_names(Some(&[3]), &mut Vec::new()).unwrap(), ["__name__"]);
+    assert_eq!(section.label_values("instance", None, &mut Vec::new()).unwrap(), ["h1", "h2"]);
+    assert_eq!(section.label_values("instance", Some(&[0, 2]), &mut Vec::new()).unwrap(), ["h2"]);
+    assert_eq!(section.label_values("absent", None, &mut Vec::new()).unwrap(), [""; 0]);
 }
 
 #[test]

@@ -127,7 +127,7 @@ fn read(store: &Store) -> Model {
     while selection.next_block(&mut block).unwrap() {
         let mut points = block.columns.histograms.iter().peekable();
         for (index, series) in block.series.iter().enumerate() {
-            let name = selection.labels(*series).unwrap().metric_name().unwrap().to_owned();
+            let name = selection.labels(*series).unwrap().unwrap().metric_name().unwrap().to_owned();
             for row in block.offsets[index] as usize..block.offsets[index + 1] as usize {
                 let start = block.columns.starts.get(row).copied().unwrap_or(0);
                 let value = match points.next_if(|point| point.row as usize == row) {
@@ -139,7 +139,7 @@ fn read(store: &Store) -> Model {
         }
     }
     assert_eq!(selection.warnings(), Vec::<String>::new());
-    for series in store.exemplars(TENANT, &matchers, ALWAYS, &budget).unwrap() {
+    for series in store.exemplars(TENANT, &matchers, ALWAYS, &budget).unwrap().found {
         let name = series.labels.metric_name().unwrap().to_owned();
         for exemplar in series.exemplars {
             model.exemplars.insert((name.clone(), exemplar.timestamp_ms), exemplar);

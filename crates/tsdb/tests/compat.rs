@@ -191,7 +191,7 @@ fn check(store: &Store, tenant: TenantId) {
     assert_eq!(block.series.len(), 2);
     for (index, series) in block.series.iter().enumerate() {
         let rows = block.offsets[index] as usize..block.offsets[index + 1] as usize;
-        let labels = selection.labels(*series).unwrap();
+        let labels = selection.labels(*series).unwrap().unwrap();
         assert_eq!(labels.get("tenant"), Some(tenant.0.to_string().as_str()));
         if labels.metric_name() == Some("golden_total") {
             let read: Vec<(i64, u64)> = rows
@@ -216,7 +216,7 @@ fn check(store: &Store, tenant: TenantId) {
     }
     assert!(!selection.next_block(&mut model::SeriesBlock::default()).unwrap());
     assert_eq!(selection.warnings(), Vec::<String>::new());
-    let exemplars = store.exemplars(tenant, &matchers, ALWAYS, &budget).unwrap();
+    let exemplars = store.exemplars(tenant, &matchers, ALWAYS, &budget).unwrap().found;
     assert_eq!(exemplars.len(), 1);
     assert_eq!(exemplars[0].exemplars[0].labels, [("trace_id".to_owned(), "abc".to_owned())]);
     let metadata = store.metadata(tenant);

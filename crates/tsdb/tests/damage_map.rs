@@ -178,7 +178,7 @@ fn read(store: &Store) -> (Samples, Vec<String>) {
         let mut block = model::SeriesBlock::default();
         while selection.next_block(&mut block).unwrap() {
             for (index, series) in block.series.iter().enumerate() {
-                let labels = selection.labels(*series).unwrap();
+                let labels = selection.labels(*series).unwrap().unwrap();
                 let name = format!("{tenant} {}", labels.get("i").unwrap());
                 for row in block.offsets[index] as usize..block.offsets[index + 1] as usize {
                     samples.insert(

@@ -57,7 +57,7 @@ fn read(store: &Store) -> Model {
         let mut block = model::SeriesBlock::default();
         while selection.next_block(&mut block).unwrap() {
             for (index, series) in block.series.iter().enumerate() {
-                let i = selection.labels(*series).unwrap().get("i").unwrap().parse().unwrap();
+                let i = selection.labels(*series).unwrap().unwrap().get("i").unwrap().parse().unwrap();
                 for row in block.offsets[index] as usize..block.offsets[index + 1] as usize {
                     found.insert((tenant, i, block.columns.timestamps[row]), block.columns.values[row]);
                 }
@@ -71,9 +71,9 @@ fn read(store: &Store) -> Model {
 /// The series that are listed, by each way of asking.
 fn listed(store: &Store, tenant: TenantId) -> [BTreeSet<String>; 2] {
     let budget = Budget::new(1 << 30);
-    let series = store.series(tenant, &[], ALWAYS, 0, &budget).unwrap();
+    let series = store.series(tenant, &[], ALWAYS, 0, &budget).unwrap().found;
     let series = series.iter().map(|labels| labels.get("i").unwrap().to_owned()).collect();
-    let values = store.label_values(tenant, "i", &[], ALWAYS, &budget).unwrap();
+    let values = store.label_values(tenant, "i", &[], ALWAYS, &budget).unwrap().found;
     [series, values.into_iter().collect()]
 }
 

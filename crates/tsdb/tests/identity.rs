@@ -162,7 +162,7 @@ impl Pair {
                         start_ms: 0,
                     };
                     let points = rows.map(|row| (block.columns.timestamps[row], point(row))).collect();
-                    let labels = selection.labels(*series).unwrap();
+                    let labels = selection.labels(*series).unwrap().unwrap();
                     assert_eq!(found.insert(labels, points), None, "a series comes twice");
                 }
             }

@@ -93,7 +93,7 @@ impl World {
         let mut block = model::SeriesBlock::default();
         while selection.next_block(&mut block).unwrap() {
             for (index, series) in block.series.iter().enumerate() {
-                let i: u32 = selection.labels(*series).unwrap().get("i").unwrap().parse().unwrap();
+                let i: u32 = selection.labels(*series).unwrap().unwrap().get("i").unwrap().parse().unwrap();
                 for row in block.offsets[index] as usize..block.offsets[index + 1] as usize {
                     assert_eq!(block.columns.values[row], f64::from(i));
                     assert!(found.insert((i, block.columns.timestamps[row])), "{i} twice");

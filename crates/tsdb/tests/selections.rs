@@ -102,7 +102,7 @@ fn each_series(
     let mut block = SeriesBlock::default();
     while selection.next_block(&mut block).unwrap() {
         for (index, series) in block.series.iter().enumerate() {
-            let i = number(&selection.labels(*series).unwrap());
+            let i = number(&selection.labels(*series).unwrap().unwrap());
             let rows = block.offsets[index] as usize..block.offsets[index + 1] as usize;
             let summaries = block.summary_offsets[index] as usize..block.summary_offsets[index + 1] as usize;
             let before =
@@ -283,7 +283,7 @@ fn parts_are_the_whole_and_labels_are_as_wanted() {
         let mut block = SeriesBlock::default();
         while selection.next_block(&mut block).unwrap() {
             for series in &block.series {
-                let labels = selection.labels(*series).unwrap();
+                let labels = selection.labels(*series).unwrap().unwrap();
                 let found: Vec<&str> = labels.iter().map(|(name, _)| name).collect();
                 assert_eq!(found.join(","), names);
             }

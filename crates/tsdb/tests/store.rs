@@ -43,7 +43,7 @@ fn read(store: &Store) -> Vec<(String, Vec<(i64, f64)>)> {
             let rows = block.offsets[index] as usize..block.offsets[index + 1] as usize;
             let samples =
                 rows.map(|row| (block.columns.timestamps[row], block.columns.values[row])).collect();
-            found.push((selection.labels(*series).unwrap().get("i").unwrap().to_owned(), samples));
+            found.push((selection.labels(*series).unwrap().unwrap().get("i").unwrap().to_owned(), samples));
         }
     }
     assert_eq!(selection.warnings(), Vec::<String>::new());

@@ -119,7 +119,9 @@ impl<W> Part<'_, W> {
             for (index, series) in block.series.iter().enumerate() {
                 self.budget.check()?;
                 let samples = Samples::of(&block, index, finds_resets);
-                each(&mut self.worker, &mut self.notes, set.labels(*series)?, &samples)?;
+                if let Some(labels) = set.labels(*series)? {
+                    each(&mut self.worker, &mut self.notes, labels, &samples)?;
+                }
             }
         }
         self.warnings = set.warnings();

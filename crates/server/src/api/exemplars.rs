@@ -1,6 +1,6 @@
 //! `query_exemplars`: exemplars of all series that an expression's selectors find.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use model::Budget;
 use model::batch::Exemplar;
@@ -13,10 +13,12 @@ pub(super) fn exemplars(ask: &Ask, budget: &Budget) -> Result<Answered, ApiError
     let range = ask.params.range()?;
     let expr = promql::parse(ask.params.get("query"))?;
     let mut found: BTreeMap<_, Vec<Exemplar>> = BTreeMap::new();
-    let mut selectors = 0;
+    let (mut selectors, mut warnings) = (0, BTreeSet::new());
     for selector in expr.selectors() {
         selectors += 1;
-        for series in ask.store.exemplars(ask.tenant.id, &selector.matchers, range, budget)? {
+        let answer = ask.store.exemplars(ask.tenant.id, &selector.matchers, range, budget)?;
+        warnings.extend(answer.warnings);
+        for series in answer.found {
             // The same series under two selectors has the same exemplars.
             found.entry(series.labels).or_insert(series.exemplars);
         }
@@ -32,7 +34,7 @@ pub(super) fn exemplars(ask: &Ask, budget: &Budget) -> Result<Answered, ApiError
         encode::list(out, exemplars, exemplar);
         out.push('}');
     });
-    Ok(Answered::begun(out))
+    Ok(Answered { warnings: warnings.into_iter().collect(), ..Answered::begun(out) })
 }
 
 fn exemplar(out: &mut String, exemplar: &Exemplar) {

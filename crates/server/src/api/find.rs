@@ -1,6 +1,7 @@
 //! `series`, `labels`, `label/<name>/values`: what there is, without samples.
 
 use model::{Budget, Matcher};
+use tsdb::Found;
 
 use super::error::{ApiError, Kind};
 use super::params::{InvalidParam, Params, decode};
@@ -37,11 +38,13 @@ pub(super) fn label_values(ask: &Ask, budget: &Budget) -> Result<Answered, ApiEr
     Ok(listed(found, limit, |out, value| encode::string(out, &value)))
 }
 
-fn listed<T>(mut found: Vec<T>, limit: usize, one: impl FnMut(&mut String, T)) -> Answered {
-    let cut = shorten(&mut found, if limit == 0 { usize::MAX } else { limit });
+fn listed<T>(found: Found<Vec<T>>, limit: usize, one: impl FnMut(&mut String, T)) -> Answered {
+    let Found { mut found, mut warnings } = found;
+    if shorten(&mut found, if limit == 0 { usize::MAX } else { limit }) {
+        warnings.push(TRUNCATED.to_owned());
+    }
     let mut out = encode::begin(0);
     encode::list(&mut out, found, one);
-    let warnings = if cut { vec![TRUNCATED.to_owned()] } else { Vec::new() };
     Answered { warnings, ..Answered::begun(out) }
 }
 

@@ -92,7 +92,7 @@ impl SeriesSet for Counted<'_> {
         Ok(more)
     }
 
-    fn labels(&mut self, series: SeriesRef) -> Result<Labels, SourceError> {
+    fn labels(&mut self, series: SeriesRef) -> Result<Option<Labels>, SourceError> {
         self.set.labels(series)
     }
 

@@ -27,7 +27,10 @@ pub fn select(
     while selection.next_block(&mut block).context("selection breaks off")? {
         check_shape(&block)?;
         for (index, series) in block.series.iter().enumerate() {
-            let labels = selection.labels(*series).context("series without labels")?;
+            let Some(labels) = selection.labels(*series).context("labels break off")? else {
+                ensure!(!selection.warnings().is_empty(), "a series without labels, and no warning");
+                continue;
+            };
             let rows = block.offsets[index] as usize..block.offsets[index + 1] as usize;
             let points = points(&block, rows.clone())?;
             ensure!(points.keys().all(|ms| range.contains(*ms)), "{labels}: samples outside the range");

@@ -129,7 +129,7 @@ impl Life {
     ) -> Result<()> {
         let (store, budget) = (self.store(), Budget::new(1 << 30));
         let sets = [matchers.to_vec()];
-        let series = store.series(tenant, &sets, range, 0, &budget)?;
+        let series = store.series(tenant, &sets, range, 0, &budget)?.found;
         ensure!(series.is_sorted_by(|a, b| a < b), "series are not sorted");
         ensure!(wanted.keys().all(|labels| series.binary_search(labels).is_ok()), "a series is not listed");
         for labels in &series {
@@ -139,8 +139,8 @@ impl Life {
                 "{labels} does not match"
             );
         }
-        let names = store.label_names(tenant, &sets, range, &budget)?;
-        let values = store.label_values(tenant, "instance", &sets, range, &budget)?;
+        let names = store.label_names(tenant, &sets, range, &budget)?.found;
+        let values = store.label_values(tenant, "instance", &sets, range, &budget)?.found;
         ensure!(
             names.is_sorted_by(|a, b| a < b) && values.is_sorted_by(|a, b| a < b),
             "names or values unsorted"
@@ -156,7 +156,7 @@ impl Life {
     }
 
     fn check_exemplars(&self, tenant: TenantId) -> Result<()> {
-        for found in self.store().exemplars(tenant, &[], ALWAYS, &Budget::new(1 << 30))? {
+        for found in self.store().exemplars(tenant, &[], ALWAYS, &Budget::new(1 << 30))?.found {
             if let Some(phantom) = self.ledger.check_exemplars(tenant, &found.labels, &found.exemplars) {
                 bail!("{}: exemplar was never sent: {phantom:?}", found.labels);
             }

@@ -186,7 +186,7 @@ struct ChunkPlace {
 }
 
 /// A unit of a file that does not hold what was written there: what is to be quarantined.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, thiserror::Error)]
 #[error("block {file}: {what}{}", place(self.tenant, self.page))]
 pub struct Damaged {
     /// The file's name.

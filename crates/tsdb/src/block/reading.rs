@@ -11,7 +11,8 @@ use codec::chunk::{Corrupt, exemplars};
 use foldhash::HashMap;
 use model::batch::Exemplar;
 use model::select::Stop;
-use model::{Labels, SeriesId, TimeRange};
+use model::{Labels, Matcher, SeriesId, TimeRange};
+use smallvec::SmallVec;
 
 use super::cache::Page;
 use super::chunk;
@@ -97,6 +98,33 @@ impl SectionReader {
     /// A series' labels as symbol numbers of name and value, in order of the names.
     pub(crate) fn label_numbers(&mut self, ordinal: u32) -> Result<&[(u32, u32)], BlockError> {
         labels_in(&self.section, &mut self.rows, ordinal)
+    }
+
+    /// Whether a series satisfies all matchers; an error when that hangs on what cannot be read.
+    pub(super) fn satisfies(&mut self, ordinal: u32, matchers: &[Matcher]) -> Result<bool, BlockError> {
+        let numbers: SmallVec<[(u32, u32); 16]> = self.label_numbers(ordinal)?.into();
+        let mut unknown = None;
+        for matcher in matchers {
+            match self.value_of(&numbers, &matcher.name) {
+                Ok(value) if matcher.matches(value) => {}
+                Ok(_) => return Ok(false),
+                Err(error) => unknown = Some(error),
+            }
+        }
+        unknown.map_or(Ok(true), Err)
+    }
+
+    /// The value of the label `name`, empty when there is none.
+    fn value_of(&mut self, numbers: &[(u32, u32)], name: &str) -> Result<&str, BlockError> {
+        let mut unknown = None;
+        for (label, value) in numbers {
+            match self.spell(*label) {
+                Ok(text) if text == name => return self.spell(*value),
+                Ok(_) => {}
+                Err(error) => unknown = Some(error),
+            }
+        }
+        unknown.map_or(Ok(""), Err)
     }
 
     /// A symbol's text.

@@ -85,48 +85,87 @@ impl Section {
         SectionReader::new(self.clone())
     }
 
-    /// Label names, sorted: of all series, or of some.
-    pub fn label_names(&self, of: Option<&[u32]>) -> Result<Vec<String>, BlockError> {
+    /// Label names, sorted: of all series, or of some. What cannot be read is left out and the damage is named.
+    pub fn label_names(
+        &self,
+        of: Option<&[u32]>,
+        damaged: &mut Vec<Damaged>,
+    ) -> Result<Vec<String>, BlockError> {
         let mut names: BTreeSet<u32> = BTreeSet::new();
         match of {
             None => names.extend(self.root().postings.iter().map(|entry| entry.name)),
-            Some(ordinals) => self.each_label(ordinals, |name, _| {
+            Some(ordinals) => self.each_label(ordinals.iter().copied(), damaged, |name, _| {
                 names.insert(name);
             })?,
         }
-        let mut speller = Speller::default();
-        names.into_iter().map(|name| Ok(speller.spell(self, name)?.to_owned())).collect()
+        self.spell_all(names, damaged)
     }
 
-    /// Values of a label, sorted: of all series, or of some.
-    pub fn label_values(&self, name: &str, of: Option<&[u32]>) -> Result<Vec<String>, BlockError> {
-        let Some(name) = self.find_symbol(name)? else { return Ok(Vec::new()) };
+    /// Values of a label, sorted: of all series, or of some. What cannot be read is left out and the damage is named.
+    pub fn label_values(
+        &self,
+        name: &str,
+        of: Option<&[u32]>,
+        damaged: &mut Vec<Damaged>,
+    ) -> Result<Vec<String>, BlockError> {
+        let name = match self.find_symbol(name) {
+            Ok(Some(name)) => name,
+            Ok(None) => return Ok(Vec::new()),
+            Err(error) => return go_around(error, damaged).map(|()| Vec::new()),
+        };
         let mut values: BTreeSet<u32> = BTreeSet::new();
-        match of {
-            None => self.each_postings(name, 0..u32::MAX, |list| {
+        if of.is_none() {
+            let by_postings = self.each_postings(name, 0..u32::MAX, |list| {
                 values.insert(list.value);
                 Ok(Ok(()))
-            })?,
-            Some(ordinals) => self.each_label(ordinals, |other, value| {
-                if other == name {
-                    values.insert(value);
-                }
-            })?,
+            });
+            match by_postings {
+                Ok(()) => return self.spell_all(values, damaged),
+                Err(error) => go_around(error, damaged)?,
+            }
         }
-        let mut spelt = Vec::with_capacity(values.len());
-        let mut speller = Speller::default();
-        for value in values {
-            spelt.push(speller.spell(self, value)?.to_owned());
+        let add = |other, value| {
+            if other == name {
+                values.insert(value);
+            }
+        };
+        match of {
+            Some(ordinals) => self.each_label(ordinals.iter().copied(), damaged, add)?,
+            None => self.each_label(0..self.series(), damaged, add)?,
         }
-        Ok(spelt)
+        self.spell_all(values, damaged)
     }
 
-    fn each_label(&self, ordinals: &[u32], mut each: impl FnMut(u32, u32)) -> Result<(), BlockError> {
+    /// The labels of series, as numbers.
+    fn each_label(
+        &self,
+        ordinals: impl Iterator<Item = u32>,
+        damaged: &mut Vec<Damaged>,
+        mut each: impl FnMut(u32, u32),
+    ) -> Result<(), BlockError> {
         let mut reader = self.reader();
         for ordinal in ordinals {
-            reader.label_numbers(*ordinal)?.iter().for_each(|(name, value)| each(*name, *value));
+            match reader.label_numbers(ordinal) {
+                Ok(numbers) => numbers.iter().for_each(|(name, value)| each(*name, *value)),
+                Err(error) => go_around(error, damaged)?,
+            }
         }
         Ok(())
+    }
+
+    fn spell_all(
+        &self,
+        symbols: BTreeSet<u32>,
+        damaged: &mut Vec<Damaged>,
+    ) -> Result<Vec<String>, BlockError> {
+        let (mut spelt, mut speller) = (Vec::with_capacity(symbols.len()), Speller::default());
+        for symbol in symbols {
+            match speller.spell(self, symbol) {
+                Ok(text) => spelt.push(text.to_owned()),
+                Err(error) => go_around(error, damaged)?,
+            }
+        }
+        Ok(spelt)
     }
 
     /// A page of chunks by its number.

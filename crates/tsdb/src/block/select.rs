@@ -24,10 +24,30 @@ const SERIES_PER_PART: u64 = 16;
 
 impl Section {
     /// The ordinals, ascending, of the series that satisfy all matchers. What the list takes stays charged to
-    /// `budget`. Damaged postings are gone around; series whose labels cannot be read then are left out. Either is
-    /// named in `damaged`.
+    /// `budget`. Damaged postings are gone around; series of which nobody can tell then are left out. Either is named in
+    /// `damaged`.
     pub fn select(
         &self,
+        matchers: &[Matcher],
+        budget: &Budget,
+        damaged: &mut Vec<Damaged>,
+    ) -> Result<Vec<u32>, BlockError> {
+        self.select_or(Unknown::LeftOut, matchers, budget, damaged)
+    }
+
+    /// The same, of the series that may satisfy all matchers.
+    pub(crate) fn select_at_most(
+        &self,
+        matchers: &[Matcher],
+        budget: &Budget,
+        damaged: &mut Vec<Damaged>,
+    ) -> Result<Vec<u32>, BlockError> {
+        self.select_or(Unknown::Selected, matchers, budget, damaged)
+    }
+
+    fn select_or(
+        &self,
+        unknown: Unknown,
         matchers: &[Matcher],
         budget: &Budget,
         damaged: &mut Vec<Damaged>,
@@ -36,7 +56,7 @@ impl Section {
         let selected = match self.select_by_postings(matchers, &mut charged) {
             Err(error @ BlockError::Damaged(_)) => {
                 go_around(error, damaged)?;
-                self.select_by_rows(matchers, &mut charged, damaged)?
+                self.select_by_rows(unknown, matchers, &mut charged, damaged)?
             }
             other => other?,
         };
@@ -209,6 +229,7 @@ impl Section {
 
     fn select_by_rows(
         &self,
+        unknown: Unknown,
         matchers: &[Matcher],
         charged: &mut Charged<'_>,
         damaged: &mut Vec<Damaged>,
@@ -216,24 +237,35 @@ impl Section {
         let (mut selected, mut reader) = (Vec::new(), self.reader());
         let mut ordinal = 0;
         while ordinal < self.series() {
-            match reader.labels(ordinal) {
-                Ok(labels) => {
-                    if matchers.iter().all(|m| m.matches(labels.get(&m.name).unwrap_or(""))) {
-                        charged.take(1)?;
-                        selected.push(ordinal);
-                    }
-                    ordinal += 1;
-                }
+            let is_selected = match reader.satisfies(ordinal, matchers) {
+                Ok(satisfied) => satisfied,
                 Err(error) => {
                     go_around(error, damaged)?;
-                    // With the range unreadable too it is the row that is lost, and with it its part.
-                    let lost_part = reader.range(ordinal).is_err();
-                    ordinal = if lost_part { (ordinal / ROWS + 1) * ROWS } else { ordinal + 1 };
+                    if reader.range(ordinal).is_err() {
+                        // It is the row that is lost, with its chunks, and so is its part: nothing is there to be read.
+                        ordinal = (ordinal / ROWS + 1) * ROWS;
+                        continue;
+                    }
+                    unknown == Unknown::Selected
                 }
+            };
+            if is_selected {
+                charged.take(1)?;
+                selected.push(ordinal);
             }
+            ordinal += 1;
         }
         Ok(selected)
     }
+}
+
+/// What becomes of series of which damage does not let tell whether they satisfy the matchers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Unknown {
+    /// They are left out: what is answered is right.
+    LeftOut,
+    /// They are selected: what is deleted stays so.
+    Selected,
 }
 
 /// The only values whose lists are wanted, when they can be told without looking at any.

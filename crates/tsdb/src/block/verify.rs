@@ -135,16 +135,11 @@ impl Check {
                 Err(error) => self.note(error)?.series += 1,
             }
         }
-        let names = match section.label_names(None) {
-            Ok(names) => names,
-            Err(error) => return self.note(error).map(drop),
-        };
-        for label in names {
-            if let Err(error) = section.label_values(&label, None) {
-                self.note(error)?;
-            }
+        let mut damaged = Vec::new();
+        for label in section.label_names(None, &mut damaged)? {
+            section.label_values(&label, None, &mut damaged)?;
         }
-        Ok(())
+        damaged.into_iter().try_for_each(|unit| self.note(unit.into()).map(drop))
     }
 
     /// The inner error says why nothing of the series can be read.
