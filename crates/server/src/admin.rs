@@ -70,6 +70,23 @@ pub fn forget_deleted(app: &App) {
     }
 }
 
+/// Takes what blocks hold of tenants that were deleted long ago out of the store. The control state says who exists;
+/// such data came in after its tenant's delete, which older versions let happen.
+pub fn forget_strays(app: &App) {
+    let Some(store) = app.store() else { return };
+    let tenants = store.tenants_in_blocks();
+    // Asked afterwards: whoever has data by now is in it.
+    let authority = app.authority();
+    for tenant in tenants.into_iter().filter(|tenant| authority.state().is_deleted(*tenant)) {
+        match store.delete_tenant(tenant) {
+            Ok(()) => tracing::warn!(tenant = tenant.0, "data of a tenant that was deleted is removed"),
+            Err(error) => {
+                tracing::error!(%error, tenant = tenant.0, "a deleted tenant's data is still there")
+            }
+        }
+    }
+}
+
 fn status_code(status: u16) -> StatusCode {
     StatusCode::from_u16(status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR)
 }
