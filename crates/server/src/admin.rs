@@ -9,9 +9,9 @@ use http::{Request, StatusCode};
 use crate::app::App;
 use crate::body;
 use crate::control::admin::{self, AdminError, Done, Operation};
-use crate::gate;
 use crate::respond::{self, Answer};
 use crate::system::refused_answer;
+use crate::{gate, upkeep};
 
 pub use crate::control::admin::ROUTES;
 
@@ -28,7 +28,8 @@ pub async fn answer(app: Arc<App>, operation: Operation, request: Request<Body>)
         Ok(body) => body,
         Err(error) => return respond::error(error.status(), "bad_data", &error.to_string()),
     };
-    // A change is written to the disk before it is answered: not on a thread that serves sockets.
+    // A change is written to the disk before it is answered: not on a thread that serves sockets. It is a small file, and
+    // a token must not stay valid because a snapshot takes long.
     let target = target(parts.uri.path());
     let its = Arc::clone(&app);
     match app.decoding.run(move || admin::call(&its.control, operation, &target, &body)).await {
@@ -43,7 +44,7 @@ async fn finish(app: &Arc<App>, operation: Operation, result: Result<Done, Admin
             if operation == Operation::DeleteTenant {
                 let its = Arc::clone(app);
                 // When this fails, or Weir stops before it, the next look at the deleted tenants does it.
-                let _ = app.decoding.run(move || forget_deleted(&its)).await;
+                let _ = upkeep::run(app, move || forget_deleted(&its)).await;
             }
             respond::json(status_code(status), body.to_string())
         }

@@ -4,9 +4,8 @@ mod common;
 
 use std::io::{Read, Write};
 use std::net::TcpStream;
-use std::time::Duration;
 
-use common::{Response, Weir};
+use common::{Response, Weir, until};
 use env::Env;
 use model::TenantId;
 use serde_json::{Value, json};
@@ -62,17 +61,6 @@ fn tenant(weir: &Weir, name: &str) -> (TenantId, String) {
     let token = ask("/api/v1/admin/tokens", token)["token"].as_str().unwrap().to_owned();
     let id = made["id"].as_u64().unwrap().try_into().unwrap();
     (TenantId(id), token)
-}
-
-/// Waits for what other threads do.
-fn until(what: &str, is_so: impl Fn() -> bool) {
-    for _ in 0..4000 {
-        if is_so() {
-            return;
-        }
-        std::thread::sleep(Duration::from_millis(5));
-    }
-    panic!("never: {what}");
 }
 
 /// A request whose body goes on when [`Slow::end`] sends the rest.
