@@ -47,6 +47,9 @@ pub struct TokenRecord {
     pub expires_ms: Option<i64>,
 }
 
+/// Numbers that are skipped when a newer state is lost: one change creates far fewer tenants and tokens than this.
+const SKIPPED: u32 = 1 << 16;
+
 /// Everything that survives.
 #[derive(Clone, Debug, PartialEq)]
 pub struct State {
@@ -238,10 +241,20 @@ impl State {
 
     /// Skips numbers that a lost newer state may have given out.
     pub fn skip_numbers(&mut self) {
-        // One change creates far fewer tenants and tokens than this.
-        const SKIPPED: u32 = 1 << 16;
         self.next_tenant = self.next_tenant.saturating_add(SKIPPED);
         self.next_token = self.next_token.saturating_add(SKIPPED);
+    }
+
+    /// Whether a tenant of that number was deleted: it is not there, and its number was given out. A number in a gap as
+    /// wide as those that [`State::skip_numbers`] leaves may be that of a tenant which only this state has lost.
+    pub fn is_deleted(&self, id: TenantId) -> bool {
+        if id.0 == 0 || id.0 >= self.next_tenant || self.tenant_by_id(id).is_some() {
+            return false;
+        }
+        let numbers = || self.tenants.iter().map(|tenant| tenant.id.0);
+        let before = numbers().filter(|number| *number < id.0).max().unwrap_or(0);
+        let after = numbers().filter(|number| *number > id.0).min().unwrap_or(self.next_tenant);
+        after - before - 1 < SKIPPED
     }
 
     /// Checks state that was read: names and numbers are unique and below the next ones, tokens name tenants that exist.
@@ -324,6 +337,28 @@ mod tests {
         assert_eq!(state.delete_tenant("nobody"), Err(ChangeError::NoTenant("nobody".to_owned())));
         state.forget(id);
         assert_eq!((state.leaving.len(), state.check()), (0, Ok(())));
+    }
+
+    /// The data of a tenant that counts as deleted is removed: a number that nobody was given, or that a lost state may
+    /// have given, is none.
+    #[test]
+    fn deleted_is_what_was_given_out_and_is_not_there() {
+        let mut state = State::first(0);
+        let ids: Vec<_> = ["a", "b"].iter().map(|name| state.create_tenant(name, 0).unwrap()).collect();
+        state.delete_tenant("a").unwrap();
+        state.forget(ids[0]);
+        let deleted =
+            |state: &State, up_to| (0..up_to).filter(|&id| state.is_deleted(TenantId(id))).collect();
+        let all: Vec<u32> = deleted(&state, 10);
+        assert_eq!(all, [3]);
+        state.skip_numbers();
+        let c = state.create_tenant("c", 0).unwrap();
+        assert_eq!(c, TenantId(5 + (1 << 16)));
+        let all: Vec<u32> = deleted(&state, c.0 + 10);
+        assert_eq!(all, [3]);
+        state.delete_tenant("c").unwrap();
+        let all: Vec<u32> = deleted(&state, c.0 + 10);
+        assert_eq!(all, [3], "nobody knows any more where the gap ends");
     }
 
     #[test]

@@ -9,9 +9,9 @@ use http::{Request, StatusCode};
 use crate::app::App;
 use crate::body;
 use crate::control::admin::{self, AdminError, Done, Operation};
-use crate::gate;
 use crate::respond::{self, Answer};
 use crate::system::refused_answer;
+use crate::{gate, upkeep};
 
 pub use crate::control::admin::ROUTES;
 
@@ -28,7 +28,8 @@ pub async fn answer(app: Arc<App>, operation: Operation, request: Request<Body>)
         Ok(body) => body,
         Err(error) => return respond::error(error.status(), "bad_data", &error.to_string()),
     };
-    // A change is written to the disk before it is answered: not on a thread that serves sockets.
+    // A change is written to the disk before it is answered: not on a thread that serves sockets. It is a small file, and
+    // a token must not stay valid because a snapshot takes long.
     let target = target(parts.uri.path());
     let its = Arc::clone(&app);
     match app.decoding.run(move || admin::call(&its.control, operation, &target, &body)).await {
@@ -43,7 +44,7 @@ async fn finish(app: &Arc<App>, operation: Operation, result: Result<Done, Admin
             if operation == Operation::DeleteTenant {
                 let its = Arc::clone(app);
                 // When this fails, or Weir stops before it, the next look at the deleted tenants does it.
-                let _ = app.decoding.run(move || forget_deleted(&its)).await;
+                let _ = upkeep::run(app, move || forget_deleted(&its)).await;
             }
             respond::json(status_code(status), body.to_string())
         }
@@ -63,6 +64,23 @@ pub fn forget_deleted(app: &App) {
                     tracing::warn!(%error, tenant = tenant.0, "a deleted tenant stays on the list");
                 }
             }
+            Err(error) => {
+                tracing::error!(%error, tenant = tenant.0, "a deleted tenant's data is still there")
+            }
+        }
+    }
+}
+
+/// Takes what blocks hold of tenants that were deleted long ago out of the store. The control state says who exists;
+/// such data came in after its tenant's delete, which older versions let happen.
+pub fn forget_strays(app: &App) {
+    let Some(store) = app.store() else { return };
+    let tenants = store.tenants_in_blocks();
+    // Asked afterwards: whoever has data by now is in it.
+    let authority = app.authority();
+    for tenant in tenants.into_iter().filter(|tenant| authority.state().is_deleted(*tenant)) {
+        match store.delete_tenant(tenant) {
+            Ok(()) => tracing::warn!(tenant = tenant.0, "data of a tenant that was deleted is removed"),
             Err(error) => {
                 tracing::error!(%error, tenant = tenant.0, "a deleted tenant's data is still there")
             }

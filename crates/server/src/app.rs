@@ -34,6 +34,9 @@ pub struct App {
     pub bytes: admission::Pool,
     /// Threads that decode large bodies.
     pub decoding: Pool,
+    /// One thread for what somebody with the admin scope does to the store: it may wait for the disk, for merges and for
+    /// others of its kind, and nothing else waits for it.
+    pub upkeep: Pool,
     /// Slots and threads for queries.
     pub queries: Queries,
     /// Bytes that all queries together may hold.

@@ -89,15 +89,19 @@ fn drive(app: &Arc<App>, store: &Store, stopped: &Receiver<()>) {
     let _ = writer.join();
 }
 
+/// How often blocks are looked through for what they must not hold.
+const STRAYS_PAUSE: Duration = Duration::from_secs(60);
+
 /// Background work done before the other duties are looked at.
 const JOBS: u32 = 32;
 
 fn maintain(app: &App, store: &Store, stopped: &Receiver<()>) {
     let mut watch = Watch::default();
+    let mut strays_at = Duration::ZERO;
     loop {
         let authority = app.authority();
         let keep = |tenant: TenantId| {
-            // A tenant that is unknown here was deleted or is not loaded: nothing of it is dropped for its age.
+            // Of a tenant that is unknown here nothing is dropped for its age: `forget_strays` knows more about it.
             authority.tenant_by_id(tenant).map_or_else(Keep::default, |tenant| Keep {
                 age_ms: tenant.limits.retention_ms,
                 bytes: tenant.limits.max_bytes,
@@ -117,6 +121,10 @@ fn maintain(app: &App, store: &Store, stopped: &Receiver<()>) {
             }
         }
         admin::forget_deleted(app);
+        if strays_at <= app.env.clock.monotonic() {
+            strays_at = app.env.clock.monotonic() + STRAYS_PAUSE;
+            admin::forget_strays(app);
+        }
         if let Some(status) = app.status() {
             watch.look(&status);
         }

@@ -8,7 +8,7 @@ use std::cell::RefCell;
 use std::sync::Arc;
 use std::time::Duration;
 
-use admission::{Grant, Permit, Refused, Scope, Tenant};
+use admission::{Grant, Permit, Refused, Scope};
 use axum::body::{Body, Bytes};
 use dialects::{ByteLimits, Decode, Dialect, Encoding, Received, Refusal, ReplyTo, Verdict};
 use http::request::Parts;
@@ -69,14 +69,14 @@ async fn take(app: &Arc<App>, entry: Entry, parts: &Arc<Parts>, body: Body) -> R
     let window = app.config().http.body_timeout;
     let bytes = body::read(body, entry.limits.wire, &mut permit, &*app.env.clock, window).await?;
     let work = Work { app: Arc::clone(app), entry, parts: Arc::clone(parts), encoding, bytes };
-    Ok(store(app, work, permit, Arc::clone(&grant.tenant)).await.unwrap_or_else(|refusal| {
+    Ok(store(app, work, permit, grant).await.unwrap_or_else(|refusal| {
         app.metrics.requests_refused.with(&[label(&refusal)]).add(1);
         Verdict::refused(refusal)
     }))
 }
 
-async fn store(app: &App, work: Work, permit: Permit, tenant: Arc<Tenant>) -> Result<Verdict, Refusal> {
-    let (appended, durable) = work.run(permit, tenant).await?;
+async fn store(app: &App, work: Work, permit: Permit, grant: Grant) -> Result<Verdict, Refusal> {
+    let (appended, durable) = work.run(permit, grant).await?;
     match durable.await {
         Ok(Ok(())) => Ok(Verdict { accepted: appended.accepted, rejected: appended.rejected, refusal: None }),
         Ok(Err(error)) => Err(not_durable(app, &error)),
@@ -113,12 +113,12 @@ struct Work {
 type Queued = (Appended, oneshot::Receiver<Result<(), WriteError>>);
 
 impl Work {
-    async fn run(self, permit: Permit, tenant: Arc<Tenant>) -> Result<Queued, Refusal> {
+    async fn run(self, permit: Permit, grant: Grant) -> Result<Queued, Refusal> {
         if self.is_small() {
-            return self.decode_and_append(permit, &tenant);
+            return self.decode_and_append(permit, &grant);
         }
         let app = Arc::clone(&self.app);
-        let result = app.decoding.run(move || self.decode_and_append(permit, &tenant)).await;
+        let result = app.decoding.run(move || self.decode_and_append(permit, &grant)).await;
         result.unwrap_or_else(|error| match error {
             PoolError::Full => Err(overloaded("decoding queue")),
             PoolError::Panicked => {
@@ -128,13 +128,13 @@ impl Work {
         })
     }
 
-    fn decode_and_append(self, mut permit: Permit, tenant: &Tenant) -> Result<Queued, Refusal> {
+    fn decode_and_append(self, mut permit: Permit, grant: &Grant) -> Result<Queued, Refusal> {
         with_scratch(|scratch| {
             let mut batch = std::mem::take(&mut scratch.batch).recycled();
             let body = self.inflate(&mut permit, &mut scratch.inflated)?;
             let received_ms = self.app.env.clock.now_ms();
             let received = Received { request: head(&self.parts), body, received_ms };
-            let queued = self.decode_into(received, &mut batch, tenant);
+            let queued = self.decode_into(received, &mut batch, grant);
             scratch.batch = batch.recycled();
             queued
         })
@@ -167,9 +167,9 @@ impl Work {
         &self,
         received: Received<'a>,
         batch: &mut Batch<'a>,
-        tenant: &Tenant,
+        grant: &Grant,
     ) -> Result<Queued, Refusal> {
-        let app = &self.app;
+        let (app, tenant) = (&self.app, &*grant.tenant);
         let store = app.store().ok_or_else(|| overloaded("starting"))?;
         batch.seed = store.seed();
         (self.entry.decode)(&received, batch)?;
@@ -188,7 +188,7 @@ impl Work {
             }
             Err(error) => {
                 tally.refused(&app.metrics);
-                Err(not_queued(app, &error))
+                Err(not_queued(app, grant, &error))
             }
         }
     }
@@ -246,15 +246,27 @@ fn overloaded(what: &'static str) -> Refusal {
     Refusal::Overloaded { retry_after_s: 1, what }
 }
 
-fn not_queued(app: &App, error: &AppendError) -> Refusal {
+fn not_queued(app: &App, grant: &Grant, error: &AppendError) -> Refusal {
     let (what, seconds) = match error {
         AppendError::QueueFull => ("write queue", 1),
         AppendError::Memory => ("memory", 2),
         AppendError::Disk(_) => ("disk", 5),
         AppendError::Closing => ("stopping", 5),
+        AppendError::Deleted => return deleted(app, grant),
     };
     app.shed.begin(app.env.clock.monotonic(), what, Duration::from_millis(200));
     Refusal::Overloaded { retry_after_s: seconds, what }
+}
+
+/// The answer that the sender's next request will get at the gate.
+fn deleted(app: &App, grant: &Grant) -> Refusal {
+    // The request was charged to it after its meter had gone.
+    app.rates.forget(grant.tenant.id);
+    match grant.token {
+        Some(_) => Refusal::BadCredential,
+        // Without tokens a name that is no tenant's is forbidden.
+        None => Refusal::Forbidden,
+    }
 }
 
 fn not_durable(app: &App, error: &WriteError) -> Refusal {

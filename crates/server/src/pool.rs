@@ -1,4 +1,4 @@
-//! A fixed number of threads behind a bounded queue: decoding of large bodies, evaluation of queries.
+//! A fixed number of threads behind a bounded queue: decoding of large bodies, evaluation of queries, upkeep.
 //!
 //! Threads, not tasks: this work computes for milliseconds to minutes and would keep the runtime from moving bytes.
 //! Stacks are 4 MiB, because parsers and the evaluator recurse to a counted depth. A panic costs the job, not the

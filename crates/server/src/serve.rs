@@ -28,7 +28,7 @@ use crate::metrics::Metrics;
 use crate::pool::Pool;
 use crate::proxies::Proxies;
 use crate::queries::Queries;
-use crate::{monitor, routes};
+use crate::{monitor, routes, upkeep};
 
 /// Why Weir does not start, or did not stop well.
 #[derive(Debug, thiserror::Error)]
@@ -185,6 +185,7 @@ fn app(env: Env, config: Config, control: Control, reloader: Box<dyn Reload>) ->
         rates: Rates::default(),
         bytes: admission::Pool::new(config.ingest_bytes),
         decoding: Pool::start("decode", config.ingest_threads, config.ingest_queue)?,
+        upkeep: Pool::start("upkeep", 1, upkeep::WAITING_MAX)?,
         queries: Queries::start(config.query_concurrency, env.clone(), Arc::clone(&metrics))?,
         query_memory: Arc::new(Budget::new(config.query_bytes)),
         shed: Default::default(),

@@ -17,7 +17,7 @@ use crate::app::App;
 use crate::control::Control;
 use crate::respond::{self, Answer};
 use crate::system::refused_answer;
-use crate::{body, gate};
+use crate::{body, gate, upkeep};
 
 /// What can be done.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -181,7 +181,7 @@ pub async fn answer(app: Arc<App>, operation: Operation, request: Request<Body>)
     };
     let target = crate::admin::target(parts.uri.path());
     let its = Arc::clone(&app);
-    match app.decoding.run(move || call(&its, operation, &target, &body)).await {
+    match upkeep::run(&app, move || call(&its, operation, &target, &body)).await {
         Ok(Ok((status, body))) => respond::json(status, body.to_string()),
         Ok(Err(error)) => {
             let status = error.status();
@@ -190,7 +190,7 @@ pub async fn answer(app: Arc<App>, operation: Operation, request: Request<Body>)
             }
             respond::error(status, "bad_data", &error.to_string())
         }
-        Err(error) => respond::error(StatusCode::SERVICE_UNAVAILABLE, "unavailable", &error.to_string()),
+        Err(error) => error.answer(),
     }
 }
 

@@ -1,5 +1,6 @@
 //! What somebody with the admin scope does to the store: deletes of series, at the path where Prometheus has them, and
-//! merging everything now.
+//! merging everything now. Deletes and snapshots have a thread of their own, one for all of them: each has the store
+//! flush, so they would only wait for one another.
 //!
 //! A token with that scope has no tenant, so a delete names one: `tenant` among the parameters, else the header
 //! `X-Scope-OrgID`, else it is `default`.
@@ -16,6 +17,7 @@ use crate::api::error::{ApiError, Kind};
 use crate::api::params::Params;
 use crate::api::{self, matcher_sets};
 use crate::app::App;
+use crate::pool::PoolError;
 use crate::respond::{self, Answer};
 use crate::system::refused_answer;
 use crate::{driver, gate};
@@ -37,6 +39,25 @@ pub(crate) const ROUTES: &[(&str, &str, Operation)] = &[
     ("PUT", "/prometheus/api/v1/admin/tsdb/delete_series", Operation::Delete),
     ("POST", "/api/v1/admin/tsdb/compact", Operation::Compact),
 ];
+
+/// Snapshots and deletes that may wait for the one that is done.
+pub const WAITING_MAX: usize = 4;
+
+/// Runs a snapshot or a delete on the thread for these. It runs to its end even when nobody waits for it any more.
+pub(crate) async fn run<T: Send + 'static>(
+    app: &App,
+    job: impl FnOnce() -> T + Send + 'static,
+) -> Result<T, ApiError> {
+    app.upkeep.run(job).await.map_err(|error| match error {
+        PoolError::Full => {
+            unavailable(format!("{WAITING_MAX} snapshots and deletes wait for another one: try again later"))
+        }
+        PoolError::Panicked => {
+            app.metrics.panics.add(1);
+            ApiError::new(Kind::Internal, "the store failed at it")
+        }
+    })
+}
 
 /// Does one of [`ROUTES`].
 pub(crate) async fn answer(app: Arc<App>, operation: Operation, request: Request<Body>) -> Answer {
@@ -98,9 +119,8 @@ async fn delete(app: Arc<App>, parts: Parts, body: Body) -> Result<(), ApiError>
     }
     let store = opened(&app)?;
     tracing::info!(tenant = tenant.0, start_ms = range.start_ms, end_ms = range.end_ms, "series are deleted");
-    // It flushes and writes the manifest: not on a thread that serves sockets.
-    let deleted = app.decoding.run(move || store.delete_series(tenant, &sets, range)).await;
-    match deleted.map_err(|error| unavailable(error.to_string()))? {
+    // It flushes and writes the manifest.
+    match run(&app, move || store.delete_series(tenant, &sets, range)).await? {
         Ok(()) => Ok(()),
         Err(error @ DeleteError::TooLarge(_)) => Err(ApiError::new(Kind::Execution, error.to_string())),
         Err(error @ (DeleteError::TooMany | DeleteError::Io(_))) => Err(unavailable(error.to_string())),

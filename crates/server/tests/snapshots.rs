@@ -2,7 +2,9 @@
 
 mod common;
 
-use common::Weir;
+use std::sync::mpsc::sync_channel;
+
+use common::{Weir, until};
 use serde_json::Value;
 
 const PATH: &str = "/api/v1/admin/snapshots";
@@ -86,4 +88,47 @@ fn snapshots_are_listed_and_deleted_by_those_who_may() {
     assert_eq!(ask(&weir, "DELETE", &format!("{PATH}/{}", names[0]), "").0, 404);
     assert_eq!(ask(&weir, "DELETE", &format!("{PATH}/..%2F..%2Fblocks"), "").0, 400);
     assert_eq!(listed(&weir), [names[1]]);
+}
+
+/// Snapshots and deletes ran on the threads that decode bodies, of which there are as many as cores: two slow ones, and
+/// no body of more than 64 KiB was decoded any more.
+#[test]
+fn slow_upkeep_keeps_no_body_waiting_and_is_bounded() {
+    let weir = Weir::start();
+    let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+    let delete = "/api/v1/admin/tsdb/delete_series?match[]=up";
+    std::thread::scope(|scope| {
+        let (begun, has_begun) = sync_channel(1);
+        // When this test fails it is dropped, and nobody waits any more.
+        let (go, may_go) = sync_channel::<()>(1);
+        let slow = scope.spawn(|| {
+            runtime.block_on(weir.app().upkeep.run(move || {
+                begun.send(()).unwrap();
+                may_go.recv()
+            }))
+        });
+        has_begun.recv().unwrap();
+        let waiting: Vec<_> = (0..4)
+            .map(|nth| {
+                let path = if nth % 2 == 0 { PATH } else { delete };
+                scope.spawn(|| weir.request("POST", path, &weir.admin, "", b"").status)
+            })
+            .collect();
+        until("all wait", || weir.app().upkeep.waiting() == waiting.len());
+        for path in [PATH, delete] {
+            let refused = weir.request("POST", path, &weir.admin, "", b"");
+            assert_eq!(refused.status, 503, "{refused:?}");
+            assert!(refused.head.contains("retry-after: ") && refused.body.contains("wait"), "{refused:?}");
+        }
+        let body: String = (0..20_000).map(|n| format!("large{{n=\"{n}\"}} 1\n")).collect();
+        assert!(body.len() > 64 << 10);
+        assert_eq!(weir.post(IMPORT, &body).status, 204);
+        assert_eq!(ask(&weir, "POST", "/api/v1/admin/tenants", r#"{"name": "acme"}"#).0, 201);
+        // It is not refused: what cannot be done at once is done later.
+        assert_eq!(ask(&weir, "DELETE", "/api/v1/admin/tenants/acme", "").0, 200);
+        go.send(()).unwrap();
+        assert_eq!(slow.join().unwrap(), Ok(Ok(())));
+        let statuses: Vec<_> = waiting.into_iter().map(|one| one.join().unwrap()).collect();
+        assert_eq!(statuses, [201, 204, 201, 204]);
+    });
 }

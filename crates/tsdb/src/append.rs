@@ -53,6 +53,9 @@ pub enum AppendError {
     /// Occurs when the store is closed.
     #[error("store is closing")]
     Closing,
+    /// Occurs when the tenant was deleted while the request was under way.
+    #[error("the tenant was deleted")]
+    Deleted,
 }
 
 /// Marks a series that was refused.
@@ -81,7 +84,10 @@ impl Store {
         let inner = &*self.inner;
         inner.refuse_append()?;
         // Held until the append is queued: no series that it resolved leaves the head before the writer saw it.
-        let _resolving = inner.resolving.read().expect("lock");
+        let deleted = inner.resolving.read().expect("lock");
+        if deleted.contains(&context.tenant) {
+            return Err(AppendError::Deleted);
+        }
         let mut rejected = batch.rejections.clone();
         let slots = inner.resolve(context, batch, &mut rejected);
         let mut intake = Intake::new(context, batch, rejected);

@@ -56,7 +56,7 @@ impl WriterState {
 
 impl Store {
     /// Waits up to `wait` for queued appends, then commits all of them as one group. Returns how many appends were
-    /// completed. Driven by one thread at a time.
+    /// completed. Driven by one thread; the delete of a tenant takes turns with it.
     pub fn commit(&self, wait: Duration) -> usize {
         let inner = &*self.inner;
         inner.queue.wait(wait);
@@ -72,6 +72,19 @@ impl Store {
             inner.evict(&mut writer);
         }
         committed
+    }
+
+    /// Commits what is queued now, whoever drives the writer. What others queue meanwhile is not waited for.
+    pub(crate) fn commit_queued(&self) {
+        let mut left = self.inner.queue.len();
+        while left > 0 {
+            match self.commit(Duration::ZERO) {
+                0 => return,
+                committed => left = left.saturating_sub(committed),
+            }
+        }
+        // A group that the writer's thread took before is in the head once it gives its lock back.
+        drop(self.inner.writer.lock().expect("lock"));
     }
 }
 

@@ -1,8 +1,9 @@
 //! Deletes: of a tenant, and of series in a range of time.
 //!
 //! Both flush the head first. So what a delete takes is in blocks that are there now, what comes later is in others, and
-//! a replay brings nothing back.
+//! a replay brings nothing back. Of a deleted tenant nothing comes later.
 
+use std::collections::BTreeSet;
 use std::io;
 use std::sync::Arc;
 use std::time::Duration;
@@ -10,7 +11,7 @@ use std::time::Duration;
 use model::{Budget, Matcher, TenantId, TimeRange};
 
 use crate::block::{Block, BlockError};
-use crate::manifest::Manifest;
+use crate::manifest::{Manifest, floor_ms};
 use crate::store::{Inner, Store};
 use crate::tombstone::Tombstone;
 
@@ -76,17 +77,34 @@ impl Store {
         Ok(())
     }
 
-    /// Deletes a tenant: from now on nothing of it is found. Its series leave the head with the next commit; its samples
-    /// leave the disk when the blocks that hold them are merged, and at once where a block holds nothing else.
+    /// Deletes a tenant: from now on nothing of it is found, and nothing is taken for it for as long as the store is open,
+    /// whatever comes of the rest. Its series leave the head with the next commit; its samples leave the disk when the
+    /// blocks that hold them are merged, and at once where a block holds nothing else.
     pub fn delete_tenant(&self, tenant: TenantId) -> io::Result<()> {
+        let inner = &*self.inner;
+        inner.resolving.write().expect("lock").insert(tenant);
+        // What was queued before must not come after the floor.
+        self.commit_queued();
+        inner.metadata.write().expect("lock").remove_tenant(tenant);
         self.flush()?;
-        self.inner.cut_off(tenant)?;
-        let mut writer = self.inner.writer.lock().expect("lock");
+        inner.cut_off(tenant)?;
+        let mut writer = inner.writer.lock().expect("lock");
         writer.deleted.push((tenant, Vec::new()));
         writer.evict = true;
-        drop(writer);
-        self.inner.metadata.write().expect("lock").remove_tenant(tenant);
         Ok(())
+    }
+
+    /// The tenants of which something is left in blocks.
+    pub fn tenants_in_blocks(&self) -> BTreeSet<TenantId> {
+        let view = self.inner.view.read().expect("lock").clone();
+        let left = |block: &Arc<Block>| {
+            let sequence = *block.meta().sequences.end();
+            let is_left = |tenant, end_ms| end_ms >= floor_ms(&view.floors, tenant, sequence);
+            let sections = block.meta().sections.iter();
+            let tenants = sections.filter(|one| is_left(one.tenant, one.range.end_ms)).map(|one| one.tenant);
+            tenants.collect::<Vec<_>>()
+        };
+        view.blocks.iter().flat_map(left).collect()
     }
 }
 

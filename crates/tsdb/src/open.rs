@@ -169,7 +169,7 @@ impl Inner {
             directory: directory.to_owned(),
             options,
             id_seed,
-            resolving: RwLock::new(()),
+            resolving: RwLock::default(),
             queue: Queue::default(),
             writer: Mutex::new(WriterState::new(wal)),
             table_turn: Mutex::new(()),

@@ -93,6 +93,11 @@ impl Queue {
         self.state.lock().expect("lock").closed
     }
 
+    /// Appends that wait.
+    pub(crate) fn len(&self) -> usize {
+        self.state.lock().expect("lock").items.len()
+    }
+
     /// Bytes that wait.
     pub(crate) fn bytes(&self) -> u64 {
         self.state.lock().expect("lock").bytes

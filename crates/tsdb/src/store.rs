@@ -4,6 +4,7 @@
 //! `table_turn`, `table`, `sides`, `metadata`; a flush tries `view` after `writer`, without waiting. The writer's thread
 //! is the only one that appends. Whoever changes the manifest has its lock from reading to storing it.
 
+use std::collections::BTreeSet;
 use std::fmt;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -44,8 +45,9 @@ pub(crate) struct Inner {
     pub(crate) id_seed: u64,
     /// Seed of batch keys.
     pub(crate) batch_seed: u64,
-    /// Read while a batch's series are resolved and queued; written while series leave the head.
-    pub(crate) resolving: RwLock<()>,
+    /// The tenants that were deleted: nothing of theirs is queued any more. Read while a batch's series are resolved and
+    /// queued; written while series leave the head.
+    pub(crate) resolving: RwLock<BTreeSet<TenantId>>,
     pub(crate) queue: Queue,
     pub(crate) writer: Mutex<WriterState>,
     /// Held by whoever waits for the table to change it: readers in parts let him in.

@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use env::Env;
 use model::{Budget, Hints, MatchOp, Matcher, TenantId, TenantLimits, TimeRange};
-use tsdb::{Job, Keep, Options, Progress, Store, WriteContext};
+use tsdb::{AppendError, Appended, Job, Keep, Options, Progress, Store, Ticket, WriteContext};
 
 const HOUR_MS: i64 = 3_600_000;
 const DAY_MS: i64 = 24 * HOUR_MS;
@@ -26,12 +26,20 @@ fn open(directory: &Path) -> Store {
     Store::open(Env::real(), directory, options, &Progress::default()).unwrap()
 }
 
-fn write(store: &Store, model: &mut Model, tenant: TenantId, rows: &[(u32, i64, f64)]) {
-    model.extend(rows.iter().map(|(i, timestamp_ms, value)| ((tenant, *i, *timestamp_ms), *value)));
+fn append(
+    store: &Store,
+    tenant: TenantId,
+    rows: &[(u32, i64, f64)],
+) -> Result<(Ticket, Appended), AppendError> {
     let batch = common::batch(store.seed(), rows);
     let limits = TenantLimits { retention_ms: 0, ..TenantLimits::default() };
     let context = WriteContext { tenant, limits: &limits, epoch: 0, now_ms: Env::real().clock.now_ms() };
-    let (ticket, appended) = store.append(&context, &batch).unwrap();
+    store.append(&context, &batch)
+}
+
+fn write(store: &Store, model: &mut Model, tenant: TenantId, rows: &[(u32, i64, f64)]) {
+    model.extend(rows.iter().map(|(i, timestamp_ms, value)| ((tenant, *i, *timestamp_ms), *value)));
+    let (ticket, appended) = append(store, tenant, rows).unwrap();
     assert_eq!(appended.accepted.samples, rows.len() as u64, "{appended:?}");
     store.commit(Duration::ZERO);
     ticket.wait().unwrap();
@@ -176,6 +184,33 @@ fn deletes_give_the_space_back() {
     store.delete_tenant(THEIRS).unwrap();
     settle(&store, &for_ever);
     assert_eq!(bytes(directory.path()), 0, "and after the other one is deleted whole");
+}
+
+/// An append that was queued when its tenant was deleted, or came after that from a request admitted before, got a
+/// sequence above the tenant's floor: its samples were there for ever, out of everybody's reach.
+#[test]
+fn what_waits_or_comes_late_of_a_deleted_tenant_is_not_kept() {
+    let directory = tempfile::tempdir().unwrap();
+    let store = open(directory.path());
+    let mut model = Model::new();
+    write(&store, &mut model, OURS, &[(1, 1000, 1.0)]);
+    let (waiting, _) = append(&store, THEIRS, &[(1, 1000, 1.0)]).unwrap();
+    assert_eq!(store.tenants_in_blocks(), BTreeSet::new());
+    store.delete_tenant(THEIRS).unwrap();
+    assert_eq!(waiting.outcome(), Some(Ok(())), "it came before");
+    assert_eq!(append(&store, THEIRS, &[(2, 1000, 1.0)]).err(), Some(AppendError::Deleted));
+    assert_eq!(store.tenant_status(THEIRS).head_series, 1, "until the next commit");
+    write(&store, &mut model, OURS, &[(2, 1000, 1.0)]);
+    assert_eq!(store.tenant_status(THEIRS).head_series, 0);
+    let only_ours = |store: &Store| {
+        store.flush().unwrap();
+        assert_eq!((read(store), store.tenants_in_blocks()), (model.clone(), [OURS].into()));
+    };
+    only_ours(&store);
+    store.compact_all().unwrap();
+    only_ours(&store);
+    drop(store);
+    only_ours(&open(directory.path()));
 }
 
 /// Two tenants in the same files, one of which keeps little: by age when the clock is believed, by bytes at any time.

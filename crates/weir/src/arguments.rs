@@ -245,6 +245,10 @@ pub(crate) enum Snapshot {
         /// How to print
         #[arg(short, long, value_enum, default_value_t)]
         output: ListFormat,
+        /// Configuration by which the store is opened when no server runs [default: weir.yaml in the working directory,
+        /// if there is one]
+        #[arg(long, value_name = "FILE", env = "WEIR_CONFIG", hide_env_values = true)]
+        config: Option<PathBuf>,
         #[command(flatten)]
         server: Server,
     },

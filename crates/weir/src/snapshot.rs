@@ -12,21 +12,24 @@ use server::snapshots::{self, CreateSnapshot, PATH, SnapshotInfo, SnapshotList};
 use tsdb::{Options, Progress, SnapshotName, Store};
 
 use crate::admin::{self, Place};
-use crate::arguments::Snapshot;
+use crate::arguments::{Serve, Snapshot};
 use crate::check;
 use crate::failure::{Code, Failure};
+use crate::serve;
 use crate::terminal::{say, tame};
 
 /// `weir snapshot`.
 pub(crate) fn snapshot(command: Snapshot) -> Result<(), Failure> {
     match command {
-        Snapshot::Create { name, output, server } => {
+        Snapshot::Create { name, output, config, server } => {
             let request = CreateSnapshot { name };
             let made = match Place::find(&server)? {
                 Place::Server(client) => {
                     admin::read(client.send_json("POST", PATH, &json!(request))?.json()?)?
                 }
-                Place::Directory { control, .. } => create(&control, &server.data_dir, &request)?,
+                Place::Directory { control, .. } => {
+                    create(&control, &server.data_dir, options(config)?, &request)?
+                }
             };
             admin::print(output, &json!(made), |made| Ok(rows(vec![admin::read(made)?])))
         }
@@ -65,11 +68,21 @@ pub(crate) fn snapshot(command: Snapshot) -> Result<(), Failure> {
     }
 }
 
+/// Sizes and times as a server would have them here.
+fn options(config: Option<PathBuf>) -> Result<Options, Failure> {
+    let flags = Serve { config, ..Serve::default() };
+    Ok(serve::config(&serve::sources(&flags))?.storage)
+}
+
 /// Opens the store for a moment; the caller holds the directory's lock.
-fn create(control: &Control, data_dir: &Path, request: &CreateSnapshot) -> Result<SnapshotInfo, Failure> {
+fn create(
+    control: &Control,
+    data_dir: &Path,
+    options: Options,
+    request: &CreateSnapshot,
+) -> Result<SnapshotInfo, Failure> {
     let env = Env::real();
-    let store =
-        Store::open(env.clone(), data_dir, Options::default(), &Progress::default()).map_err(failed)?;
+    let store = Store::open(env.clone(), data_dir, options, &Progress::default()).map_err(failed)?;
     let made = snapshots::create(&env, control, &store, request);
     store.close()?;
     made.map_err(failed)
@@ -138,6 +151,17 @@ fn failed(error: impl std::fmt::Display) -> Failure {
 mod tests {
     use super::*;
     use crate::output::table;
+
+    /// The store was opened with 4 GiB of memory, whatever the machine has and the configuration says.
+    #[test]
+    fn a_store_is_opened_as_a_server_would() {
+        let directory = tempfile::tempdir().unwrap();
+        let file = directory.path().join("weir.yaml");
+        std::fs::write(&file, "memory_limit: 100MiB\nstorage: {segment_bytes: 1MiB}\n").unwrap();
+        let options = options(Some(file)).unwrap();
+        assert!(options.memory_bytes < 100 << 20, "{options:?}");
+        assert_eq!(options.segment_bytes, 1 << 20);
+    }
 
     #[test]
     fn a_damaged_description_is_shown_as_unknown() {

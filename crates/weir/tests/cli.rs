@@ -370,6 +370,9 @@ fn snapshots_with_and_without_a_server() {
 
     let data = ["--data-dir", "data"];
     let local = |arguments: &[&str]| place.run(&[arguments, &data].concat());
+    place.write("small.yaml", "memory_limit: 1MiB\n");
+    let small = ["snapshot", "create", "--config", "small.yaml"];
+    local(&small).expect(78).says("memory_limit: at least 64MiB is needed");
     let made = local(&["snapshot", "create", "-o", "json"]).expect(0).stdout;
     let made: serde_json::Value = serde_json::from_str(&made).expect("JSON");
     let name = made["name"].as_str().expect("a name");

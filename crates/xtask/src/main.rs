@@ -24,18 +24,33 @@ cargo xtask COMMAND
                           ten thousand tenants
   bench table [as above]  all of these, one after another: a night
   bench build             time of a clean release build, size of the binary
-  torture [--cycles=N]    kill -9 under load, again and again
-  powercut [--cycles=N] [--fs=ext4|xfs]
+  torture [--cycles=N] [--seed=N]
+                          kill -9 under load, again and again
+  powercut [--cycles=N] [--fs=ext4|xfs] [--seed=N]
                           power cuts on a file system of its own (root)
-  strace-order            no answer before its sync
+  strace-order [--seed=N] no answer before its sync
   fuzz [--smoke]          every fuzz target for a minute (5 s)
+  help, --help, -h        this text; after a command, too
 
 --yes allows installing Debian packages; CI=true does too.
 ";
 
+/// Each command, its flags and how many words that are no flags it takes. A flag that ends in `=` takes a value.
+const COMMANDS: &[(&str, &[&str], usize)] = &[
+    ("test", &["--yes"], 1),
+    ("ci", &["--yes"], 0),
+    ("tidy", &[], 0),
+    ("bench", &["--workload=", "--server=", "--runs=", "--smoke", "--out="], 1),
+    ("torture", &["--cycles=", "--seed="], 0),
+    ("powercut", &["--cycles=", "--fs=", "--seed="], 0),
+    ("strace-order", &["--seed="], 0),
+    ("fuzz", &["--smoke"], 0),
+    ("help", &[], 1),
+];
+
 fn main() -> Result<()> {
     let repo = Repo::here();
-    let arguments = Arguments::read();
+    let arguments = Arguments::parse(std::env::args().skip(1))?;
     match arguments.command.as_str() {
         "test" => test::test(&repo, arguments.yes(), arguments.plain()),
         "ci" => ci::ci(&repo, arguments.yes()),
@@ -43,11 +58,10 @@ fn main() -> Result<()> {
         "bench" => bench(&repo, &arguments),
         "torture" | "powercut" | "strace-order" => rig(&repo, &arguments),
         "fuzz" => ci::fuzz(&repo, arguments.has("--smoke")),
-        "help" | "--help" | "-h" => {
+        _ => {
             print!("{HELP}");
             Ok(())
         }
-        other => bail!("unknown command {other:?}\n\n{HELP}"),
     }
 }
 
@@ -91,15 +105,33 @@ fn rig(repo: &Repo, arguments: &Arguments) -> Result<()> {
 }
 
 /// The command line after `cargo xtask`.
+#[derive(Debug)]
 struct Arguments {
     command: String,
     rest: Vec<String>,
 }
 
 impl Arguments {
-    fn read() -> Self {
-        let mut words = std::env::args().skip(1);
-        Self { command: words.next().unwrap_or_else(|| "help".to_owned()), rest: words.collect() }
+    /// Whatever asks for help is the command `help`; what is not known is refused, since a command may run for hours.
+    fn parse(words: impl Iterator<Item = String>) -> Result<Self> {
+        let mut words: Vec<String> = words.collect();
+        if words.is_empty() || words.iter().any(|word| word == "--help" || word == "-h") {
+            words = vec!["help".to_owned()];
+        }
+        let command = words.remove(0);
+        let known = COMMANDS.iter().find(|(name, ..)| *name == command);
+        let Some((_, flags, plain_max)) = known else { bail!("unknown command {command:?}\n\n{HELP}") };
+        let is_known = |word: &str| {
+            flags.iter().any(|flag| if flag.ends_with('=') { word.starts_with(flag) } else { word == *flag })
+        };
+        let (plain, given): (Vec<&String>, Vec<&String>) =
+            words.iter().partition(|word| !word.starts_with('-'));
+        let unknown =
+            given.into_iter().find(|word| !is_known(word)).or_else(|| plain.get(*plain_max).copied());
+        if let Some(word) = unknown {
+            bail!("{command} does not take {word:?}\n\n{HELP}");
+        }
+        Ok(Self { command, rest: words })
     }
 
     fn has(&self, flag: &str) -> bool {
@@ -129,5 +161,56 @@ impl Arguments {
     /// The first argument that is no flag.
     fn plain(&self) -> Option<&str> {
         self.rest.iter().map(String::as_str).find(|word| !word.starts_with("--"))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parsed(line: &str) -> Result<String, String> {
+        let parsed = Arguments::parse(line.split_whitespace().map(str::to_owned));
+        parsed.map(|arguments| arguments.command).map_err(|error| error.to_string())
+    }
+
+    /// `cargo xtask torture --help` ran the rig with its thousand kills.
+    #[test]
+    fn help_is_asked_for_after_any_command() {
+        for line in ["", "help", "-h", "--help", "torture --help", "bench disk -h", "test --yes --help x"] {
+            assert_eq!(parsed(line).as_deref(), Ok("help"), "{line:?}");
+        }
+    }
+
+    #[test]
+    fn what_a_command_does_not_know_is_refused_with_the_usage() {
+        for line in [
+            "tortrue",
+            "torture --cycle=1",
+            "torture --cycles 1",
+            "torture --fs=xfs",
+            "ci -y",
+            "tidy all",
+            "bench disk --smoke=1",
+            "bench disk memory",
+            "fuzz --runs=3",
+        ] {
+            let error = parsed(line).expect_err(line);
+            assert!(error.contains(HELP), "{line}: {error}");
+        }
+    }
+
+    #[test]
+    fn every_flag_of_the_usage_is_known() {
+        for line in [
+            "test --yes some_filter",
+            "ci --yes",
+            "bench ingest --workload=A,B --server=weir --runs=5 --smoke --out=/tmp/x",
+            "torture --cycles=5 --seed=7",
+            "powercut --cycles=5 --fs=xfs --seed=7",
+            "strace-order --seed=7",
+            "fuzz --smoke",
+        ] {
+            assert_eq!(parsed(line).as_deref(), Ok(line.split(' ').next().unwrap_or_default()));
+        }
     }
 }

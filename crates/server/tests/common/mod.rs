@@ -126,6 +126,17 @@ impl Drop for Weir {
     }
 }
 
+/// Waits for what other threads do.
+pub(crate) fn until(what: &str, is_so: impl Fn() -> bool) {
+    for _ in 0..4000 {
+        if is_so() {
+            return;
+        }
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    panic!("never: {what}");
+}
+
 #[derive(Debug, Clone)]
 pub(crate) struct Response {
     pub(crate) status: u16,

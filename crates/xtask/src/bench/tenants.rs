@@ -2,11 +2,13 @@
 //! sends ten series every ten seconds.
 //!
 //! Only Weir: neither peer has tenants on one machine. Each tenant sends a request of its own, evenly spread over the ten
-//! seconds. Syncs of a flush are counted by `strace`, new files by looking.
+//! seconds. Syncs of a flush are counted by `strace`, new files by their names.
 
+use std::collections::BTreeSet;
+use std::ffi::OsString;
 use std::fmt::Write;
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
@@ -65,17 +67,22 @@ pub fn tenants(repo: &Repo, plan: &Plan) -> Result<()> {
     send(&server, count, every, 1)?;
     let (cpu, begun) = (server.cpu_seconds()?, Instant::now());
     send(&server, count, every, ROUNDS)?;
-    let share = (server.cpu_seconds()? - cpu) / begun.elapsed().as_secs_f64();
+    flush_now(&server, directory.path())?;
+    let took = begun.elapsed().as_secs_f64();
+    let share = (server.cpu_seconds()? - cpu) / took;
     let _ = writeln!(
         text,
-        "- {count} tenants with {SERIES} series each, a request of each every {} s: {:.1} % of a core, RSS {:.0} MB, {} \
-         open files",
+        "- {count} tenants with {SERIES} series each, a request of each every {} s: {:.1} % of a core over {took:.0} s with \
+         one flush (a snapshot's; by itself there is one in some minutes) and no merge (`compaction_blocks: 1000`), RSS \
+         {:.0} MB, {} open files",
         every.as_secs_f64(),
         share * 100.0,
         server.memory_bytes("VmRSS")? as f64 / 1e6,
         server.open_files()?,
     );
-    text.push_str(&flush(&server, directory.path())?);
+    // For the flush of the stop.
+    send(&server, count, every, 1)?;
+    text.push_str(&stop(&server, directory.path())?);
     plan.publish(&text)
 }
 
@@ -137,13 +144,21 @@ fn send_share(
     Ok(())
 }
 
-/// What a flush of all tenants' samples does to the disk.
-fn flush(server: &Process, directory: &Path) -> Result<String> {
+/// Writes the head to a block, as a snapshot does before anything else.
+fn flush_now(server: &Process, directory: &Path) -> Result<()> {
+    let blocks = Names::of(directory, "blocks");
+    let answer = Connection::open(server.address, None)?.post("/api/v1/admin/tsdb/snapshot", "", b"")?;
+    ensure!(answer.is_success(), "snapshot: status {}: {}", answer.status, answer.text());
+    ensure!(blocks.added() == 1, "a flush makes one block, not {}", blocks.added());
+    Ok(())
+}
+
+/// What a stop does to the disk, with its flush of all tenants' samples.
+fn stop(server: &Process, directory: &Path) -> Result<String> {
     if !run::exists("strace") {
         return Ok("- SKIPPED syncs of a flush: strace is not installed\n".to_owned());
     }
-    let files = |folder: &str| fs::read_dir(directory.join("data").join(folder)).map_or(0, Iterator::count);
-    let (blocks, log) = (files("blocks"), files("wal/metrics"));
+    let (blocks, log) = (Names::of(directory, "blocks"), Names::of(directory, "wal/metrics"));
     let traced = directory.join("trace");
     let id = server.id().to_string();
     let mut strace = Command::new("strace")
@@ -163,6 +178,49 @@ fn flush(server: &Process, directory: &Path) -> Result<String> {
     strace.wait()?;
     let text = fs::read_to_string(&traced)?;
     let syncs = text.lines().filter(|line| line.contains("sync(")).count();
-    let (new_blocks, new_log) = (files("blocks").abs_diff(blocks), files("wal/metrics").abs_diff(log));
-    Ok(format!("- stop with its flush: {syncs} syncs, {new_blocks} new blocks, {new_log} new log segments\n"))
+    Ok(format!(
+        "- stop with its flush: {syncs} syncs, {} new blocks, {} new log segments\n",
+        blocks.added(),
+        log.added()
+    ))
+}
+
+/// The names in a folder, as they were.
+struct Names {
+    folder: PathBuf,
+    then: BTreeSet<OsString>,
+}
+
+impl Names {
+    fn of(directory: &Path, folder: &str) -> Self {
+        let folder = directory.join("data").join(folder);
+        Self { then: names(&folder), folder }
+    }
+
+    /// How many there are that were not there: counts would not tell one that came from one that went.
+    fn added(&self) -> usize {
+        names(&self.folder).difference(&self.then).count()
+    }
+}
+
+fn names(folder: &Path) -> BTreeSet<OsString> {
+    fs::read_dir(folder).into_iter().flatten().filter_map(|entry| Some(entry.ok()?.file_name())).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_file_that_came_as_another_went_is_new() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let blocks = directory.path().join("data/blocks");
+        fs::create_dir_all(&blocks).expect("made");
+        fs::write(blocks.join("1"), "").expect("written");
+        let before = Names::of(directory.path(), "blocks");
+        assert_eq!(before.added(), 0);
+        fs::write(blocks.join("2"), "").expect("written");
+        fs::remove_file(blocks.join("1")).expect("removed");
+        assert_eq!(before.added(), 1);
+    }
 }
