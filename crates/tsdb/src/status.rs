@@ -69,7 +69,7 @@ pub struct Status {
     pub compaction_failures: u64,
     /// Bytes of blocks written by merges.
     pub compaction_written_bytes: u64,
-    /// Bytes of memory that the merge that runs takes for the indexes of what it writes.
+    /// Bytes of memory that the merge that runs takes: for the indexes of what it writes, and for rows.
     pub compaction_memory_bytes: u64,
     /// Deletes of series that merges have not applied everywhere yet.
     pub tombstones: u64,

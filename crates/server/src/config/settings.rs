@@ -227,7 +227,7 @@ section! {
         flush_interval: Duration = "10m", Restart;
         /// A series without a sample for this long leaves memory.
         idle: Duration = "1h", Restart;
-        /// Bytes of head, cache, queue and a merge (a sixteenth of it at most) together; a share is of `memory_limit`. From
+        /// Bytes of head, cache, queue and a merge (a twelfth of it at most) together; a share is of `memory_limit`. From
         /// 80 % on, tenants that hold their even part of the series' memory make no new series, from 90 % on nobody does;
         /// existing ones go on.
         memory_bytes: Share = "60%", Restart;

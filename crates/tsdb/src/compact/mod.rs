@@ -18,6 +18,7 @@ use crate::named::Named;
 use crate::store::{Inner, View};
 
 mod merge;
+mod parts;
 mod plan;
 
 use merge::Merge;
@@ -126,7 +127,7 @@ impl Inner {
         if compactor.running.is_none() {
             // What hinders it is no failure of a merge: it is asked again.
             let Ok(Some((plan, view))) = self.next_merge(compactor.everything) else { return Ok(()) };
-            compactor.running = Some(Merge::new(plan, &view, self.options.merge_bytes()));
+            compactor.running = Some(Merge::new(plan, &view, &self.options));
         }
         let blocks = &self.view.read().expect("lock").blocks.clone();
         let merge = compactor.running.as_mut().expect("just begun");
