@@ -22,7 +22,7 @@ mod parts;
 mod plan;
 
 use merge::Merge;
-use plan::Plan;
+use plan::{Hindered, Plan};
 
 /// Bytes of rows that one step goes through at most.
 const STEP_BYTES: u64 = 32 << 20;
@@ -90,18 +90,22 @@ impl Inner {
         let barriers = barriers(&live.manifest.blocks, blocks);
         drop(live);
         let has_dead_parts = |block: &Block| view.has_dead_parts(block);
+        // Writes must not be refused for what a merge takes.
+        let room_bytes =
+            self.env.files.space(&self.directory)?.free.saturating_sub(self.options.disk_reserve_bytes);
         let plan = match everything {
-            true => plan::everything(blocks, &barriers, has_dead_parts),
-            false => plan::next(blocks, &barriers, self.options.compaction_blocks, has_dead_parts),
+            true => plan::everything(blocks, &barriers, room_bytes, has_dead_parts),
+            false => {
+                let many = self.options.compaction_blocks;
+                plan::next(blocks, &barriers, many, room_bytes, has_dead_parts)
+            }
         };
-        let Some(plan) = plan.map_err(io::Error::other)? else { return Ok(None) };
-        let bytes: u64 = plan.inputs.iter().map(|block| block.meta().bytes).sum();
-        let free = self.env.files.space(&self.directory)?.free;
-        // Inputs and outputs lie there together for a while; writes must not be refused for it.
-        if bytes.saturating_add(self.options.disk_reserve_bytes) > free {
-            return Err(io::Error::other("the disk has too little room for a merge"));
-        }
-        Ok(Some((plan, view)))
+        let is_short = match &plan {
+            Ok(plan) => plan.as_ref().is_some_and(|plan| plan.is_instead),
+            Err(hindered) => *hindered == Hindered::Room,
+        };
+        self.counters.compaction_short_of_disk.store(is_short, Ordering::Relaxed);
+        Ok(plan.map_err(io::Error::other)?.map(|plan| (plan, view)))
     }
 
     fn is_pressed(&self, blocks: &[Arc<Block>]) -> bool {
