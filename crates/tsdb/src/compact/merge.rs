@@ -172,9 +172,10 @@ impl Merge {
         &self.inputs
     }
 
-    /// Whether the disk refused to read something.
-    pub(crate) fn is_refused(&self) -> bool {
-        self.inputs.iter().flat_map(|input| &input.damaged).any(Damaged::is_unreadable)
+    /// The blocks of which the disk refused to read something.
+    pub(crate) fn refused(&self) -> Vec<u64> {
+        let is_refused = |input: &&Input| input.damaged.iter().any(Damaged::is_unreadable);
+        self.inputs.iter().filter(is_refused).map(|input| input.id).collect()
     }
 
     /// The files that were written, complete after the last step.

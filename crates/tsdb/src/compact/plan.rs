@@ -4,7 +4,8 @@
 //! sequences than the other, and blocks are read in the order of their last sequence. A merge keeps that: whatever
 //! shares its span and has a sequence between its lowest and its highest is merged too.
 //!
-//! A block that could not be read at the start may come back, in its place in that order: it is a barrier. What would have
+//! A block that could not be read at the start, or that the disk refuses now, may come back in its place in that order: it
+//! is a barrier. What would have
 //! to take it along is not merged, or only what lies on one side of it; everything else goes on.
 
 use std::collections::BTreeMap;
