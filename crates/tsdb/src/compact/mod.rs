@@ -15,13 +15,13 @@ use std::time::Duration;
 
 use crate::block::{Block, Level};
 use crate::named::Named;
-use crate::store::{Inner, View};
+use crate::store::{Inner, Live, View};
 
 mod merge;
 mod parts;
 mod plan;
 
-use merge::Merge;
+use merge::{Input, Merge};
 use plan::{Hindered, Plan};
 
 /// Bytes of rows that one step goes through at most.
@@ -282,25 +282,34 @@ impl Inner {
         let bytes: u64 = merge.written().iter().map(|written| written.bytes).sum();
         self.counters.compactions.fetch_add(1, Ordering::Relaxed);
         self.counters.compaction_written_bytes.fetch_add(bytes, Ordering::Relaxed);
+        // All of them, whatever fails: what is damaged and lies there without a name is removed by the next start.
+        let mut result = Ok(());
         for input in merge.inputs() {
             self.cache.forget(input.id);
-            let path = self.block_path(input.id);
-            match input.damaged.first() {
-                Some(unit) if linked.contains(&input.id) => {
-                    files.remove(&path)?;
-                    self.note_quarantined(&path, &unit.to_string(), true);
-                }
-                Some(unit) => {
-                    if !self.quarantine(&path, &unit.to_string()) {
-                        // Named again, or the next start would remove it.
-                        live.manifest.blocks.push(input.named());
-                        self.repeat_manifest(&mut live)?;
-                    }
-                }
-                None => files.remove(&path)?,
-            }
+            result = result.and(self.put_away(&mut live, input, &linked));
         }
-        files.sync_dir(&self.directory.join("blocks"))
+        result.and(files.sync_dir(&self.directory.join("blocks")))
+    }
+
+    /// Removes a block that was merged, or moves it to quarantine when something of it could not be read; those that are
+    /// `linked` have a name there.
+    fn put_away(&self, live: &mut Live, input: &Input, linked: &[u64]) -> io::Result<()> {
+        let path = self.block_path(input.id);
+        match input.damaged.first() {
+            Some(unit) if linked.contains(&input.id) => {
+                self.note_quarantined(&path, &unit.to_string(), true);
+                self.env.files.remove(&path)
+            }
+            Some(unit) => {
+                if self.quarantine(&path, &unit.to_string()) {
+                    return Ok(());
+                }
+                // Named again, or the next start would remove it.
+                live.manifest.blocks.push(input.named());
+                self.repeat_manifest(live)
+            }
+            None => self.env.files.remove(&path),
+        }
     }
 
     /// Removes what no manifest names: it must not lie there until the next start, one copy for each try.
