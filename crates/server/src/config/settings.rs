@@ -207,7 +207,7 @@ section! {
         /// How long samples are kept; 0 = for ever. Older samples are rejected.
         retention: Duration = "400d", Reload;
         /// Bytes of blocks that are kept of each tenant; 0 = any number. A tenant over it loses its oldest ones, but for
-        /// those of the newest two hours; blocks over more than a day do not count until merges have cut them.
+        /// those of the newest two hours; flushed blocks over more than a day do not count until they are cut.
         max_bytes: Size = "0", Reload;
         /// How long two readings of the clock must agree before retention deletes anything.
         retention_confirm: Duration = "1h", Restart;
