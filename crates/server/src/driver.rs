@@ -142,6 +142,7 @@ struct Watch {
     disk_low: bool,
     quarantined: u64,
     retention_paused: bool,
+    compaction_short_of_disk: bool,
 }
 
 impl Watch {
@@ -165,6 +166,13 @@ impl Watch {
             match status.retention_paused {
                 true => tracing::warn!("retention waits: the clock is in doubt"),
                 false => tracing::info!("retention goes on"),
+            }
+        }
+        let short = status.compaction_short_of_disk;
+        if mem::replace(&mut self.compaction_short_of_disk, short) != short {
+            match short {
+                true => tracing::warn!("a merge of blocks waits: the disk has too little room for it"),
+                false => tracing::info!("the disk has room for merges of blocks again"),
             }
         }
     }

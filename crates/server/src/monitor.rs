@@ -66,6 +66,7 @@ fn copy_status(metrics: &Metrics, status: &Status) {
     metrics.compaction_failures.copy(status.compaction_failures);
     metrics.compaction_written_bytes.copy(status.compaction_written_bytes);
     metrics.compaction_memory_bytes.set(status.compaction_memory_bytes as f64);
+    metrics.compaction_short_of_disk.set(f64::from(u8::from(status.compaction_short_of_disk)));
     metrics.wal_segments.set(status.wal_segments as f64);
     metrics.wal_replay_bytes.set(status.wal_replay_bytes as f64);
     metrics.wal_written_bytes.copy(status.wal_written_bytes);

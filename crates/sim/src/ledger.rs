@@ -163,6 +163,14 @@ impl Ledger {
             || self.exemplars.get(&tenant).is_some_and(|series| series.contains_key(labels))
     }
 
+    /// The newest time for which a tenant ever sent something, exemplars included.
+    pub fn newest_ms(&self, tenant: TenantId) -> Option<i64> {
+        let history = self.history.get(&tenant).into_iter().flat_map(|series| series.values());
+        let samples = history.filter_map(|times| times.keys().next_back().copied());
+        let exemplars = self.exemplars.get(&tenant).into_iter().flat_map(|series| series.values());
+        samples.chain(exemplars.flatten().map(|exemplar| exemplar.timestamp_ms)).max()
+    }
+
     fn fate<T>(&self, sent: &Sent<T>) -> Fate {
         sent.request.map_or(Fate::Acknowledged, |request| self.fates[request.0])
     }

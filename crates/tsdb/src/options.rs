@@ -19,7 +19,7 @@ pub struct Options {
     pub idle: Duration,
     /// Bytes for head, caches, queues and a merge together; over it appends are refused. From 80 % on no new series are made
     /// for tenants that hold their even part of the series' memory, from 90 % on for nobody. A sixteenth is for the indexes
-    /// of blocks that a merge writes.
+    /// of blocks that a merge writes, and a quarter of that for rows that it puts together.
     pub memory_bytes: u64,
     /// Bytes of block pages kept in memory, out of `memory_bytes`.
     pub cache_bytes: u64,
@@ -50,6 +50,11 @@ impl Options {
     /// Bytes that the indexes of blocks may take while a merge writes them.
     pub(crate) fn merge_bytes(&self) -> u64 {
         self.memory_bytes / 16
+    }
+
+    /// Bytes that rows may take while they are merged: a series that has more is merged in parts.
+    pub(crate) fn merge_rows_bytes(&self) -> u64 {
+        (self.memory_bytes / 64).min(16 << 20)
     }
 }
 

@@ -13,7 +13,7 @@ use std::time::Duration;
 
 use model::{TenantId, TimeRange};
 
-use crate::block::Block;
+use crate::block::{Block, Level};
 use crate::manifest::{Floor, Manifest, add_floor, floor_ms};
 use crate::options::Keep;
 use crate::store::Inner;
@@ -173,14 +173,17 @@ fn late(blocks: &[Arc<Block>], floors: &[Floor], age: Age<'_>) -> Vec<(TenantId,
 
 /// Where to cut tenants that have more bytes in blocks than they may.
 ///
-/// Parts of more than a day are not counted: nobody knows how their bytes are spread, and merges soon cut them.
+/// Flushed parts of more than a day are not counted: nobody knows how their bytes are spread, and merges soon cut them. What
+/// merges leave in spans of several days stays so: such a part counts, and goes as a whole once its last sample is old
+/// enough.
 fn over(blocks: &[Arc<Block>], floors: &[Floor], keep: &dyn Fn(TenantId) -> Keep) -> Vec<(TenantId, i64)> {
     let mut parts: BTreeMap<TenantId, Vec<(TimeRange, u64)>> = BTreeMap::new();
     for block in blocks {
         for section in &block.meta().sections {
             let TimeRange { start_ms, end_ms } = section.range;
             let is_left = end_ms >= floor_ms(floors, section.tenant, *block.meta().sequences.end());
-            if is_left && end_ms.saturating_sub(start_ms) < DAY_MS {
+            let is_cut = block.meta().level > Level::Flushed || end_ms.saturating_sub(start_ms) < DAY_MS;
+            if is_left && is_cut {
                 parts.entry(section.tenant).or_default().push((section.range, section.bytes));
             }
         }

@@ -69,8 +69,10 @@ pub struct Status {
     pub compaction_failures: u64,
     /// Bytes of blocks written by merges.
     pub compaction_written_bytes: u64,
-    /// Bytes of memory that the merge that runs takes for the indexes of what it writes.
+    /// Bytes of memory that the merge that runs takes: for the indexes of what it writes, and for rows.
     pub compaction_memory_bytes: u64,
+    /// Whether a merge waits because the disk has too little room for it; smaller ones go on.
+    pub compaction_short_of_disk: bool,
     /// Deletes of series that merges have not applied everywhere yet.
     pub tombstones: u64,
     /// Blocks removed by retention.
@@ -118,6 +120,7 @@ pub(crate) struct Counters {
     pub(crate) compaction_failures: AtomicU64,
     pub(crate) compaction_written_bytes: AtomicU64,
     pub(crate) compaction_memory_bytes: AtomicU64,
+    pub(crate) compaction_short_of_disk: AtomicBool,
     pub(crate) retention_blocks: AtomicU64,
     pub(crate) retention_paused: AtomicBool,
     pub(crate) scrubbed_bytes: AtomicU64,
@@ -256,6 +259,7 @@ impl Store {
             compaction_failures: load(&counters.compaction_failures),
             compaction_written_bytes: load(&counters.compaction_written_bytes),
             compaction_memory_bytes: load(&counters.compaction_memory_bytes),
+            compaction_short_of_disk: counters.compaction_short_of_disk.load(Ordering::Relaxed),
             tombstones: view.tombstones.len() as u64,
             retention_blocks: load(&counters.retention_blocks),
             retention_paused: counters.retention_paused.load(Ordering::Relaxed),

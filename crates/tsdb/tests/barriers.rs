@@ -3,6 +3,7 @@
 mod common;
 
 use std::collections::BTreeMap;
+use std::ops::RangeInclusive;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
@@ -26,8 +27,12 @@ const BLOCKS: i64 = 16;
 type Model = BTreeMap<(u32, i64), f64>;
 
 fn open(disk: &SimFiles) -> Store {
+    open_with(disk, &SimClock::new(1_000_000))
+}
+
+fn open_with(disk: &SimFiles, clock: &SimClock) -> Store {
     let env = Env {
-        clock: Arc::new(SimClock::new(1_000_000)),
+        clock: Arc::new(clock.clone()),
         files: Arc::new(disk.clone()),
         random: Arc::new(SimRandom::new(1)),
     };
@@ -123,6 +128,58 @@ fn whoever_wants_everything_merged_is_told_of_a_block_that_cannot_be_read_when_t
     assert_eq!(store.status().blocks, 3, "a block for each day and each side of it");
     assert_eq!(store.status().compaction_failures, 0);
     drop(come_back(&disk));
+}
+
+fn work(store: &Store) {
+    while let Some(job) = store.next_job(&|_| Keep::default()) {
+        store.run(job, &|_| Keep::default()).unwrap();
+    }
+}
+
+/// A store that has read all blocks at its start, and now the disk refuses one.
+fn with_a_refused_block(clock: &SimClock, blocks: RangeInclusive<i64>) -> (SimFiles, Store) {
+    let disk = SimFiles::new(1);
+    disk.create_dir(Path::new("data")).unwrap();
+    let store = open_with(&disk, clock);
+    // Files are numbered from one.
+    let first = *blocks.start();
+    blocks.for_each(|n| write(&store, n));
+    let lost = LOST - first + 1;
+    disk.plan(Fault::new(Op::Read, Failure::Io).on(&format!("{lost:012}.block")).forever());
+    (disk, store)
+}
+
+/// The bug: every merge waited for hours, because the one that was due first met a block that the disk did not read.
+#[test]
+fn merges_go_on_while_the_disk_refuses_a_block() {
+    let clock = SimClock::new(1_000_000);
+    let (disk, store) = with_a_refused_block(&clock, 1..=BLOCKS);
+    work(&store);
+    // As around a block that was not there at the start, and that one.
+    assert_eq!((store.status().compactions, store.status().blocks), (2, 8));
+    let error = store.compact_all().unwrap_err().to_string();
+    assert!(error.starts_with("a block cannot be read"), "{error}");
+    assert_eq!((store.status().compaction_failures, store.status().quarantined), (0, 0));
+    disk.heal();
+    store.compact_all().unwrap();
+    assert_eq!((store.status().blocks, read(&store)), (2, model(1..=BLOCKS)), "a block for each day");
+}
+
+#[test]
+fn a_block_that_the_disk_refuses_for_hours_is_damaged() {
+    let clock = SimClock::new(1_000_000);
+    // Without it too few to be merged.
+    let blocks = LOST - 2..=LOST + 1;
+    let (_disk, store) = with_a_refused_block(&clock, blocks.clone());
+    let mut seconds = 0;
+    while store.status().quarantined == 0 && seconds < 24 * 3600 {
+        work(&store);
+        clock.advance(Duration::from_secs(10));
+        seconds += 10;
+    }
+    assert!((4 * 3600..5 * 3600).contains(&seconds), "{seconds} s");
+    assert_eq!((store.status().compactions, store.status().quarantined), (1, 1));
+    assert_eq!(read(&store), model(blocks.filter(|n| *n != LOST)));
 }
 
 /// A manifest of an older Weir says nothing of a block but its number: it may be of any time.

@@ -148,8 +148,9 @@ fn read(store: &Store) -> Model {
     model
 }
 
-fn open(directory: &Path) -> Store {
-    let options = Options { compaction_blocks: 4, ..Options::default() };
+fn open(directory: &Path, memory_bytes: u64) -> Store {
+    let options =
+        Options { compaction_blocks: 4, memory_bytes, cache_bytes: memory_bytes / 16, ..Options::default() };
     Store::open(Env::real(), directory, options, &Progress::default()).unwrap()
 }
 
@@ -177,8 +178,18 @@ fn assert_same(found: &Model, wanted: &Model) {
 
 #[test]
 fn everything_comes_back_from_every_level() {
+    comes_back(Options::default().memory_bytes);
+}
+
+/// A part of a series has next to nothing: a chunk or two of each input.
+#[test]
+fn everything_comes_back_when_series_are_merged_in_parts() {
+    comes_back(24 << 20);
+}
+
+fn comes_back(memory_bytes: u64) {
     let directory = tempfile::tempdir().unwrap();
-    let (store, mut model) = (open(directory.path()), Model::default());
+    let (store, mut model) = (open(directory.path(), memory_bytes), Model::default());
     let mut seen = Vec::new();
     for hour in 0..HOURS {
         write(&store, &mut model, &(hour * 60..hour * 60 + 60).collect::<Vec<_>>());
@@ -201,7 +212,7 @@ fn everything_comes_back_from_every_level() {
     write(&store, &mut model, &(HOURS * 60..HOURS * 60 + 20).collect::<Vec<_>>());
     assert_same(&read(&store), &model);
     drop(store);
-    let store = open(directory.path());
+    let store = open(directory.path(), memory_bytes);
     assert_same(&read(&store), &model);
     assert_eq!(store.status().quarantined, 0);
 }

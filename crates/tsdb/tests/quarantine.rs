@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use env::Env;
 use model::{Budget, Hints, SeriesBlock, TenantId, TenantLimits, TimeRange};
-use sim::files::SimFiles;
+use sim::files::{Failure, Fault, Op, SimFiles};
 use tsdb::{CheckReport, Options, Progress, Quarantined, Store, WriteContext};
 
 const DATA: &str = "/data";
@@ -183,4 +183,32 @@ fn of_manifests_it_is_said_whether_they_can_be_read_now() {
     assert_eq!(report.damage, []);
     let said: Vec<_> = report.quarantine.iter().map(|f| (&*f.file, f.kind, f.damage.len())).collect();
     assert_eq!(said, [("quarantine/manifest-0", "manifest", 1), ("quarantine/manifest-1", "manifest", 0)]);
+}
+
+/// The bug: where files have no second names, a damaged block was left without any when one before it could not be
+/// removed, and the next start removed it.
+#[test]
+fn a_damaged_block_is_kept_when_another_one_cannot_be_removed() {
+    let disk = SimFiles::new(1);
+    let store = open(&disk);
+    write(&store, 0..10);
+    store.flush().unwrap();
+    write(&store, 0..ROWS);
+    store.flush().unwrap();
+    disk.flip_bit(&path("blocks/000000000002.block"), 100 * 8).unwrap();
+    disk.kill();
+    drop(store);
+    let store = open(&disk);
+    disk.plan(Fault::new(Op::Link, Failure::Unsupported).forever());
+    disk.plan(Fault::new(Op::Remove, Failure::Io).on("000000000001.block").forever());
+    store.compact_all().unwrap_err();
+    let whole = found(&store);
+    assert!(whole < u64::from(ROWS) && whole > 0);
+    drop(store);
+    disk.heal();
+    disk.kill();
+    let store = open(&disk);
+    assert_eq!(found(&store), whole);
+    assert_eq!(only(check(&disk)).file, "quarantine/000000000002.block");
+    assert!(!disk.paths().contains(&path("blocks/000000000001.block")), "nothing names it");
 }

@@ -21,7 +21,7 @@ const FLOAT: u8 = 2;
 const HINT_SHIFT: u32 = 2;
 
 /// Spans, bounds and buckets of all rows together; one row alone may have more.
-pub(super) const PARTS_MAX: usize = 1 << 20;
+pub const PARTS_MAX: usize = 1 << 20;
 
 /// How many of the rows, one at least, go into one chunk.
 pub fn chunk_rows(histograms: &[Arc<Histogram>]) -> usize {

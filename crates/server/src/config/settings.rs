@@ -207,7 +207,7 @@ section! {
         /// How long samples are kept; 0 = for ever. Older samples are rejected.
         retention: Duration = "400d", Reload;
         /// Bytes of blocks that are kept of each tenant; 0 = any number. A tenant over it loses its oldest ones, but for
-        /// those of the newest two hours; blocks over more than a day do not count until merges have cut them.
+        /// those of the newest two hours; flushed blocks over more than a day do not count until they are cut.
         max_bytes: Size = "0", Reload;
         /// How long two readings of the clock must agree before retention deletes anything.
         retention_confirm: Duration = "1h", Restart;
@@ -227,7 +227,7 @@ section! {
         flush_interval: Duration = "10m", Restart;
         /// A series without a sample for this long leaves memory.
         idle: Duration = "1h", Restart;
-        /// Bytes of head, cache, queue and a merge (a sixteenth of it at most) together; a share is of `memory_limit`. From
+        /// Bytes of head, cache, queue and a merge (a twelfth of it at most) together; a share is of `memory_limit`. From
         /// 80 % on, tenants that hold their even part of the series' memory make no new series, from 90 % on nobody does;
         /// existing ones go on.
         memory_bytes: Share = "60%", Restart;

@@ -125,7 +125,8 @@ registry! {
     compactions: Counter "weir_compactions" "" [] "Merges of blocks.";
     compaction_failures: Counter "weir_compaction_failures" "" [] "Merges of blocks that failed.";
     compaction_written_bytes: Counter "weir_compaction_written_bytes" "bytes" [] "Bytes of blocks written by merges.";
-    compaction_memory_bytes: Gauge "weir_compaction_memory_bytes" "bytes" [] "Memory of the indexes that a merge is writing.";
+    compaction_memory_bytes: Gauge "weir_compaction_memory_bytes" "bytes" [] "Memory of a merge: indexes of what it writes, rows that it puts together.";
+    compaction_short_of_disk: Gauge "weir_compaction_short_of_disk" "" [] "1 while a merge waits because the disk has too little room for it; smaller ones go on.";
     wal_segments: Gauge "weir_wal_segments" "" [] "Segments of the write-ahead log on disk.";
     wal_replay_bytes: Gauge "weir_wal_replay_bytes" "bytes" [] "Bytes of the write-ahead log that a restart would read.";
     wal_written_bytes: Counter "weir_wal_written_bytes" "bytes" [] "Bytes written to the write-ahead log.";

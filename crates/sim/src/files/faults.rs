@@ -97,6 +97,8 @@ pub enum Failure {
     /// file systems do ("Can Applications Recover from fsync Failures?", USENIX ATC 2020). For other operations as
     /// [`Failure::Io`].
     LostPages,
+    /// EOPNOTSUPP, of a file system that does not have the operation.
+    Unsupported,
 }
 
 impl Failure {
@@ -105,6 +107,7 @@ impl Failure {
         io::Error::from_raw_os_error(match self {
             Self::Io | Self::LostPages => 5,
             Self::NoSpace => 28,
+            Self::Unsupported => 95,
         })
     }
 }

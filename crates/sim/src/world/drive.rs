@@ -168,7 +168,8 @@ impl Life {
         let keep = |tenant: TenantId| {
             let party = self.parties.iter().find(|party| party.tenant == tenant);
             let age_ms = party.map_or(0, |party| party.limits.retention_ms);
-            Keep { age_ms, bytes: 0 }
+            let bytes = if tenant == self.parties[0].tenant { self.scenario.bytes_max } else { 0 };
+            Keep { age_ms, bytes }
         };
         let mut floors = self.parties.each_ref().map(|party| party.floor_ms);
         let may_fail = self.writes_may_fail() || self.disk.is_down();
@@ -183,6 +184,11 @@ impl Life {
                         *floor_ms = (*floor_ms).max(self.clock.now_ms().saturating_sub(keep_ms));
                     }
                 }
+            }
+            if job == Job::Retention && self.scenario.bytes_max > 0 {
+                // It may take whatever is not in the newest two hours.
+                let newest_ms = self.ledger.newest_ms(self.parties[0].tenant).unwrap_or(i64::MIN);
+                floors[0] = floors[0].max(newest_ms.saturating_sub(2 * HOUR_MS - 1));
             }
             if let Err(error) = store.run(job, &keep) {
                 let expected = may_fail || self.disk.is_down();

@@ -45,6 +45,8 @@ pub struct Scenario {
     pub quota: u64,
     /// Retention of the first tenant; the second keeps for ever.
     pub retention_ms: i64,
+    /// Bytes of blocks that the first tenant may have; 0 = any number.
+    pub bytes_max: u64,
 }
 
 impl Scenario {
@@ -89,6 +91,7 @@ impl Scenario {
             options,
             quota: if rng.chance(1, 6) { 1 + rng.below(20) } else { u64::MAX },
             retention_ms: rng.range(1..48) * 3_600_000,
+            bytes_max: if rng.chance(1, 4) { 1 << rng.range(10..15) } else { 0 },
         }
     }
 

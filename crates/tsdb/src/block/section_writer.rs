@@ -7,7 +7,7 @@ use std::io;
 use codec::chunk::aggregates::Aggregates;
 use codec::chunk::{Packing, exemplars, histogram_columns, histograms};
 use model::select::HistogramPoint;
-use model::{TenantId, TimeRange};
+use model::{SeriesId, TenantId, TimeRange};
 
 use super::chunk::{self, PageTimes, Rows};
 use super::page::{PAGE_BYTES, PageKind, VERSION};
@@ -39,7 +39,22 @@ pub(super) struct SectionWriter {
     times: PageTimes,
     chunk_pages: PageRun,
     series: SeriesTable,
+    /// The series that is being added.
+    open: Option<OpenSeries>,
     run: Vec<std::sync::Arc<model::Histogram>>,
+}
+
+/// A series of which some chunks are written.
+#[derive(Debug)]
+struct OpenSeries {
+    id: SeriesId,
+    chunks: u64,
+    /// What the index will say of them.
+    entries: Vec<u8>,
+    /// The time of the last row.
+    last_ms: Option<i64>,
+    /// Whether exemplars are among them, behind which no samples can stand.
+    has_exemplars: bool,
 }
 
 impl Default for SectionWriter {
@@ -53,6 +68,7 @@ impl Default for SectionWriter {
             times: PageTimes::default(),
             chunk_pages: PageRun::default(),
             series: SeriesTable::default(),
+            open: None,
             run: Vec::new(),
         }
     }
@@ -67,23 +83,52 @@ impl SectionWriter {
         self.times.clear();
         self.chunk_pages = PageRun::default();
         self.series = SeriesTable::default();
+        self.open = None;
     }
 
     /// Bytes of memory that the section's index takes until it is written.
     pub(super) fn index_bytes(&self) -> u64 {
-        self.series.bytes() + self.chunk_pages.len() as u64 * 8
+        let open = self.open.as_ref().map_or(0, |open| open.entries.capacity());
+        self.series.bytes() + open as u64 + self.chunk_pages.len() as u64 * 8
     }
 
     /// Adds a series.
     pub(super) fn add(&mut self, appender: &mut Appender, input: &SeriesInput<'_>) -> io::Result<()> {
+        if self.open.is_some() {
+            return Err(invalid("a series within another one"));
+        }
+        self.add_part(appender, input)?;
+        self.end_series();
+        Ok(())
+    }
+
+    /// Adds rows of a series that go on where those before ended. It lasts until [`SectionWriter::end_series`].
+    pub(super) fn add_part(&mut self, appender: &mut Appender, input: &SeriesInput<'_>) -> io::Result<()> {
         if self.tenant.is_none() {
             return Err(invalid("a series before any tenant"));
         }
         check(input)?;
-        self.series.begin(input.id, input.labels)?;
+        let mut open = match self.open.take() {
+            Some(open) => open,
+            None => {
+                self.series.begin(input.id, input.labels)?;
+                OpenSeries {
+                    id: input.id,
+                    chunks: 0,
+                    entries: Vec::new(),
+                    last_ms: None,
+                    has_exemplars: false,
+                }
+            }
+        };
+        let goes_on = open.last_ms < input.timestamps.first().copied() && !open.has_exemplars;
+        if open.id != input.id || !(goes_on || input.timestamps.is_empty()) {
+            return Err(invalid("a part of a series does not go on where the one before ended"));
+        }
+        open.last_ms = input.timestamps.last().copied().or(open.last_ms);
+        open.has_exemplars |= !input.exemplars.is_empty();
+        let OpenSeries { chunks, entries, .. } = &mut open;
         let (mut row, mut histograms) = (0, input.histograms);
-        let mut chunks = 0u64;
-        let mut entries = Vec::new();
         while row < input.timestamps.len() {
             let next = histograms.first().map_or(input.timestamps.len(), |h| h.row as usize);
             let rows = if next == row {
@@ -99,17 +144,24 @@ impl SectionWriter {
                 true => ChunkKind::Histograms,
                 false => ChunkKind::Floats,
             };
-            self.add_samples(appender, kind, input, row..row + rows, &mut entries)?;
+            self.add_samples(appender, kind, input, row..row + rows, entries)?;
             row += rows;
-            chunks += 1;
+            *chunks += 1;
         }
         for exemplars in input.exemplars.chunks(CHUNK_EXEMPLARS) {
-            self.add_exemplars(appender, exemplars, &mut entries)?;
-            chunks += 1;
+            self.add_exemplars(appender, exemplars, entries)?;
+            *chunks += 1;
         }
         self.samples += input.timestamps.len() as u64;
-        self.series.end(chunks, &entries);
+        self.open = Some(open);
         Ok(())
+    }
+
+    /// Ends the series of which parts were added, if there is one.
+    pub(super) fn end_series(&mut self) {
+        if let Some(open) = self.open.take() {
+            self.series.end(open.chunks, &open.entries);
+        }
     }
 
     /// Gathers consecutive histogram rows from `row` that fit one chunk; how many there are.
@@ -201,6 +253,7 @@ impl SectionWriter {
 
     /// Writes the index; `None` when the section has no series.
     pub(super) fn end(&mut self, appender: &mut Appender) -> io::Result<Option<SectionPlace>> {
+        self.end_series();
         let Some(tenant) = self.tenant.filter(|_| self.series.len() > 0) else {
             self.tenant = None;
             return Ok(None);

@@ -122,6 +122,17 @@ impl BlockWriter {
         self.section.add(&mut self.appender, &series)
     }
 
+    /// Adds a part of a series, which goes on where the part before ended; exemplars come with or after the last samples.
+    /// The series is in the section once it was ended.
+    pub(crate) fn add_part(&mut self, series: SeriesInput<'_>) -> io::Result<()> {
+        self.section.add_part(&mut self.appender, &series)
+    }
+
+    /// Ends the series of which parts were added, if there is one.
+    pub(crate) fn end_series(&mut self) {
+        self.section.end_series();
+    }
+
     /// Bytes of memory that the index of the present section takes until the section ends.
     pub(crate) fn index_bytes(&self) -> u64 {
         self.section.index_bytes()

@@ -1,7 +1,8 @@
 //! A merge while it runs: series by series through all inputs, in steps.
 //!
 //! Inputs stand in the same order, so each is read from front to back; a series' rows are put together, settled and cut
-//! into spans. Samples in memory are one series' rows in the spans of a pass. Each open output keeps its index until it
+//! into spans. Samples in memory are one series' rows in the spans of a pass, or when these are too many a part of them in
+//! one span (`parts`), at least a chunk of each input. Each open output keeps its index until it
 //! ends, 25 to 60 bytes and more for each series: a pass takes as few spans as the inputs' series suggest, the others are
 //! done in further passes over the inputs, which read only their own chunks. When the indexes take too much all the same,
 //! the largest is written, and what follows of its span goes into another file.
@@ -17,6 +18,7 @@ use model::batch::Exemplar;
 use model::select::HistogramPoint;
 use model::{Labels, SeriesId, TenantId, TimeRange};
 
+use super::parts::{Part, Rows, Weights, bytes_from};
 use super::plan::{Plan, Span};
 use crate::block::{
     Block, BlockError, BlockWriter, Columns, Damaged, PageCache, SectionReader, SeriesInput, block_order,
@@ -26,6 +28,7 @@ use crate::head::table::series_id;
 use crate::manifest::floor_ms;
 use crate::merge::Writes;
 use crate::named::Named;
+use crate::options::Options;
 use crate::store::{Inner, View, tombstones_of};
 use crate::tombstone::{self, Tombstone};
 
@@ -65,6 +68,10 @@ pub(crate) struct Merge {
     outputs: Vec<Output>,
     written: Vec<Written>,
     columns: Columns,
+    /// Bytes that rows may take.
+    rows_bytes_max: u64,
+    /// The series that is merged in parts.
+    large: Option<Large>,
 }
 
 /// A block that is merged.
@@ -95,6 +102,16 @@ struct Cursor {
     tombstones: Vec<Arc<Tombstone>>,
 }
 
+/// A series whose rows are not read all at once.
+struct Large {
+    id: SeriesId,
+    labels: Labels,
+    /// What is left of it.
+    parts: std::vec::IntoIter<Part>,
+    /// Bytes of its rows that are merged and not written yet.
+    rows_bytes: u64,
+}
+
 /// A file that is being written.
 struct Output {
     span: usize,
@@ -113,7 +130,8 @@ impl Input {
 }
 
 impl Merge {
-    pub(crate) fn new(plan: Plan, view: &View, index_bytes_max: u64) -> Merge {
+    pub(crate) fn new(plan: Plan, view: &View, options: &Options) -> Merge {
+        let index_bytes_max = options.merge_bytes();
         let cache = PageCache::new(CACHE_BYTES);
         let mut inputs = Vec::with_capacity(plan.inputs.len());
         let mut tenants: BTreeMap<TenantId, u64> = BTreeMap::new();
@@ -144,6 +162,8 @@ impl Merge {
             outputs: Vec::new(),
             written: Vec::new(),
             columns: Columns::default(),
+            rows_bytes_max: options.merge_rows_bytes(),
+            large: None,
         }
     }
 
@@ -152,9 +172,10 @@ impl Merge {
         &self.inputs
     }
 
-    /// Whether the disk refused to read something.
-    pub(crate) fn is_refused(&self) -> bool {
-        self.inputs.iter().flat_map(|input| &input.damaged).any(Damaged::is_unreadable)
+    /// The blocks of which the disk refused to read something.
+    pub(crate) fn refused(&self) -> Vec<u64> {
+        let is_refused = |input: &&Input| input.damaged.iter().any(Damaged::is_unreadable);
+        self.inputs.iter().filter(is_refused).map(|input| input.id).collect()
     }
 
     /// The files that were written, complete after the last step.
@@ -174,7 +195,10 @@ impl Merge {
                 self.done = 0;
                 continue;
             }
-            bytes += self.next_series(inner)?;
+            bytes += match self.large.take() {
+                Some(large) => self.next_part(inner, large)?,
+                None => self.next_series(inner)?,
+            };
         }
         Ok(Some(bytes))
     }
@@ -232,97 +256,191 @@ impl Merge {
         TimeRange { start_ms: spans.first().map_or(i64::MAX, |span| span.range.start_ms), end_ms }
     }
 
-    /// Merges the first series of all cursors; returns how many bytes its rows took.
-    fn next_series(&mut self, inner: &Inner) -> io::Result<u64> {
-        let tenant = self.tenants[self.done - 1].0;
-        let first = self.cursors.iter().map(|cursor| &cursor.labels).min_by(|a, b| block_order(a, b));
-        let labels = first.expect("a tenant without cursors is done").clone();
-        let range = self.range();
-        self.columns.clear();
-        let mut exemplars = Vec::new();
-        let mut cursors = std::mem::take(&mut self.cursors);
-        // Inputs stand by sequence: what is read later was written later.
-        for cursor in cursors.iter_mut().filter(|cursor| cursor.labels == labels) {
-            let input = &mut self.inputs[cursor.input];
-            let wanted = TimeRange {
-                start_ms: range.start_ms.max(cursor.left.start_ms),
-                end_ms: range.end_ms.min(cursor.left.end_ms),
-            };
-            for left in tombstone::left_of(&cursor.tombstones, &labels, wanted) {
-                let columns = &mut self.columns;
-                let read =
-                    cursor.section.read(cursor.ordinal, left, every_chunk, columns, &mut input.damaged);
-                read.or_else(|error| note(error, &mut input.damaged))?;
-                match cursor.section.exemplars(cursor.ordinal, left, &mut input.damaged) {
-                    Ok(found) => exemplars.extend(found),
-                    Err(error) => note(error, &mut input.damaged)?,
-                }
-            }
-            cursor.ordinal += 1;
-        }
-        let mut left = Vec::with_capacity(cursors.len());
-        for mut cursor in cursors {
-            if cursor.labels != labels || cursor.settle(&mut self.inputs[cursor.input])? {
-                left.push(cursor);
-            }
-        }
-        self.cursors = left;
-        self.columns.settle(0);
-        exemplars.sort_by_key(|exemplar| exemplar.timestamp_ms);
-        exemplars.dedup();
-        let id = series_id(inner.id_seed, tenant, labels.as_ref());
-        self.write_series(inner, tenant, id, &labels, &exemplars)?;
-        self.bound_index(inner)?;
-        let histograms = self.columns.histograms.len() as u64 * HISTOGRAM_BYTES;
-        Ok((self.columns.timestamps.len() as u64 + 16) * ROW_BYTES + histograms)
+    /// Whose sections are open.
+    fn tenant(&self) -> TenantId {
+        self.tenants[self.done - 1].0
     }
 
-    /// Cuts a series into the spans of this pass.
-    fn write_series(
-        &mut self,
-        inner: &Inner,
-        tenant: TenantId,
-        id: SeriesId,
-        labels: &Labels,
-        exemplars: &[Exemplar],
-    ) -> io::Result<()> {
-        for at in self.pass.clone() {
-            let range = self.spans[at].range;
-            let columns = &self.columns;
-            let start = columns.timestamps.partition_point(|ms| *ms < range.start_ms);
-            let end = columns.timestamps.partition_point(|ms| *ms <= range.end_ms);
-            let inside = |exemplar: &Exemplar| exemplar.timestamp_ms < range.start_ms;
-            let first = exemplars.partition_point(inside);
-            let last = exemplars.partition_point(|exemplar| exemplar.timestamp_ms <= range.end_ms);
-            if start == end && first == last {
-                continue;
+    /// Merges the first series of all cursors; returns how many bytes its rows took. One that is too large is begun.
+    fn next_series(&mut self, inner: &Inner) -> io::Result<u64> {
+        let first = self.cursors.iter().map(|cursor| &cursor.labels).min_by(|a, b| block_order(a, b));
+        let labels = first.expect("a tenant without cursors is done").clone();
+        let id = series_id(inner.id_seed, self.tenant(), labels.as_ref());
+        let range = self.range();
+        self.columns.clear();
+        let [samples, exemplars] = self.weigh(&labels, range)?;
+        let bytes = samples.bytes() + exemplars.bytes();
+        if bytes > self.rows_bytes_max {
+            let parts = self.cut([samples, exemplars]).into_iter();
+            self.large = Some(Large { id, labels, parts, rows_bytes: 0 });
+            return Ok(0);
+        }
+        self.charge(inner, bytes);
+        self.read_samples(&labels, range)?;
+        let exemplars = self.read_exemplars(&labels, range)?;
+        self.go_past(&labels)?;
+        self.columns.settle(0);
+        for span in self.pass.clone() {
+            self.write_span(inner, span, id, &labels, &exemplars)?;
+        }
+        self.end_series(inner)?;
+        Ok(merged_bytes(&self.columns))
+    }
+
+    /// Merges the next part of a series that is too large; returns how many bytes its rows took.
+    fn next_part(&mut self, inner: &Inner, mut large: Large) -> io::Result<u64> {
+        let Some(part) = large.parts.next() else {
+            self.go_past(&large.labels)?;
+            self.end_series(inner)?;
+            return Ok(0);
+        };
+        self.charge(inner, large.rows_bytes + part.bytes.min(self.rows_bytes_max));
+        let (first, before) = (self.columns.timestamps.len(), merged_bytes(&self.columns));
+        let mut exemplars = Vec::new();
+        match part.of {
+            Rows::Samples => self.read_samples(&large.labels, part.range)?,
+            Rows::Exemplars => exemplars = self.read_exemplars(&large.labels, part.range)?,
+        }
+        let bytes = merged_bytes(&self.columns) - before + exemplars.len() as u64 * ROW_BYTES;
+        self.columns.settle(first);
+        let more_bytes = bytes_from(&self.columns, first);
+        debug_assert!(more_bytes <= part.bytes, "{more_bytes} of {part:?}");
+        large.rows_bytes += more_bytes;
+        self.charge(inner, large.rows_bytes);
+        // Chunks are cut of as many rows as may be held, as if there were no parts.
+        let goes_on = |next: &Part| (next.span, next.of) == (part.span, Rows::Samples);
+        if large.rows_bytes >= self.rows_bytes_max || !large.parts.as_slice().first().is_some_and(goes_on) {
+            self.write_span(inner, part.span, large.id, &large.labels, &exemplars)?;
+            self.columns.clear();
+            large.rows_bytes = 0;
+        }
+        self.charge(inner, large.rows_bytes);
+        self.large = Some(large);
+        Ok(bytes)
+    }
+
+    /// What a series takes once it is read: its samples, its exemplars.
+    fn weigh(&mut self, labels: &Labels, range: TimeRange) -> io::Result<[Weights; 2]> {
+        let mut weights = [Weights::new(Rows::Samples), Weights::new(Rows::Exemplars)];
+        for cursor in self.cursors.iter_mut().filter(|cursor| cursor.labels == *labels) {
+            match cursor.section.chunks(cursor.ordinal) {
+                Ok(chunks) => {
+                    for chunk in chunks.iter().filter(|chunk| chunk.range.overlaps(&range)) {
+                        weights.iter_mut().for_each(|weights| weights.add(chunk));
+                    }
+                }
+                Err(error) => note(error, &mut self.inputs[cursor.input].damaged)?,
             }
-            let histograms: Vec<HistogramPoint> = columns
-                .histograms
-                .iter()
-                .filter(|point| (start..end).contains(&(point.row as usize)))
-                .map(|point| HistogramPoint {
-                    row: point.row - start as u32,
-                    histogram: point.histogram.clone(),
-                })
-                .collect();
-            let output = self.output(inner, at, tenant)?;
-            let output = &mut self.outputs[output];
-            output.writer.add(SeriesInput {
-                id,
-                labels,
-                timestamps: &self.columns.timestamps[start..end],
-                values: &self.columns.values[start..end],
-                starts: self.columns.starts.get(start..end).unwrap_or(&[]),
-                histograms: &histograms,
-                exemplars: &exemplars[first..last],
-            })?;
+        }
+        Ok(weights)
+    }
+
+    /// Cuts a series into parts, span by span, samples before exemplars as they lie in a block.
+    fn cut(&self, mut weights: [Weights; 2]) -> Vec<Part> {
+        weights.iter_mut().for_each(Weights::sort);
+        let of_span = |span: usize| {
+            let range = self.spans[span].range;
+            weights.iter().flat_map(move |weights| weights.cut(span, range, self.rows_bytes_max))
+        };
+        self.pass.clone().flat_map(of_span).collect()
+    }
+
+    /// Appends a series' samples of a range, what was written first before what was written later.
+    fn read_samples(&mut self, labels: &Labels, range: TimeRange) -> io::Result<()> {
+        let first = self.columns.timestamps.len();
+        let columns = &mut self.columns;
+        // Inputs stand by sequence: what is read later was written later.
+        for cursor in self.cursors.iter_mut().filter(|cursor| cursor.labels == *labels) {
+            let damaged = &mut self.inputs[cursor.input].damaged;
+            for left in cursor.left_of(range) {
+                let read = cursor.section.read(cursor.ordinal, left, every_chunk, columns, damaged);
+                read.or_else(|error| note(error, damaged))?;
+            }
+            if bytes_from(columns, first) > self.rows_bytes_max {
+                columns.settle(first);
+            }
         }
         Ok(())
     }
 
+    /// A series' exemplars of a range, by time.
+    fn read_exemplars(&mut self, labels: &Labels, range: TimeRange) -> io::Result<Vec<Exemplar>> {
+        let mut exemplars = Vec::new();
+        for cursor in self.cursors.iter_mut().filter(|cursor| cursor.labels == *labels) {
+            let damaged = &mut self.inputs[cursor.input].damaged;
+            for left in cursor.left_of(range) {
+                match cursor.section.exemplars(cursor.ordinal, left, damaged) {
+                    Ok(found) => exemplars.extend(found),
+                    Err(error) => note(error, damaged)?,
+                }
+            }
+        }
+        exemplars.sort_by_key(|exemplar| exemplar.timestamp_ms);
+        exemplars.dedup();
+        Ok(exemplars)
+    }
+
+    /// Goes on to what comes after a series.
+    fn go_past(&mut self, labels: &Labels) -> io::Result<()> {
+        let cursors = std::mem::take(&mut self.cursors);
+        for mut cursor in cursors {
+            if cursor.labels == *labels {
+                cursor.ordinal += 1;
+                if !cursor.settle(&mut self.inputs[cursor.input])? {
+                    continue;
+                }
+            }
+            self.cursors.push(cursor);
+        }
+        Ok(())
+    }
+
+    /// Writes what there is of a series in a span.
+    fn write_span(
+        &mut self,
+        inner: &Inner,
+        span: usize,
+        id: SeriesId,
+        labels: &Labels,
+        exemplars: &[Exemplar],
+    ) -> io::Result<()> {
+        let range = self.spans[span].range;
+        let columns = &self.columns;
+        let start = columns.timestamps.partition_point(|ms| *ms < range.start_ms);
+        let end = columns.timestamps.partition_point(|ms| *ms <= range.end_ms);
+        let inside = |exemplar: &Exemplar| exemplar.timestamp_ms < range.start_ms;
+        let first = exemplars.partition_point(inside);
+        let last = exemplars.partition_point(|exemplar| exemplar.timestamp_ms <= range.end_ms);
+        if start == end && first == last {
+            return Ok(());
+        }
+        let histograms: Vec<HistogramPoint> = columns
+            .histograms
+            .iter()
+            .filter(|point| (start..end).contains(&(point.row as usize)))
+            .map(|point| HistogramPoint { row: point.row - start as u32, histogram: point.histogram.clone() })
+            .collect();
+        let output = self.output(inner, span)?;
+        self.outputs[output].writer.add_part(SeriesInput {
+            id,
+            labels,
+            timestamps: &self.columns.timestamps[start..end],
+            values: &self.columns.values[start..end],
+            starts: self.columns.starts.get(start..end).unwrap_or(&[]),
+            histograms: &histograms,
+            exemplars: &exemplars[first..last],
+        })
+    }
+
+    /// Ends the series that was written.
+    fn end_series(&mut self, inner: &Inner) -> io::Result<()> {
+        self.outputs.iter_mut().for_each(|output| output.writer.end_series());
+        self.bound_index(inner)
+    }
+
     /// The file that takes a tenant's rows of a span, made when it is not there yet.
-    fn output(&mut self, inner: &Inner, span: usize, tenant: TenantId) -> io::Result<usize> {
+    fn output(&mut self, inner: &Inner, span: usize) -> io::Result<usize> {
+        let tenant = self.tenant();
         let bytes = self.tenants[self.done - 1].1 / self.spans.len() as u64;
         let own = (bytes >= OWN_FILE_BYTES).then_some(tenant);
         let found = self.outputs.iter().position(|output| output.span == span && output.own == own);
@@ -346,11 +464,22 @@ impl Merge {
         Ok(at)
     }
 
+    /// Bytes of the indexes of all open files.
+    fn index_bytes(&self) -> u64 {
+        self.outputs.iter().map(|output| output.writer.index_bytes()).sum()
+    }
+
+    /// Says what the merge takes: with the indexes so many bytes of rows.
+    fn charge(&self, inner: &Inner, rows_bytes: u64) {
+        let bytes = self.index_bytes() + rows_bytes;
+        inner.counters.compaction_memory_bytes.store(bytes, Ordering::Relaxed);
+    }
+
     /// Ends files while their indexes take too much.
     fn bound_index(&mut self, inner: &Inner) -> io::Result<()> {
         loop {
-            let bytes: u64 = self.outputs.iter().map(|output| output.writer.index_bytes()).sum();
-            inner.counters.compaction_memory_bytes.store(bytes, Ordering::Relaxed);
+            let bytes = self.index_bytes();
+            self.charge(inner, 0);
             let largest = self.outputs.iter().max_by_key(|output| output.writer.index_bytes());
             match largest.map(|output| output.id) {
                 Some(id) if bytes > self.index_bytes_max => self.finish(|output| output.id == id)?,
@@ -373,6 +502,13 @@ impl Merge {
 }
 
 impl Cursor {
+    /// What retention and deletes have left of the series in a range.
+    fn left_of(&self, range: TimeRange) -> impl Iterator<Item = TimeRange> + use<> {
+        let start_ms = range.start_ms.max(self.left.start_ms);
+        let wanted = TimeRange { start_ms, end_ms: range.end_ms.min(self.left.end_ms) };
+        tombstone::left_of(&self.tombstones, &self.labels, wanted).into_iter()
+    }
+
     /// Goes on to the next series whose labels can be read; false at the end.
     fn settle(&mut self, input: &mut Input) -> io::Result<bool> {
         while self.ordinal < self.series {
@@ -387,6 +523,12 @@ impl Cursor {
         }
         Ok(false)
     }
+}
+
+/// Bytes of rows for the I/O budget; a series without any takes something too.
+fn merged_bytes(columns: &Columns) -> u64 {
+    let histograms = columns.histograms.len() as u64 * HISTOGRAM_BYTES;
+    (columns.timestamps.len() as u64 + 16) * ROW_BYTES + histograms
 }
 
 /// The name under which a file is written: not that of a flush, so that whoever finds one knows.

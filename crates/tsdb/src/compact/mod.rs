@@ -7,7 +7,7 @@
 //!
 //! What of an input cannot be read is told, and that input goes to quarantine instead of being removed.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -15,13 +15,14 @@ use std::time::Duration;
 
 use crate::block::{Block, Level};
 use crate::named::Named;
-use crate::store::{Inner, View};
+use crate::store::{Inner, Live, View};
 
 mod merge;
+mod parts;
 mod plan;
 
-use merge::Merge;
-use plan::Plan;
+use merge::{Input, Merge};
+use plan::{Hindered, Plan};
 
 /// Bytes of rows that one step goes through at most.
 const STEP_BYTES: u64 = 32 << 20;
@@ -35,8 +36,8 @@ const RETRY: Duration = Duration::from_secs(30);
 /// How long whoever merges everything lets others at the compactor between two steps.
 const TURN: Duration = Duration::from_millis(1);
 
-/// So many merges in a row are put off, each time for twice as long, together some four hours, for what the disk refuses to
-/// read. Then it counts as damaged.
+/// So many times a block waits, each time for twice as long, together some four hours, because the disk refuses to read
+/// something of it. Then that counts as damaged.
 const REFUSALS_MAX: u32 = 9;
 
 /// So many times the blocks that make a merge due wait: then it is no longer paced.
@@ -48,13 +49,43 @@ pub(crate) struct Compactor {
     running: Option<Merge>,
     /// Monotonic time of the next step.
     next: Duration,
-    /// How often merges in a row met something that the disk refused to read, and were put off.
-    refusals: u32,
+    /// Blocks of which the disk refused to read something.
+    refused: BTreeMap<u64, Refused>,
     /// Whether everything is to be merged, days that are not over too.
     everything: bool,
 }
 
+/// Since when a block waits.
+#[derive(Clone, Copy, Default)]
+struct Refused {
+    /// How often it was put off.
+    times: u32,
+    /// Monotonic time until which nothing is merged past it.
+    until: Duration,
+}
+
 impl Compactor {
+    /// Whether a block is not to be read now, because the disk has just refused to.
+    fn waits(&self, id: u64, now: Duration) -> bool {
+        self.refused.get(&id).is_some_and(|refused| refused.until > now)
+    }
+
+    /// Lets blocks wait that the disk does not read: what it refuses now it may give later, and nobody needs their merge so
+    /// much. False when all of them have waited often enough.
+    fn put_off(&mut self, blocks: &[u64], now: Duration) -> bool {
+        let mut waits = false;
+        for id in blocks {
+            let refused = self.refused.entry(*id).or_default();
+            if refused.times < REFUSALS_MAX {
+                refused.until = now + RETRY * (1 << refused.times);
+                // What is asked for at once says nothing about how long the disk refuses.
+                refused.times += u32::from(!self.everything);
+                waits = true;
+            }
+        }
+        waits
+    }
+
     /// Throws away the merge that runs, and lets time pass before the next one.
     pub(crate) fn give_up(&mut self, inner: &Inner, pause: Duration) {
         if let Some(merge) = self.running.take() {
@@ -76,31 +107,38 @@ impl Inner {
             return true;
         }
         let is_time = compactor.next <= self.env.clock.monotonic();
-        is_time
-            && (compactor.running.is_some() || matches!(self.next_merge(compactor.everything), Ok(Some(_))))
+        is_time && (compactor.running.is_some() || matches!(self.next_merge(&compactor), Ok(Some(_))))
     }
 
     /// The merge that is due, with the view that it is of; an error says why it cannot be done now.
-    fn next_merge(&self, everything: bool) -> io::Result<Option<(Plan, View)>> {
+    fn next_merge(&self, compactor: &Compactor) -> io::Result<Option<(Plan, View)>> {
         // Both at once: a flush changes the one after the other.
         let live = self.manifest.lock().expect("lock");
         let view = self.view.read().expect("lock").clone();
-        let blocks = &view.blocks;
-        let barriers = barriers(&live.manifest.blocks, blocks);
+        let now = self.env.clock.monotonic();
+        let mut barriers = barriers(&live.manifest.blocks, &view.blocks);
         drop(live);
+        let waits = |block: &Arc<Block>| compactor.waits(block.meta().id, now);
+        let (waiting, blocks): (Vec<_>, Vec<_>) = view.blocks.iter().cloned().partition(waits);
+        barriers.extend(waiting.iter().map(|block| Named::of(block.meta())));
+        let blocks = &blocks;
         let has_dead_parts = |block: &Block| view.has_dead_parts(block);
-        let plan = match everything {
-            true => plan::everything(blocks, &barriers, has_dead_parts),
-            false => plan::next(blocks, &barriers, self.options.compaction_blocks, has_dead_parts),
+        // Writes must not be refused for what a merge takes.
+        let room_bytes =
+            self.env.files.space(&self.directory)?.free.saturating_sub(self.options.disk_reserve_bytes);
+        let plan = match compactor.everything {
+            true => plan::everything(blocks, &barriers, room_bytes, has_dead_parts),
+            false => {
+                let many = self.options.compaction_blocks;
+                plan::next(blocks, &barriers, many, room_bytes, has_dead_parts)
+            }
         };
-        let Some(plan) = plan.map_err(io::Error::other)? else { return Ok(None) };
-        let bytes: u64 = plan.inputs.iter().map(|block| block.meta().bytes).sum();
-        let free = self.env.files.space(&self.directory)?.free;
-        // Inputs and outputs lie there together for a while; writes must not be refused for it.
-        if bytes.saturating_add(self.options.disk_reserve_bytes) > free {
-            return Err(io::Error::other("the disk has too little room for a merge"));
-        }
-        Ok(Some((plan, view)))
+        let is_short = match &plan {
+            Ok(plan) => plan.as_ref().is_some_and(|plan| plan.is_instead),
+            Err(hindered) => *hindered == Hindered::Room,
+        };
+        self.counters.compaction_short_of_disk.store(is_short, Ordering::Relaxed);
+        Ok(plan.map_err(io::Error::other)?.map(|plan| (plan, view)))
     }
 
     fn is_pressed(&self, blocks: &[Arc<Block>]) -> bool {
@@ -125,8 +163,8 @@ impl Inner {
     fn compact_step(&self, compactor: &mut Compactor) -> io::Result<()> {
         if compactor.running.is_none() {
             // What hinders it is no failure of a merge: it is asked again.
-            let Ok(Some((plan, view))) = self.next_merge(compactor.everything) else { return Ok(()) };
-            compactor.running = Some(Merge::new(plan, &view, self.options.merge_bytes()));
+            let Ok(Some((plan, view))) = self.next_merge(compactor) else { return Ok(()) };
+            compactor.running = Some(Merge::new(plan, &view, &self.options));
         }
         let blocks = &self.view.read().expect("lock").blocks.clone();
         let merge = compactor.running.as_mut().expect("just begun");
@@ -142,17 +180,18 @@ impl Inner {
                 let pause = Duration::from_micros(bytes.saturating_mul(1_000_000) / rate);
                 compactor.next = self.env.clock.monotonic() + pause;
             }
-            // What the disk refuses now it may give later, and nobody needs the merge so much.
-            None if merge.is_refused() && compactor.refusals < REFUSALS_MAX => {
-                let pause = RETRY * (1 << compactor.refusals);
-                compactor.refusals += 1;
-                compactor.give_up(self, pause);
-            }
             None => {
+                let refused = merge.refused();
+                if compactor.put_off(&refused, self.env.clock.monotonic()) {
+                    compactor.give_up(self, Duration::ZERO);
+                    return Ok(());
+                }
                 self.counters.compaction_memory_bytes.store(0, Ordering::Relaxed);
+                let merge = compactor.running.as_ref().expect("it has ended");
                 self.publish_merge(merge)?;
                 compactor.running = None;
-                compactor.refusals = 0;
+                let live = self.view.read().expect("lock").blocks.clone();
+                compactor.refused.retain(|id, _| live.iter().any(|block| block.meta().id == *id));
             }
         }
         Ok(())
@@ -164,7 +203,10 @@ impl Inner {
         let busy = || io::Error::other("everything is being merged already");
         match self.compactor.lock().expect("lock") {
             compactor if compactor.everything => return Err(busy()),
-            mut compactor => compactor.everything = true,
+            mut compactor => {
+                compactor.everything = true;
+                compactor.refused.values_mut().for_each(|refused| refused.until = Duration::ZERO);
+            }
         }
         let result = self.compact_until_done();
         self.compactor.lock().expect("lock").everything = false;
@@ -174,16 +216,14 @@ impl Inner {
     fn compact_until_done(&self) -> io::Result<()> {
         while !self.queue.is_closed() {
             let mut compactor = self.compactor.lock().expect("lock");
-            if compactor.running.is_none() && self.next_merge(true)?.is_none() {
-                return Ok(());
+            if compactor.running.is_none() && self.next_merge(&compactor)?.is_none() {
+                let now = self.env.clock.monotonic();
+                return match compactor.refused.values().any(|refused| refused.until > now) {
+                    true => Err(io::Error::other("the disk does not give what is to be merged")),
+                    false => Ok(()),
+                };
             }
-            let refusals = compactor.refusals;
             self.compact_locked(&mut compactor)?;
-            if compactor.refusals > refusals {
-                // What is asked for at once says nothing about how long the disk refuses.
-                compactor.refusals = refusals;
-                return Err(io::Error::other("the disk does not give what is to be merged"));
-            }
             drop(compactor);
             std::thread::sleep(TURN);
         }
@@ -242,25 +282,34 @@ impl Inner {
         let bytes: u64 = merge.written().iter().map(|written| written.bytes).sum();
         self.counters.compactions.fetch_add(1, Ordering::Relaxed);
         self.counters.compaction_written_bytes.fetch_add(bytes, Ordering::Relaxed);
+        // All of them, whatever fails: what is damaged and lies there without a name is removed by the next start.
+        let mut result = Ok(());
         for input in merge.inputs() {
             self.cache.forget(input.id);
-            let path = self.block_path(input.id);
-            match input.damaged.first() {
-                Some(unit) if linked.contains(&input.id) => {
-                    files.remove(&path)?;
-                    self.note_quarantined(&path, &unit.to_string(), true);
-                }
-                Some(unit) => {
-                    if !self.quarantine(&path, &unit.to_string()) {
-                        // Named again, or the next start would remove it.
-                        live.manifest.blocks.push(input.named());
-                        self.repeat_manifest(&mut live)?;
-                    }
-                }
-                None => files.remove(&path)?,
-            }
+            result = result.and(self.put_away(&mut live, input, &linked));
         }
-        files.sync_dir(&self.directory.join("blocks"))
+        result.and(files.sync_dir(&self.directory.join("blocks")))
+    }
+
+    /// Removes a block that was merged, or moves it to quarantine when something of it could not be read; those that are
+    /// `linked` have a name there.
+    fn put_away(&self, live: &mut Live, input: &Input, linked: &[u64]) -> io::Result<()> {
+        let path = self.block_path(input.id);
+        match input.damaged.first() {
+            Some(unit) if linked.contains(&input.id) => {
+                self.note_quarantined(&path, &unit.to_string(), true);
+                self.env.files.remove(&path)
+            }
+            Some(unit) => {
+                if self.quarantine(&path, &unit.to_string()) {
+                    return Ok(());
+                }
+                // Named again, or the next start would remove it.
+                live.manifest.blocks.push(input.named());
+                self.repeat_manifest(live)
+            }
+            None => self.env.files.remove(&path),
+        }
     }
 
     /// Removes what no manifest names: it must not lie there until the next start, one copy for each try.

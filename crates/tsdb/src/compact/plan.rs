@@ -4,7 +4,8 @@
 //! sequences than the other, and blocks are read in the order of their last sequence. A merge keeps that: whatever
 //! shares its span and has a sequence between its lowest and its highest is merged too.
 //!
-//! A block that could not be read at the start may come back, in its place in that order: it is a barrier. What would have
+//! A block that could not be read at the start, or that the disk refuses now, may come back in its place in that order: it
+//! is a barrier. What would have
 //! to take it along is not merged, or only what lies on one side of it; everything else goes on.
 
 use std::collections::BTreeMap;
@@ -41,6 +42,8 @@ pub(crate) struct Plan {
     pub(crate) inputs: Vec<Arc<Block>>,
     /// Where the output is cut, ascending: together they are all time.
     pub(crate) spans: Vec<Span>,
+    /// Whether it takes the place of one for which there is too little room.
+    pub(crate) is_instead: bool,
 }
 
 /// A span of time and what becomes of it.
@@ -50,24 +53,32 @@ pub(crate) struct Span {
     pub(crate) level: Level,
 }
 
-/// Occurs when nothing is due but merges past a block that cannot be read.
+/// Occurs when what is due cannot be merged now.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error(
-    "a block cannot be read, and what was written before it is not merged with what was written after it"
-)]
-pub(crate) struct Hindered;
+pub(crate) enum Hindered {
+    /// Occurs when nothing is due but merges past a block that cannot be read.
+    #[error(
+        "a block cannot be read, and what was written before it is not merged with what was written after it"
+    )]
+    Barrier,
+    /// Occurs when there is room for no merge that is due.
+    #[error("the disk has too little room for a merge")]
+    Room,
+}
 
 /// The merge that is due, of blocks in the order of their sequences; `many` blocks of one kind make one due. When none is,
-/// a block with dead parts is rewritten alone: its place in the order stays the same.
+/// a block with dead parts is rewritten alone: its place in the order stays the same. What has more than `room_bytes` gives
+/// way to what has less.
 pub(crate) fn next(
     blocks: &[Arc<Block>],
     barriers: &[Named],
     many: usize,
+    room_bytes: u64,
     has_dead_parts: impl Fn(&Block) -> bool,
 ) -> Result<Option<Plan>, Hindered> {
     // One block would be merged for ever.
     let newest_ms = newest_ms(blocks.iter().map(|block| block.meta()));
-    plan(blocks, barriers, many.max(2), newest_ms, has_dead_parts)
+    plan(blocks, barriers, many.max(2), newest_ms, room_bytes, has_dead_parts)
 }
 
 /// The merge that is due when days that are not over are to be put together too: what is not in blocks of days goes into
@@ -75,9 +86,10 @@ pub(crate) fn next(
 pub(crate) fn everything(
     blocks: &[Arc<Block>],
     barriers: &[Named],
+    room_bytes: u64,
     has_dead_parts: impl Fn(&Block) -> bool,
 ) -> Result<Option<Plan>, Hindered> {
-    plan(blocks, barriers, 1, i64::MAX, has_dead_parts)
+    plan(blocks, barriers, 1, i64::MAX, room_bytes, has_dead_parts)
 }
 
 fn plan(
@@ -85,17 +97,24 @@ fn plan(
     barriers: &[Named],
     many: usize,
     newest_ms: i64,
+    room_bytes: u64,
     has_dead_parts: impl Fn(&Block) -> bool,
 ) -> Result<Option<Plan>, Hindered> {
     let metas: Vec<&BlockMeta> = blocks.iter().map(|block| block.meta()).collect();
-    let mut choice = Choice { metas: &metas, barriers, is_hindered: false };
-    let dead = || blocks.iter().position(|block| has_dead_parts(block)).map(|at| vec![at]);
-    let Some(chosen) = choice.choose(many, newest_ms).or_else(dead) else {
-        return if choice.is_hindered { Err(Hindered) } else { Ok(None) };
+    let dead = |metas: &[&BlockMeta]| -> Vec<usize> {
+        (0..metas.len()).filter(|at| has_dead_parts(&blocks[*at])).collect()
+    };
+    let mut choice = Choice { metas: &metas, barriers, room_bytes, is_hindered: false, is_short: false };
+    let Some(chosen) = choice.choose_what_fits(many, newest_ms, dead) else {
+        return match choice {
+            Choice { is_short: true, .. } => Err(Hindered::Room),
+            Choice { is_hindered: true, .. } => Err(Hindered::Barrier),
+            Choice { .. } => Ok(None),
+        };
     };
     let inputs: Vec<Arc<Block>> = chosen.iter().map(|at| blocks[*at].clone()).collect();
     let range = union(chosen.iter().map(|at| metas[*at].range()));
-    Ok(Some(Plan { inputs, spans: spans(range, newest_ms) }))
+    Ok(Some(Plan { inputs, spans: spans(range, newest_ms), is_instead: choice.is_short }))
 }
 
 fn newest_ms<'a>(metas: impl Iterator<Item = &'a BlockMeta>) -> i64 {
@@ -124,19 +143,60 @@ struct Choice<'a> {
     /// In the order of their sequences.
     metas: &'a [&'a BlockMeta],
     barriers: &'a [Named],
+    /// Bytes that inputs may have.
+    room_bytes: u64,
     /// Whether a barrier kept something from being merged.
     is_hindered: bool,
+    /// Whether something is not merged for its size.
+    is_short: bool,
 }
 
 impl Choice<'_> {
+    /// What is due, or one of the blocks that have `dead` parts. When that is too large, what frees room comes first and
+    /// then what fits.
+    fn choose_what_fits(
+        &mut self,
+        many: usize,
+        newest_ms: i64,
+        dead: impl FnOnce(&[&BlockMeta]) -> Vec<usize>,
+    ) -> Option<Vec<usize>> {
+        let first = self.choose(many, newest_ms);
+        if first.is_some() && !self.is_short {
+            return first;
+        }
+        let mut dead = dead(self.metas);
+        if self.is_short {
+            dead.sort_by_key(|at| self.metas[*at].bytes);
+        }
+        let alone = dead.into_iter().map(|at| vec![at]).find(|alone| self.fits(alone));
+        alone.or(first)
+    }
+
+    /// Whether there is room for a merge of some blocks.
+    fn fits(&mut self, chosen: &[usize]) -> bool {
+        // Inputs and outputs lie there together for a while.
+        let fits = chosen.iter().map(|at| self.metas[*at].bytes).sum::<u64>() <= self.room_bytes;
+        self.is_short |= !fits;
+        fits
+    }
+
     /// With `many` = 1 all that is not in blocks of days is chosen in the end, when `newest_ms` says that every day is over.
     fn choose(&mut self, many: usize, newest_ms: i64) -> Option<Vec<usize>> {
         let metas = self.metas;
         let of_level = |wanted: Level| (0..metas.len()).filter(move |at| metas[*at].level == wanted);
         let oldest = |part: &[usize]| part.iter().copied().take(many.max(4) * FLUSHED_MAX).collect();
         let are_many = |part: &[usize]| part.len() >= many;
-        if let Some(flushed) = self.take(&of_level(Level::Flushed).collect::<Vec<_>>(), are_many, oldest) {
-            return Some(flushed);
+        let flushed: Vec<usize> = of_level(Level::Flushed).collect();
+        if let Some(chosen) = self.take(&flushed, are_many, oldest) {
+            return Some(chosen);
+        }
+        if self.is_short {
+            // Fewer of them, two at least.
+            let fewer = (2..many.max(4) * FLUSHED_MAX).rev();
+            let some = |count: usize| flushed.iter().copied().take(count).collect();
+            if let Some(chosen) = fewer.filter_map(|count| self.closed(some(count))).next() {
+                return Some(chosen);
+            }
         }
         let mut by_day: BTreeMap<i64, Vec<usize>> = BTreeMap::new();
         let mut by_hours: BTreeMap<i64, Vec<usize>> = BTreeMap::new();
@@ -190,7 +250,7 @@ impl Choice<'_> {
     }
 
     /// With everything that shares the span of the chosen and lies between their sequences; in the order of sequences.
-    /// `None` when a barrier is among it.
+    /// `None` when a barrier is among it, or when there is too little room.
     fn closed(&mut self, mut chosen: Vec<usize>) -> Option<Vec<usize>> {
         let metas = self.metas;
         loop {
@@ -209,7 +269,7 @@ impl Choice<'_> {
             let more: Vec<usize> = (0..metas.len()).filter(is_more).collect();
             if more.is_empty() {
                 chosen.sort_unstable();
-                return Some(chosen);
+                return self.fits(&chosen).then_some(chosen);
             }
             chosen.extend(more);
         }
@@ -310,9 +370,20 @@ mod tests {
     fn chosen_around(blocks: &[BlockMeta], barriers: &[BlockMeta]) -> Result<Option<Vec<usize>>, Hindered> {
         let metas: Vec<&BlockMeta> = blocks.iter().collect();
         let barriers: Vec<Named> = barriers.iter().map(Named::of).collect();
-        let mut choice = Choice { metas: &metas, barriers: &barriers, is_hindered: false };
+        let room_bytes = u64::MAX;
+        let mut choice =
+            Choice { metas: &metas, barriers: &barriers, room_bytes, is_hindered: false, is_short: false };
         let chosen = choice.choose(4, newest_ms(blocks.iter()));
-        if chosen.is_none() && choice.is_hindered { Err(Hindered) } else { Ok(chosen) }
+        if chosen.is_none() && choice.is_hindered { Err(Hindered::Barrier) } else { Ok(chosen) }
+    }
+
+    /// What is chosen with so much room, some blocks having dead parts, and whether something larger comes first.
+    fn chosen_within(room_bytes: u64, blocks: &[BlockMeta], dead: &[usize]) -> (Option<Vec<usize>>, bool) {
+        let metas: Vec<&BlockMeta> = blocks.iter().collect();
+        let mut choice =
+            Choice { metas: &metas, barriers: &[], room_bytes, is_hindered: false, is_short: false };
+        let chosen = choice.choose_what_fits(4, newest_ms(blocks.iter()), |_| dead.to_vec());
+        (chosen, choice.is_short)
     }
 
     use Level::{Day, Flushed, Hours};
@@ -373,11 +444,11 @@ mod tests {
         }
         assert_eq!(
             chosen_around(&all, &[block(Flushed, (0, 99), (0, 999), 1)]),
-            Err(Hindered),
+            Err(Hindered::Barrier),
             "may have anything"
         );
         let few: Vec<_> = (0..6).filter(|n| *n != 3).map(flushed).collect();
-        assert_eq!(chosen_around(&few, &[flushed(3)]), Err(Hindered), "too few on either side");
+        assert_eq!(chosen_around(&few, &[flushed(3)]), Err(Hindered::Barrier), "too few on either side");
         assert_eq!(chosen_around(&few[..3], &[flushed(3)]), Ok(None), "nothing is due");
     }
 
@@ -410,6 +481,32 @@ mod tests {
         let of = |n: u64| block(Hours, (0, 2), (n / 10 * 10, n / 10 * 10 + 9), 100);
         assert_eq!(chosen(&(0..10).map(of).collect::<Vec<_>>()), None);
         assert_eq!(chosen(&(0..31).map(of).collect::<Vec<_>>()).map(|chosen| chosen.len()), Some(31));
+    }
+
+    #[test]
+    fn what_has_too_little_room_gives_way_to_what_has_enough() {
+        let hours = |day: i64, hour: i64, n: u64, bytes| {
+            block(Hours, (day * 24 + hour, day * 24 + hour + 2), (n * 10, n * 10 + 9), bytes)
+        };
+        let mut blocks =
+            vec![hours(0, 0, 0, 500), hours(0, 4, 1, 500), hours(1, 0, 2, 300), hours(1, 2, 3, 300)];
+        blocks.extend([hours(9, 0, 4, 200), hours(9, 2, 5, 100)]);
+        assert_eq!(chosen_within(1000, &blocks, &[5]), (Some(vec![0, 1]), false));
+        assert_eq!(chosen_within(999, &blocks, &[]), (Some(vec![2, 3]), true), "another day");
+        assert_eq!(
+            chosen_within(999, &blocks, &[0, 4, 5]),
+            (Some(vec![5]), true),
+            "what frees room, the least"
+        );
+        assert_eq!(chosen_within(599, &blocks, &[]), (None, true));
+        assert_eq!(chosen_within(99, &blocks, &[5]), (None, true));
+        assert_eq!(chosen_within(99, &blocks[4..], &[]), (None, false), "nothing is due");
+        assert_eq!(chosen_within(99, &blocks[4..], &[0]), (None, true), "but for its size");
+        let flushed = |n: u64| block(Flushed, (n as i64, n as i64 + 1), (n * 10, n * 10 + 9), 100);
+        let many: Vec<_> = (0..30).map(flushed).collect();
+        assert_eq!(chosen_within(1599, &many, &[]), (Some((0..15).collect()), true));
+        assert_eq!(chosen_within(200, &many, &[]), (Some(vec![0, 1]), true));
+        assert_eq!(chosen_within(199, &many, &[]), (None, true));
     }
 
     #[test]
