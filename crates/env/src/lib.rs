@@ -130,7 +130,7 @@ impl fmt::Debug for Env {
 }
 
 /// Tries a read once more when the disk refuses it. The kernel has had its own patience before.
-fn patiently<T>(mut read: impl FnMut() -> io::Result<T>) -> io::Result<T> {
+pub fn patiently<T>(mut read: impl FnMut() -> io::Result<T>) -> io::Result<T> {
     match read() {
         Err(error) if is_unreadable(&error) => read(),
         result => result,
@@ -156,6 +156,12 @@ pub fn read_exact_at(file: &dyn File, buffer: &mut [u8], offset: u64) -> io::Res
 pub fn is_unreadable(error: &io::Error) -> bool {
     use rustix::io::Errno;
     matches!(Errno::from_io_error(error), Some(Errno::IO | Errno::UCLEAN | Errno::BADMSG))
+}
+
+/// Whether nothing more can be opened at the moment, by this process or on this machine.
+pub fn is_out_of_descriptors(error: &io::Error) -> bool {
+    use rustix::io::Errno;
+    matches!(Errno::from_io_error(error), Some(Errno::MFILE | Errno::NFILE))
 }
 
 /// Whether a second name for a file cannot be had here: another file system, one without links, or too many of them.

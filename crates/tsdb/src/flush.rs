@@ -187,7 +187,7 @@ impl Inner {
         written?;
         self.env.files.rename(&temporary, &path)?;
         self.env.files.sync_dir(&self.directory.join("blocks"))?;
-        let block = Block::open(&*self.env.files, &path, id, self.cache.clone());
+        let block = Block::open_live(&self.handles, &path, id, self.cache.clone());
         Ok(Arc::new(block.map_err(|error| io::Error::other(error.to_string()))?))
     }
 

@@ -124,10 +124,11 @@ impl Inner {
         next.forget_tombstones();
         self.publish_manifest(&mut live, next, kept)?;
         self.counters.retention_blocks.fetch_add(gone.len() as u64, Ordering::Relaxed);
-        // Files that stay behind after a failure here are orphans: the next start removes them.
-        for block in &gone {
+        // They go here, unless somebody reads them. Files that stay behind are orphans: the next start removes them.
+        drop(blocks);
+        for block in gone {
             self.cache.forget(block.meta().id);
-            self.env.files.remove(&self.block_path(block.meta().id))?;
+            block.remove_unread();
         }
         self.env.files.sync_dir(&self.directory.join("blocks"))
     }

@@ -93,6 +93,10 @@ pub enum Failure {
     Io,
     /// ENOSPC.
     NoSpace,
+    /// EOPNOTSUPP, as of a file system that has no second names.
+    NoLinks,
+    /// EMFILE.
+    TooManyFiles,
     /// EIO from a sync, after which the dirty pages are marked clean though some never reached the disk: what Linux
     /// file systems do ("Can Applications Recover from fsync Failures?", USENIX ATC 2020). For other operations as
     /// [`Failure::Io`].
@@ -105,6 +109,8 @@ impl Failure {
         io::Error::from_raw_os_error(match self {
             Self::Io | Self::LostPages => 5,
             Self::NoSpace => 28,
+            Self::NoLinks => 95,
+            Self::TooManyFiles => 24,
         })
     }
 }

@@ -23,6 +23,7 @@ use model::{Labels, SeriesId, TenantId, TimeRange};
 mod cache;
 mod chunk;
 pub(crate) mod exercise;
+mod handles;
 mod interner;
 mod page;
 mod parts;
@@ -42,6 +43,7 @@ mod verify;
 mod writer;
 
 pub use cache::PageCache;
+pub(crate) use handles::Handles;
 pub(crate) use page::NO_TENANT;
 pub use reader::Block;
 pub use reading::{SectionReader, every_chunk};
@@ -201,6 +203,9 @@ pub struct Damaged {
 
 /// What is said of bytes that the disk does not give.
 const UNREADABLE: &str = "the disk does not read it";
+
+/// What is said of a file that was there and is not.
+const MISSING: &str = "file is missing";
 
 impl Damaged {
     /// Whether the disk refused to read it, which may pass, rather than gave something else.

@@ -211,7 +211,6 @@ impl Inner {
             return Err(io::Error::other("a block went while it was merged"));
         }
         let merged = |id: u64| merge.inputs().iter().any(|input| input.id == id);
-        let files = &*self.env.files;
         // Before no manifest names them any longer: whatever happens in between, a damaged file is not removed.
         let mut linked = Vec::new();
         for input in merge.inputs().iter().filter(|input| !input.damaged.is_empty()) {
@@ -247,20 +246,21 @@ impl Inner {
             let path = self.block_path(input.id);
             match input.damaged.first() {
                 Some(unit) if linked.contains(&input.id) => {
-                    files.remove(&path)?;
+                    input.block.remove_unread();
                     self.note_quarantined(&path, &unit.to_string(), true);
                 }
                 Some(unit) => {
-                    if !self.quarantine(&path, &unit.to_string()) {
+                    let to = self.quarantine_path(&path);
+                    if !input.block.move_to(to, || self.quarantine(&path, &unit.to_string())) {
                         // Named again, or the next start would remove it.
                         live.manifest.blocks.push(input.named());
                         self.repeat_manifest(&mut live)?;
                     }
                 }
-                None => files.remove(&path)?,
+                None => input.block.remove_unread(),
             }
         }
-        files.sync_dir(&self.directory.join("blocks"))
+        self.env.files.sync_dir(&self.directory.join("blocks"))
     }
 
     /// Removes what no manifest names: it must not lie there until the next start, one copy for each try.
@@ -277,7 +277,7 @@ impl Inner {
         for written in merge.written() {
             let path = self.block_path(written.id);
             files.rename(&merge::temporary(self, written.id), &path)?;
-            let block = Block::open(files, &path, written.id, self.cache.clone());
+            let block = Block::open_live(&self.handles, &path, written.id, self.cache.clone());
             blocks.push(Arc::new(block.map_err(|error| io::Error::other(error.to_string()))?));
         }
         files.sync_dir(&self.directory.join("blocks"))?;
