@@ -2,13 +2,14 @@
 //!
 //! A flush freezes a point of the log between two commits, writes everything before it as one block, makes both copies of
 //! the manifest say so, and only then lets the head forget it and the write-ahead log be trimmed. Until the last step the
-//! head still has everything: a flush that fails is a flush that was not there.
+//! head still has everything: a flush that fails is a flush that was not there, and its block goes again.
 //!
 //! It syncs five times, however many tenants there are: the block, its name, each copy of the manifest, their names; twice
 //! more when metadata has changed.
 
 use std::io;
 use std::ops::RangeInclusive;
+use std::path::Path;
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, MutexGuard, RwLockWriteGuard, TryLockError};
 use std::time::Duration;
@@ -19,6 +20,7 @@ use crate::head::log::{LogSample, Snapshot};
 use crate::head::order::Ordered;
 use crate::head::side::SideMap;
 use crate::head::table::series_id;
+use crate::manifest::Manifest;
 use crate::merge::Writes;
 use crate::metadata;
 use crate::named::Named;
@@ -96,11 +98,49 @@ impl Inner {
         next.replay_segment = mark.replay_segment;
         next.flushed_sequence = mark.sequence;
         next.blocks.extend(block.as_ref().map(|block| Named::of(block.meta())));
-        self.store_manifest(&mut live, next)?;
+        if let Err(error) = self.store_manifest(&mut live, next) {
+            if let Some(block) = block {
+                self.take_back(&mut live, block.meta().id);
+            }
+            return Err(error);
+        }
+        self.remove_taken_back(&mut live);
         self.replay_segment.store(live.manifest.replay_segment, Ordering::Relaxed);
         self.publish_flush(mark, block);
         self.trim(&mut live);
         Ok(())
+    }
+
+    /// Removes the block of a flush that failed: it must not lie there until the next start, one for each try. One that a
+    /// manifest on the disk may name stays until another manifest is stored.
+    fn take_back(&self, live: &mut Live, id: u64) {
+        let is_named = Manifest::FILES.iter().any(|name| {
+            match Manifest::load_one(&*self.env.files, &self.directory, name) {
+                Ok(Some(Ok(manifest))) => manifest.names(id),
+                Ok(None) => false,
+                Ok(Some(Err(()))) | Err(_) => true,
+            }
+        });
+        if !is_named {
+            // Asked first: a disk that is too full for a manifest stays so as long as the block is there.
+            self.remove_failed(id);
+            return;
+        }
+        live.taken_back.push(id);
+        if self.repeat_manifest(live).is_ok() {
+            self.remove_taken_back(live);
+        }
+    }
+
+    /// Both copies of the manifest name none of them now.
+    fn remove_taken_back(&self, live: &mut Live) {
+        live.taken_back.drain(..).for_each(|id| self.remove_failed(id));
+    }
+
+    /// What is left of it when that fails, the next start removes.
+    fn remove_failed(&self, id: u64) {
+        self.cache.forget(id);
+        let _ = self.env.files.remove(&self.block_path(id));
     }
 
     fn publish_flush(&self, mark: &Mark, block: Option<Arc<Block>>) {
@@ -186,15 +226,20 @@ impl Inner {
         }
         written?;
         self.env.files.rename(&temporary, &path)?;
+        // No manifest names it yet: it would lie there until the next start, one for each try.
+        self.open_written(id, &path).inspect_err(|_| drop(self.env.files.remove(&path)))
+    }
+
+    fn open_written(&self, id: u64, path: &Path) -> io::Result<Arc<Block>> {
         self.env.files.sync_dir(&self.directory.join("blocks"))?;
-        let block = Block::open_live(&self.handles, &path, id, self.cache.clone());
+        let block = Block::open_live(&self.handles, path, id, self.cache.clone());
         Ok(Arc::new(block.map_err(|error| io::Error::other(error.to_string()))?))
     }
 
     fn fill_block(
         &self,
         id: u64,
-        path: &std::path::Path,
+        path: &Path,
         sequences: RangeInclusive<u64>,
         cells: &Snapshot,
         sides: &SideMap,

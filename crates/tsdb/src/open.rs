@@ -160,7 +160,13 @@ impl Inner {
         let wal = wal::Writer::new(env.clone(), &wal_path, wal::Stream::Metrics, wal_options, 0, 0);
         let Loaded { manifest, is_in_both } = loaded;
         let id_seed = manifest.id_seed;
-        let live = Live { manifest, is_in_both, damaged_segments: Vec::new(), retry_at: Duration::ZERO };
+        let live = Live {
+            manifest,
+            is_in_both,
+            damaged_segments: Vec::new(),
+            taken_back: Vec::new(),
+            retry_at: Duration::ZERO,
+        };
         let clock_watch = ClockWatch::new(env.clock.now_ms(), env.clock.monotonic());
         Self {
             batch_seed: env.random_u64(),

@@ -161,6 +161,8 @@ pub(crate) struct Live {
     pub(crate) is_in_both: bool,
     /// WAL segments with damage: kept in quarantine when they are no longer needed.
     pub(crate) damaged_segments: Vec<u64>,
+    /// Blocks of flushes that failed, which a manifest on the disk may name: they go with the next manifest.
+    pub(crate) taken_back: Vec<u64>,
     /// Monotonic time before which a failed flush is not tried again.
     pub(crate) retry_at: Duration,
 }
