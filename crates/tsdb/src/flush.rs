@@ -83,6 +83,7 @@ impl Inner {
     pub(crate) fn flush_to(&self, mark: &Mark) -> io::Result<()> {
         self.write_metadata()?;
         let mut live = self.manifest.lock().expect("lock");
+        self.keep_damaged(&live, mark.replay_segment)?;
         let cells = self.log.snapshot().until(mark.end);
         let block = if cells.base() < mark.end || !mark.sides.is_empty() {
             let id = live.manifest.next_file;
@@ -108,6 +109,17 @@ impl Inner {
         self.replay_segment.store(live.manifest.replay_segment, Ordering::Relaxed);
         self.publish_flush(mark, block);
         self.trim(&mut live);
+        Ok(())
+    }
+
+    /// Gives damaged WAL segments that are not needed any longer their names in quarantine, before a manifest says that they
+    /// are not: a start does not look into those and removes them. Where the file system has no second names, only a
+    /// kill before they are moved loses them.
+    fn keep_damaged(&self, live: &Live, replay_segment: u64) -> io::Result<()> {
+        let damaged = live.damaged_segments.iter().filter(|number| **number < replay_segment);
+        for number in damaged {
+            self.link_to_quarantine(&self.wal_directory().join(wal::file_name(*number)))?;
+        }
         Ok(())
     }
 
