@@ -6,7 +6,7 @@
 
 use std::fmt;
 use std::io;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -82,6 +82,8 @@ pub trait Files: Send + Sync {
     fn sync_dir(&self, directory: &Path) -> io::Result<()>;
     /// Whether a file or directory is there.
     fn exists(&self, path: &Path) -> io::Result<bool>;
+    /// The one absolute path of what is there, without links.
+    fn canonical(&self, path: &Path) -> io::Result<PathBuf>;
     /// Space of the file system that holds `path`.
     fn space(&self, path: &Path) -> io::Result<DiskSpace>;
     /// Locks the file `path`, writing this process' id into it.
