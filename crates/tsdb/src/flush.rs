@@ -162,6 +162,7 @@ impl Inner {
         if let Some(block) = block {
             self.counters.flush_written_bytes.fetch_add(block.meta().bytes, Ordering::Relaxed);
             Arc::make_mut(&mut view.blocks).push(block);
+            self.view_changes.fetch_add(1, Ordering::Release);
         }
         self.log.drop_before(mark.end);
         self.sides.write().expect("lock").flushed();

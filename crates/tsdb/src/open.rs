@@ -188,6 +188,7 @@ impl Inner {
             metadata: RwLock::new(metadata),
             metadata_waiting: AtomicU64::new(0),
             view: RwLock::new(View::default()),
+            view_changes: AtomicU64::new(0),
             replay_segment: AtomicU64::new(live.manifest.replay_segment),
             manifest: Mutex::new(live),
             clock_watch: Mutex::new(clock_watch),

@@ -179,6 +179,10 @@ fn over(blocks: &[Arc<Block>], floors: &[Floor], keep: &dyn Fn(TenantId) -> Keep
     let mut parts: BTreeMap<TenantId, Vec<(TimeRange, u64)>> = BTreeMap::new();
     for block in blocks {
         for section in &block.meta().sections {
+            // Asked first: of tenants without a limit nothing is gathered.
+            if keep(section.tenant).bytes == 0 {
+                continue;
+            }
             let TimeRange { start_ms, end_ms } = section.range;
             let is_left = end_ms >= floor_ms(floors, section.tenant, *block.meta().sequences.end());
             if is_left && end_ms.saturating_sub(start_ms) < DAY_MS {

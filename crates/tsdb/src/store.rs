@@ -63,6 +63,8 @@ pub(crate) struct Inner {
     pub(crate) metadata_waiting: AtomicU64,
     /// Read while a selection gathers what it will read; written when a flush or retention changes what is live.
     pub(crate) view: RwLock<View>,
+    /// How often the view was changed. Counted after the change: who asks before reads what is newer at worst.
+    pub(crate) view_changes: AtomicU64,
     pub(crate) cache: Arc<PageCache>,
     /// Files of live blocks.
     pub(crate) handles: Arc<Handles>,
@@ -282,6 +284,7 @@ impl Inner {
     ) -> io::Result<()> {
         self.store_manifest(live, next)?;
         *self.view.write().expect("lock") = View::new(blocks, &live.manifest);
+        self.view_changes.fetch_add(1, Ordering::Release);
         Ok(())
     }
 

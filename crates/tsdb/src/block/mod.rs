@@ -123,16 +123,28 @@ pub struct BlockMeta {
     pub bytes: u64,
     /// Sections, by tenant.
     pub sections: Vec<SectionMeta>,
+    range: TimeRange,
 }
 
 impl BlockMeta {
-    /// From the first sample to the last, of all tenants.
-    pub fn range(&self) -> TimeRange {
+    pub(crate) fn new(
+        id: u64,
+        level: Level,
+        sequences: RangeInclusive<u64>,
+        bytes: u64,
+        sections: Vec<SectionMeta>,
+    ) -> Self {
         let none = TimeRange { start_ms: i64::MAX, end_ms: i64::MIN };
-        self.sections.iter().fold(none, |all, section| TimeRange {
+        let range = sections.iter().fold(none, |all, section| TimeRange {
             start_ms: all.start_ms.min(section.range.start_ms),
             end_ms: all.end_ms.max(section.range.end_ms),
-        })
+        });
+        Self { id, level, sequences, bytes, sections, range }
+    }
+
+    /// From the first sample to the last, of all tenants.
+    pub fn range(&self) -> TimeRange {
+        self.range
     }
 
     /// A tenant's section, if there is one.

@@ -189,13 +189,8 @@ impl Block {
         let directory = file.read_page(&address)?;
         let sections = read_directory(&directory[PAGE_HEADER..])
             .map_err(|_| damaged_page(&file.name, &address, "directory is malformed"))?;
-        let meta = BlockMeta {
-            id: file.identity.id,
-            level: file.identity.level,
-            sequences: file.identity.sequences.clone(),
-            bytes,
-            sections: sections.iter().map(|s| s.meta).collect(),
-        };
+        let FileIdentity { id, level, sequences } = file.identity.clone();
+        let meta = BlockMeta::new(id, level, sequences, bytes, sections.iter().map(|s| s.meta).collect());
         Ok(Block { file, meta, sections })
     }
 

@@ -50,6 +50,8 @@ pub(crate) struct Compactor {
     next: Duration,
     /// How often merges in a row met something that the disk refused to read, and were put off.
     refusals: u32,
+    /// With which number of changes of the view nothing was due, and whether all of it was to be merged.
+    nothing_due: Option<(u64, bool)>,
     /// Whether everything is to be merged, days that are not over too.
     everything: bool,
 }
@@ -70,14 +72,24 @@ impl Inner {
         if self.queue.is_closed() {
             return false;
         }
-        let compactor = self.compactor.lock().expect("lock");
+        let mut compactor = self.compactor.lock().expect("lock");
         let blocks = self.view.read().expect("lock").blocks.clone();
         if compactor.running.is_some() && self.is_pressed(&blocks) {
             return true;
         }
         let is_time = compactor.next <= self.env.clock.monotonic();
-        is_time
-            && (compactor.running.is_some() || matches!(self.next_merge(compactor.everything), Ok(Some(_))))
+        is_time && (compactor.running.is_some() || self.merge_is_due(&mut compactor))
+    }
+
+    /// Whoever asks does so twice a second, and what is due depends on the view alone.
+    fn merge_is_due(&self, compactor: &mut Compactor) -> bool {
+        let asked = Some((self.view_changes.load(Ordering::Acquire), compactor.everything));
+        if compactor.nothing_due == asked {
+            return false;
+        }
+        let next = self.next_merge(compactor.everything);
+        compactor.nothing_due = asked.filter(|_| matches!(next, Ok(None)));
+        matches!(next, Ok(Some(_)))
     }
 
     /// The merge that is due, with the view that it is of; an error says why it cannot be done now.
@@ -302,4 +314,25 @@ fn barriers(named: &[Named], blocks: &[Arc<Block>]) -> Vec<Named> {
 /// What was written last comes last.
 pub(crate) fn sort_by_sequence(blocks: &mut [Arc<Block>]) {
     blocks.sort_by_key(|block| (*block.meta().sequences.end(), block.meta().id));
+}
+
+#[cfg(test)]
+mod tests {
+    use env::Env;
+    use model::TenantId;
+
+    use crate::options::{Keep, Options};
+    use crate::{Progress, Store};
+
+    /// It was planned anew twice a second, through all parts of all blocks.
+    #[test]
+    fn what_is_due_is_asked_again_only_when_the_view_has_changed() {
+        let directory = tempfile::tempdir().unwrap();
+        let store =
+            Store::open(Env::real(), directory.path(), Options::default(), &Progress::default()).unwrap();
+        let remembered = || store.inner.compactor.lock().unwrap().nothing_due;
+        assert_eq!((store.next_job(&|_| Keep::default()), remembered()), (None, Some((0, false))));
+        store.inner.cut_off(TenantId(1)).unwrap();
+        assert_eq!((store.next_job(&|_| Keep::default()), remembered()), (None, Some((1, false))));
+    }
 }
