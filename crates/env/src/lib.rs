@@ -6,7 +6,7 @@
 
 use std::fmt;
 use std::io;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -82,6 +82,8 @@ pub trait Files: Send + Sync {
     fn sync_dir(&self, directory: &Path) -> io::Result<()>;
     /// Whether a file or directory is there.
     fn exists(&self, path: &Path) -> io::Result<bool>;
+    /// The one absolute path of what is there, without links.
+    fn canonical(&self, path: &Path) -> io::Result<PathBuf>;
     /// Space of the file system that holds `path`.
     fn space(&self, path: &Path) -> io::Result<DiskSpace>;
     /// Locks the file `path`, writing this process' id into it.
@@ -130,7 +132,7 @@ impl fmt::Debug for Env {
 }
 
 /// Tries a read once more when the disk refuses it. The kernel has had its own patience before.
-fn patiently<T>(mut read: impl FnMut() -> io::Result<T>) -> io::Result<T> {
+pub fn patiently<T>(mut read: impl FnMut() -> io::Result<T>) -> io::Result<T> {
     match read() {
         Err(error) if is_unreadable(&error) => read(),
         result => result,
@@ -156,6 +158,12 @@ pub fn read_exact_at(file: &dyn File, buffer: &mut [u8], offset: u64) -> io::Res
 pub fn is_unreadable(error: &io::Error) -> bool {
     use rustix::io::Errno;
     matches!(Errno::from_io_error(error), Some(Errno::IO | Errno::UCLEAN | Errno::BADMSG))
+}
+
+/// Whether nothing more can be opened at the moment, by this process or on this machine.
+pub fn is_out_of_descriptors(error: &io::Error) -> bool {
+    use rustix::io::Errno;
+    matches!(Errno::from_io_error(error), Some(Errno::MFILE | Errno::NFILE))
 }
 
 /// Whether a second name for a file cannot be had here: another file system, one without links, or too many of them.

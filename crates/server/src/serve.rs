@@ -73,7 +73,7 @@ impl Server {
     /// Starts to listen and to open the store.
     pub fn start(
         env: Env,
-        config: Config,
+        mut config: Config,
         control: Control,
         reloader: Box<dyn Reload>,
     ) -> Result<Self, ServeError> {
@@ -84,7 +84,9 @@ impl Server {
             .build()?;
         let socket = runtime.block_on(async { bind(config.listen) })?;
         let address = socket.local_addr()?;
-        let settings = listener_settings(&config);
+        let descriptors = descriptors::raise();
+        let settings = listener_settings(&config, descriptors);
+        config.storage.open_blocks = descriptors::blocks(config.storage.open_blocks, descriptors);
         let grace = config.http.shutdown_timeout;
         let interval = config.self_monitoring_interval;
         let app = Arc::new(app(env, config, control, reloader)?);
@@ -155,9 +157,9 @@ fn bind(address: SocketAddr) -> Result<TcpListener, ServeError> {
     listen().map_err(|error| ServeError::Listen { address, error })
 }
 
-fn listener_settings(config: &Config) -> listen::Settings {
+fn listener_settings(config: &Config, descriptors: Option<u64>) -> listen::Settings {
     let wanted = config.http.max_connections as usize;
-    let connections_max = descriptors::connections(wanted, descriptors::raise());
+    let connections_max = descriptors::connections(wanted, descriptors);
     if connections_max < wanted {
         tracing::warn!(
             connections_max,

@@ -10,8 +10,8 @@
 //!
 //! **Faults** ([`SimFiles::plan`]): any operation can fail at its n-th call, once or for ever; a failing write may
 //! have written a part; a failing sync may lose its pages and report later syncs as good. The disk has a capacity in
-//! bytes and in files; bytes and whole files can be damaged from outside, sectors become unreadable. What the model
-//! leaves out: sectors that tear inside, writes that land in the wrong place (damage by hand does that), and reads that
+//! bytes and in files, the process one of open files; bytes and whole files can be damaged from outside, sectors become
+//! unreadable. What the model leaves out: sectors that tear inside, writes that land in the wrong place (damage by hand does that), and reads that
 //! fail to see a write.
 //!
 //! Everything random is decided by the seed. All handles share one lock: a simulation runs on one thread.
@@ -46,6 +46,7 @@ impl SimFiles {
     pub fn fork(&self, seed: u64) -> Self {
         let mut disk = self.disk().clone();
         disk.reseed(seed);
+        disk.open = 0;
         Self { disk: Arc::new(Mutex::new(disk)) }
     }
 
@@ -97,6 +98,16 @@ impl SimFiles {
     /// Files that the disk can hold.
     pub fn set_files_max(&self, files: u64) {
         self.disk().files_max = files;
+    }
+
+    /// Files that may be open at once: opening one more fails as it does when the process has no descriptor left.
+    pub fn set_open_max(&self, files: u64) {
+        self.disk().open_max = files;
+    }
+
+    /// Files that are open; one that is open twice counts twice.
+    pub fn open_files(&self) -> u64 {
+        self.disk().open
     }
 
     /// Whether allocated space that was never written may show bytes of removed files after a crash. Off at first:
@@ -189,7 +200,8 @@ impl SimFiles {
         self.disk.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn handle(&self, disk: &Disk, file: usize, path: &Path) -> Arc<dyn File> {
+    fn handle(&self, disk: &mut Disk, file: usize, path: &Path) -> Arc<dyn File> {
+        disk.open += 1;
         Arc::new(Handle { files: self.clone(), file, life: disk.life, path: path.to_owned() })
     }
 }
@@ -198,14 +210,17 @@ impl Files for SimFiles {
     fn create(&self, path: &Path) -> io::Result<Arc<dyn File>> {
         let mut disk = self.disk();
         let file = disk.create(path)?;
-        Ok(self.handle(&disk, file, path))
+        Ok(self.handle(&mut disk, file, path))
     }
 
     fn open(&self, path: &Path) -> io::Result<Arc<dyn File>> {
         let mut disk = self.disk();
         disk.begin(Op::Open, path)?;
         let file = disk.names.file(path)?;
-        Ok(self.handle(&disk, file, path))
+        if disk.open >= disk.open_max {
+            return Err(Failure::TooManyFiles.error());
+        }
+        Ok(self.handle(&mut disk, file, path))
     }
 
     fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
@@ -247,6 +262,14 @@ impl Files for SimFiles {
         Ok(disk.names.find(path)?.is_some())
     }
 
+    fn canonical(&self, path: &Path) -> io::Result<PathBuf> {
+        // There are no links to directories, and nobody writes `..`.
+        match self.exists(path)? {
+            true => Ok(Path::new("/").join(path)),
+            false => Err(io::ErrorKind::NotFound.into()),
+        }
+    }
+
     fn space(&self, path: &Path) -> io::Result<DiskSpace> {
         let mut disk = self.disk();
         disk.begin(Op::Space, path)?;
@@ -273,6 +296,15 @@ impl Handle {
     fn disk(&self) -> io::Result<MutexGuard<'_, Disk>> {
         let disk = self.files.disk();
         if disk.life == self.life { Ok(disk) } else { Err(io::Error::other(PowerIsOff)) }
+    }
+}
+
+impl Drop for Handle {
+    fn drop(&mut self) {
+        let mut disk = self.files.disk();
+        if disk.life == self.life {
+            disk.open -= 1;
+        }
     }
 }
 

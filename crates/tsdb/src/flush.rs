@@ -2,13 +2,14 @@
 //!
 //! A flush freezes a point of the log between two commits, writes everything before it as one block, makes both copies of
 //! the manifest say so, and only then lets the head forget it and the write-ahead log be trimmed. Until the last step the
-//! head still has everything: a flush that fails is a flush that was not there.
+//! head still has everything: a flush that fails is a flush that was not there, and its block goes again.
 //!
 //! It syncs five times, however many tenants there are: the block, its name, each copy of the manifest, their names; twice
 //! more when metadata has changed.
 
 use std::io;
 use std::ops::RangeInclusive;
+use std::path::Path;
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, MutexGuard, RwLockWriteGuard, TryLockError};
 use std::time::Duration;
@@ -19,6 +20,7 @@ use crate::head::log::{LogSample, Snapshot};
 use crate::head::order::Ordered;
 use crate::head::side::SideMap;
 use crate::head::table::series_id;
+use crate::manifest::Manifest;
 use crate::merge::Writes;
 use crate::metadata;
 use crate::named::Named;
@@ -81,6 +83,7 @@ impl Inner {
     pub(crate) fn flush_to(&self, mark: &Mark) -> io::Result<()> {
         self.write_metadata()?;
         let mut live = self.manifest.lock().expect("lock");
+        self.keep_damaged(&live, mark.replay_segment)?;
         let cells = self.log.snapshot().until(mark.end);
         let block = if cells.base() < mark.end || !mark.sides.is_empty() {
             let id = live.manifest.next_file;
@@ -96,11 +99,60 @@ impl Inner {
         next.replay_segment = mark.replay_segment;
         next.flushed_sequence = mark.sequence;
         next.blocks.extend(block.as_ref().map(|block| Named::of(block.meta())));
-        self.store_manifest(&mut live, next)?;
+        if let Err(error) = self.store_manifest(&mut live, next) {
+            if let Some(block) = block {
+                self.take_back(&mut live, block.meta().id);
+            }
+            return Err(error);
+        }
+        self.remove_taken_back(&mut live);
         self.replay_segment.store(live.manifest.replay_segment, Ordering::Relaxed);
         self.publish_flush(mark, block);
         self.trim(&mut live);
         Ok(())
+    }
+
+    /// Gives damaged WAL segments that are not needed any longer their names in quarantine, before a manifest says that they
+    /// are not: a start does not look into those and removes them. Where the file system has no second names, only a
+    /// kill before they are moved loses them.
+    fn keep_damaged(&self, live: &Live, replay_segment: u64) -> io::Result<()> {
+        let damaged = live.damaged_segments.iter().filter(|number| **number < replay_segment);
+        for number in damaged {
+            self.link_to_quarantine(&self.wal_directory().join(wal::file_name(*number)))?;
+        }
+        Ok(())
+    }
+
+    /// Removes the block of a flush that failed: it must not lie there until the next start, one for each try. One that a
+    /// manifest on the disk may name stays until another manifest is stored.
+    fn take_back(&self, live: &mut Live, id: u64) {
+        let is_named = Manifest::FILES.iter().any(|name| {
+            match Manifest::load_one(&*self.env.files, &self.directory, name) {
+                Ok(Some(Ok(manifest))) => manifest.names(id),
+                Ok(None) => false,
+                Ok(Some(Err(()))) | Err(_) => true,
+            }
+        });
+        if !is_named {
+            // Asked first: a disk that is too full for a manifest stays so as long as the block is there.
+            self.remove_failed(id);
+            return;
+        }
+        live.taken_back.push(id);
+        if self.repeat_manifest(live).is_ok() {
+            self.remove_taken_back(live);
+        }
+    }
+
+    /// Both copies of the manifest name none of them now.
+    fn remove_taken_back(&self, live: &mut Live) {
+        live.taken_back.drain(..).for_each(|id| self.remove_failed(id));
+    }
+
+    /// What is left of it when that fails, the next start removes.
+    fn remove_failed(&self, id: u64) {
+        self.cache.forget(id);
+        let _ = self.env.files.remove(&self.block_path(id));
     }
 
     fn publish_flush(&self, mark: &Mark, block: Option<Arc<Block>>) {
@@ -110,6 +162,7 @@ impl Inner {
         if let Some(block) = block {
             self.counters.flush_written_bytes.fetch_add(block.meta().bytes, Ordering::Relaxed);
             Arc::make_mut(&mut view.blocks).push(block);
+            self.view_changes.fetch_add(1, Ordering::Release);
         }
         self.log.drop_before(mark.end);
         self.sides.write().expect("lock").flushed();
@@ -186,15 +239,20 @@ impl Inner {
         }
         written?;
         self.env.files.rename(&temporary, &path)?;
+        // No manifest names it yet: it would lie there until the next start, one for each try.
+        self.open_written(id, &path).inspect_err(|_| drop(self.env.files.remove(&path)))
+    }
+
+    fn open_written(&self, id: u64, path: &Path) -> io::Result<Arc<Block>> {
         self.env.files.sync_dir(&self.directory.join("blocks"))?;
-        let block = Block::open(&*self.env.files, &path, id, self.cache.clone());
+        let block = Block::open_live(&self.handles, path, id, self.cache.clone());
         Ok(Arc::new(block.map_err(|error| io::Error::other(error.to_string()))?))
     }
 
     fn fill_block(
         &self,
         id: u64,
-        path: &std::path::Path,
+        path: &Path,
         sequences: RangeInclusive<u64>,
         cells: &Snapshot,
         sides: &SideMap,

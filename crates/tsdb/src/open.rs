@@ -12,7 +12,7 @@ use std::time::Duration;
 use codec::envelope;
 use env::{Env, Files};
 
-use crate::block::{Block, BlockError, PageCache};
+use crate::block::{Block, BlockError, Handles, PageCache};
 use crate::commit::WriterState;
 use crate::compact::sort_by_sequence;
 use crate::head::log::SampleLog;
@@ -28,7 +28,7 @@ use crate::retention::ClockWatch;
 use crate::small_file::{self, SmallFile};
 use crate::snapshot;
 use crate::status::{Counters, HeadRange, Health};
-use crate::store::{Inner, Live, Store, View, parse_block_file_name, wal_directory};
+use crate::store::{Inner, Live, Store, View, block_file_name, parse_block_file_name, wal_directory};
 
 /// How far opening has come; shared with whoever shows it.
 #[derive(Debug, Default)]
@@ -160,11 +160,18 @@ impl Inner {
         let wal = wal::Writer::new(env.clone(), &wal_path, wal::Stream::Metrics, wal_options, 0, 0);
         let Loaded { manifest, is_in_both } = loaded;
         let id_seed = manifest.id_seed;
-        let live = Live { manifest, is_in_both, damaged_segments: Vec::new(), retry_at: Duration::ZERO };
+        let live = Live {
+            manifest,
+            is_in_both,
+            damaged_segments: Vec::new(),
+            taken_back: Vec::new(),
+            retry_at: Duration::ZERO,
+        };
         let clock_watch = ClockWatch::new(env.clock.now_ms(), env.clock.monotonic());
         Self {
             batch_seed: env.random_u64(),
             cache: PageCache::new(options.cache_bytes),
+            handles: Handles::new(env.files.clone(), options.open_blocks),
             env,
             directory: directory.to_owned(),
             options,
@@ -181,6 +188,7 @@ impl Inner {
             metadata: RwLock::new(metadata),
             metadata_waiting: AtomicU64::new(0),
             view: RwLock::new(View::default()),
+            view_changes: AtomicU64::new(0),
             replay_segment: AtomicU64::new(live.manifest.replay_segment),
             manifest: Mutex::new(live),
             clock_watch: Mutex::new(clock_watch),
@@ -217,7 +225,7 @@ impl Inner {
                 self.counters.quarantined.fetch_add(1, Ordering::Relaxed);
                 continue;
             }
-            let opened = Block::open(&*self.env.files, &self.block_path(id), id, self.cache.clone());
+            let opened = Block::open_live(&self.handles, &self.block_path(id), id, self.cache.clone());
             if let Err(BlockError::Newer { found, known, .. }) = &opened {
                 let (found, known) = (u32::from(*found), u32::from(*known));
                 return Err(OpenError::Newer { what: format!("block {id}"), found, known });
@@ -257,11 +265,13 @@ impl Inner {
         for (id, block) in blocks {
             match block {
                 Ok(block) => good.push(Arc::new(block)),
-                Err(BlockError::Io(error)) => return Err(error),
                 Err(BlockError::Damaged(unit)) if unit.is_unreadable() => {
-                    tracing::error!(error = %unit, "a block cannot be read and is left where it is");
-                    self.counters.quarantined.fetch_add(1, Ordering::Relaxed);
-                    self.damage.lock().expect("lock").push(unit.to_string());
+                    self.note_left(id, &unit.to_string());
+                    left.push(id);
+                }
+                // Says nothing about the block: no descriptor, no memory, no permission.
+                Err(BlockError::Io(error)) => {
+                    self.note_left(id, &format!("block {}: {error}", block_file_name(id)));
                     left.push(id);
                 }
                 Err(error) => {
@@ -290,6 +300,13 @@ impl Inner {
             self.repeat_manifest(&mut live)?;
         }
         Ok(())
+    }
+
+    /// Tells of a block that cannot be read, and counts it.
+    fn note_left(&self, id: u64, why: &str) {
+        tracing::error!(block = id, error = why, "a block cannot be read and is left where it is");
+        self.counters.quarantined.fetch_add(1, Ordering::Relaxed);
+        self.damage.lock().expect("lock").push(why.to_owned());
     }
 
     /// A copy that the disk does not give today and gives tomorrow would be of a higher generation than the one that

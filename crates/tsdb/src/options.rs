@@ -23,6 +23,8 @@ pub struct Options {
     pub memory_bytes: u64,
     /// Bytes of block pages kept in memory, out of `memory_bytes`.
     pub cache_bytes: u64,
+    /// Files of blocks that are kept open to be read again.
+    pub open_blocks: usize,
     /// Free bytes on the disk under which appends are refused.
     pub disk_reserve_bytes: u64,
     /// Blocks of one kind that make a merge of them due.
@@ -69,6 +71,7 @@ impl Default for Options {
             idle: Duration::from_secs(3600),
             memory_bytes: 4 << 30,
             cache_bytes: 256 << 20,
+            open_blocks: 256,
             disk_reserve_bytes: 64 << 20,
             compaction_blocks: 8,
             compaction_bytes_per_second: 64 << 20,

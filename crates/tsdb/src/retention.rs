@@ -124,10 +124,11 @@ impl Inner {
         next.forget_tombstones();
         self.publish_manifest(&mut live, next, kept)?;
         self.counters.retention_blocks.fetch_add(gone.len() as u64, Ordering::Relaxed);
-        // Files that stay behind after a failure here are orphans: the next start removes them.
-        for block in &gone {
+        // They go here, unless somebody reads them. Files that stay behind are orphans: the next start removes them.
+        drop(blocks);
+        for block in gone {
             self.cache.forget(block.meta().id);
-            self.env.files.remove(&self.block_path(block.meta().id))?;
+            block.remove_unread();
         }
         self.env.files.sync_dir(&self.directory.join("blocks"))
     }
@@ -180,6 +181,10 @@ fn over(blocks: &[Arc<Block>], floors: &[Floor], keep: &dyn Fn(TenantId) -> Keep
     let mut parts: BTreeMap<TenantId, Vec<(TimeRange, u64)>> = BTreeMap::new();
     for block in blocks {
         for section in &block.meta().sections {
+            // Asked first: of tenants without a limit nothing is gathered.
+            if keep(section.tenant).bytes == 0 {
+                continue;
+            }
             let TimeRange { start_ms, end_ms } = section.range;
             let is_left = end_ms >= floor_ms(floors, section.tenant, *block.meta().sequences.end());
             let is_cut = block.meta().level > Level::Flushed || end_ms.saturating_sub(start_ms) < DAY_MS;

@@ -127,7 +127,7 @@ impl Inner {
     }
 }
 
-/// A live block whose name is gone: it is answered from for as long as it is open, and missing at the next start.
+/// A live block whose name is gone: it is answered from while it happens to be open, and missing from then on.
 fn missing(id: u64) -> Damaged {
     Damaged { file: crate::store::block_file_name(id), what: "file is missing", tenant: None, page: None }
 }

@@ -115,6 +115,14 @@ pub enum RestoreError {
     /// Occurs when the directory to restore into holds something.
     #[error("{} is not empty", .0.display())]
     NotEmpty(PathBuf),
+    /// Occurs when the directory to restore into lies in what is to be restored, which would be copied into itself for ever.
+    #[error("{} lies in {}, which is to be restored: name a directory outside of it", .to.display(), .from.display())]
+    Inside {
+        /// What is to be restored.
+        from: PathBuf,
+        /// The directory to restore into.
+        to: PathBuf,
+    },
     /// Occurs when the disk cannot be read or written.
     #[error(transparent)]
     Io(#[from] io::Error),
@@ -323,10 +331,17 @@ pub fn restore(
     if unfinished_restore(files, from)? {
         return Err(RestoreError::HalfRestored(from.to_owned()));
     }
+    let is_new = !files.exists(to)?;
     files.create_dir(to)?;
     // A file system of its own has that at its root.
     if files.list(to)?.iter().any(|name| name != "lost+found") {
         return Err(RestoreError::NotEmpty(to.to_owned()));
+    }
+    if files.canonical(to)?.starts_with(files.canonical(from)?) {
+        if is_new {
+            files.remove_dir(to)?;
+        }
+        return Err(RestoreError::Inside { from: from.to_owned(), to: to.to_owned() });
     }
     env::replace(files, to, RESTORING, b"a snapshot is being restored into this directory\n")?;
     copy_tree(files, from, to, link, each)?;

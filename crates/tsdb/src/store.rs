@@ -2,7 +2,8 @@
 //!
 //! Locks are taken in this order: `snapshotting`, `flushing`, `compactor`, `scrubber`, `manifest`, `view`, `writer`, `resolving`,
 //! `table_turn`, `table`, `sides`, `metadata`; a flush tries `view` after `writer`, without waiting. The writer's thread
-//! is the only one that appends. Whoever changes the manifest has its lock from reading to storing it.
+//! is the only one that appends. The locks of caches and of blocks' files come last. Whoever changes the manifest has its
+//! lock from reading to storing it.
 
 use std::collections::BTreeSet;
 use std::fmt;
@@ -15,7 +16,7 @@ use std::time::Duration;
 use env::Env;
 use model::{Budget, TenantId, TimeRange};
 
-use crate::block::{Block, BlockError, Damaged, PageCache, Section, SectionMeta};
+use crate::block::{Block, BlockError, Damaged, Handles, PageCache, Section, SectionMeta};
 use crate::commit::WriterState;
 use crate::compact::Compactor;
 use crate::head::log::SampleLog;
@@ -64,7 +65,11 @@ pub(crate) struct Inner {
     pub(crate) metadata_waiting: AtomicU64,
     /// Read while a selection gathers what it will read; written when a flush or retention changes what is live.
     pub(crate) view: RwLock<View>,
+    /// How often the view was changed. Counted after the change: who asks before reads what is newer at worst.
+    pub(crate) view_changes: AtomicU64,
     pub(crate) cache: Arc<PageCache>,
+    /// Files of live blocks.
+    pub(crate) handles: Arc<Handles>,
     /// The manifest's replay segment, for those who must not wait for a flush.
     pub(crate) replay_segment: AtomicU64,
     /// What is live; taken from before it is read until it is stored anew.
@@ -160,6 +165,8 @@ pub(crate) struct Live {
     pub(crate) is_in_both: bool,
     /// WAL segments with damage: kept in quarantine when they are no longer needed.
     pub(crate) damaged_segments: Vec<u64>,
+    /// Blocks of flushes that failed, which a manifest on the disk may name: they go with the next manifest.
+    pub(crate) taken_back: Vec<u64>,
     /// Monotonic time before which a failed flush is not tried again.
     pub(crate) retry_at: Duration,
 }
@@ -279,6 +286,7 @@ impl Inner {
     ) -> io::Result<()> {
         self.store_manifest(live, next)?;
         *self.view.write().expect("lock") = View::new(blocks, &live.manifest);
+        self.view_changes.fetch_add(1, Ordering::Release);
         Ok(())
     }
 
@@ -303,10 +311,8 @@ impl Inner {
 
     /// Moves a damaged file out of the way and counts it. The rest is served. False when it could not be moved.
     pub(crate) fn quarantine(&self, path: &Path, why: &str) -> bool {
-        let name = path.file_name().unwrap_or_default();
-        let to = self.directory.join("quarantine").join(name);
         let files = &self.env.files;
-        let moved = match files.rename(path, &to) {
+        let moved = match files.rename(path, &self.quarantine_path(path)) {
             // It went the last time, which then failed otherwise.
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
             result => result,
@@ -317,12 +323,19 @@ impl Inner {
         moved.is_ok()
     }
 
-    /// Gives a damaged file a second name in quarantine, durably. False where the file system has no such names.
+    /// Where a damaged file goes.
+    pub(crate) fn quarantine_path(&self, path: &Path) -> PathBuf {
+        self.directory.join("quarantine").join(path.file_name().unwrap_or_default())
+    }
+
+    /// Gives a damaged file a second name in quarantine, durably. False where the file system has no such names, or the
+    /// file is not there any more.
     pub(crate) fn link_to_quarantine(&self, path: &Path) -> io::Result<bool> {
         let directory = self.directory.join("quarantine");
-        let linked = self.env.files.link(path, &directory.join(path.file_name().unwrap_or_default()));
-        match linked {
-            Err(error) if env::is_no_link(&error) => return Ok(false),
+        match self.env.files.link(path, &self.quarantine_path(path)) {
+            Err(error) if env::is_no_link(&error) || error.kind() == io::ErrorKind::NotFound => {
+                return Ok(false);
+            }
             // From the last try.
             Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
             result => result?,

@@ -128,6 +128,10 @@ impl Files for MemoryFiles {
         Ok(self.files.lock().unwrap().contains_key(path))
     }
 
+    fn canonical(&self, path: &Path) -> io::Result<PathBuf> {
+        Ok(path.to_owned())
+    }
+
     fn space(&self, _: &Path) -> io::Result<DiskSpace> {
         Ok(DiskSpace { free: u64::MAX, total: u64::MAX })
     }

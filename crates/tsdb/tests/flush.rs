@@ -11,7 +11,7 @@ use std::time::Duration;
 use env::{Clock, Env, Files};
 use model::{Budget, Hints, TenantId, TenantLimits, TimeRange};
 use sim::clock::SimClock;
-use sim::files::{Op, SimFiles};
+use sim::files::{Failure, Fault, Op, SimFiles};
 use sim::random::SimRandom;
 use tsdb::{Job, Keep, Options, Progress, Store, WriteContext};
 
@@ -49,16 +49,7 @@ impl World {
         let disk = self.disk.fork(2);
         disk.kill();
         change(&disk);
-        let store = open(&disk, &self.clock);
-        let budget = Budget::new(1 << 30);
-        let mut selection = store.select(TenantId(1), &[], ALWAYS, &Hints::default(), &budget).unwrap();
-        let mut found = Vec::new();
-        let mut block = model::SeriesBlock::default();
-        while selection.next_block(&mut block).unwrap() {
-            found.extend(block.columns.timestamps.iter().copied().zip(block.columns.values.iter().copied()));
-        }
-        found.sort_by_key(|(ms, _)| *ms);
-        found
+        found(&open(&disk, &self.clock))
     }
 
     fn log(&self) -> Vec<PathBuf> {
@@ -90,6 +81,19 @@ fn open_with(disk: &SimFiles, clock: &(impl Clock + Clone + 'static), options: O
         random: Arc::new(SimRandom::new(1)),
     };
     Store::open(env, Path::new(DATA), options, &Progress::default()).unwrap()
+}
+
+/// What a store has of tenant 1, by time.
+fn found(store: &Store) -> Vec<(i64, f64)> {
+    let budget = Budget::new(1 << 30);
+    let mut selection = store.select(TenantId(1), &[], ALWAYS, &Hints::default(), &budget).unwrap();
+    let mut found = Vec::new();
+    let mut block = model::SeriesBlock::default();
+    while selection.next_block(&mut block).unwrap() {
+        found.extend(block.columns.timestamps.iter().copied().zip(block.columns.values.iter().copied()));
+    }
+    found.sort_by_key(|(ms, _)| *ms);
+    found
 }
 
 fn in_data(name: &str) -> PathBuf {
@@ -288,4 +292,62 @@ fn the_head_is_flushed_when_next_to_nothing_comes_and_a_trickle_makes_no_small_b
     // What a start has read from the log is worth the same.
     let world = with_head_of(1100).restarted(options.clone());
     assert_eq!(flushed_after(&world, 10), Some(30));
+}
+
+/// The bug: a flush that failed after its block had its name left it there, and each try another one; on a disk that was
+/// full for the manifest the first of them kept it full.
+#[test]
+fn a_flush_that_fails_leaves_no_block() {
+    let blocks = |world: &World| world.disk.list(&Path::new(DATA).join("blocks")).unwrap();
+    let none: [String; 0] = [];
+    let plans = [
+        ("the block's name", Fault::new(Op::SyncDir, Failure::Io).on("blocks").forever()),
+        ("the block again", Fault::new(Op::Open, Failure::TooManyFiles).on(".block").forever()),
+        ("a manifest", Fault::new(Op::Create, Failure::NoSpace).on("manifest-0").forever()),
+        ("the other's name", Fault::new(Op::Rename, Failure::Io).on("manifest-1")),
+        ("the manifests' names", Fault::new(Op::SyncDir, Failure::Io).after(1)),
+    ];
+    for (what, fault) in plans {
+        let world = World::new();
+        world.write(1, &[(1, 10, 1.0)]);
+        world.disk.plan(fault);
+        for _ in 0..3 {
+            if world.store.flush().is_ok() {
+                break;
+            }
+            assert_eq!(blocks(&world), none, "{what}");
+            assert_eq!(world.reopened(|disk| disk.heal()), [(10, 1.0)], "{what}");
+        }
+        assert!(world.disk.failures() > 0, "{what}");
+        world.disk.heal();
+        world.store.flush().unwrap();
+        assert_eq!(blocks(&world).len(), 1, "{what}");
+    }
+}
+
+/// A manifest whose names were not synced may be what a start finds: a block that it names stays until another one is.
+#[test]
+fn a_block_that_a_manifest_may_name_goes_with_the_next_one() {
+    let blocks = |disk: &SimFiles| disk.list(&Path::new(DATA).join("blocks")).unwrap().len();
+    let world = World::new();
+    // The directory itself is there after a power cut.
+    world.disk.sync_dir(Path::new("/")).unwrap();
+    world.write(1, &[(1, 10, 1.0)]);
+    for failed in 1..4 {
+        world.disk.heal();
+        world.disk.plan(Fault::new(Op::SyncDir, Failure::Io).after(1).forever());
+        world.store.flush().unwrap_err();
+        assert_eq!(blocks(&world.disk), failed);
+        for seed in 0..50 {
+            let disk = world.disk.fork(seed);
+            disk.crash();
+            let store = open(&disk, &world.clock);
+            assert_eq!(store.status().quarantined, 0, "no block is missing, seed {seed}");
+            assert_eq!(found(&store), [(10, 1.0)], "seed {seed}");
+            assert_eq!(blocks(&disk) as u64, store.status().blocks);
+        }
+    }
+    world.disk.heal();
+    world.store.flush().unwrap();
+    assert_eq!(blocks(&world.disk), 1);
 }

@@ -103,7 +103,7 @@ impl World {
         let mut block = SeriesBlock::default();
         while selection.next_block(&mut block).unwrap() {
             for (index, series) in block.series.iter().enumerate() {
-                let labels = selection.labels(*series).unwrap();
+                let labels = selection.labels(*series).unwrap().unwrap();
                 let rows = block.offsets[index] as usize..block.offsets[index + 1] as usize;
                 each(labels.get("i").unwrap(), &block, rows);
             }

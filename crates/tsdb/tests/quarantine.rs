@@ -167,6 +167,31 @@ fn of_a_log_segment_the_good_frames_are_counted() {
     assert_eq!(frames.sequences, Some(2..3));
 }
 
+/// The bug: a flush stored a manifest that does not need a damaged segment, and was killed before it moved that to quarantine.
+/// The next start does not look into it, and removed it.
+#[test]
+fn a_damaged_log_segment_outlives_a_kill_before_it_is_moved() {
+    let disk = SimFiles::new(1);
+    let store = open(&disk);
+    (0..5).for_each(|request| write(&store, request * 10..(request + 1) * 10));
+    disk.kill();
+    drop(store);
+    disk.flip_bit(&path("wal/metrics/000000000001.wal"), 100 * 8).unwrap();
+    let damaged = disk.content(&path("wal/metrics/000000000001.wal")).unwrap();
+    let store = open(&disk);
+    assert_eq!(found(&store), 40);
+    disk.plan(Fault::new(Op::Rename, Failure::Io).on("quarantine").forever());
+    store.flush().unwrap();
+    assert!(disk.failures() > 0, "it was not moved");
+    disk.kill();
+    drop(store);
+    disk.heal();
+    let store = open(&disk);
+    assert_eq!(found(&store), 40);
+    assert_eq!(disk.content(&path("quarantine/000000000001.wal")).unwrap(), damaged);
+    assert!(!disk.paths().contains(&path("wal/metrics/000000000001.wal")), "it is not needed there");
+}
+
 #[test]
 fn of_manifests_it_is_said_whether_they_can_be_read_now() {
     let (disk, store) = with_block();

@@ -113,6 +113,29 @@ fn snapshots_and_restores_refuse_what_is_there_already() {
     assert_eq!(read(&open(empty.path())), [(10, 1.0)]);
 }
 
+/// The bug: a directory restored into one inside of it was copied into itself until the disk was full.
+#[test]
+fn nothing_is_restored_into_itself() {
+    let place = tempfile::tempdir().unwrap();
+    let data = place.path().join("data");
+    let store = open(&data);
+    write(&store, &[(1, 10, 1.0)]);
+    store.close().unwrap();
+    drop(store);
+    std::os::unix::fs::symlink(&data, place.path().join("link")).unwrap();
+    std::fs::create_dir(data.join("empty")).unwrap();
+    let restore = |to: &str| tsdb::restore(&OsFiles, &data, &place.path().join(to), false, &mut |_| {});
+    for inside in ["data/inner", "data/wal/inner", "link/inner", "other/../data/inner", "data/empty"] {
+        std::fs::create_dir_all(place.path().join("other")).unwrap();
+        let refused = restore(inside).unwrap_err();
+        assert!(matches!(refused, RestoreError::Inside { .. }), "{inside}: {refused}");
+        assert_eq!(place.path().join(inside).exists(), inside == "data/empty", "{inside} is as it was");
+    }
+    // Only its name begins alike.
+    restore("data-2").unwrap();
+    assert_eq!(read(&open(&place.path().join("data-2"))), [(10, 1.0)]);
+}
+
 #[test]
 fn what_was_cut_short_is_removed_or_refused() {
     let directory = tempfile::tempdir().unwrap();

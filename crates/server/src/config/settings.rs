@@ -233,6 +233,9 @@ section! {
         memory_bytes: Share = "60%", Restart;
         /// Bytes of cached block pages, out of `storage.memory_bytes`; a share is of `memory_limit`.
         cache_bytes: Share = "10%", Restart;
+        /// Files of blocks that are kept open to be read again, at most one in eight of the descriptors that the process may
+        /// have. Others are opened when they are read.
+        open_blocks: u32 = "256", Restart;
         /// Blocks of one kind (as flushed, of the same two hours, of the same day) that are merged when there are so many.
         compaction_blocks: u32 = "8", Restart;
         /// Bytes of samples (16 each) that merging goes through in a second; four times as many blocks as are merged lift

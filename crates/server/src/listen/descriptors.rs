@@ -21,6 +21,12 @@ pub fn connections(wanted: usize, limit: Option<u64>) -> usize {
     wanted.min(possible.max(1))
 }
 
+/// Of `wanted` files of blocks, how many may stay open with `limit` descriptors: one in eight of these.
+pub fn blocks(wanted: usize, limit: Option<u64>) -> usize {
+    let possible = limit.map_or(usize::MAX, |limit| usize::try_from(limit / 8).unwrap_or(usize::MAX));
+    wanted.min(possible.max(1))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -31,6 +37,10 @@ mod tests {
         assert_eq!(connections(4096, Some(20_000)), 4096);
         assert_eq!(connections(4096, None), 4096);
         assert_eq!(connections(4096, Some(0)), 1);
+        assert_eq!(blocks(256, Some(100)), 12);
+        assert_eq!(blocks(256, Some(20_000)), 256);
+        assert_eq!(blocks(256, None), 256);
+        assert_eq!(blocks(256, Some(0)), 1);
     }
 
     #[test]

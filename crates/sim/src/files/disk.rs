@@ -29,6 +29,9 @@ pub(super) struct Disk {
     pub(super) locks: BTreeSet<PathBuf>,
     pub(super) capacity: u64,
     pub(super) files_max: u64,
+    /// Handles of this life.
+    pub(super) open: u64,
+    pub(super) open_max: u64,
     pub(super) counts: [u64; Op::ALL.len()],
     pub(super) failures: u64,
     pub(super) poisoned_syncs: u64,
@@ -60,6 +63,8 @@ impl Disk {
             locks: BTreeSet::new(),
             capacity: 1 << 40,
             files_max: u64::MAX,
+            open: 0,
+            open_max: u64::MAX,
             counts: [0; Op::ALL.len()],
             failures: 0,
             poisoned_syncs: 0,
@@ -244,6 +249,7 @@ impl Disk {
         self.locks.clear();
         self.down = false;
         self.life += 1;
+        self.open = 0;
         self.begin_life();
     }
 

@@ -93,6 +93,8 @@ pub enum Failure {
     Io,
     /// ENOSPC.
     NoSpace,
+    /// EMFILE.
+    TooManyFiles,
     /// EIO from a sync, after which the dirty pages are marked clean though some never reached the disk: what Linux
     /// file systems do ("Can Applications Recover from fsync Failures?", USENIX ATC 2020). For other operations as
     /// [`Failure::Io`].
@@ -108,6 +110,7 @@ impl Failure {
             Self::Io | Self::LostPages => 5,
             Self::NoSpace => 28,
             Self::Unsupported => 95,
+            Self::TooManyFiles => 24,
         })
     }
 }

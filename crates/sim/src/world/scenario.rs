@@ -75,6 +75,8 @@ impl Scenario {
             memory_bytes: 1 << 30,
             cache_bytes: 1 << rng.range(8..20),
             disk_reserve_bytes: if rng.chance(1, 2) { 0 } else { 32 << 10 },
+            // Fewer than a life has blocks: they are closed and opened again.
+            open_blocks: 2,
             compaction_blocks: rng.range(2..6) as usize,
             compaction_bytes_per_second: 1 << rng.range(8..24),
             retention_confirm: seconds(rng, 60, 3600),

@@ -23,6 +23,7 @@ use model::{Labels, SeriesId, TenantId, TimeRange};
 mod cache;
 mod chunk;
 pub(crate) mod exercise;
+mod handles;
 mod interner;
 mod page;
 mod parts;
@@ -42,6 +43,7 @@ mod verify;
 mod writer;
 
 pub use cache::PageCache;
+pub(crate) use handles::Handles;
 pub(crate) use page::NO_TENANT;
 pub use reader::Block;
 pub use reading::{SectionReader, every_chunk};
@@ -121,16 +123,28 @@ pub struct BlockMeta {
     pub bytes: u64,
     /// Sections, by tenant.
     pub sections: Vec<SectionMeta>,
+    range: TimeRange,
 }
 
 impl BlockMeta {
-    /// From the first sample to the last, of all tenants.
-    pub fn range(&self) -> TimeRange {
+    pub(crate) fn new(
+        id: u64,
+        level: Level,
+        sequences: RangeInclusive<u64>,
+        bytes: u64,
+        sections: Vec<SectionMeta>,
+    ) -> Self {
         let none = TimeRange { start_ms: i64::MAX, end_ms: i64::MIN };
-        self.sections.iter().fold(none, |all, section| TimeRange {
+        let range = sections.iter().fold(none, |all, section| TimeRange {
             start_ms: all.start_ms.min(section.range.start_ms),
             end_ms: all.end_ms.max(section.range.end_ms),
-        })
+        });
+        Self { id, level, sequences, bytes, sections, range }
+    }
+
+    /// From the first sample to the last, of all tenants.
+    pub fn range(&self) -> TimeRange {
+        self.range
     }
 
     /// A tenant's section, if there is one.
@@ -201,6 +215,9 @@ pub struct Damaged {
 
 /// What is said of bytes that the disk does not give.
 const UNREADABLE: &str = "the disk does not read it";
+
+/// What is said of a file that was there and is not.
+const MISSING: &str = "file is missing";
 
 impl Damaged {
     /// Whether the disk refused to read it, which may pass, rather than gave something else.

@@ -2,19 +2,20 @@
 
 use std::fmt;
 use std::io;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use env::{File, Files, read_exact_at};
 use model::TenantId;
 
 use super::cache::Page;
+use super::handles::KeptFile;
 use super::page::{
     FILE_HEADER, FOOTER, FileIdentity, HeaderError, NO_TENANT, PAGE_HEADER, PageAddress, PageKind, VERSION,
     damaged_page,
 };
 use super::writer::{SectionPlace, read_directory};
-use super::{BlockError, BlockMeta, Damaged, PageCache, Section, UNREADABLE};
+use super::{BlockError, BlockMeta, Damaged, Handles, MISSING, PageCache, Section, UNREADABLE};
 
 /// As [`read_exact_at`]; `None` where the disk refuses: damage like any other, told where it lies.
 fn read_or_damaged(file: &dyn File, buffer: &mut [u8], offset: u64) -> io::Result<Option<()>> {
@@ -24,9 +25,34 @@ fn read_or_damaged(file: &dyn File, buffer: &mut [u8], offset: u64) -> io::Resul
     }
 }
 
-/// An open file of pages.
+/// Where a block is read from.
+#[derive(Clone)]
+enum Source {
+    /// A file that stays open.
+    Open(Arc<dyn File>),
+    /// The file of a live block.
+    Kept(Arc<KeptFile>),
+}
+
+impl Source {
+    /// The open file; `Err` in the result says what is wrong with it.
+    fn file(&self) -> io::Result<Result<Arc<dyn File>, &'static str>> {
+        let kept = match self {
+            Self::Open(file) => return Ok(Ok(file.clone())),
+            Self::Kept(kept) => kept,
+        };
+        match kept.open() {
+            Err(error) if env::is_unreadable(&error) => Ok(Err(UNREADABLE)),
+            // It was there when the block was opened first.
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Err(MISSING)),
+            result => result.map(Ok),
+        }
+    }
+}
+
+/// A file of pages.
 pub(super) struct BlockFile {
-    file: Arc<dyn File>,
+    source: Source,
     pub(super) name: String,
     bytes: u64,
     identity: FileIdentity,
@@ -50,8 +76,12 @@ impl BlockFile {
         if (address.length as usize) < PAGE_HEADER || end.is_none_or(|end| end > self.bytes) {
             return Err(damaged_page(&self.name, address, "page lies outside of the file").into());
         }
+        let file = match self.source.file()? {
+            Ok(file) => file,
+            Err(what) => return Err(damaged_page(&self.name, address, what).into()),
+        };
         let mut bytes = vec![0; address.length as usize].into_boxed_slice();
-        if read_or_damaged(&*self.file, &mut bytes, address.offset)?.is_none() {
+        if read_or_damaged(&*file, &mut bytes, address.offset)?.is_none() {
             return Err(damaged_page(&self.name, address, UNREADABLE).into());
         }
         match self.identity.check_page(&bytes, address) {
@@ -65,7 +95,8 @@ impl BlockFile {
     }
 }
 
-/// A block, open for reading. Cheap to keep: pages live in the cache.
+/// A block that can be read. Cheap to keep: pages live in the cache, and the file of a live block is open only for as long
+/// as [`Handles`] can keep it.
 pub struct Block {
     file: Arc<BlockFile>,
     meta: BlockMeta,
@@ -79,7 +110,7 @@ impl fmt::Debug for Block {
 }
 
 impl Block {
-    /// Opens a file that must have the id `expected_id`.
+    /// Opens a file that must have the id `expected_id`, and keeps it open.
     ///
     /// # Errors
     /// [`BlockError::Damaged`] without a page when header, footer or directory do not hold: nothing of the file can be
@@ -90,29 +121,55 @@ impl Block {
         expected_id: u64,
         cache: Arc<PageCache>,
     ) -> Result<Block, BlockError> {
-        let block = Self::open_any(files, path, cache)?;
-        if block.meta.id == expected_id {
-            Ok(block)
+        Self::open_any(files, path, cache)?.with_id(expected_id)
+    }
+
+    /// Opens a file as [`Block::open`] does; later it is open while it is read, and for as long as `handles` can keep it.
+    pub(crate) fn open_live(
+        handles: &Arc<Handles>,
+        path: &Path,
+        expected_id: u64,
+        cache: Arc<PageCache>,
+    ) -> Result<Block, BlockError> {
+        let file = handles.file(path);
+        let opened = file.open().and_then(|open| env::patiently(|| open.length()));
+        Self::of(path, opened.map(|bytes| (Source::Kept(file), bytes)), cache)?.with_id(expected_id)
+    }
+
+    fn with_id(self, expected_id: u64) -> Result<Block, BlockError> {
+        if self.meta.id == expected_id {
+            Ok(self)
         } else {
-            Err(block.file.damaged("file has another file's id"))
+            Err(self.file.damaged("file has another file's id"))
         }
     }
 
-    /// Opens a file whatever its id is.
+    /// Opens a file whatever its id is, and keeps it open.
     pub(super) fn open_any(
         files: &dyn Files,
         path: &Path,
         cache: Arc<PageCache>,
     ) -> Result<Block, BlockError> {
+        let opened = env::open_with_length(files, path);
+        Self::of(path, opened.map(|(file, bytes)| (Source::Open(file), bytes)), cache)
+    }
+
+    /// Reads what is read at first of a file that was opened, or was not.
+    fn of(
+        path: &Path,
+        opened: io::Result<(Source, u64)>,
+        cache: Arc<PageCache>,
+    ) -> Result<Block, BlockError> {
         let name = path.file_name().unwrap_or(path.as_os_str()).to_string_lossy().into_owned();
         let whole = |what| Damaged { file: name.clone(), what, tenant: None, page: None };
-        let (file, bytes) = match env::open_with_length(files, path) {
+        let (source, bytes) = match opened {
             Err(error) if env::is_unreadable(&error) => return Err(whole(UNREADABLE).into()),
             result => result?,
         };
         if bytes < (FILE_HEADER + FOOTER) as u64 {
             return Err(whole("file is cut off").into());
         }
+        let file = source.file()?.map_err(whole)?;
         let mut header = [0; FILE_HEADER];
         read_or_damaged(&*file, &mut header, 0)?.ok_or_else(|| whole(UNREADABLE))?;
         let identity = FileIdentity::from_header(&header).map_err(|error| match error {
@@ -122,7 +179,7 @@ impl Block {
         let mut footer = [0; FOOTER];
         read_or_damaged(&*file, &mut footer, bytes - FOOTER as u64)?.ok_or_else(|| whole(UNREADABLE))?;
         let footer = identity.check_footer(&footer, bytes).map_err(whole)?;
-        let file = Arc::new(BlockFile { file, name, bytes, identity, cache });
+        let file = Arc::new(BlockFile { source, name, bytes, identity, cache });
         let address = PageAddress {
             kind: PageKind::Directory,
             tenant: NO_TENANT,
@@ -132,22 +189,34 @@ impl Block {
         let directory = file.read_page(&address)?;
         let sections = read_directory(&directory[PAGE_HEADER..])
             .map_err(|_| damaged_page(&file.name, &address, "directory is malformed"))?;
-        let meta = BlockMeta {
-            id: file.identity.id,
-            level: file.identity.level,
-            sequences: file.identity.sequences.clone(),
-            bytes,
-            sections: sections.iter().map(|s| s.meta).collect(),
-        };
+        let FileIdentity { id, level, sequences } = file.identity.clone();
+        let meta = BlockMeta::new(id, level, sequences, bytes, sections.iter().map(|s| s.meta).collect());
         Ok(Block { file, meta, sections })
     }
 
     /// The same block through another cache.
     pub(crate) fn with_cache(&self, cache: Arc<PageCache>) -> Block {
-        let BlockFile { file, name, bytes, identity, .. } = &*self.file;
-        let (file, name, identity) = (file.clone(), name.clone(), identity.clone());
-        let file = Arc::new(BlockFile { file, name, bytes: *bytes, identity, cache });
+        let BlockFile { source, name, bytes, identity, .. } = &*self.file;
+        let (source, name, identity) = (source.clone(), name.clone(), identity.clone());
+        let file = Arc::new(BlockFile { source, name, bytes: *bytes, identity, cache });
         Block { file, meta: self.meta.clone(), sections: self.sections.clone() }
+    }
+
+    /// Removes the file of a block that is no longer live, once nobody may read it any longer.
+    pub(crate) fn remove_unread(&self) {
+        self.kept().remove_unread();
+    }
+
+    /// Has the file of a block moved by `rename`, which says whether it did.
+    pub(crate) fn move_to(&self, to: PathBuf, rename: impl FnOnce() -> bool) -> bool {
+        self.kept().move_to(to, rename)
+    }
+
+    fn kept(&self) -> &KeptFile {
+        match &self.file.source {
+            Source::Kept(kept) => kept,
+            Source::Open(_) => panic!("only files of live blocks are moved and removed"),
+        }
     }
 
     /// What the block holds.

@@ -157,7 +157,7 @@ impl BlockWriter {
         self.appender.file.sync_data()?;
         let FileIdentity { id, level, sequences } = self.appender.identity;
         let sections = self.sections.iter().map(|s| s.meta).collect();
-        Ok(BlockMeta { id, level, sequences, bytes: file_bytes, sections })
+        Ok(BlockMeta::new(id, level, sequences, file_bytes, sections))
     }
 
     fn end_section(&mut self) -> io::Result<()> {

@@ -77,7 +77,7 @@ pub(crate) struct Merge {
 /// A block that is merged.
 pub(crate) struct Input {
     /// With a cache of its own.
-    block: Block,
+    pub(super) block: Block,
     pub(crate) id: u64,
     /// What of it could not be read.
     pub(crate) damaged: Vec<Damaged>,

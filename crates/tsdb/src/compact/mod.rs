@@ -51,6 +51,8 @@ pub(crate) struct Compactor {
     next: Duration,
     /// Blocks of which the disk refused to read something.
     refused: BTreeMap<u64, Refused>,
+    /// With which number of changes of the view nothing was due, and whether all of it was to be merged.
+    nothing_due: Option<(u64, bool)>,
     /// Whether everything is to be merged, days that are not over too.
     everything: bool,
 }
@@ -101,13 +103,25 @@ impl Inner {
         if self.queue.is_closed() {
             return false;
         }
-        let compactor = self.compactor.lock().expect("lock");
+        let mut compactor = self.compactor.lock().expect("lock");
         let blocks = self.view.read().expect("lock").blocks.clone();
         if compactor.running.is_some() && self.is_pressed(&blocks) {
             return true;
         }
         let is_time = compactor.next <= self.env.clock.monotonic();
-        is_time && (compactor.running.is_some() || matches!(self.next_merge(&compactor), Ok(Some(_))))
+        is_time && (compactor.running.is_some() || self.merge_is_due(&mut compactor))
+    }
+
+    /// Whoever asks does so twice a second, and what is due depends on the view alone, unless blocks wait.
+    fn merge_is_due(&self, compactor: &mut Compactor) -> bool {
+        let asked = Some((self.view_changes.load(Ordering::Acquire), compactor.everything));
+        if compactor.nothing_due == asked {
+            return false;
+        }
+        let next = self.next_merge(compactor);
+        let is_settled = matches!(next, Ok(None)) && compactor.refused.is_empty();
+        compactor.nothing_due = asked.filter(|_| is_settled);
+        matches!(next, Ok(Some(_)))
     }
 
     /// The merge that is due, with the view that it is of; an error says why it cannot be done now.
@@ -251,7 +265,6 @@ impl Inner {
             return Err(io::Error::other("a block went while it was merged"));
         }
         let merged = |id: u64| merge.inputs().iter().any(|input| input.id == id);
-        let files = &*self.env.files;
         // Before no manifest names them any longer: whatever happens in between, a damaged file is not removed.
         let mut linked = Vec::new();
         for input in merge.inputs().iter().filter(|input| !input.damaged.is_empty()) {
@@ -288,7 +301,7 @@ impl Inner {
             self.cache.forget(input.id);
             result = result.and(self.put_away(&mut live, input, &linked));
         }
-        result.and(files.sync_dir(&self.directory.join("blocks")))
+        result.and(self.env.files.sync_dir(&self.directory.join("blocks")))
     }
 
     /// Removes a block that was merged, or moves it to quarantine when something of it could not be read; those that are
@@ -297,19 +310,20 @@ impl Inner {
         let path = self.block_path(input.id);
         match input.damaged.first() {
             Some(unit) if linked.contains(&input.id) => {
+                input.block.remove_unread();
                 self.note_quarantined(&path, &unit.to_string(), true);
-                self.env.files.remove(&path)
             }
             Some(unit) => {
-                if self.quarantine(&path, &unit.to_string()) {
-                    return Ok(());
+                let to = self.quarantine_path(&path);
+                if !input.block.move_to(to, || self.quarantine(&path, &unit.to_string())) {
+                    // Named again, or the next start would remove it.
+                    live.manifest.blocks.push(input.named());
+                    return self.repeat_manifest(live);
                 }
-                // Named again, or the next start would remove it.
-                live.manifest.blocks.push(input.named());
-                self.repeat_manifest(live)
             }
-            None => self.env.files.remove(&path),
+            None => input.block.remove_unread(),
         }
+        Ok(())
     }
 
     /// Removes what no manifest names: it must not lie there until the next start, one copy for each try.
@@ -326,7 +340,7 @@ impl Inner {
         for written in merge.written() {
             let path = self.block_path(written.id);
             files.rename(&merge::temporary(self, written.id), &path)?;
-            let block = Block::open(files, &path, written.id, self.cache.clone());
+            let block = Block::open_live(&self.handles, &path, written.id, self.cache.clone());
             blocks.push(Arc::new(block.map_err(|error| io::Error::other(error.to_string()))?));
         }
         files.sync_dir(&self.directory.join("blocks"))?;
@@ -351,4 +365,25 @@ fn barriers(named: &[Named], blocks: &[Arc<Block>]) -> Vec<Named> {
 /// What was written last comes last.
 pub(crate) fn sort_by_sequence(blocks: &mut [Arc<Block>]) {
     blocks.sort_by_key(|block| (*block.meta().sequences.end(), block.meta().id));
+}
+
+#[cfg(test)]
+mod tests {
+    use env::Env;
+    use model::TenantId;
+
+    use crate::options::{Keep, Options};
+    use crate::{Progress, Store};
+
+    /// It was planned anew twice a second, through all parts of all blocks.
+    #[test]
+    fn what_is_due_is_asked_again_only_when_the_view_has_changed() {
+        let directory = tempfile::tempdir().unwrap();
+        let store =
+            Store::open(Env::real(), directory.path(), Options::default(), &Progress::default()).unwrap();
+        let remembered = || store.inner.compactor.lock().unwrap().nothing_due;
+        assert_eq!((store.next_job(&|_| Keep::default()), remembered()), (None, Some((0, false))));
+        store.inner.cut_off(TenantId(1)).unwrap();
+        assert_eq!((store.next_job(&|_| Keep::default()), remembered()), (None, Some((1, false))));
+    }
 }

@@ -359,7 +359,7 @@ mod tests {
     fn block(level: Level, hours: (i64, i64), sequences: (u64, u64), bytes: u64) -> BlockMeta {
         let range = TimeRange { start_ms: hours.0 * HOUR_MS, end_ms: hours.1 * HOUR_MS - 1 };
         let section = SectionMeta { tenant: TenantId(1), range, series: 1, samples: 1, bytes };
-        BlockMeta { id: 0, level, sequences: sequences.0..=sequences.1, bytes, sections: vec![section] }
+        BlockMeta::new(0, level, sequences.0..=sequences.1, bytes, vec![section])
     }
 
     fn chosen(blocks: &[BlockMeta]) -> Option<Vec<usize>> {
