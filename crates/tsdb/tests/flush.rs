@@ -258,6 +258,11 @@ const CELL: u64 = 24;
 /// Seconds after which a flush is due when `samples` come each 15 s, looked at every 5 s; `None` = not before the samples
 /// are ten minutes old.
 fn flushed_after(world: &World, samples: u32) -> Option<u64> {
+    due_after(world, samples, Job::Flush)
+}
+
+/// The same of other work.
+fn due_after(world: &World, samples: u32, wanted: Job) -> Option<u64> {
     (0..600).step_by(5).find(|second| {
         if second % 15 == 0 {
             let rows: Vec<_> = (0..samples).map(|i| (i, *second as i64, 1.0)).collect();
@@ -265,7 +270,7 @@ fn flushed_after(world: &World, samples: u32) -> Option<u64> {
         }
         let job = world.store.next_job(&|_| Keep::default());
         world.clock.advance(Duration::from_secs(5));
-        job == Some(Job::Flush)
+        job == Some(wanted)
     })
 }
 
@@ -292,6 +297,34 @@ fn the_head_is_flushed_when_next_to_nothing_comes_and_a_trickle_makes_no_small_b
     // What a start has read from the log is worth the same.
     let world = with_head_of(1100).restarted(options.clone());
     assert_eq!(flushed_after(&world, 10), Some(30));
+}
+
+#[test]
+fn flushed_blocks_are_merged_when_next_to_nothing_comes() {
+    let options = Options { flush_bytes: 16 * 1024 * CELL, disk_reserve_bytes: 0, ..Options::default() };
+    let with_block_of = |samples: u32| {
+        let world = World::new().restarted(options.clone());
+        let rows: Vec<_> = (0..samples).map(|i| (i, 1, f64::from(i) * 1.37)).collect();
+        world.write(1, &rows);
+        world.store.flush().unwrap();
+        world
+    };
+    assert_eq!(due_after(&with_block_of(2000), 10, Job::Compaction), Some(30));
+    assert_eq!(due_after(&with_block_of(2000), 20, Job::Compaction), None, "samples are coming");
+    assert_eq!(due_after(&with_block_of(100), 10, Job::Compaction), None, "not worth a merge");
+    let world = with_block_of(2000);
+    let before = found(&world.store);
+    while due_after(&world, 10, Job::Compaction).is_some() {
+        world.store.run(Job::Compaction, &|_| Keep::default()).unwrap();
+    }
+    assert_eq!(world.store.status().compactions, 1, "what was merged is not merged again");
+    assert_eq!(found(&world.store), before);
+    // It was quiet before the flush.
+    let world = World::new().restarted(options.clone());
+    world.write(1, &(0..2000).map(|i| (i, 1, f64::from(i) * 1.37)).collect::<Vec<_>>());
+    assert_eq!(flushed_after(&world, 10), Some(30));
+    world.store.flush().unwrap();
+    assert_eq!(due_after(&world, 10, Job::Compaction), Some(0));
 }
 
 /// The bug: a flush that failed after its block had its name left it there, and each try another one; on a disk that was

@@ -226,7 +226,7 @@ fn a_damaged_block_is_kept_when_another_one_cannot_be_removed() {
     let store = open(&disk);
     disk.plan(Fault::new(Op::Link, Failure::Unsupported).forever());
     disk.plan(Fault::new(Op::Remove, Failure::Io).on("000000000001.block").forever());
-    store.compact_all().unwrap_err();
+    store.compact_all().unwrap();
     let whole = found(&store);
     assert!(whole < u64::from(ROWS) && whole > 0);
     drop(store);

@@ -237,6 +237,7 @@ section! {
         /// have. Others are opened when they are read.
         open_blocks: u32 = "256", Restart;
         /// Blocks of one kind (as flushed, of the same two hours, of the same day) that are merged when there are so many.
+        /// When next to nothing comes for half a minute, flushed ones of some size are merged however few they are.
         compaction_blocks: u32 = "8", Restart;
         /// Bytes of samples (16 each) that merging goes through in a second; four times as many blocks as are merged lift
         /// it.

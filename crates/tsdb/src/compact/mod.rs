@@ -22,7 +22,7 @@ mod parts;
 mod plan;
 
 use merge::{Input, Merge};
-use plan::{Hindered, Plan};
+use plan::{Hindered, Many, Plan};
 
 /// Bytes of rows that one step goes through at most.
 const STEP_BYTES: u64 = 32 << 20;
@@ -51,10 +51,21 @@ pub(crate) struct Compactor {
     next: Duration,
     /// Blocks of which the disk refused to read something.
     refused: BTreeMap<u64, Refused>,
-    /// With which number of changes of the view nothing was due, and whether all of it was to be merged.
-    nothing_due: Option<(u64, bool)>,
+    /// With which number of changes of the view nothing was due, and how much was wanted.
+    nothing_due: Option<(u64, Wanted)>,
     /// Whether everything is to be merged, days that are not over too.
     everything: bool,
+}
+
+/// What makes merges due.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Wanted {
+    /// Many blocks of a kind.
+    Usual,
+    /// Next to nothing is written: flushed blocks, however few.
+    Quiet,
+    /// Somebody asked for it: everything, days that are not over too.
+    Everything,
 }
 
 /// Since when a block waits.
@@ -114,7 +125,7 @@ impl Inner {
 
     /// Whoever asks does so twice a second, and what is due depends on the view alone, unless blocks wait.
     fn merge_is_due(&self, compactor: &mut Compactor) -> bool {
-        let asked = Some((self.view_changes.load(Ordering::Acquire), compactor.everything));
+        let asked = Some((self.view_changes.load(Ordering::Acquire), self.wanted(compactor)));
         if compactor.nothing_due == asked {
             return false;
         }
@@ -122,6 +133,19 @@ impl Inner {
         let is_settled = matches!(next, Ok(None)) && compactor.refused.is_empty();
         compactor.nothing_due = asked.filter(|_| is_settled);
         matches!(next, Ok(Some(_)))
+    }
+
+    fn wanted(&self, compactor: &Compactor) -> Wanted {
+        let now = self.env.clock.monotonic();
+        let blocks = &self.view.read().expect("lock").blocks;
+        let bytes = flushed(blocks).map(|block| block.meta().bytes).sum();
+        let is_quiet =
+            || self.quiet.lock().expect("lock").is_reason_to_merge(now, bytes, self.options.flush_bytes);
+        match compactor.everything {
+            true => Wanted::Everything,
+            false if is_quiet() => Wanted::Quiet,
+            false => Wanted::Usual,
+        }
     }
 
     /// The merge that is due, with the view that it is of; an error says why it cannot be done now.
@@ -140,12 +164,12 @@ impl Inner {
         // Writes must not be refused for what a merge takes.
         let room_bytes =
             self.env.files.space(&self.directory)?.free.saturating_sub(self.options.disk_reserve_bytes);
-        let plan = match compactor.everything {
-            true => plan::everything(blocks, &barriers, room_bytes, has_dead_parts),
-            false => {
-                let many = self.options.compaction_blocks;
-                plan::next(blocks, &barriers, many, room_bytes, has_dead_parts)
-            }
+        let many = self.options.compaction_blocks.max(2);
+        let next = |many| plan::next(blocks, &barriers, many, room_bytes, has_dead_parts);
+        let plan = match self.wanted(compactor) {
+            Wanted::Usual => next(Many { flushed: many, merged: many }),
+            Wanted::Quiet => next(Many { flushed: 1, merged: many }),
+            Wanted::Everything => plan::everything(blocks, &barriers, room_bytes, has_dead_parts),
         };
         let is_short = match &plan {
             Ok(plan) => plan.as_ref().is_some_and(|plan| plan.is_instead),
@@ -156,8 +180,7 @@ impl Inner {
     }
 
     fn is_pressed(&self, blocks: &[Arc<Block>]) -> bool {
-        let flushed = blocks.iter().filter(|block| block.meta().level == Level::Flushed);
-        flushed.count() >= self.options.compaction_blocks * PRESSED
+        flushed(blocks).count() >= self.options.compaction_blocks * PRESSED
     }
 
     /// Goes on with the merge that runs, or begins the next one.
@@ -348,6 +371,10 @@ impl Inner {
     }
 }
 
+fn flushed(blocks: &[Arc<Block>]) -> impl Iterator<Item = &Arc<Block>> {
+    blocks.iter().filter(|block| block.meta().level == Level::Flushed)
+}
+
 /// Whether all that is merged is live still.
 fn is_whole(merge: &Merge, blocks: &[Arc<Block>]) -> bool {
     merge.inputs().iter().all(|input| blocks.iter().any(|block| block.meta().id == input.id))
@@ -372,6 +399,7 @@ mod tests {
     use env::Env;
     use model::TenantId;
 
+    use super::Wanted;
     use crate::options::{Keep, Options};
     use crate::{Progress, Store};
 
@@ -382,8 +410,8 @@ mod tests {
         let store =
             Store::open(Env::real(), directory.path(), Options::default(), &Progress::default()).unwrap();
         let remembered = || store.inner.compactor.lock().unwrap().nothing_due;
-        assert_eq!((store.next_job(&|_| Keep::default()), remembered()), (None, Some((0, false))));
+        assert_eq!((store.next_job(&|_| Keep::default()), remembered()), (None, Some((0, Wanted::Usual))));
         store.inner.cut_off(TenantId(1)).unwrap();
-        assert_eq!((store.next_job(&|_| Keep::default()), remembered()), (None, Some((1, false))));
+        assert_eq!((store.next_job(&|_| Keep::default()), remembered()), (None, Some((1, Wanted::Usual))));
     }
 }

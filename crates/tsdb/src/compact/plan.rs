@@ -53,6 +53,15 @@ pub(crate) struct Span {
     pub(crate) level: Level,
 }
 
+/// How many blocks of one kind make a merge of them due.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Many {
+    /// As flushed.
+    pub(crate) flushed: usize,
+    /// Of the same two hours or day.
+    pub(crate) merged: usize,
+}
+
 /// Occurs when what is due cannot be merged now.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum Hindered {
@@ -66,19 +75,17 @@ pub(crate) enum Hindered {
     Room,
 }
 
-/// The merge that is due, of blocks in the order of their sequences; `many` blocks of one kind make one due. When none is,
-/// a block with dead parts is rewritten alone: its place in the order stays the same. What has more than `room_bytes` gives
-/// way to what has less.
+/// The merge that is due, of blocks in the order of their sequences. When none is, a block with dead parts is rewritten
+/// alone: its place in the order stays the same. What has more than `room_bytes` gives way to what has less.
 pub(crate) fn next(
     blocks: &[Arc<Block>],
     barriers: &[Named],
-    many: usize,
+    many: Many,
     room_bytes: u64,
     has_dead_parts: impl Fn(&Block) -> bool,
 ) -> Result<Option<Plan>, Hindered> {
-    // One block would be merged for ever.
     let newest_ms = newest_ms(blocks.iter().map(|block| block.meta()));
-    plan(blocks, barriers, many.max(2), newest_ms, room_bytes, has_dead_parts)
+    plan(blocks, barriers, many, newest_ms, room_bytes, has_dead_parts)
 }
 
 /// The merge that is due when days that are not over are to be put together too: what is not in blocks of days goes into
@@ -89,13 +96,13 @@ pub(crate) fn everything(
     room_bytes: u64,
     has_dead_parts: impl Fn(&Block) -> bool,
 ) -> Result<Option<Plan>, Hindered> {
-    plan(blocks, barriers, 1, i64::MAX, room_bytes, has_dead_parts)
+    plan(blocks, barriers, Many { flushed: 1, merged: 1 }, i64::MAX, room_bytes, has_dead_parts)
 }
 
 fn plan(
     blocks: &[Arc<Block>],
     barriers: &[Named],
-    many: usize,
+    many: Many,
     newest_ms: i64,
     room_bytes: u64,
     has_dead_parts: impl Fn(&Block) -> bool,
@@ -156,7 +163,7 @@ impl Choice<'_> {
     /// then what fits.
     fn choose_what_fits(
         &mut self,
-        many: usize,
+        many: Many,
         newest_ms: i64,
         dead: impl FnOnce(&[&BlockMeta]) -> Vec<usize>,
     ) -> Option<Vec<usize>> {
@@ -180,19 +187,21 @@ impl Choice<'_> {
         fits
     }
 
-    /// With `many` = 1 all that is not in blocks of days is chosen in the end, when `newest_ms` says that every day is over.
-    fn choose(&mut self, many: usize, newest_ms: i64) -> Option<Vec<usize>> {
+    /// With one flushed block being enough, all that is not in blocks of days is chosen in the end, when `newest_ms` says
+    /// that every day is over.
+    fn choose(&mut self, many: Many, newest_ms: i64) -> Option<Vec<usize>> {
         let metas = self.metas;
         let of_level = |wanted: Level| (0..metas.len()).filter(move |at| metas[*at].level == wanted);
-        let oldest = |part: &[usize]| part.iter().copied().take(many.max(4) * FLUSHED_MAX).collect();
-        let are_many = |part: &[usize]| part.len() >= many;
+        let at_most = many.merged.max(4) * FLUSHED_MAX;
+        let oldest = |part: &[usize]| part.iter().copied().take(at_most).collect();
+        let are_many = |part: &[usize]| part.len() >= many.flushed;
         let flushed: Vec<usize> = of_level(Level::Flushed).collect();
         if let Some(chosen) = self.take(&flushed, are_many, oldest) {
             return Some(chosen);
         }
         if self.is_short {
             // Fewer of them, two at least.
-            let fewer = (2..many.max(4) * FLUSHED_MAX).rev();
+            let fewer = (2..at_most).rev();
             let some = |count: usize| flushed.iter().copied().take(count).collect();
             if let Some(chosen) = fewer.filter_map(|count| self.closed(some(count))).next() {
                 return Some(chosen);
@@ -220,7 +229,7 @@ impl Choice<'_> {
         for at in of_level(Level::Day) {
             by_long_day.entry(floor_to(metas[at].range().start_ms, DAY_MS)).or_default().push(at);
         }
-        let is_pile = |part: &[usize]| layers(metas, part).len() >= many.max(2);
+        let is_pile = |part: &[usize]| layers(metas, part).len() >= many.merged.max(2);
         let mut piles = by_hours.into_values().chain(by_long_day.into_values());
         piles.find_map(|pile| self.take(&pile, is_pile, |part| worth_it(metas, part)))
     }
@@ -355,6 +364,8 @@ mod tests {
     use super::*;
     use crate::block::SectionMeta;
 
+    const MANY: Many = Many { flushed: 4, merged: 4 };
+
     /// A block of one tenant: level, hours from and to, sequences, bytes.
     fn block(level: Level, hours: (i64, i64), sequences: (u64, u64), bytes: u64) -> BlockMeta {
         let range = TimeRange { start_ms: hours.0 * HOUR_MS, end_ms: hours.1 * HOUR_MS - 1 };
@@ -373,7 +384,7 @@ mod tests {
         let room_bytes = u64::MAX;
         let mut choice =
             Choice { metas: &metas, barriers: &barriers, room_bytes, is_hindered: false, is_short: false };
-        let chosen = choice.choose(4, newest_ms(blocks.iter()));
+        let chosen = choice.choose(MANY, newest_ms(blocks.iter()));
         if chosen.is_none() && choice.is_hindered { Err(Hindered::Barrier) } else { Ok(chosen) }
     }
 
@@ -382,7 +393,7 @@ mod tests {
         let metas: Vec<&BlockMeta> = blocks.iter().collect();
         let mut choice =
             Choice { metas: &metas, barriers: &[], room_bytes, is_hindered: false, is_short: false };
-        let chosen = choice.choose_what_fits(4, newest_ms(blocks.iter()), |_| dead.to_vec());
+        let chosen = choice.choose_what_fits(MANY, newest_ms(blocks.iter()), |_| dead.to_vec());
         (chosen, choice.is_short)
     }
 
