@@ -11,6 +11,10 @@ use super::bytes::{Reader, put_varint, put_zigzag, varint_length, zigzag};
 pub(super) const BLOCK: usize = 128;
 /// Set in the width byte when exceptions follow.
 const PATCHED: u8 = 0x80;
+/// Bits of an offset that a load of eight bytes holds whole, wherever in its first byte it begins.
+const WORD_BITS: usize = 57;
+/// Bytes that a block ends with and that are read from a copy: up to two loads, and what a load takes along.
+const PADDED: usize = 32;
 /// Under this many integers searching for exceptions costs more than it saves.
 const SEARCH_MIN: usize = 8;
 
@@ -202,29 +206,44 @@ fn unpack(packed: &[u8], width: usize, base: i64, into: &mut [i64]) {
         into.fill(base);
         return;
     }
+    if width > WORD_BITS {
+        unpack_wide(packed, width, base, into);
+        return;
+    }
+    // The last bytes are not followed by others that a load could take along.
+    let whole = (packed.len().saturating_sub(8) * 8 / width).min(into.len());
+    let (front, back) = into.split_at_mut(whole);
+    unpack_words(packed, 0, width, base, front);
+    let bit = whole * width;
+    let tail = packed.get(bit >> 3..).unwrap_or(&[]);
+    let mut padded = [0u8; PADDED];
+    let length = tail.len().min(PADDED - 8);
+    padded[..length].copy_from_slice(&tail[..length]);
+    unpack_words(&padded, bit & 7, width, base, back);
+}
+
+/// Reads offsets of up to [`WORD_BITS`] bits from bytes that are eight longer than what is read.
+fn unpack_words(packed: &[u8], mut bit: usize, width: usize, base: i64, into: &mut [i64]) {
     let mask = u64::MAX >> (64 - width);
-    // A load of eight bytes holds a whole offset of up to 57 bits wherever in its first byte it begins.
-    let whole = if width <= 57 { packed.len().saturating_sub(8) * 8 / width } else { 0 };
-    let whole = whole.min(into.len());
-    let (fast, slow) = into.split_at_mut(whole);
-    let mut bit = 0usize;
-    for value in fast {
+    for value in into {
         let byte = bit >> 3;
-        let word = match packed.get(byte..byte + 8).and_then(|w| w.first_chunk::<8>()) {
-            Some(word) => u64::from_le_bytes(*word),
-            None => 0,
-        };
+        let word = packed.get(byte..).and_then(|bytes| bytes.first_chunk::<8>());
+        let word = u64::from_le_bytes(word.copied().unwrap_or_default());
         *value = base.wrapping_add((word >> (bit & 7) & mask) as i64);
         bit += width;
     }
-    for value in slow {
-        let byte = bit >> 3;
+}
+
+/// Reads offsets of any width.
+fn unpack_wide(packed: &[u8], width: usize, base: i64, into: &mut [i64]) {
+    let mask = u64::MAX >> (64 - width);
+    for (at, value) in into.iter_mut().enumerate() {
+        let (byte, bit) = ((at * width) >> 3, (at * width) & 7);
         let mut word = [0u8; 16];
-        let tail = &packed[byte.min(packed.len())..];
+        let tail = packed.get(byte..).unwrap_or(&[]);
         let length = tail.len().min(9);
         word[..length].copy_from_slice(&tail[..length]);
-        *value = base.wrapping_add((u128::from_le_bytes(word) >> (bit & 7)) as u64 as i64 & mask as i64);
-        bit += width;
+        *value = base.wrapping_add(((u128::from_le_bytes(word) >> bit) as u64 & mask) as i64);
     }
 }
 

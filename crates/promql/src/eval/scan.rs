@@ -1,10 +1,13 @@
 //! Selections, shared among the cores where they are large.
 //!
-//! Each worker pulls a part of the series and keeps what it makes of them to itself; the parts are put together in the
-//! order of the series, so an answer does not depend on who was faster.
+//! The series are cut into several parts for each thread, since parts of as many series are not as much work: a thread that
+//! has done one takes the next. What is made of a part is kept to itself and put together in the order of the series, so an
+//! answer does not depend on who was faster.
 
+use std::iter;
 use std::panic::resume_unwind;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Mutex, PoisonError};
 use std::thread;
 
 use model::{Budget, Hints, Labels, SeriesBlock, TimeRange};
@@ -12,7 +15,7 @@ use model::{Budget, Hints, Labels, SeriesBlock, TimeRange};
 use crate::annotation::Notes;
 use crate::ast::{NodeId, VectorSelector};
 use crate::eval::samples::Samples;
-use crate::eval::{EvalError, Evaluates, Evaluator};
+use crate::eval::{Evaluates, Evaluator};
 use crate::source::SeriesSet;
 
 /// Bytes of a worker's stack.
@@ -20,6 +23,9 @@ const STACK_BYTES: usize = 4 << 20;
 
 /// Work that is worth another thread, in steps of series.
 const WORK: usize = 1 << 16;
+
+/// Parts for each thread at most: with two of them a thread waited a third of its time for the other.
+const PARTS: usize = 4;
 
 /// What a series costs beside its steps, in steps.
 const SERIES_WORK: usize = 64;
@@ -55,7 +61,8 @@ impl Evaluator<'_> {
         let finds_resets = self.plan.only_totals(scan.place);
         let set = self.source.select(&scan.selector.matchers, scan.range, &scan.hints, self.budget)?;
         let work = set.series_left().saturating_mul(scan.steps.saturating_add(SERIES_WORK));
-        let parts = (work / WORK).clamp(1, self.params.threads.max(1));
+        let threads = (work / WORK).clamp(1, self.params.threads.max(1));
+        let parts = if threads == 1 { 1 } else { (work / WORK).clamp(1, threads * PARTS) };
         let part =
             || Part { worker: begin(), notes: Notes::default(), warnings: Vec::new(), budget: self.budget };
         let failed = AtomicBool::new(false);
@@ -66,33 +73,35 @@ impl Evaluator<'_> {
             }
             done
         };
-        let done: Vec<Evaluates<Part<'_, W>>> = if parts == 1 {
-            vec![run(set)]
-        } else {
-            let mut sets = set.split(parts).into_iter();
-            let first = sets.next();
-            thread::scope(|scope| {
-                let spawn = |set| {
-                    let builder = thread::Builder::new().name("query-part".into()).stack_size(STACK_BYTES);
-                    builder.spawn_scoped(scope, || run(set))
-                };
-                let others: Vec<_> = sets.map(spawn).collect();
-                let own = first.map(run);
-                let joined = others.into_iter().map(|other| match other {
-                    Ok(thread) => thread.join().unwrap_or_else(|panic| resume_unwind(panic)),
-                    Err(error) => {
-                        Err(EvalError::Storage(format!("no thread for a part of a query: {error}")))
-                    }
-                });
-                own.into_iter().chain(joined).collect()
-            })
-        };
-        self.gather(done)
+        if parts == 1 {
+            return self.gather([run(set)]);
+        }
+        let sets = Mutex::new(set.split(parts).into_iter().enumerate());
+        let next = || sets.lock().unwrap_or_else(PoisonError::into_inner).next();
+        let run_some = || iter::from_fn(next).map(|(number, set)| (number, run(set))).collect::<Vec<_>>();
+        let mut done = thread::scope(|scope| {
+            let spawn = |_| {
+                let builder = thread::Builder::new().name("query-part".into()).stack_size(STACK_BYTES);
+                // Without it the others have more to do.
+                builder.spawn_scoped(scope, run_some).ok()
+            };
+            let others: Vec<_> = (1..threads).filter_map(spawn).collect();
+            let mut done = run_some();
+            for other in others {
+                done.extend(other.join().unwrap_or_else(|panic| resume_unwind(panic)));
+            }
+            done
+        });
+        done.sort_by_key(|(number, _)| *number);
+        self.gather(done.into_iter().map(|(_, part)| part))
     }
 
     /// Puts together what the parts have made; the first error is the answer's.
-    fn gather<W>(&mut self, done: Vec<Evaluates<Part<'_, W>>>) -> Evaluates<Vec<W>> {
-        let mut workers = Vec::with_capacity(done.len());
+    fn gather<'p, W: 'p>(
+        &mut self,
+        done: impl IntoIterator<Item = Evaluates<Part<'p, W>>>,
+    ) -> Evaluates<Vec<W>> {
+        let mut workers = Vec::new();
         for part in done {
             let Part { worker, notes, warnings, .. } = part?;
             self.notes.extend(notes);
