@@ -59,7 +59,7 @@ impl Store {
     /// completed. Driven by one thread; the delete of a tenant takes turns with it.
     pub fn commit(&self, wait: Duration) -> usize {
         let inner = &*self.inner;
-        inner.queue.wait(wait);
+        inner.queue.wait(wait, &*inner.env.clock);
         let mut writer = inner.writer.lock().expect("lock");
         // Under the lock: who lets series leave the head takes an empty queue for nobody naming them.
         let group = inner.queue.take_group();
