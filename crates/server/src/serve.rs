@@ -79,6 +79,7 @@ impl Server {
     ) -> Result<Self, ServeError> {
         let runtime = tokio::runtime::Builder::new_multi_thread()
             .thread_name("http")
+            .worker_threads(config.http_threads)
             .thread_stack_size(4 << 20)
             .enable_all()
             .build()?;

@@ -34,6 +34,8 @@ pub struct Config {
     pub log: Log,
     /// Bounds of connections.
     pub http: Http,
+    /// Threads that serve them.
+    pub http_threads: usize,
     /// Who may read the query API from a page in a browser.
     pub cors: Origins,
     /// Bytes that bodies may take at once.
@@ -84,7 +86,7 @@ impl Config {
         if !problems.is_empty() {
             return Err(problems);
         }
-        let Settings { general, ingest, query, .. } = &settings;
+        let Settings { general, http, ingest, query, .. } = &settings;
         let memory = general.memory_limit.of(machine.memory_bytes);
         let threads = if ingest.threads == 0 { machine.cores } else { ingest.threads as usize };
         let address = format!("http://{}", general.listen);
@@ -94,7 +96,8 @@ impl Config {
             external_url: general.external_url.0.clone().unwrap_or(address),
             trusted_proxies: general.trusted_proxies.clone(),
             log: settings.log.clone(),
-            http: settings.http.clone(),
+            http: http.clone(),
+            http_threads: if http.threads == 0 { machine.cores.div_ceil(2) } else { http.threads as usize },
             cors: origins(&settings),
             ingest_bytes: ingest.in_flight_bytes.of(memory),
             ingest_threads: threads,

@@ -94,6 +94,9 @@ section! {
 section! {
     /// Bounds of connections.
     Http {
+        /// Threads that read requests, decode bodies up to 64 KiB and write answers; 0 = one for every two cores: where
+        /// there are more, small requests have them wake each other for little.
+        threads: u32 = "0", Restart;
         /// Connections open at once, at most three in four of the descriptors that the process may have. For a new one
         /// beyond it an idle one is closed; when all are busy, the new one is answered 503.
         max_connections: u32 = "4096", Restart;

@@ -40,7 +40,7 @@ fn the_defaults_are_those_of_the_parts() {
     assert_eq!(config.policy.limits, TenantLimits::default());
     assert_eq!(config.listen.to_string(), "127.0.0.1:9347");
     assert_eq!(config.external_url, "http://127.0.0.1:9347");
-    assert_eq!((config.ingest_threads, config.query_max_points), (2, 11_000));
+    assert_eq!((config.http_threads, config.ingest_threads, config.query_max_points), (1, 2, 11_000));
     let memory = (8u64 << 30) / 100 * 60;
     assert_eq!(config.storage.memory_bytes, memory / 100 * 60);
     for row in dialects::ALL {
