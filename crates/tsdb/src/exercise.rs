@@ -1,8 +1,8 @@
 //! What must hold for whatever lies in a data directory: the bodies of the store's fuzz targets and of their seeded tests.
 //!
 //! Everything there is under checksums, so bytes as they come would be refused at the first one. Here they say what lies
-//! under good ones: [`replay`] takes records of the log, [`block`] the pages of a block, [`small_file`] the body of a small
-//! file. The store opens on all of it, answers with data or errors, and goes on: it takes a sample, flushes, merges, and
+//! under good ones: [`replay`] takes records of the log, [`block()`] the pages of a block, [`small_file`] the body of a
+//! small file. The store opens on all of it, answers with data or errors, and goes on: it takes a sample, flushes, merges, and
 //! has after a restart what it had before.
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -301,7 +301,7 @@ fn sample_record(which: u8, out: &mut Vec<u8>) {
     }
 }
 
-/// Inputs of [`block`] that describe whole ones: where changes begin.
+/// Inputs of [`block()`] that describe whole ones: where changes begin.
 pub fn whole_blocks() -> [Vec<u8>; 4] {
     block::exercise::seeds()
 }
