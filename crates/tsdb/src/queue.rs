@@ -1,7 +1,7 @@
 //! Appends that wait for the writer.
 //!
 //! Small appends that come one by one would each cost a sync of their own. Where they come more slowly than the writer
-//! works and faster than [`GATHER`], it waits so long for others: a thousand requests a second take two thirds of the CPU
+//! works and faster than [`GATHER`], it waits so long for others: a thousand requests a second take a quarter less CPU
 //! time (`cargo xtask bench tenants`). Senders that wait for their answers before they go on are not kept waiting: their
 //! next append comes sooner than [`SPARSE`], or nothing more comes, which is tried ever more rarely.
 

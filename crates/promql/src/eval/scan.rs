@@ -24,7 +24,7 @@ const STACK_BYTES: usize = 4 << 20;
 /// Work that is worth another thread, in steps of series.
 const WORK: usize = 1 << 16;
 
-/// Parts for each thread at most: with two of them a thread waited a third of its time for the other.
+/// Parts for each thread at most: with one for each, one of two threads waited a third of its time for the other.
 const PARTS: usize = 4;
 
 /// What a series costs beside its steps, in steps.
