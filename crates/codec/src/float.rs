@@ -1,6 +1,6 @@
 //! Floats as text, the way Go writes and reads them, because every Prometheus client and answer does.
 //!
-//! Go's `strconv` prints the shortest digits that come back to the same bits, as Rust and `ryu` do; what differs is
+//! Go's `strconv` prints the shortest digits that come back to the same bits, as Rust and `zmij` do; what differs is
 //! where the exponent begins and how it looks (`1e+06`, `1e-07`). Three forms are in use: `'f'` never has an exponent
 //! (PromQL scalars), the JSON API's has one below 1e-6 and from 1e21 (samples), and `'g'` has one below 1e-4 and from
 //! 1e6 (expositions, label values such as `le`).
@@ -42,7 +42,7 @@ pub fn write_general(value: f64, out: &mut String) {
     }
 }
 
-/// Appends a number that all but exotic values are: a whole one that is exact, or one that `ryu` writes without an
+/// Appends a number that all but exotic values are: a whole one that is exact, or one that `zmij` writes without an
 /// exponent, which is where none of the forms above has one. False when it is something else.
 fn write_short(value: f64, out: &mut String) -> bool {
     const EXACT_MAX: f64 = (1u64 << 53) as f64;
@@ -54,7 +54,7 @@ fn write_short(value: f64, out: &mut String) -> bool {
     if !value.is_finite() {
         return false;
     }
-    let mut buffer = ryu::Buffer::new();
+    let mut buffer = zmij::Buffer::new();
     let text = buffer.format_finite(value);
     let plain = !text.contains('e');
     if plain {
@@ -65,20 +65,7 @@ fn write_short(value: f64, out: &mut String) -> bool {
 
 /// Appends a whole number.
 pub fn write_whole(number: i64, out: &mut String) {
-    const DIGITS: usize = 20;
-    let (mut rest, mut digits, mut at) = (number.unsigned_abs(), [b'0'; DIGITS], DIGITS);
-    if number < 0 {
-        out.push('-');
-    }
-    loop {
-        at -= 1;
-        digits[at] = b'0' + (rest % 10) as u8;
-        rest /= 10;
-        if rest == 0 {
-            break;
-        }
-    }
-    out.push_str(std::str::from_utf8(&digits[at..]).unwrap_or(""));
+    out.push_str(itoa::Buffer::new().format(number));
 }
 
 fn write_special(value: f64, out: &mut String) {
@@ -105,7 +92,7 @@ impl Digits {
         if value.is_sign_negative() {
             out.push('-');
         }
-        let mut buffer = ryu::Buffer::new();
+        let mut buffer = zmij::Buffer::new();
         let text = buffer.format_finite(value.abs());
         let (mantissa, exponent) = text.split_once('e').unwrap_or((text, "0"));
         let whole = mantissa.find('.').unwrap_or(mantissa.len());

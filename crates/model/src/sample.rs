@@ -23,6 +23,7 @@ impl PartialEq for Sample {
 pub const STALE_NAN_BITS: u64 = 0x7ff0_0000_0000_0002;
 
 /// Whether `value` is the stale marker. Ordinary NaNs are values.
+#[inline]
 pub fn is_stale(value: f64) -> bool {
     value.to_bits() == STALE_NAN_BITS
 }

@@ -38,6 +38,7 @@ mod lex;
 mod literal;
 mod memory;
 mod parse;
+mod points;
 mod print;
 pub mod script;
 pub mod source;
@@ -52,4 +53,5 @@ pub use eval::{
 pub use histogram::FloatHistogram;
 pub use memory::{MemorySource, MemoryValue};
 pub use parse::{DEPTH_MAX, ParseError, QUERY_BYTES_MAX, Syntax, matchers_of_selector, parse, parse_with};
+pub use points::Points;
 pub use source::{SeriesSet, Source, SourceError};

@@ -254,7 +254,7 @@ mod tests {
                 used += block.summaries.len();
                 let samples = Samples::of(&block, 0, false);
                 let (mut told, mut read) = ([ABSENT; 3], [ABSENT; 3]);
-                let whole = Sweep { times: &times, values: &values, window, steps };
+                let whole = Sweep { times: &times, values: &values, window, steps, scalars: &[] };
                 fold.fill(&samples.summarised().unwrap(), &whole, &mut told);
                 sweep(&whole, &mut read);
                 let bits = |column: [f64; 3]| {

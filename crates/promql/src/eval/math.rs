@@ -211,14 +211,13 @@ pub(crate) fn quantile(q: f64, values: &mut [f64]) -> f64 {
     if q > 1.0 {
         return f64::INFINITY;
     }
-    values.sort_by(|a, b| {
-        b.is_nan().cmp(&a.is_nan()).then(a.partial_cmp(b).unwrap_or(std::cmp::Ordering::Equal))
-    });
-    let last = values.len() - 1;
-    let rank = q * last as f64;
-    let lower = rank.floor() as usize;
+    // In the total order those with a sign come first.
+    values.iter_mut().filter(|value| value.is_nan()).for_each(|nan| *nan = -f64::NAN.abs());
+    let rank = q * (values.len() - 1) as f64;
     let weight = rank - rank.floor();
-    values[lower] * (1.0 - weight) + values[(lower + 1).min(last)] * weight
+    let (_, lower, above) = values.select_nth_unstable_by(rank.floor() as usize, f64::total_cmp);
+    let upper = above.iter().copied().min_by(f64::total_cmp).unwrap_or(*lower);
+    *lower * (1.0 - weight) + upper * weight
 }
 
 #[cfg(test)]
@@ -275,7 +274,13 @@ mod tests {
         assert_eq!(quantile(0.5, &mut [3.0, 1.0, 2.0, 4.0]), 2.5);
         assert_eq!(quantile(1.0, &mut [f64::NAN, 1.0]), 1.0);
         assert!(quantile(0.0, &mut [1.0, f64::NAN]).is_nan());
+        assert!(quantile(0.25, &mut [f64::INFINITY, 1.0, f64::NAN, -f64::NAN, 0.0]).is_nan());
+        assert_eq!(quantile(0.5, &mut [f64::INFINITY, 1.0, f64::NAN, -f64::NAN, 0.0]), 0.0);
         assert_eq!(quantile(1.1, &mut [1.0]), f64::INFINITY);
+        let values: Vec<f64> = (0..101).map(|n| f64::from(n * 37 % 101)).collect();
+        for percent in 0..=100 {
+            assert_eq!(quantile(f64::from(percent) / 100.0, &mut values.clone()), f64::from(percent));
+        }
     }
 
     #[test]

@@ -25,6 +25,7 @@ use crate::annotation::Notes;
 use crate::ast::{Expr, Kind, NodeId, Span, ValueType};
 use crate::column::{Charge, Column, Point, Row, Rows, Steps};
 use crate::functions::{self, Body, Call};
+use crate::points::Points;
 use crate::source::{Source, SourceError};
 use plan::Plan;
 
@@ -137,8 +138,8 @@ pub struct VectorSample {
 pub struct MatrixSeries {
     /// The series.
     pub labels: Labels,
-    /// Its samples with their times in ms, floats and histograms in one order.
-    pub points: Vec<(i64, Point)>,
+    /// Its samples.
+    pub points: Points,
 }
 
 /// An answer's value.
@@ -247,10 +248,8 @@ impl<'a> Evaluator<'a> {
             }
             return Ok(Value::Vector(samples));
         }
-        let series = |row: Row| {
-            let points = row.column.points().map(|(step, point)| (steps.at(step), point)).collect();
-            MatrixSeries { labels: row.labels, points }
-        };
+        let series =
+            |row: Row| MatrixSeries { labels: row.labels, points: Points::at_steps(steps, row.column) };
         Ok(Value::Matrix(sorted(rows.into_iter().map(series).collect())))
     }
 
@@ -269,9 +268,9 @@ impl<'a> Evaluator<'a> {
             Kind::Subquery(_) => {
                 let (rows, inner) = self.subquery_rows(id, steps)?;
                 let rows = self.remove_delayed_names(rows)?;
-                let series = |row: Row| {
-                    let points = row.column.points().map(|(step, point)| (inner.at(step), point)).collect();
-                    MatrixSeries { labels: row.labels, points }
+                let series = |row: Row| MatrixSeries {
+                    labels: row.labels,
+                    points: Points::at_steps(inner, row.column),
                 };
                 rows.rows.into_iter().map(series).collect()
             }

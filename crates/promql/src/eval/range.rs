@@ -312,6 +312,7 @@ impl Slide<'_> {
         {
             scratch.column.reset(self.steps.count);
             sweep(&self.sweep(times, values), &mut scratch.column.floats);
+            self.note_quantile(&scratch.column, notes);
         } else {
             samples.split(&mut scratch.split);
             self.fill_from_split(budget, labels, notes, scratch)?;
@@ -320,8 +321,8 @@ impl Slide<'_> {
         Ok(())
     }
 
-    fn sweep<'s>(&self, times: &'s [i64], values: &'s [f64]) -> Sweep<'s> {
-        Sweep { times, values, window: self.window, steps: self.steps }
+    fn sweep<'s>(&'s self, times: &'s [i64], values: &'s [f64]) -> Sweep<'s> {
+        Sweep { times, values, window: self.window, steps: self.steps, scalars: &self.scalars }
     }
 
     /// Evaluates the function at every step, window by window.
@@ -336,6 +337,7 @@ impl Slide<'_> {
         column.reset(self.steps.count);
         if let Some(sweep) = self.body.sweep.filter(|_| self.is_plain() && samples.histograms.is_empty()) {
             sweep(&self.sweep(&samples.times, &samples.values), &mut column.floats);
+            self.note_quantile(column, notes);
             return Ok(());
         }
         let mut scalars = vec![0.0; self.scalars.len()];
@@ -398,6 +400,20 @@ impl Slide<'_> {
     }
 
     /// A rate of something whose name does not say that it counts.
+    /// What [`over_time::quantile`] says of its first argument, where all windows were taken at once.
+    ///
+    /// [`over_time::quantile`]: crate::functions::over_time::quantile
+    fn note_quantile(&self, column: &Column, notes: &mut Notes) {
+        if self.function.name != "quantile_over_time" {
+            return;
+        }
+        for (step, q) in self.scalars[0].iter().enumerate() {
+            if !(0.0..=1.0).contains(q) && column.is_present(step) {
+                notes.add(Note::quantile(*q, self.span));
+            }
+        }
+    }
+
     fn note_non_counter(&self, labels: &Labels, notes: &mut Notes, scratch: &mut Scratch) {
         if !matches!(self.function.name, "rate" | "increase") {
             return;

@@ -246,14 +246,14 @@ impl<'a> Evaluator<'a> {
                     return Ok(());
                 }
                 budget.charge((samples.times.len() * size_of::<(i64, Point)>()) as u64)?;
-                let points = if extended {
+                let points: Vec<(i64, Point)> = if extended {
                     samples.split(split);
                     crate::functions::extended::range(split, end - window.range_ms, end, edge)?
                 } else {
                     let value = |(at, time): (usize, &i64)| samples.point(at).map(|point| (*time, point));
                     samples.times.iter().enumerate().filter_map(value).collect()
                 };
-                series.push(MatrixSeries { labels, points });
+                series.push(MatrixSeries { labels, points: points.into() });
                 Ok(())
             },
         )?;

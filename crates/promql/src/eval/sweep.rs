@@ -15,6 +15,8 @@ pub(crate) struct Sweep<'s> {
     pub(crate) values: &'s [f64],
     pub(crate) window: Window,
     pub(crate) steps: Steps,
+    /// The scalar arguments at each step.
+    pub(crate) scalars: &'s [Vec<f64>],
 }
 
 /// Fills a column of all steps, absent everywhere before.
@@ -23,12 +25,21 @@ pub(crate) type SweepBody = fn(&Sweep<'_>, &mut [f64]);
 impl Sweep<'_> {
     /// Asks for the value of every window that is not empty: its samples and where it ends.
     pub(crate) fn fill(&self, column: &mut [f64], mut value: impl FnMut(Range<usize>, i64) -> f64) {
+        self.fill_steps(column, |_, within, end_ms| value(within, end_ms));
+    }
+
+    /// [`Sweep::fill`] of something that depends on the step.
+    pub(crate) fn fill_steps(
+        &self,
+        column: &mut [f64],
+        mut value: impl FnMut(usize, Range<usize>, i64) -> f64,
+    ) {
         let mut within = 0..0;
         for (step, place) in column.iter_mut().enumerate() {
             let end_ms = self.window.end(self.steps.at(step));
             slide(&mut within, self.times, end_ms.saturating_sub(self.window.range_ms), end_ms);
             if !within.is_empty() {
-                *place = value(within.clone(), end_ms);
+                *place = value(step, within.clone(), end_ms);
             }
         }
     }

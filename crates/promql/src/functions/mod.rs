@@ -206,7 +206,7 @@ static TABLE: &[Function] = &[
     range("absent_over_time", over_time::present).sweeps(over_time::sweep_present).folds(Fold::Present),
     range("stddev_over_time", over_time::stddev),
     range("stdvar_over_time", over_time::stdvar),
-    row("quantile_over_time", &[S, M], V, over_range(over_time::quantile)),
+    row("quantile_over_time", &[S, M], V, over_range(over_time::quantile)).sweeps(over_time::sweep_quantile),
     range("mad_over_time", over_time::mad).experimental(),
     range("ts_of_first_over_time", over_time::ts_of_first).experimental(),
     range("ts_of_last_over_time", over_time::ts_of_last).experimental(),

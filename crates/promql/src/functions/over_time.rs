@@ -230,6 +230,15 @@ pub(super) fn quantile(view: &View<'_>, site: &mut Site<'_>) -> Result {
     float(math::quantile(q, &mut view.values.to_vec()))
 }
 
+pub(super) fn sweep_quantile(sweep: &Sweep<'_>, column: &mut [f64]) {
+    let mut values = Vec::new();
+    sweep.fill_steps(column, |step, within, _| {
+        values.clear();
+        values.extend_from_slice(&sweep.values[within]);
+        math::quantile(sweep.scalars[0][step], &mut values)
+    });
+}
+
 /// The median distance from the median.
 pub(super) fn mad(view: &View<'_>, site: &mut Site<'_>) -> Result {
     note_ignored(view, site);

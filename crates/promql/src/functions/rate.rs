@@ -69,13 +69,24 @@ struct Reach {
 }
 
 impl Reach {
+    /// Given in ms: from the window's start to the first sample, from the last to its end, from the first to the last;
+    /// and how many samples come after the first.
+    fn of((to_start, to_end, sampled, gaps): (i64, i64, i64, u64)) -> Self {
+        let seconds = |ms: i64| ms as f64 / 1000.0;
+        let (to_start, to_end, sampled) = (seconds(to_start), seconds(to_end), seconds(sampled));
+        Self { to_start, to_end, sampled, average: sampled / gaps as f64 }
+    }
+
+    /// How far the change is stretched before the first sample, as long as no counter's zero is nearer.
+    fn limited_to_start(&self) -> f64 {
+        if self.to_start >= self.average * 1.1 { self.average / 2.0 } else { self.to_start }
+    }
+
     /// What the change is to be multiplied with. `counts` is a counter's first sample and change, where together they tell
     /// when it stood at zero.
     fn factor(mut self, counts: Option<(f64, f64)>) -> f64 {
         let threshold = self.average * 1.1;
-        if self.to_start >= threshold {
-            self.to_start = self.average / 2.0;
-        }
+        self.to_start = self.limited_to_start();
         if let Some((first, change)) = counts {
             self.to_start = self.to_start.min(self.sampled * (first / change));
         }
@@ -143,36 +154,83 @@ impl Extrapolation {
         window: &Window,
         end_ms: i64,
     ) -> Option<f64> {
-        let gaps = samples.checked_sub(1).filter(|gaps| *gaps > 0)?;
-        let sampled = (last_ms - first_ms) as f64 / 1000.0;
-        let reach = Reach {
-            to_start: (first_ms - end_ms.saturating_sub(window.range_ms)) as f64 / 1000.0,
-            to_end: (end_ms - last_ms) as f64 / 1000.0,
-            sampled,
-            average: sampled / gaps as f64,
-        };
-        let counts = (self.is_counter && change > 0.0 && first >= 0.0).then_some((first, change));
-        Some(change * self.by_time(reach.factor(counts), window.range_ms))
+        Factors::new(self, window).scaled(first, change, (first_ms, last_ms), samples, end_ms)
     }
 
     /// All windows of a series of floats. Where a counter never falls, nothing lies between a window's ends that counts.
     fn sweep(self, sweep: &Sweep<'_>, column: &mut [f64]) {
         let (times, values) = (sweep.times, sweep.values);
-        let falls = self.is_counter && values.windows(2).any(|pair| pair[1] < pair[0]);
+        let resets: Vec<usize> = match self.is_counter && falls(values) {
+            true => (1..values.len()).filter(|at| values[*at] < values[at - 1]).collect(),
+            false => Vec::new(),
+        };
+        let (mut next_reset, mut factors) = (0, Factors::new(self, &sweep.window));
         sweep.fill(column, |within, end_ms| {
             let (first, last) = (within.start, within.end - 1);
             let mut change = values[last] - values[first];
-            if falls {
-                for pair in values[within.clone()].windows(2) {
-                    if pair[1] < pair[0] {
-                        change += pair[0];
-                    }
-                }
+            while resets.get(next_reset).is_some_and(|at| *at <= first) {
+                next_reset += 1;
+            }
+            for at in resets[next_reset..].iter().take_while(|at| **at <= last) {
+                change += values[at - 1];
             }
             let ends = (times[first], times[last]);
-            let samples = within.len() as u64;
-            self.float(values[first], change, ends, samples, &sweep.window, end_ms).unwrap_or(NONE)
+            factors.scaled(values[first], change, ends, within.len() as u64, end_ms).unwrap_or(NONE)
         });
+    }
+}
+
+/// Whether a value is smaller than the one before it. Without a way out at the first: so it goes several at a time.
+fn falls(values: &[f64]) -> bool {
+    let rest = values.get(1..).unwrap_or_default();
+    values.iter().zip(rest).fold(false, |any, (before, value)| any | (value < before))
+}
+
+/// The factors of neighbouring windows: samples that come regularly lie in them alike.
+struct Factors<'w> {
+    extrapolation: Extrapolation,
+    window: &'w Window,
+    /// Where the samples of the last window lay: behind its start, before its end, how far apart, how many.
+    place: (i64, i64, i64, u64),
+    /// What its change was multiplied with, where no counter's zero was nearer than its start.
+    factor: f64,
+    /// Its [`Reach::sampled`] and [`Reach::to_start`], the latter a little longer, so that rounding does not matter.
+    sampled: f64,
+    to_start: f64,
+}
+
+impl<'w> Factors<'w> {
+    fn new(extrapolation: Extrapolation, window: &'w Window) -> Self {
+        let place = (0, 0, 0, 0);
+        Self { extrapolation, window, place, factor: 0.0, sampled: 0.0, to_start: f64::INFINITY }
+    }
+
+    /// [`Extrapolation::float`], with fewer divisions.
+    fn scaled(
+        &mut self,
+        first: f64,
+        change: f64,
+        ends: (i64, i64),
+        samples: u64,
+        end_ms: i64,
+    ) -> Option<f64> {
+        let range_ms = self.window.range_ms;
+        let gaps = samples.checked_sub(1).filter(|gaps| *gaps > 0)?;
+        let place = (ends.0 - end_ms.saturating_sub(range_ms), end_ms - ends.1, ends.1 - ends.0, gaps);
+        if place != self.place {
+            let reach = Reach::of(place);
+            self.place = place;
+            self.sampled = reach.sampled;
+            self.to_start = reach.limited_to_start() * (1.0 + 1e-9);
+            self.factor = self.extrapolation.by_time(reach.factor(None), range_ms);
+        }
+        // A counter that stood at zero long before the window began, or no counter: its zero changes nothing.
+        let is_far = self.sampled * first > self.to_start * change;
+        if is_far || !(self.extrapolation.is_counter && change > 0.0 && first >= 0.0) {
+            return Some(change * self.factor);
+        }
+        let factor = Reach::of(place).factor(Some((first, change)));
+        Some(change * self.extrapolation.by_time(factor, range_ms))
     }
 }
 

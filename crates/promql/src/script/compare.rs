@@ -92,11 +92,11 @@ impl Expected {
                 let (wanted, found) = (wanted.len(), all_shown(series));
                 return Err(format!("{labels}: expected {wanted} points, got {found}"));
             }
-            for ((time, value), (found_time, found)) in wanted.iter().zip(&series.points) {
-                if time != found_time {
+            for ((time, value), (found_time, found)) in wanted.iter().zip(series.points.iter()) {
+                if *time != found_time {
                     return Err(format!("{labels}: expected a point at {time}, got {}", all_shown(series)));
                 }
-                point(value, found)
+                point(value, &found)
                     .map_err(|e| format!("{labels} at {time}: {e} in {}", all_shown(series)))?;
             }
         }
@@ -120,7 +120,7 @@ fn shown(point: &Point) -> String {
 }
 
 fn all_shown(series: &MatrixSeries) -> String {
-    let points = series.points.iter().map(|(time, point)| format!("{}@{time}", shown(point)));
+    let points = series.points.iter().map(|(time, point)| format!("{}@{time}", shown(&point)));
     points.collect::<Vec<_>>().join(" ")
 }
 

@@ -234,7 +234,7 @@ impl Case {
         }
         let Value::Matrix(series) = answer.value else { return Err("in range mode: no matrix".into()) };
         let samples = series.into_iter().filter_map(|series| {
-            let (_, point) = series.points.into_iter().find(|(time, _)| *time == at)?;
+            let (_, point) = series.points.iter().find(|(time, _)| *time == at)?;
             Some(VectorSample { labels: series.labels, timestamp_ms: at, point })
         });
         let samples: Vec<VectorSample> = samples.collect();

@@ -8,7 +8,9 @@ use std::fmt::Write;
 
 use codec::float;
 use model::Labels;
-use promql::{FloatHistogram, MatrixSeries, Point, Value, VectorSample};
+use promql::{FloatHistogram, Point, Value, VectorSample};
+
+use super::matrix::matrix;
 
 /// The beginning of an answer, behind which `data` is written, with room for so many bytes.
 pub fn begin(bytes: usize) -> String {
@@ -33,8 +35,8 @@ fn notes(out: &mut String, key: &str, notes: &[String]) {
     list(out, notes, |out, note| string(out, note));
 }
 
-/// An evaluated expression, and the JSON of what it cost.
-pub fn value(out: &mut String, value: &Value, stats: Option<&str>) {
+/// An evaluated expression, and the JSON of what it cost; at most so many threads write it.
+pub fn value(out: &mut String, value: &Value, stats: Option<&str>, threads: usize) {
     let kind = match value {
         Value::Scalar(..) => "scalar",
         Value::String(..) => "string",
@@ -52,7 +54,7 @@ pub fn value(out: &mut String, value: &Value, stats: Option<&str>) {
         }
         Value::String(ms, text) => time_and(out, *ms, |out| string(out, text)),
         Value::Vector(samples) => list(out, samples, vector_sample),
-        Value::Matrix(series) => list(out, series, matrix_series),
+        Value::Matrix(series) => matrix(out, series, threads),
     }
     if let Some(stats) = stats {
         out.push_str(",\"stats\":");
@@ -72,20 +74,6 @@ fn vector_sample(out: &mut String, sample: &VectorSample) {
     out.push('}');
 }
 
-fn matrix_series(out: &mut String, series: &MatrixSeries) {
-    out.push_str("{\"metric\":");
-    labels(out, &series.labels);
-    for (key, histograms) in [("values", false), ("histograms", true)] {
-        let of_kind = |(_, point): &&(i64, Point)| matches!(point, Point::Histogram(_)) == histograms;
-        let mut points = series.points.iter().filter(of_kind).peekable();
-        if points.peek().is_some() {
-            let _ = write!(out, ",\"{key}\":");
-            list(out, points, |out, (ms, value)| point(out, *ms, value));
-        }
-    }
-    out.push('}');
-}
-
 fn point(out: &mut String, ms: i64, point: &Point) {
     time_and(out, ms, |out| match point {
         Point::Float(value) => quoted_float(out, *value),
@@ -101,7 +89,8 @@ fn time_and(out: &mut String, ms: i64, rest: impl FnOnce(&mut String)) {
     out.push(']');
 }
 
-fn histogram(out: &mut String, histogram: &FloatHistogram) {
+/// A native histogram.
+pub fn histogram(out: &mut String, histogram: &FloatHistogram) {
     out.push_str("{\"count\":");
     quoted_float(out, histogram.count);
     out.push_str(",\"sum\":");
@@ -206,6 +195,7 @@ mod tests {
     use std::sync::Arc;
 
     use model::histogram::ResetHint;
+    use promql::MatrixSeries;
 
     use super::*;
 
@@ -261,7 +251,8 @@ mod tests {
             (2000, Point::Histogram(Arc::new(native()))),
             (3000, Point::Float(f64::NEG_INFINITY)),
         ];
-        let json = written(|out| value(out, &Value::Matrix(vec![MatrixSeries { labels, points }]), None));
+        let series = MatrixSeries { labels, points: points.into() };
+        let json = written(|out| value(out, &Value::Matrix(vec![series]), None, 1));
         let wanted = concat!(
             r#"{"resultType":"matrix","result":[{"metric":{"__name__":"x","a":"\""},"#,
             r#""values":[[1,"1e+21"],[3,"-Inf"]],"#,
@@ -274,7 +265,7 @@ mod tests {
     #[test]
     fn nothing_is_an_empty_list_and_notes_come_last() {
         assert_eq!(
-            written(|out| value(out, &Value::Vector(Vec::new()), None)),
+            written(|out| value(out, &Value::Vector(Vec::new()), None, 1)),
             r#"{"resultType":"vector","result":[]}"#
         );
         let mut whole = begin(2);

@@ -8,6 +8,7 @@ pub mod encode;
 pub mod error;
 mod exemplars;
 mod find;
+mod matrix;
 mod metadata;
 pub mod params;
 mod query;

@@ -81,7 +81,7 @@ fn evaluate(ask: &Ask, steps: Steps, budget: &Budget) -> Result<Answered, ApiErr
     let bytes = encoded_bytes(&value);
     budget.charge(bytes)?;
     let mut out = encode::begin(usize::try_from(bytes).unwrap_or(0));
-    encode::value(&mut out, &value, stats.as_deref());
+    encode::value(&mut out, &value, stats.as_deref(), steps.threads);
     Ok(Answered { warnings, infos, ..Answered::begun(out) })
 }
 

@@ -71,6 +71,29 @@ const QUESTIONS: &[Question] = &[
     over("B", "", "count({job=\"node_exporter\"})", 1.6, 15),
     over("B", "", "topk(5, {job=\"node_exporter\"})", 1.6, 60),
     over("B", "", "sum by (mode) ({__name__=~\".*_(1|2|3)\",instance=~\"host-node-1.*\"})", 1.6, 60),
+    over("G", "rate", "rate(http_requests_total[5m])", 16.65, 60),
+    over("G", "sum by", "sum by (handler) (rate(http_requests_total[5m]))", 16.65, 60),
+    over("G", "sum by, gauges", "sum by (instance) (process_resident_memory_bytes)", 16.65, 60),
+    over("G", "quantiles", "histogram_quantile(0.99, rate(http_request_seconds_bucket[5m]))", 16.65, 60),
+    over(
+        "G",
+        "quantile",
+        "histogram_quantile(0.99, sum by (le) (rate(http_request_seconds_bucket[5m])))",
+        16.65,
+        60,
+    ),
+    over("G", "regex", "{__name__=~\"http_req.+_total\",handler=~\"/api/v[0-9]/orders/[^x]+\"}", 16.65, 60),
+    over("G", "subquery", "max_over_time(rate(http_requests_total[5m])[30m:1m])", 16.65, 60),
+    over("G", "topk", "topk(5, process_resident_memory_bytes)", 16.65, 60),
+    over("G", "topk of rates", "topk(5, rate(http_requests_total[5m]))", 16.65, 60),
+    over(
+        "G",
+        "division",
+        "http_requests_total / on (instance) group_left () (sum by (instance) (http_requests_total))",
+        16.65,
+        60,
+    ),
+    over("G", "over time", "quantile_over_time(0.9, process_resident_memory_bytes[30m])", 16.65, 60),
     at_once("E", "count, 1 M series", "count({job=\"node_exporter\"})"),
     at_once("E", "", "topk(10, {job=\"node_exporter\"})"),
     at_once("E", "", "sum by (mode) ({job=\"node_exporter\"})"),
@@ -91,7 +114,7 @@ pub fn query(repo: &Repo, plan: &Plan) -> Result<()> {
     let peers = session::peers(repo, plan)?;
     session::heading(repo, "query", ABOUT, &peers, plan)?;
     let mut wrong = Vec::new();
-    for load in session::loads(repo, plan, &["A", "B", "E"]) {
+    for load in session::loads(repo, plan, &["A", "B", "E", "G"]) {
         let of_load = |question: &&Question| question.workload == load.workload.name();
         let questions: Vec<Question> = QUESTIONS.iter().filter(of_load).copied().collect();
         let mut columns = Vec::new();

@@ -11,5 +11,6 @@ pub mod mix;
 pub mod process;
 pub mod real;
 pub mod remote_write;
+mod requests;
 pub mod sent;
 pub mod workload;

@@ -61,7 +61,7 @@ pub fn each_piece<E>(
     mut look: impl FnMut(&Piece) -> Result<(), E>,
 ) -> Result<(), E> {
     let per_instance = workload.series_of_instance();
-    let samples_max = if workload.kind() == Kind::Mix { FLOATS_MAX } else { HISTOGRAMS_MAX };
+    let samples_max = if workload.kind() == Kind::Latencies { HISTOGRAMS_MAX } else { FLOATS_MAX };
     let window = (samples_max / per_instance).max(1);
     for first in (0..workload.series()).step_by(per_instance) {
         let indices = first..(first + per_instance).min(workload.series());

@@ -6,7 +6,7 @@ use std::ops::Range;
 use super::real::Real;
 use super::remote_write::{self, Body};
 use super::sent::Value;
-use super::{latencies, mix};
+use super::{latencies, mix, requests};
 
 /// Milliseconds between two samples of a series.
 pub const STEP_MS: i64 = 15_000;
@@ -21,6 +21,8 @@ pub enum Kind {
     Mix,
     /// Native histograms, [`latencies`].
     Latencies,
+    /// Counters, buckets and gauges, [`requests`].
+    Requests,
 }
 
 /// A made-up workload: so many series, each with so many samples.
@@ -49,6 +51,7 @@ pub const SHAPES: &[Shape] = &[
     Shape { name: "D", kind: Kind::Mix, series: 20_000, steps: 480, per_request: 10_000, churn: 24 },
     Shape { name: "E", kind: Kind::Mix, series: 1_000_000, steps: 6, per_request: 10_000, churn: 0 },
     Shape { name: "F", kind: Kind::Latencies, series: 2_000, steps: 480, per_request: 500, churn: 0 },
+    Shape { name: "G", kind: Kind::Requests, series: 3_000, steps: 4_000, per_request: 3_000, churn: 0 },
 ];
 
 impl Shape {
@@ -74,6 +77,7 @@ impl Shape {
         match self.kind {
             Kind::Mix => mix::SERIES_PER_HOST,
             Kind::Latencies => latencies::SERIES_PER_HOST,
+            Kind::Requests => requests::SERIES_PER_HOST,
         }
     }
 }
@@ -116,7 +120,7 @@ impl Workload {
                 return format!("Workload REAL: {series} series × {steps} samples of a real machine's /proc");
             }
         };
-        let samples = if shape.kind == Kind::Mix { "samples" } else { "native histograms" };
+        let samples = if shape.kind == Kind::Latencies { "native histograms" } else { "samples" };
         let mut title =
             format!("Workload {name}: {series} series × {steps} {samples}, {} a request", shape.per_request);
         if shape.churn > 0 {
@@ -168,6 +172,7 @@ impl Workload {
         match self.kind() {
             Kind::Mix => mix::JOB,
             Kind::Latencies => latencies::JOB,
+            Kind::Requests => requests::JOB,
         }
     }
 
@@ -217,7 +222,12 @@ impl Workload {
     pub(super) fn series_at(&self, index: usize) -> Series<'_> {
         match self {
             Self::Made(Shape { kind: Kind::Mix, .. }) => Series::Mix(mix::Series::new(index)),
-            Self::Made(Shape { steps, .. }) => Series::Latencies(latencies::Series::new(index, *steps)),
+            Self::Made(Shape { kind: Kind::Latencies, steps, .. }) => {
+                Series::Latencies(latencies::Series::new(index, *steps))
+            }
+            Self::Made(Shape { kind: Kind::Requests, steps, .. }) => {
+                Series::Requests(requests::Series::new(index, *steps))
+            }
             Self::Recorded(real) => Series::Recorded { real, index, row: 0 },
         }
     }
@@ -260,6 +270,7 @@ fn wire_labels(labels: &[(&str, String)]) -> Vec<u8> {
 pub(super) enum Series<'a> {
     Mix(mix::Series),
     Latencies(latencies::Series),
+    Requests(requests::Series),
     Recorded { real: &'a Real, index: usize, row: usize },
 }
 
@@ -269,6 +280,7 @@ impl Series<'_> {
         match self {
             Self::Mix(series) => Value::Float(series.next(timestamp)),
             Self::Latencies(series) => Value::Histogram(series.next()),
+            Self::Requests(series) => Value::Float(series.next()),
             Self::Recorded { real, index, row } => {
                 *row += 1;
                 Value::Float(real.values[*index][*row - 1])
@@ -281,6 +293,7 @@ impl Series<'_> {
         match self {
             Self::Mix(series) => series.labels(pod),
             Self::Latencies(series) => series.labels(),
+            Self::Requests(series) => series.labels(),
             Self::Recorded { real, index, .. } => {
                 let others = [("instance", REAL.to_owned()), ("job", mix::JOB.to_owned())];
                 let mut labels: Vec<_> = real.labels[*index].iter().cloned().chain(others).collect();
@@ -297,7 +310,7 @@ mod tests {
 
     #[test]
     fn every_sample_is_in_one_request() {
-        for kind in [Kind::Mix, Kind::Latencies] {
+        for kind in [Kind::Mix, Kind::Latencies, Kind::Requests] {
             let shape = Shape { name: "test", kind, series: 301, steps: 5, per_request: 100, churn: 2 };
             let workload = Workload::Made(shape);
             let bodies = workload.bodies(2, 1_700_000_000_000);
