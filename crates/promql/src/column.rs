@@ -128,6 +128,12 @@ impl Column {
         self.floats.iter().any(|value| !is_absent(*value)) || self.histograms.iter().any(Option::is_some)
     }
 
+    /// How many places have a sample.
+    pub(crate) fn count(&self) -> usize {
+        let floats = self.floats.iter().filter(|value| !is_absent(**value)).count();
+        floats + self.histograms.iter().flatten().count()
+    }
+
     /// The samples with their steps.
     pub(crate) fn points(&self) -> impl Iterator<Item = (usize, Point)> {
         (0..self.floats.len()).filter_map(|step| self.get(step).map(|point| (step, point)))

@@ -70,7 +70,7 @@ impl Points {
     /// How many there are.
     pub fn len(&self) -> usize {
         match &self.0 {
-            Kind::AtSteps(_, column) => column.points().count(),
+            Kind::AtSteps(_, column) => column.count(),
             Kind::Listed(points) => points.len(),
         }
     }
