@@ -221,10 +221,12 @@ impl<'a> Evaluator<'a> {
             return Ok(Rows::none(self.budget));
         }
         let mut order = Vec::new();
+        rows.charge.add(steps.count.saturating_mul(rows.rows.len()))?;
         let mut kept = vec![false; steps.count * rows.rows.len()];
+        let floats: Vec<&[f64]> = rows.rows.iter().map(|row| row.column.floats.as_slice()).collect();
         for step in 0..steps.count {
             self.budget.check()?;
-            order = selection.at_step(&rows.rows, step);
+            order = selection.at_step(&rows.rows, &floats, step);
             for row in &order {
                 kept[row * steps.count + step] = true;
             }
@@ -471,7 +473,7 @@ impl Selection<'_> {
     }
 
     /// The rows that stay, group by group, in the order of an instant answer.
-    fn at_step(&self, rows: &[Row], step: usize) -> Vec<usize> {
+    fn at_step(&self, rows: &[Row], floats: &[&[f64]], step: usize) -> Vec<usize> {
         let param = self.params[step];
         let limit = (param as i64).min(rows.len() as i64);
         let ratio = param.clamp(-1.0, 1.0);
@@ -479,9 +481,11 @@ impl Selection<'_> {
         if if by_ratio { param == 0.0 } else { limit < 1 } {
             return Vec::new();
         }
+        let order = Heap { rows, floats, step, reverse: self.aggregate.op == AggregateOp::Bottomk };
         let mut heaps: Vec<Vec<usize>> = vec![Vec::new(); self.count];
         for (index, row) in rows.iter().enumerate() {
-            if !row.column.is_present(step) {
+            let is_float = !is_absent(floats[index][step]);
+            if !is_float && row.column.histogram(step).is_none() {
                 continue;
             }
             let heap = &mut heaps[self.groups[index]];
@@ -490,16 +494,11 @@ impl Selection<'_> {
                 AggregateOp::LimitRatio => {}
                 AggregateOp::Limitk if (heap.len() as i64) < limit => heap.push(index),
                 AggregateOp::Limitk => {}
-                _ if row.column.histogram(step).is_some() => {}
-                _ => Heap { rows, step, reverse: self.aggregate.op == AggregateOp::Bottomk }.offer(
-                    heap,
-                    index,
-                    limit as usize,
-                ),
+                _ if !is_float => {}
+                _ => order.offer(heap, index, limit as usize),
             }
         }
         if matches!(self.aggregate.op, AggregateOp::Topk | AggregateOp::Bottomk) {
-            let order = Heap { rows, step, reverse: self.aggregate.op == AggregateOp::Bottomk };
             heaps.iter_mut().for_each(|heap| order.sort(heap));
         }
         heaps.concat()
@@ -509,13 +508,15 @@ impl Selection<'_> {
 /// A heap with the sample on top that has to go first. NaN goes before all others.
 struct Heap<'h> {
     rows: &'h [Row],
+    /// Their floats.
+    floats: &'h [&'h [f64]],
     step: usize,
     reverse: bool,
 }
 
 impl Heap<'_> {
     fn value(&self, row: usize) -> f64 {
-        self.rows[row].column.floats[self.step]
+        self.floats[row][self.step]
     }
 
     fn goes_before(&self, a: usize, b: usize) -> bool {

@@ -78,7 +78,7 @@ fn variance(histogram: &FloatHistogram) -> f64 {
 /// One place for each histogram of the vector, classic or native.
 struct Found {
     labels: Labels,
-    /// The rows of a classic one with their upper bounds.
+    /// The rows of a classic one with their upper bounds, sorted by these.
     classic: Vec<(f64, usize)>,
     /// The row of a native one.
     native: Option<usize>,
@@ -118,6 +118,9 @@ fn gather<'a>(evaluator: &mut Evaluator<'a>, rows: &Rows<'a>, span: Span) -> Vec
         }
     }
     notes.into_iter().for_each(|note| evaluator.notes.add(note));
+    for histogram in &mut found {
+        histogram.classic.sort_by(|a, b| a.0.total_cmp(&b.0));
+    }
     // Upstream answers native ones first.
     found.sort_by_key(|histogram| histogram.native.is_none());
     found
@@ -138,17 +141,25 @@ fn bound(text: &str) -> Option<f64> {
 /// What is known of one histogram at one step.
 enum Shape<'h> {
     Native(&'h Arc<FloatHistogram>),
-    Classic(Vec<(f64, f64)>),
+    /// Upper bounds and counts, sorted by bounds.
+    Classic(&'h mut Vec<(f64, f64)>),
 }
 
 impl Found {
-    /// The histogram at a step; `None` when there is none, or one of each kind.
-    fn at<'h>(&self, rows: &'h Rows<'_>, step: usize, conflict: &mut bool) -> Option<Shape<'h>> {
+    /// The histogram at a step; `None` when there is none, or one of each kind. `buckets` is only room.
+    fn at<'h>(
+        &self,
+        rows: &'h Rows<'_>,
+        step: usize,
+        buckets: &'h mut Vec<(f64, f64)>,
+        conflict: &mut bool,
+    ) -> Option<Shape<'h>> {
         let count = |(upper, row): &(f64, usize)| {
             let count = rows.rows[*row].column.floats[step];
             (!is_absent(count)).then_some((*upper, count))
         };
-        let buckets: Vec<(f64, f64)> = self.classic.iter().filter_map(count).collect();
+        buckets.clear();
+        buckets.extend(self.classic.iter().filter_map(count));
         let native = self.native.and_then(|row| rows.rows[row].column.histogram(step));
         match (native, buckets.is_empty()) {
             (Some(_), false) => {
@@ -173,14 +184,16 @@ fn each_histogram<'a>(
     relabel: impl Fn(&Labels) -> Labels,
 ) -> Evaluates<()> {
     let delayed = evaluator.params.options.delayed_name_removal;
+    let mut buckets = Vec::new();
     for histogram in gather(evaluator, rows, span) {
+        evaluator.budget.check()?;
         out.charge.add_row(steps.count)?;
         let mut column = Column::absent(steps.count);
         // Without delayed removal upstream has dropped the name before it writes a note.
         let name = if delayed { histogram.labels.metric_name().unwrap_or_default() } else { "" };
         let mut conflict = false;
         for step in 0..steps.count {
-            if let Some(shape) = histogram.at(rows, step, &mut conflict) {
+            if let Some(shape) = histogram.at(rows, step, &mut buckets, &mut conflict) {
                 column.floats[step] = function(evaluator, shape, step, name);
             }
         }
@@ -268,8 +281,8 @@ fn quantile_rows<'a>(
             }
             value
         }
-        Shape::Classic(mut buckets) => {
-            let (value, lifted) = classic_quantile(qs[step], &mut buckets, steps.at(step));
+        Shape::Classic(buckets) => {
+            let (value, lifted) = classic_quantile(qs[step], buckets, steps.at(step));
             if let Some(lifted) = lifted {
                 evaluator.notes.add(Note::lifted_buckets(name, lifted, span));
             }
@@ -292,15 +305,14 @@ pub(super) fn fraction<'a>(evaluator: &mut Evaluator<'a>, call: &mut Call<'_, 'a
             }
             value
         }
-        Shape::Classic(mut buckets) => classic_fraction(lower[step], upper[step], &mut buckets),
+        Shape::Classic(buckets) => classic_fraction(lower[step], upper[step], buckets),
     };
     each_histogram(evaluator, &rows, call.steps, span, &mut out, function, Labels::clone)?;
     Ok(Evaluated::Rows(out))
 }
 
-/// Sorts classic buckets and adds up those of equal bounds; false when the last bound is not +Inf.
+/// Adds up classic buckets of equal bounds; false when the last bound is not +Inf.
 fn prepare(buckets: &mut Vec<(f64, f64)>) -> bool {
-    buckets.sort_by(|a, b| a.0.partial_cmp(&b.0).unwrap_or(std::cmp::Ordering::Equal));
     if buckets.last().is_none_or(|(upper, _)| *upper != f64::INFINITY) {
         return false;
     }
