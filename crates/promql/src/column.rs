@@ -128,6 +128,19 @@ impl Column {
         self.floats.iter().any(|value| !is_absent(*value)) || self.histograms.iter().any(Option::is_some)
     }
 
+    /// What its histograms take. One that stands at several steps in a row is one.
+    fn histogram_bytes(&self) -> usize {
+        let mut last: Option<&Arc<FloatHistogram>> = None;
+        let mut bytes = self.histograms.len() * size_of::<Option<Arc<FloatHistogram>>>();
+        for histogram in self.histograms.iter().flatten() {
+            if !last.is_some_and(|last| Arc::ptr_eq(last, histogram)) {
+                bytes += histogram.bytes();
+            }
+            last = Some(histogram);
+        }
+        bytes
+    }
+
     /// How many places have a sample.
     pub(crate) fn count(&self) -> usize {
         let floats = self.floats.iter().filter(|value| !is_absent(**value)).count();
@@ -192,6 +205,12 @@ impl Row {
     }
 }
 
+/// What a label set takes.
+pub(crate) fn labels_bytes(labels: &Labels) -> usize {
+    // Two counters in front of the text, rounded up by the allocator.
+    labels.as_canonical().len() + 32
+}
+
 /// Bytes taken from a budget for as long as this lives.
 #[derive(Debug)]
 pub(crate) struct Charge<'b> {
@@ -251,6 +270,12 @@ impl<'b> Rows<'b> {
 
     pub(crate) fn push(&mut self, row: Row) -> Result<(), Stop> {
         self.charge.add_row(row.column.floats.len())?;
+        self.push_charged(row)
+    }
+
+    /// Adds a series whose places were charged before they were filled: what remains are its labels and histograms.
+    pub(crate) fn push_charged(&mut self, row: Row) -> Result<(), Stop> {
+        self.charge.add(labels_bytes(&row.labels) + row.column.histogram_bytes())?;
         self.rows.push(row);
         Ok(())
     }

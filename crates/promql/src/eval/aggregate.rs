@@ -72,7 +72,7 @@ impl<'a> Evaluator<'a> {
             // A group's name goes if any of its series lost its name.
             let drop_name = members.iter().any(|row| row.drop_name);
             if column.has_any() {
-                out.rows.push(Row { labels, drop_name, column });
+                out.push_charged(Row { labels, drop_name, column })?;
             }
         }
         Ok(out)

@@ -410,8 +410,7 @@ impl VectorMatch<'_> {
             return Ok(());
         }
         taken.claim(&labels, &met, self.matching, self.steps)?;
-        out.rows.push(Row { labels, drop_name: self.binary.return_bool, column });
-        Ok(())
+        Ok(out.push_charged(Row { labels, drop_name: self.binary.return_bool, column })?)
     }
 
     fn operate_floats(&self, left: f64, right: f64) -> f64 {

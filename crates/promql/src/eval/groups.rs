@@ -10,7 +10,7 @@ use model::labels::METRIC_NAME;
 use model::{Budget, Labels, MatchOp, WantedLabels};
 
 use crate::ast::{Aggregate, AggregateOp, Edge, Kind, VectorSelector};
-use crate::column::{ABSENT, Charge, Column, Row, Rows, Steps, is_absent};
+use crate::column::{ABSENT, Charge, Column, Row, Rows, Steps, is_absent, labels_bytes};
 use crate::eval::aggregate::Grouping;
 use crate::eval::math::{KahanSum, Mean};
 use crate::eval::range::{Scratch, Slide};
@@ -188,7 +188,7 @@ impl<'b> Groups<'b> {
                     grouping.labels_of(&labels)
                 };
                 let group = self.group(named)?;
-                self.charge.add(size_of::<(Labels, usize)>())?;
+                self.charge.add(size_of::<(Labels, usize)>() + labels_bytes(&labels))?;
                 self.by_labels.insert(labels, group);
                 group
             }
@@ -204,6 +204,7 @@ impl<'b> Groups<'b> {
             return Ok(*group);
         }
         self.charge.add_row(self.steps.count * size_of::<Mean>() / size_of::<f64>())?;
+        self.charge.add(labels_bytes(&labels))?;
         let sums = Sums::new(self.op, self.steps.count);
         self.groups.push(Group { labels: labels.clone(), drops_name: false, sums });
         self.by_group.insert(labels, self.groups.len() - 1);

@@ -200,8 +200,7 @@ impl<'a> Evaluator<'a> {
                 |(rows, scratch): &mut (Rows<'a>, Scratch), notes, labels, samples| {
                     rows.charge.add_row(slide.steps.count)?;
                     slide.fill(budget, &labels, samples, notes, scratch)?;
-                    slide.finish_series(rows, labels, false, options, scratch);
-                    Ok(())
+                    slide.finish_series(rows, labels, false, options, scratch)
                 },
             )?;
             if parts.iter().any(|(_, scratch)| scratch.needs_samples) {
@@ -221,7 +220,7 @@ impl<'a> Evaluator<'a> {
             scratch.split.read_column(&row.column, inner_steps);
             slide.fill_from_split(self.budget, &row.labels, &mut self.notes, &mut scratch)?;
             slide.note_non_counter(&row.labels, &mut self.notes, &mut scratch);
-            slide.finish_series(&mut rows, row.labels, row.drop_name, self.params.options, &mut scratch);
+            slide.finish_series(&mut rows, row.labels, row.drop_name, self.params.options, &mut scratch)?;
         }
         Ok(rows)
     }
@@ -387,16 +386,16 @@ impl Slide<'_> {
         input_drops_name: bool,
         options: Options,
         scratch: &mut Scratch,
-    ) {
+    ) -> Evaluates<()> {
         if !scratch.column.has_any() {
-            return;
+            return Ok(());
         }
         let column = std::mem::take(&mut scratch.column);
         let mut row = Row { labels, drop_name: input_drops_name, column };
         if input_drops_name || !self.function.keeps_name {
             row.lose_name(options);
         }
-        rows.rows.push(row);
+        Ok(rows.push_charged(row)?)
     }
 
     /// A rate of something whose name does not say that it counts.

@@ -4,7 +4,7 @@ use model::select::Detail;
 use model::{Hints, Labels, TimeRange, Windows, is_stale};
 
 use crate::ast::{Edge, Kind, NodeId, VectorSelector};
-use crate::column::{Column, Point, Row, Rows, Steps};
+use crate::column::{Column, Point, Row, Rows, Steps, labels_bytes};
 use crate::eval::plan::Window;
 use crate::eval::samples::{RangeSamples, Samples};
 use crate::eval::scan::Scan;
@@ -57,10 +57,17 @@ impl Instants {
         column: &mut Column,
         value: impl Fn(&Samples<'_>, usize) -> Option<Point>,
     ) {
+        // Several steps may see the same sample.
+        let mut seen = None;
         self.each(samples.times, |step, at| {
-            if let Some(point) = value(samples, at) {
-                column.set(step, point);
+            let point = match seen.take() {
+                Some((seen_at, point)) if seen_at == at => point,
+                _ => value(samples, at),
+            };
+            if let Some(point) = &point {
+                column.set(step, point.clone());
             }
+            seen = Some((at, point));
         });
     }
 }
@@ -180,7 +187,7 @@ impl<'a> Evaluator<'a> {
                 let mut column = Column::absent(steps.count);
                 fill(samples, &mut column);
                 if column.has_any() {
-                    rows.rows.push(Row::new(labels, column));
+                    rows.push_charged(Row::new(labels, column))?;
                 }
                 Ok(())
             },
@@ -216,7 +223,7 @@ impl<'a> Evaluator<'a> {
                     }
                 }
                 if column.has_any() {
-                    rows.rows.push(Row::new(labels, column));
+                    rows.push_charged(Row::new(labels, column))?;
                 }
                 Ok(())
             },
@@ -245,7 +252,8 @@ impl<'a> Evaluator<'a> {
                 if window.range_ms == 0 {
                     return Ok(());
                 }
-                budget.charge((samples.times.len() * size_of::<(i64, Point)>()) as u64)?;
+                let points = samples.times.len() * size_of::<(i64, Point)>();
+                budget.charge((points + labels_bytes(&labels)) as u64)?;
                 let points: Vec<(i64, Point)> = if extended {
                     samples.split(split);
                     crate::functions::extended::range(split, end - window.range_ms, end, edge)?
@@ -253,6 +261,11 @@ impl<'a> Evaluator<'a> {
                     let value = |(at, time): (usize, &i64)| samples.point(at).map(|point| (*time, point));
                     samples.times.iter().enumerate().filter_map(value).collect()
                 };
+                let histograms = points.iter().map(|(_, point)| match point {
+                    Point::Histogram(histogram) => histogram.bytes() as u64,
+                    Point::Float(_) => 0,
+                });
+                budget.charge(histograms.sum())?;
                 series.push(MatrixSeries { labels, points: points.into() });
                 Ok(())
             },

@@ -204,7 +204,7 @@ fn each_histogram<'a>(
             let mut row = Row::new(histogram.labels, column);
             evaluator.drop_name(&mut row);
             row.labels = relabel(&row.labels);
-            out.rows.push(row);
+            out.push_charged(row)?;
         }
     }
     Ok(())

@@ -3,12 +3,16 @@
 use std::cmp::Ordering;
 
 use model::Labels;
+use model::labels::LENGTH_MAX;
 
 use crate::annotation::Note;
 use crate::ast::NodeId;
-use crate::column::{Row, Rows, Steps};
+use crate::column::{Row, Rows, Steps, labels_bytes};
 use crate::eval::{EvalError, Evaluated, Evaluates, Evaluator, merge_same_labels};
 use model::labels::METRIC_NAME;
+
+/// Bytes that a value may have before it is looked at whether it is too long.
+const EXPANDED_MAX: usize = 1 << 20;
 
 /// `label_replace(v, dst, replacement, src, regex)`
 pub(super) fn replace<'a>(
@@ -25,10 +29,19 @@ pub(super) fn replace<'a>(
     check_label(&dst, evaluator.string(args[1]), "destination", "label_replace")?;
     let mut rows = evaluator.eval_rows(args[0], steps)?;
     for row in &mut rows.rows {
+        evaluator.budget.check()?;
         let Some(found) = regex.regex().captures(row.labels.get(&src).unwrap_or_default()) else { continue };
+        // Only what is certainly short enough is expanded to see how long it is.
+        let most = replacement.matches('$').count().saturating_mul(found[0].len());
         let mut value = String::new();
-        found.expand(&replacement, &mut value);
+        if most <= EXPANDED_MAX {
+            found.expand(&replacement, &mut value);
+        }
+        if most > EXPANDED_MAX || value.len() > LENGTH_MAX {
+            return Err(too_long("label_replace", &dst));
+        }
         set_label(row, &dst, &value);
+        rows.charge.add(labels_bytes(&row.labels))?;
     }
     Ok(Evaluated::Rows(merge_same_labels(rows)?))
 }
@@ -49,11 +62,25 @@ pub(super) fn join<'a>(
     check_label(&dst, evaluator.string(args[1]), "destination", "label_join")?;
     let mut rows = evaluator.eval_rows(args[0], steps)?;
     for row in &mut rows.rows {
+        evaluator.budget.check()?;
         let values: Vec<&str> = sources.iter().map(|name| row.labels.get(name).unwrap_or_default()).collect();
+        let length = values.iter().map(|value| value.len().saturating_add(separator.len()));
+        if length.fold(0, usize::saturating_add) > EXPANDED_MAX {
+            return Err(too_long("label_join", &dst));
+        }
         let value = values.join(&separator);
+        if value.len() > LENGTH_MAX {
+            return Err(too_long("label_join", &dst));
+        }
         set_label(row, &dst, &value);
+        rows.charge.add(labels_bytes(&row.labels))?;
     }
     Ok(Evaluated::Rows(merge_same_labels(rows)?))
+}
+
+fn too_long(function: &str, label: &str) -> EvalError {
+    let label = model::labels::truncated(label);
+    EvalError::Execution(format!("{function}() makes a value of over {LENGTH_MAX} bytes for label {label:?}"))
 }
 
 fn check_label(name: &str, bytes: &[u8], role: &str, function: &str) -> Evaluates<()> {

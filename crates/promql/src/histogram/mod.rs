@@ -126,6 +126,12 @@ fn spans(buckets: &Buckets) -> (Vec<Span>, Vec<f64>) {
 }
 
 impl FloatHistogram {
+    /// What it takes in memory.
+    pub(crate) fn bytes(&self) -> usize {
+        let buckets = (self.positive.capacity() + self.negative.capacity()) * size_of::<(i32, f64)>();
+        size_of::<Self>() + buckets + self.custom_bounds.capacity() * size_of::<f64>() + 16
+    }
+
     /// Without observations, in the layout of another one.
     pub(crate) fn empty_like(other: &FloatHistogram) -> Self {
         Self {
