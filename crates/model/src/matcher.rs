@@ -54,6 +54,11 @@ impl Matcher {
         Ok(Self { name: name.to_owned(), op, value: value.to_owned(), regex })
     }
 
+    /// Bytes that the compiled pattern takes at most; a query's may take [`re2::PROGRAMS_BYTES_MAX`] together.
+    pub fn program_bytes(&self) -> usize {
+        self.regex.as_ref().map_or(0, re2::Anchored::program_bytes)
+    }
+
     /// Whether a label with this value (empty: the label is absent) satisfies the condition.
     pub fn matches(&self, value: &str) -> bool {
         match (self.op, &self.regex) {

@@ -12,16 +12,19 @@ use std::sync::Arc;
 
 use regex_syntax::hir::{Class, Hir, HirKind, Look};
 
-/// A list of plain words may hold so many of them.
+/// A list of plain words may hold so many of them, or as many as the pattern has bytes.
 const LITERALS_MAX: usize = 256;
 
-/// Bytes that a compiled pattern may take.
-const PROGRAM_BYTES_MAX: usize = 1 << 20;
+/// Bytes that a compiled pattern may take: the smallest of these that is enough is what it is said to take.
+const PROGRAM_BYTES: [usize; 3] = [64 << 10, 1 << 20, 8 << 20];
+
+/// Bytes that all compiled patterns of a query may take.
+pub const PROGRAMS_BYTES_MAX: usize = 32 << 20;
 
 /// Largest count in a repetition, and largest product of counts that lie within each other.
 const REPEAT_MAX: u32 = 1000;
 
-/// Occurs when a pattern is not valid, or its program would be larger than 1 MiB.
+/// Occurs when a pattern is not valid, or its program would be larger than 8 MiB.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("error parsing regexp: {0}")]
 pub struct InvalidPattern(pub String);
@@ -29,7 +32,9 @@ pub struct InvalidPattern(pub String);
 /// A compiled pattern that must match the whole value.
 #[derive(Clone, Debug)]
 pub struct Anchored {
-    regex: Arc<regex::Regex>,
+    /// None where the shape says everything.
+    engine: Option<Arc<regex::Regex>>,
+    program_bytes: usize,
     shape: Shape,
     prefix: String,
 }
@@ -53,21 +58,24 @@ impl Anchored {
     /// Compiles a pattern written for Go.
     pub fn new(pattern: &str) -> Result<Self, InvalidPattern> {
         let translated = translate(pattern)?;
-        let regex = regex::RegexBuilder::new(&format!("^(?s:{translated})$"))
-            .size_limit(PROGRAM_BYTES_MAX)
-            .build()
-            .map_err(|error| refused(&error))?;
         let hir = regex_syntax::ParserBuilder::new()
             .dot_matches_new_line(true)
             .build()
             .parse(&translated)
-            .map_err(|error| InvalidPattern(error.to_string()))?;
-        let shape = shape_of(&hir);
+            .map_err(|error| refused(&error.to_string()))?;
+        let shape = shape_of(&hir, pattern.len().max(LITERALS_MAX));
         let prefix = match &shape {
             Shape::Literals(words) => common_prefix(words.iter().map(String::as_str)),
             _ => prefix_of(&hir).0,
         };
-        Ok(Self { regex: Arc::new(regex), shape, prefix })
+        let (engine, program_bytes) = match shape {
+            Shape::Other => {
+                let (regex, bytes) = compile(&translated)?;
+                (Some(Arc::new(regex)), bytes)
+            }
+            _ => (None, 0),
+        };
+        Ok(Self { engine, program_bytes, shape, prefix })
     }
 
     /// Whether the whole of `value` matches.
@@ -77,13 +85,16 @@ impl Anchored {
             Shape::NotEmpty => !value.is_empty(),
             Shape::Literals(words) => words.binary_search_by(|word| word.as_str().cmp(value)).is_ok(),
             Shape::Prefix => value.starts_with(&self.prefix),
-            Shape::Other => value.starts_with(&self.prefix) && self.regex.is_match(value),
+            Shape::Other => {
+                let engine_matches = |engine: &Arc<regex::Regex>| engine.is_match(value);
+                value.starts_with(&self.prefix) && self.engine.as_ref().is_some_and(engine_matches)
+            }
         }
     }
 
-    /// The compiled regex, for replacements.
-    pub fn regex(&self) -> &regex::Regex {
-        &self.regex
+    /// Bytes that the compiled pattern takes at most.
+    pub fn program_bytes(&self) -> usize {
+        self.program_bytes
     }
 
     /// Every value that matches, sorted, when they can be listed.
@@ -105,28 +116,40 @@ pub fn quote(text: &str) -> String {
     regex_syntax::escape(text)
 }
 
-fn refused(error: &regex::Error) -> InvalidPattern {
-    match error {
-        regex::Error::CompiledTooBig(limit) => {
-            InvalidPattern(format!("expression too large: its program needs more than {limit} bytes"))
+/// Compiles a pattern written for Go, anchored, for replacements.
+pub fn capturing(pattern: &str) -> Result<regex::Regex, InvalidPattern> {
+    Ok(compile(&translate(pattern)?)?.0)
+}
+
+/// Compiles what [`translate`] gave; with the bytes that it takes at most.
+fn compile(translated: &str) -> Result<(regex::Regex, usize), InvalidPattern> {
+    let anchored = format!("^(?s:{translated})$");
+    for bytes in PROGRAM_BYTES {
+        match regex::RegexBuilder::new(&anchored).size_limit(bytes).build() {
+            Ok(regex) => return Ok((regex, bytes)),
+            Err(regex::Error::CompiledTooBig(_)) => {}
+            Err(error) => return Err(refused(&error.to_string())),
         }
-        // The engine's own message draws a picture over several lines; its last line says what is wrong.
-        error => InvalidPattern(
-            error.to_string().lines().last().unwrap_or_default().trim_start_matches("error: ").to_owned(),
-        ),
     }
+    let most = PROGRAM_BYTES[PROGRAM_BYTES.len() - 1];
+    Err(InvalidPattern(format!("expression too large: its program needs more than {most} bytes")))
+}
+
+/// The engine's own message draws a picture over several lines; its last line says what is wrong.
+fn refused(error: &str) -> InvalidPattern {
+    InvalidPattern(error.lines().last().unwrap_or_default().trim_start_matches("error: ").to_owned())
 }
 
 // Reading what a pattern comes down to.
 
-fn shape_of(hir: &Hir) -> Shape {
+fn shape_of(hir: &Hir, words_max: usize) -> Shape {
     if let Some((0, _)) = repeats_anything(hir) {
         return Shape::Anything;
     }
     if let Some((1, _)) = repeats_anything(hir) {
         return Shape::NotEmpty;
     }
-    if let Some(mut words) = words_of(hir) {
+    if let Some(mut words) = words_of(hir, words_max) {
         words.sort();
         words.dedup();
         return Shape::Literals(words);
@@ -152,8 +175,8 @@ fn repeats_anything(hir: &Hir) -> Option<(u32, ())> {
     (all && repetition.max.is_none()).then_some((repetition.min, ()))
 }
 
-/// All texts that an expression matches, if they are few.
-fn words_of(hir: &Hir) -> Option<Vec<String>> {
+/// All texts that an expression matches, unless there are more than `most`.
+fn words_of(hir: &Hir, most: usize) -> Option<Vec<String>> {
     match hir.kind() {
         HirKind::Empty => Some(vec![String::new()]),
         HirKind::Literal(literal) => Some(vec![std::str::from_utf8(&literal.0).ok()?.to_owned()]),
@@ -164,9 +187,9 @@ fn words_of(hir: &Hir) -> Option<Vec<String>> {
             })
         }
         HirKind::Class(Class::Bytes(_)) | HirKind::Look(_) => None,
-        HirKind::Capture(capture) => words_of(&capture.sub),
+        HirKind::Capture(capture) => words_of(&capture.sub, most),
         HirKind::Repetition(repetition) if (repetition.min, repetition.max) == (0, Some(1)) => {
-            let mut words = words_of(&repetition.sub)?;
+            let mut words = words_of(&repetition.sub, most)?;
             words.push(String::new());
             Some(words)
         }
@@ -180,8 +203,8 @@ fn words_of(hir: &Hir) -> Option<Vec<String>> {
                     HirKind::Look(Look::End) if at + 1 == parts.len() => continue,
                     _ => {}
                 }
-                let next = words_of(part)?;
-                if words.len() * next.len() > LITERALS_MAX {
+                let next = words_of(part, most)?;
+                if words.len() * next.len() > most {
                     return None;
                 }
                 words =
@@ -192,8 +215,8 @@ fn words_of(hir: &Hir) -> Option<Vec<String>> {
         HirKind::Alternation(branches) => {
             let mut words = Vec::new();
             for branch in branches {
-                words.extend(words_of(branch)?);
-                if words.len() > LITERALS_MAX {
+                words.extend(words_of(branch, most)?);
+                if words.len() > most {
                     return None;
                 }
             }
@@ -837,6 +860,9 @@ mod tests {
         assert_eq!(words("^up$"), list(&["up"]));
         assert_eq!(words("[ab]c"), list(&["ac", "bc"]));
         assert_eq!(words(r"10\.0\.0\.1:9100|b"), list(&["10.0.0.1:9100", "b"]));
+        let thousands: Vec<String> = (0..9_000).map(|n| format!("host-{n:04}:9100")).collect();
+        assert_eq!(words(&thousands.join("|")), Some(thousands));
+        assert_eq!(words("[0-9]{1}[0-9]{1}[0-9]{1}"), None, "more than the pattern has bytes");
         assert_eq!(words(r"\w+"), None);
         assert_eq!(words("a.*"), None);
         assert_eq!(words("[a-z]{4}"), None);
@@ -859,5 +885,8 @@ mod tests {
     fn a_huge_program_is_refused() {
         let error = Anchored::new(r"(?:\pL{100}){10}.{900}\pL{1000}").unwrap_err();
         assert!(error.to_string().contains("too large"), "{error}");
+        let bytes = |pattern: &str| Anchored::new(pattern).unwrap().program_bytes();
+        assert_eq!([bytes("a|b"), bytes("a.*"), bytes(".*a")], [0, 0, PROGRAM_BYTES[0]]);
+        assert_eq!(bytes(r"\pL{8}x"), PROGRAM_BYTES[1]);
     }
 }

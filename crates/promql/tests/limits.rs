@@ -121,3 +121,34 @@ fn selectors_can_be_listed() {
     assert!(promql::matchers_of_selector("{job=~'.*'}").is_err());
     assert!(promql::matchers_of_selector("sum(up)").is_err());
 }
+
+#[test]
+fn regular_expressions_share_one_limit() {
+    let large = |count: usize| {
+        let matchers: Vec<String> = (0..count).map(|n| format!("l{n}=~`\\pL{{100}}x{n}`")).collect();
+        promql::parse(&format!("m{{{}}}", matchers.join(","))).map(|_| ()).map_err(|error| error.message)
+    };
+    assert_eq!(large(2), Ok(()));
+    let error = large(20).unwrap_err();
+    assert!(error.contains("need more than 33554432 bytes together"), "{error}");
+    // A list of words takes next to nothing.
+    let words: Vec<String> = (0..10_000).map(|n| format!("host-{n}")).collect();
+    assert!(promql::parse(&format!("m{{l=~\"{}\"}}", words.join("|"))).is_ok());
+}
+
+#[test]
+fn labels_that_are_made_are_labels() {
+    let budget = Budget::new(64 << 20);
+    let replaced = |replacement: String| {
+        let query = format!("label_replace(m, 'a', '{replacement}', 'n', '(.*)')");
+        run(&query, &Params::instant(60_000), &budget).map(|_| ())
+    };
+    assert_eq!(replaced("x".repeat(16_383)), Ok(()));
+    for replacement in ["x".repeat(16_384), "$1".repeat(100_000)] {
+        let error = replaced(replacement).unwrap_err().to_string();
+        assert!(error.contains("label_replace() makes a value of over 16383 bytes"), "{error}");
+    }
+    let joined = format!("label_join(m, 'a', '{}', 'i', 'i', 'i')", "x".repeat(9_000));
+    let error = run(&joined, &Params::instant(60_000), &budget).unwrap_err().to_string();
+    assert!(error.contains("label_join() makes a value"), "{error}");
+}

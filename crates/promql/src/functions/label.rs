@@ -23,14 +23,14 @@ pub(super) fn replace<'a>(
 ) -> Evaluates<Evaluated<'a>> {
     let text = |at: usize| String::from_utf8_lossy(evaluator.string(args[at])).into_owned();
     let (dst, replacement, src, pattern) = (text(1), text(2), text(3), text(4));
-    let regex = model::re2::Anchored::new(&pattern).map_err(|_| {
+    let regex = model::re2::capturing(&pattern).map_err(|_| {
         EvalError::Execution(format!("invalid regular expression in label_replace(): {pattern}"))
     })?;
     check_label(&dst, evaluator.string(args[1]), "destination", "label_replace")?;
     let mut rows = evaluator.eval_rows(args[0], steps)?;
     for row in &mut rows.rows {
         evaluator.budget.check()?;
-        let Some(found) = regex.regex().captures(row.labels.get(&src).unwrap_or_default()) else { continue };
+        let Some(found) = regex.captures(row.labels.get(&src).unwrap_or_default()) else { continue };
         // Only what is certainly short enough is expanded to see how long it is.
         let most = replacement.matches('$').count().saturating_mul(found[0].len());
         let mut value = String::new();

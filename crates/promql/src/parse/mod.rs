@@ -102,6 +102,8 @@ struct Parser<'a> {
     at: usize,
     nodes: Vec<Node>,
     depth: usize,
+    /// What the regular expressions so far take.
+    program_bytes: usize,
 }
 
 impl<'a> Parser<'a> {
@@ -110,7 +112,7 @@ impl<'a> Parser<'a> {
             let message = format!("query of {} bytes, the limit is {QUERY_BYTES_MAX}", text.len());
             return Err(Fault::new(Span::default(), message).locate(text));
         }
-        Ok(Self { text, syntax, lexed: lex(text), at: 0, nodes: Vec::new(), depth: 0 })
+        Ok(Self { text, syntax, lexed: lex(text), at: 0, nodes: Vec::new(), depth: 0, program_bytes: 0 })
     }
 
     fn whole_expression(&mut self) -> Parses<NodeId> {

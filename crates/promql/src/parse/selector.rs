@@ -1,5 +1,6 @@
 //! Selectors, and what may follow them: ranges, subqueries, `offset`, `@`, `anchored`, `smoothed`.
 
+use model::re2::PROGRAMS_BYTES_MAX;
 use model::{MatchOp, Matcher};
 
 use crate::ast::{At, BinaryOp, Edge, Kind, Length, NodeId, Span, Subquery, VectorSelector};
@@ -52,7 +53,15 @@ impl Parser<'_> {
                     self.advance();
                     let span = Span { start: item.span.start, end: value.span.end };
                     let matcher = Matcher::new(&name, op, &self.unquote_text(value)?);
-                    matchers.push(matcher.map_err(|e| Fault::new(span, e.to_string()))?);
+                    let matcher = matcher.map_err(|e| Fault::new(span, e.to_string()))?;
+                    self.program_bytes += matcher.program_bytes();
+                    if self.program_bytes > PROGRAMS_BYTES_MAX {
+                        let message = format!(
+                            "the query's regular expressions need more than {PROGRAMS_BYTES_MAX} bytes together"
+                        );
+                        return Err(Fault::new(span, message));
+                    }
+                    matchers.push(matcher);
                 }
                 (None, Token::String) => matchers.push(name_matcher(&name, item.span)?),
                 (None, _) => return Err(self.unexpected(CONTEXT, "label matching operator")),

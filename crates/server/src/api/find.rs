@@ -1,5 +1,6 @@
 //! `series`, `labels`, `label/<name>/values`: what there is, without samples.
 
+use model::re2::PROGRAMS_BYTES_MAX;
 use model::{Budget, Matcher};
 use tsdb::Found;
 
@@ -61,7 +62,13 @@ pub(crate) fn matcher_sets(params: &Params) -> Result<Vec<Vec<Matcher>>, ApiErro
             Err(error) => Err(invalid(error.to_string())),
         }
     };
-    params.all("match[]").map(parse).collect()
+    let sets = params.all("match[]").map(parse).collect::<Result<Vec<_>, _>>()?;
+    let bytes: usize = sets.iter().flatten().map(Matcher::program_bytes).sum();
+    if bytes > PROGRAMS_BYTES_MAX {
+        let most = PROGRAMS_BYTES_MAX;
+        return Err(invalid(format!("regular expressions that need more than {most} bytes together")));
+    }
+    Ok(sets)
 }
 
 /// The segment between `label` and `values`.
