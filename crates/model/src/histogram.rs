@@ -121,6 +121,33 @@ impl PartialEq for Histogram {
     }
 }
 
+/// Whether no bucket holds less than before; spans and counts are those of now and of before.
+fn grew<N: Copy + PartialOrd + Default>(spans: [&[Span]; 2], counts: [&[N]; 2]) -> bool {
+    if spans[0] == spans[1] {
+        return !counts[0].iter().zip(counts[1]).any(|(now, before)| now < before);
+    }
+    let [now, before] = [0, 1].map(|at: usize| indexes(spans[at]).zip(counts[at].iter().copied()));
+    let mut now = now.peekable();
+    for (index, before) in before {
+        while now.next_if(|(at, _)| *at < index).is_some() {}
+        let now = now.next_if(|(at, _)| *at == index).map_or_else(N::default, |(_, count)| count);
+        if now < before {
+            return false;
+        }
+    }
+    true
+}
+
+/// The indexes of the buckets that spans describe.
+fn indexes(spans: &[Span]) -> impl Iterator<Item = i64> {
+    let mut next = 0;
+    spans.iter().flat_map(move |span| {
+        let first = next + i64::from(span.offset);
+        next = first + i64::from(span.length);
+        first..next
+    })
+}
+
 /// Why a histogram is not one.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum InvalidHistogram {
@@ -160,6 +187,48 @@ impl Histogram {
         match &self.counts {
             BucketCounts::Integer { count, .. } => *count as f64,
             BucketCounts::Float { count, .. } => *count,
+        }
+    }
+
+    /// What a query is told of resets, as Prometheus' store would tell it: gauges are what they were sent as; for the
+    /// rest the data count. A histogram that continues the one before it says so, any other says nothing, whatever
+    /// was sent with it.
+    pub fn hint_after(&self, previous: Option<&Self>) -> ResetHint {
+        match (self.reset_hint, previous) {
+            (ResetHint::Gauge, _) => ResetHint::Gauge,
+            (ResetHint::Reset, _) | (_, None) => ResetHint::Unknown,
+            (_, Some(previous)) => {
+                let is_counter = !previous.is_stale() && previous.reset_hint != ResetHint::Gauge;
+                if is_counter && self.continues(previous) { ResetHint::NotReset } else { ResetHint::Unknown }
+            }
+        }
+    }
+
+    /// Whether the two are of one layout and kind, and nothing is less than it was before.
+    fn continues(&self, previous: &Self) -> bool {
+        let bits = |bounds: &[f64]| bounds.iter().map(|bound| bound.to_bits()).collect::<Vec<_>>();
+        if self.schema != previous.schema
+            || self.zero_threshold.to_bits() != previous.zero_threshold.to_bits()
+            || bits(&self.custom_bounds) != bits(&previous.custom_bounds)
+        {
+            return false;
+        }
+        let positive = [self.positive_spans.as_slice(), &previous.positive_spans];
+        let negative = [self.negative_spans.as_slice(), &previous.negative_spans];
+        match (&self.counts, &previous.counts) {
+            (
+                BucketCounts::Integer { count, zero, positive: p, negative: n },
+                BucketCounts::Integer { count: c, zero: z, positive: before_p, negative: before_n },
+            ) => count >= c && zero >= z && grew(positive, [p, before_p]) && grew(negative, [n, before_n]),
+            (
+                BucketCounts::Float { count, zero, positive: p, negative: n },
+                BucketCounts::Float { count: c, zero: z, positive: before_p, negative: before_n },
+            ) => {
+                // What is no number is no less.
+                let shrank = count < c || zero < z;
+                !shrank && grew(positive, [p, before_p]) && grew(negative, [n, before_n])
+            }
+            _ => false,
         }
     }
 
@@ -217,5 +286,87 @@ impl Histogram {
                 Ok(())
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// An integer histogram whose buckets begin at `offset`.
+    fn counter(offset: i32, buckets: &[u64]) -> Histogram {
+        Histogram {
+            schema: 0,
+            zero_threshold: 0.0,
+            sum: 1.0,
+            reset_hint: ResetHint::Unknown,
+            positive_spans: vec![Span { offset, length: buckets.len() as u32 }],
+            negative_spans: vec![],
+            counts: BucketCounts::Integer {
+                count: buckets.iter().sum(),
+                zero: 0,
+                positive: buckets.to_vec(),
+                negative: vec![],
+            },
+            custom_bounds: vec![],
+        }
+    }
+
+    #[test]
+    fn a_histogram_that_shrank_nowhere_continues_the_one_before() {
+        use ResetHint::{NotReset, Unknown};
+        let before = counter(2, &[1, 0, 3]);
+        for (now, wanted) in [
+            (counter(2, &[1, 0, 3]), NotReset),
+            (counter(2, &[2, 1, 3]), NotReset),
+            (counter(2, &[9, 9, 2]), Unknown),
+            (counter(1, &[5, 1, 0, 3, 7]), NotReset),
+            (counter(3, &[9, 3]), Unknown),
+            (counter(2, &[9, 9]), Unknown),
+            (counter(2, &[0, 0, 3]), Unknown),
+            (Histogram { schema: 1, ..counter(2, &[1, 0, 3]) }, Unknown),
+            (Histogram { zero_threshold: 0.1, ..counter(2, &[1, 0, 3]) }, Unknown),
+            (Histogram { custom_bounds: vec![1.0], ..counter(2, &[1, 0, 3]) }, Unknown),
+        ] {
+            assert_eq!(now.hint_after(Some(&before)), wanted, "{now:?}");
+        }
+        // An empty bucket that is no longer described is none that shrank.
+        let gap = vec![Span { offset: 2, length: 1 }, Span { offset: 1, length: 1 }];
+        let now = Histogram { positive_spans: gap, ..counter(2, &[1, 3]) };
+        assert_eq!(now.hint_after(Some(&before)), NotReset);
+        assert_eq!(before.hint_after(Some(&now)), NotReset);
+    }
+
+    #[test]
+    fn what_was_sent_counts_for_gauges_only() {
+        use ResetHint::{Gauge, NotReset, Reset, Unknown};
+        let (small, large) = (counter(0, &[1]), counter(0, &[2]));
+        let hinted = |hint, histogram: &Histogram| Histogram { reset_hint: hint, ..histogram.clone() };
+        for (sent, before, wanted) in [
+            (Unknown, Some(&small), NotReset),
+            (NotReset, Some(&small), NotReset),
+            (NotReset, None, Unknown),
+            (Reset, Some(&small), Unknown),
+            (Gauge, Some(&small), Gauge),
+            (Gauge, None, Gauge),
+        ] {
+            assert_eq!(hinted(sent, &large).hint_after(before), wanted, "{sent:?}");
+        }
+        assert_eq!(hinted(NotReset, &small).hint_after(Some(&large)), Unknown);
+        assert_eq!(large.hint_after(Some(&hinted(Gauge, &small))), Unknown);
+        let stale = Histogram { sum: f64::from_bits(STALE_NAN_BITS), ..small };
+        assert_eq!(large.hint_after(Some(&stale)), Unknown);
+    }
+
+    #[test]
+    fn the_kinds_do_not_continue_each_other() {
+        let float = |count, positive| Histogram {
+            counts: BucketCounts::Float { count, zero: 0.0, positive, negative: vec![] },
+            ..counter(0, &[0])
+        };
+        assert_eq!(float(1.0, vec![1.0]).hint_after(Some(&counter(0, &[1]))), ResetHint::Unknown);
+        assert_eq!(float(1.5, vec![1.0]).hint_after(Some(&float(1.0, vec![1.0]))), ResetHint::NotReset);
+        assert_eq!(float(0.5, vec![1.0]).hint_after(Some(&float(1.0, vec![1.0]))), ResetHint::Unknown);
+        assert_eq!(float(f64::NAN, vec![1.0]).hint_after(Some(&float(1.0, vec![1.0]))), ResetHint::NotReset);
     }
 }

@@ -500,28 +500,41 @@ impl<'p> Translator<'p> {
     /// `(?i)`, `(?s-m:…`
     fn flags(&mut self) -> Translates {
         let rest = &self.rest()[1..];
-        let end = rest.find([':', ')']).unwrap_or(rest.len());
+        let (mut minus, mut after_minus) = (None, 0);
+        // The sign that ends the flags, or is none of them.
+        let end = rest.char_indices().find(|(at, c)| match c {
+            'i' | 'm' | 's' | 'U' => {
+                after_minus += 1;
+                false
+            }
+            '-' if minus.is_none() => {
+                (minus, after_minus) = (Some(*at), 0);
+                false
+            }
+            _ => true,
+        });
+        let ends_well = |c: char| matches!(c, ':' | ')') && (minus.is_none() || after_minus > 0);
+        let (end, closing) = match end {
+            Some((end, c)) if ends_well(c) => (end, c),
+            other => {
+                let length = other.map_or(rest.len(), |(at, c)| at + c.len_utf8());
+                let shown = &self.pattern[self.at - 1..self.at + 1 + length];
+                return Err(InvalidPattern(format!("invalid or unsupported Perl syntax: `{shown}`")));
+            }
+        };
         let flags = &rest[..end];
-        let (on, off) = flags.split_once('-').unwrap_or((flags, ""));
-        let known = |flags: &str| flags.bytes().all(|b| matches!(b, b'i' | b'm' | b's' | b'U'));
-        let valid = end < rest.len()
-            && known(on)
-            && known(off)
-            && (!flags.contains('-') || !off.is_empty())
-            && !(flags.is_empty() && rest.starts_with(')'));
-        if !valid {
-            let shown = &self.pattern[self.at - 1..(self.at + 1 + end + 1).min(self.pattern.len())];
-            return Err(InvalidPattern(format!("invalid or unsupported Perl syntax: `{shown}`")));
-        }
+        let (on, off) = minus.map_or((flags, ""), |at| (&flags[..at], &flags[at + 1..]));
         self.at += 1 + end + 1;
         // A flag that is written twice means the same, but the engine minds.
         let once = |flags: &str| "imsU".chars().filter(|f| flags.contains(*f)).collect::<String>();
         let (on, off) = (once(on).replace(|f| off.contains(f), ""), once(off));
         let minus = if off.is_empty() { "" } else { "-" };
-        if rest[end..].starts_with(':') {
+        if closing == ':' {
             return self.push_group(&format!("(?{on}{minus}{off}:"));
         }
-        self.out.push_str(&format!("(?{on}{minus}{off})"));
+        if !flags.is_empty() {
+            self.out.push_str(&format!("(?{on}{minus}{off})"));
+        }
         self.last = Last::Nothing;
         Ok(())
     }
@@ -547,8 +560,6 @@ impl<'p> Translator<'p> {
                 self.at += after;
                 quoted.chars().for_each(|c| self.literal(c));
             }
-            // What ends nothing is nothing.
-            'E' => {}
             'd' | 'D' | 's' | 'S' | 'w' | 'W' => {
                 let negated = if c.is_ascii_uppercase() { "^" } else { "" };
                 let text = format!("[{negated}{}]", perl_class(c));
@@ -589,7 +600,9 @@ impl<'p> Translator<'p> {
             None => (name, c == 'P'),
         };
         let plain = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'_' | b'-' | b' ');
-        if name.is_empty() || !name.bytes().all(plain) {
+        // The engine also knows `IsGreek`.
+        let is = name.get(..2).is_some_and(|start| start.eq_ignore_ascii_case("is"));
+        if name.is_empty() || !name.bytes().all(plain) || is {
             return Err(invalid(self));
         }
         let text = format!(r"\{}{{{name}}}", if negated { 'P' } else { 'p' });
@@ -779,6 +792,8 @@ mod tests {
         check(r"\Qa.b", &["a.b"], &["axb"]);
         check(r"\Qa.b\E+", &["a.b", "a.bb"], &["a.ba.b"]);
         check(r"\Q\E", &[""], &["a"]);
+        check("(?)a(?:)", &["a"], &["A"]);
+        check("(?ii)a(?-i)b", &["Ab"], &["AB"]);
         check(r"\123\07", &["S\u{7}"], &[]);
         check("{", &["{"], &[]);
         check("a{", &["a{"], &["a"]);
@@ -818,7 +833,11 @@ mod tests {
             r"\p{Nonsense}",
             "[z-a]",
             r"\x{110000}",
-            "(?)",
+            "(?-)",
+            "(?i-)",
+            "(?--i)",
+            r"a\E",
+            r"\p{IsGreek}",
             "a{3,2}",
         ] {
             assert!(Anchored::new(pattern).is_err(), "{pattern} should be refused");
@@ -848,6 +867,50 @@ mod tests {
     fn a_nested_count_may_be_what_go_allows() {
         check("(a{10}){100}", &["a".repeat(1000).as_str()], &["a"]);
         check("(a{2}|b){3}", &["aabaa"], &["aab"]);
+    }
+
+    /// The rows of the tables in `docs/regex.md` that have so many columns, each cell as the texts within its backticks.
+    fn documented(columns: usize) -> Vec<Vec<Vec<String>>> {
+        let page = include_str!("../../../docs/regex.md");
+        let unescaped = |text: &str| {
+            let special = [
+                ("\\|", "|"),
+                ("\\n", "\n"),
+                ("\\u{7}", "\u{7}"),
+                ("\\u{b}", "\u{b}"),
+                ("\\u{a0}", "\u{a0}"),
+            ];
+            let special = special.into_iter().chain([("\\u{212a}", "\u{212a}"), ("\\u{17f}", "\u{17f}")]);
+            special.fold(text.to_owned(), |text, (from, to)| text.replace(from, to))
+        };
+        let cell = |text: &str| text.split('`').skip(1).step_by(2).map(unescaped).collect::<Vec<_>>();
+        let rows = page.lines().filter(|line| line.starts_with("| `"));
+        let rows = rows.map(|row| row[2..].trim_end_matches('|').split(" | ").map(cell).collect::<Vec<_>>());
+        rows.filter(|row| row.len() == columns).collect()
+    }
+
+    #[test]
+    fn the_page_says_what_is_read() {
+        let rows = documented(3);
+        assert!(rows.len() >= 29, "{} rows", rows.len());
+        for row in rows {
+            let [matching, others] =
+                [&row[1], &row[2]].map(|cell| cell.iter().map(String::as_str).collect::<Vec<_>>());
+            assert!(!others.is_empty());
+            check(&row[0][0], &matching, &others);
+        }
+    }
+
+    #[test]
+    fn the_page_says_what_is_refused() {
+        let rows = documented(2);
+        assert!(rows.len() >= 27, "{} rows", rows.len());
+        for row in rows {
+            let error = Anchored::new(&row[0][0]).expect_err(&row[0][0]).0;
+            // A backtick is the sign that quotes both in the message and on the page.
+            let wanted = row[1].join("").replace('"', "`");
+            assert_eq!(error, wanted, "{}", row[0][0]);
+        }
     }
 
     #[test]

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
-use crate::histogram::Histogram;
+use crate::histogram::{Histogram, ResetHint};
 
 /// Both ends belong to the range, in ms.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -135,6 +135,15 @@ pub struct HistogramPoint {
     pub row: u32,
     /// The value.
     pub histogram: Arc<Histogram>,
+    /// What is known of resets here ([`Histogram::hint_after`]); the histogram's own hint is what was sent.
+    pub hint: ResetHint,
+}
+
+impl HistogramPoint {
+    /// A histogram of which it is not known what came before it.
+    pub fn new(row: u32, histogram: Arc<Histogram>) -> Self {
+        Self { row, hint: histogram.hint_after(None), histogram }
+    }
 }
 
 /// What can be said of consecutive float samples without looking at each. None of them is a stale marker.
@@ -202,6 +211,24 @@ impl Columns {
         self.starts.truncate(rows);
         let histograms = self.histograms.partition_point(|point| (point.row as usize) < rows);
         self.histograms.truncate(histograms);
+    }
+
+    /// Finds out about resets in the rows from `first` on, which follow each other in one series.
+    pub fn find_resets(&mut self, first: usize) {
+        let before = self.histograms.partition_point(|point| (point.row as usize) < first);
+        let points = &mut self.histograms[before..];
+        for at in 1..points.len() {
+            if points[at - 1].row + 1 == points[at].row {
+                points[at].hint = points[at].histogram.hint_after(Some(&points[at - 1].histogram));
+            }
+        }
+    }
+
+    /// What lay before `row` is gone: of resets there nothing is known.
+    pub fn forget_before(&mut self, row: usize) {
+        if let Ok(at) = self.histograms.binary_search_by_key(&row, |point| point.row as usize) {
+            self.histograms[at].hint = self.histograms[at].histogram.hint_after(None);
+        }
     }
 
     /// Of the rows from `first` on, which are sorted by time, keeps those within the range.
@@ -369,7 +396,7 @@ impl Drop for Budget {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::histogram::{BucketCounts, ResetHint};
+    use crate::histogram::BucketCounts;
 
     #[test]
     fn windows_touch_and_keep_ranges_as_each_of_their_ms_says() {
@@ -407,7 +434,7 @@ mod tests {
             counts,
             custom_bounds: vec![],
         });
-        let histogram = |row| HistogramPoint { row, histogram: empty.clone() };
+        let histogram = |row| HistogramPoint::new(row, empty.clone());
         let columns = Columns {
             timestamps: vec![7, 1, 2, 3, 4, 5],
             values: vec![70.0, 0.0, 20.0, 0.0, 40.0, 0.0],

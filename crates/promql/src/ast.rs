@@ -483,6 +483,20 @@ impl Expr {
         id
     }
 
+    /// The nodes right below a node, in the order in which they stand; those of duration expressions are not among them.
+    pub(crate) fn children(&self, id: NodeId) -> Vec<NodeId> {
+        match &self.node(id).kind {
+            Kind::Paren(inner) | Kind::Unary { expr: inner, .. } | Kind::Matrix { selector: inner, .. } => {
+                vec![*inner]
+            }
+            Kind::Binary(binary) => vec![binary.left, binary.right],
+            Kind::Aggregate(aggregate) => aggregate.param.into_iter().chain([aggregate.expr]).collect(),
+            Kind::Call { args, .. } => args.clone(),
+            Kind::Subquery(subquery) => vec![subquery.expr],
+            Kind::Number { .. } | Kind::String(_) | Kind::Vector(_) | Kind::Duration(_) => Vec::new(),
+        }
+    }
+
     /// All selectors, in the order in which they stand.
     pub fn selectors(&self) -> impl Iterator<Item = &VectorSelector> {
         self.nodes.iter().filter_map(|node| match &node.kind {

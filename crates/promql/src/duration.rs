@@ -27,10 +27,16 @@ pub fn parse(text: &str) -> Result<i64, String> {
     let (mut rest, mut total, mut next_unit) = (text, 0i64, 0);
     while !rest.is_empty() {
         let digits = rest.bytes().take_while(u8::is_ascii_digit).count();
-        let letters = rest[digits..].bytes().take_while(u8::is_ascii_alphabetic).count();
+        let letters = rest[digits..].find(|c: char| c.is_ascii_digit()).unwrap_or(rest.len() - digits);
         let unit = &rest[digits..digits + letters];
-        let at = UNITS.iter().position(|(name, _)| *name == unit).ok_or_else(invalid)?;
-        if digits == 0 || at < next_unit {
+        if digits == 0 || unit.is_empty() {
+            return Err(invalid());
+        }
+        let at = UNITS.iter().position(|(name, _)| *name == unit).ok_or_else(|| {
+            let [unit, text] = [unit, text].map(crate::text::quoted);
+            format!("unknown unit {unit} in duration {text}")
+        })?;
+        if at < next_unit {
             return Err(invalid());
         }
         let count: i64 = rest[..digits].parse().map_err(|_| out_of_range())?;

@@ -96,6 +96,8 @@ struct Mood {
     brackets: bool,
     colon: bool,
     duration: bool,
+    /// A number stood within the brackets: from there on upstream's errors are those of other text.
+    number: bool,
 }
 
 struct Lexer<'a> {
@@ -128,11 +130,14 @@ impl Lexer<'_> {
         if self.mood.braces {
             return Err("unexpected end of input inside braces".into());
         }
-        if self.mood.brackets {
+        if self.mood.brackets && !self.mood.number {
             return Err("unexpected end of input in duration expression".into());
         }
         if self.mood.parens > 0 {
             return Err("unclosed left parenthesis".into());
+        }
+        if self.mood.brackets {
+            return Err("unclosed left bracket".into());
         }
         self.emit(Token::End);
         Ok(())
@@ -218,8 +223,8 @@ impl Lexer<'_> {
                 Token::LeftBrace
             }
             '[' => {
-                self.mood =
-                    Mood { brackets: true, colon: false, duration: false, ..std::mem::take(&mut self.mood) };
+                let mood = std::mem::take(&mut self.mood);
+                self.mood = Mood { brackets: true, colon: false, duration: false, number: false, ..mood };
                 Token::LeftBracket
             }
             ']' => return Err("unexpected right bracket ']'".into()),
@@ -297,6 +302,9 @@ impl Lexer<'_> {
                 if !self.mood.duration {
                     return self.error_behind("unexpected colon before duration in duration expression");
                 }
+                if self.mood.colon && self.mood.number {
+                    return Err("unexpected colon ':'".into());
+                }
                 if std::mem::replace(&mut self.mood.colon, true) {
                     return self.error_behind("unexpected repeated colon in duration expression");
                 }
@@ -315,14 +323,8 @@ impl Lexer<'_> {
             '%' => Token::Operator(Mod),
             '^' => Token::Operator(Pow),
             ',' => Token::Comma,
-            '0'..='9' => {
-                self.mood.duration = true;
-                return self.number_or_duration();
-            }
-            '.' if self.peek().is_some_and(|c| c.is_ascii_digit()) => {
-                self.mood.duration = true;
-                return self.number_or_duration();
-            }
+            '0'..='9' => return self.number_in_brackets(),
+            '.' if self.peek().is_some_and(|c| c.is_ascii_digit()) => return self.number_in_brackets(),
             c if is_alpha(c) => {
                 while self.peek().is_some_and(is_alpha) {
                     self.next();
@@ -331,6 +333,9 @@ impl Lexer<'_> {
                     Some(word) => {
                         self.mood.duration = true;
                         Token::Preprocessor(word)
+                    }
+                    None if self.mood.number => {
+                        return Err(format!("unexpected character: {}, expected ':'", quoted_char(c)));
                     }
                     None => {
                         return Err(format!(
@@ -419,6 +424,11 @@ impl Lexer<'_> {
         Ok(())
     }
 
+    fn number_in_brackets(&mut self) -> Lexes {
+        (self.mood.duration, self.mood.number) = (true, true);
+        self.number_or_duration()
+    }
+
     fn number_or_duration(&mut self) -> Lexes {
         self.at = self.start;
         if self.scan_number() {
@@ -428,9 +438,6 @@ impl Lexer<'_> {
         if self.scan_duration_rest() {
             self.emit(Token::Duration);
             return Ok(());
-        }
-        if self.at < self.text.len() {
-            self.next();
         }
         Err(format!("bad number or duration syntax: {}", quoted(self.word())))
     }
@@ -448,7 +455,12 @@ impl Lexer<'_> {
             }
             self.accept("s");
         }
-        !self.peek().is_some_and(is_alphanumeric)
+        let ends = !self.peek().is_some_and(is_alphanumeric);
+        if !ends {
+            // Belongs to what is shown as wrong.
+            self.next();
+        }
+        ends
     }
 
     /// Scans what looks like a number; whether it is one is decided when it is read.

@@ -32,6 +32,7 @@ mod check;
 mod column;
 pub mod duration;
 mod eval;
+pub mod feature;
 pub mod functions;
 pub mod histogram;
 mod lex;
@@ -50,6 +51,7 @@ pub use eval::{
     Answer, EvalError, LOOKBACK_MS, MatrixSeries, Options, Params, SUBQUERY_STEP_MS, Value, VectorSample,
     evaluate,
 };
+pub use feature::Feature;
 pub use histogram::FloatHistogram;
 pub use memory::{MemorySource, MemoryValue};
 pub use parse::{DEPTH_MAX, ParseError, QUERY_BYTES_MAX, Syntax, matchers_of_selector, parse, parse_with};

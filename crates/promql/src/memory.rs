@@ -17,6 +17,15 @@ pub enum MemoryValue {
     Histogram(Arc<Histogram>),
 }
 
+impl MemoryValue {
+    fn histogram(&self) -> Option<&Histogram> {
+        match self {
+            Self::Float(_) => None,
+            Self::Histogram(histogram) => Some(histogram),
+        }
+    }
+}
+
 #[derive(Clone, Debug)]
 struct MemorySample {
     time_ms: i64,
@@ -69,7 +78,7 @@ impl MemorySource {
         let from = samples.partition_point(|s| s.time_ms < range.start_ms);
         let to = samples.partition_point(|s| s.time_ms <= range.end_ms).max(from);
         budget.charge((to - from) as u64 * size_of::<MemorySample>() as u64)?;
-        for sample in &samples[from..to] {
+        for (at, sample) in (from..).zip(&samples[from..to]) {
             let row = into.timestamps.len() as u32;
             into.timestamps.push(sample.time_ms);
             into.starts.push(sample.start_ms);
@@ -77,7 +86,9 @@ impl MemorySource {
                 MemoryValue::Float(value) => into.values.push(*value),
                 MemoryValue::Histogram(histogram) => {
                     into.values.push(0.0);
-                    into.histograms.push(HistogramPoint { row, histogram: Arc::clone(histogram) });
+                    let previous = at.checked_sub(1).and_then(|at| samples[at].value.histogram());
+                    let hint = histogram.hint_after(previous);
+                    into.histograms.push(HistogramPoint { row, histogram: Arc::clone(histogram), hint });
                 }
             }
         }

@@ -60,7 +60,7 @@ impl Writes for Columns {
                 self.starts.push(write.start_ms);
             }
             if let Some(histogram) = write.histogram {
-                self.histograms.push(HistogramPoint { row: row as u32, histogram });
+                self.histograms.push(HistogramPoint::new(row as u32, histogram));
             }
         }
     }

@@ -115,6 +115,7 @@ impl Selection<'_> {
         if side.is_some_and(|side| !side.histograms.is_empty()) {
             // Histograms come all, and in the order of their writes.
             columns.settle(before);
+            columns.find_resets(before);
             columns.keep_within(before, seen.range);
         }
         in_order &= columns.timestamps[before.saturating_sub(1).max(first)..].is_sorted_by(|a, b| a < b);
@@ -172,8 +173,12 @@ impl Parts<'_> {
                     end_ms = Some(chunk.range.end_ms);
                     charge(budget, charged_rows, rows + chunk.rows as usize).map(|()| true)
                 };
+                let before = block.columns.timestamps.len();
                 let read = reader.section.read(*ordinal, range, wanted, &mut block.columns, damaged);
                 unless_damaged(read, damaged)?;
+                if range.start_ms > seen.range.start_ms {
+                    block.columns.forget_before(before);
+                }
             }
         }
         Ok(())
@@ -268,8 +273,13 @@ impl Parts<'_> {
         let rows = block.columns.timestamps.len() + candidate.chunk.rows as usize;
         charge(self.budget, self.charged_rows, rows)?;
         let reader = reader_of(&mut self.readers[candidate.part], &self.seen.parts[candidate.part]);
+        let before = block.columns.timestamps.len();
         let read = reader.section.read_part(&candidate.chunk, candidate.range, &mut block.columns);
-        unless_damaged(read, self.damaged)
+        unless_damaged(read, self.damaged)?;
+        if candidate.range.start_ms > self.seen.range.start_ms {
+            block.columns.forget_before(before);
+        }
+        Ok(())
     }
 }
 

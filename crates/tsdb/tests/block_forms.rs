@@ -71,7 +71,7 @@ fn write(path: &Path, level: Level, series: &[Naive]) {
                 Value::Float(value) => columns.values.push(*value),
                 Value::Histogram(histogram) => {
                     columns.values.push(0.0);
-                    columns.histograms.push(HistogramPoint { row: at as u32, histogram: histogram.clone() });
+                    columns.histograms.push(HistogramPoint::new(at as u32, histogram.clone()));
                 }
             }
         }

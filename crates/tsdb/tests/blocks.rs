@@ -289,8 +289,7 @@ fn histogram(n: u64) -> Arc<Histogram> {
 fn small() -> Tenants {
     let times = || (0..70i64).map(|i| 1_700_000_000_000 + i * 15_000);
     let mut mixed = Naive::floats("mixed", &[("job", "a")], times().zip((0..70).map(|i| f64::from(i) * 0.1)));
-    mixed.histograms =
-        [3, 4, 5, 40].map(|row| HistogramPoint { row, histogram: histogram(u64::from(row)) }).to_vec();
+    mixed.histograms = [3, 4, 5, 40].map(|row| HistogramPoint::new(row, histogram(u64::from(row)))).to_vec();
     mixed.starts = times().map(|t| if t % 60_000 == 0 { 0 } else { 1_699_999_999_000 }).collect();
     mixed.exemplars = vec![Exemplar {
         labels: vec![("trace_id".into(), "4bf92f35".into())],
@@ -558,7 +557,7 @@ fn a_series() -> impl Strategy<Value = Naive> {
                 time += step;
                 if let Some(n) = histogram_value {
                     let row = naive.timestamps.len() as u32;
-                    naive.histograms.push(HistogramPoint { row, histogram: histogram(*n) });
+                    naive.histograms.push(HistogramPoint::new(row, histogram(*n)));
                 }
                 naive.timestamps.push(time);
                 naive.values.push(*value);

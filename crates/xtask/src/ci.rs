@@ -7,7 +7,7 @@ use anyhow::{Result, bail};
 use crate::bench::session::Plan;
 use crate::bench::table;
 use crate::repo::Repo;
-use crate::{needs, run, test, tidy};
+use crate::{conformance, needs, run, test, tidy};
 
 /// Runs every step; `yes` allows installing what the tests need.
 pub fn ci(repo: &Repo, yes: bool) -> Result<()> {
@@ -28,6 +28,7 @@ pub fn ci(repo: &Repo, yes: bool) -> Result<()> {
     step("benchmarks", benchmarks(repo));
     step("bench of servers", table::table(repo, &Plan::smoke()));
     step("fuzz targets", fuzz(repo, true));
+    step("conformance", conformance::promql_if_there(repo));
     step("tests", test::test(repo, yes, None));
     if !failed.is_empty() {
         bail!("ci: failed: {}", failed.join(", "));

@@ -12,6 +12,7 @@
 
 pub mod bench;
 pub mod ci;
+pub mod conformance;
 pub mod load;
 pub mod needs;
 pub mod repo;

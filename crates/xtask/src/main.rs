@@ -8,7 +8,7 @@ use xtask::bench::session::{self, Plan, Profile};
 use xtask::repo::Repo;
 use xtask::rig::mount::FileSystem;
 use xtask::rig::powercut::{Syncs, powercut};
-use xtask::{bench, ci, rig, test, tidy};
+use xtask::{bench, ci, conformance, rig, test, tidy};
 
 const HELP: &str = "\
 cargo xtask COMMAND
@@ -29,13 +29,16 @@ cargo xtask COMMAND
   powercut [--cycles=N] [--fs=ext4|xfs] [--seed=N]
                           power cuts on a file system of its own (root)
   strace-order [--seed=N] no answer before its sync
+  conformance promql [--dir DIR] [--source memory|head|blocks]
+                          Prometheus' own corpus, on every kind of source
   fuzz [--smoke]          every fuzz target for a minute (5 s)
   help, --help, -h        this text; after a command, too
 
 --yes allows installing Debian packages; CI=true does too.
 ";
 
-/// Each command, its flags and how many words that are no flags it takes. A flag that ends in `=` takes a value.
+/// Each command, its flags and how many words that are no flags it takes. A flag that ends in `=` takes a value, which may
+/// also be the next word.
 const COMMANDS: &[(&str, &[&str], usize)] = &[
     ("test", &["--yes"], 1),
     ("ci", &["--yes"], 0),
@@ -44,6 +47,7 @@ const COMMANDS: &[(&str, &[&str], usize)] = &[
     ("torture", &["--cycles=", "--seed="], 0),
     ("powercut", &["--cycles=", "--fs=", "--seed="], 0),
     ("strace-order", &["--seed="], 0),
+    ("conformance", &["--dir=", "--source="], 1),
     ("fuzz", &["--smoke"], 0),
     ("help", &[], 1),
 ];
@@ -57,6 +61,12 @@ fn main() -> Result<()> {
         "tidy" => tidy::tidy(&repo),
         "bench" => bench(&repo, &arguments),
         "torture" | "powercut" | "strace-order" => rig(&repo, &arguments),
+        "conformance" => match arguments.plain() {
+            Some("promql") => {
+                conformance::promql(&repo, arguments.value("--dir"), arguments.value("--source"))
+            }
+            _ => bail!("conformance of what? promql"),
+        },
         "fuzz" => ci::fuzz(&repo, arguments.has("--smoke")),
         _ => {
             print!("{HELP}");
@@ -121,6 +131,7 @@ impl Arguments {
         let command = words.remove(0);
         let known = COMMANDS.iter().find(|(name, ..)| *name == command);
         let Some((_, flags, plain_max)) = known else { bail!("unknown command {command:?}\n\n{HELP}") };
+        let words = joined(words, flags);
         let is_known = |word: &str| {
             flags.iter().any(|flag| if flag.ends_with('=') { word.starts_with(flag) } else { word == *flag })
         };
@@ -164,6 +175,18 @@ impl Arguments {
     }
 }
 
+/// The words with each `--name value` as `--name=value`.
+fn joined(words: Vec<String>, flags: &[&str]) -> Vec<String> {
+    let mut joined: Vec<String> = Vec::with_capacity(words.len());
+    for word in words {
+        match joined.last_mut() {
+            Some(flag) if flags.contains(&format!("{flag}=").as_str()) => *flag += &format!("={word}"),
+            _ => joined.push(word),
+        }
+    }
+    joined
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -186,13 +209,16 @@ mod tests {
         for line in [
             "tortrue",
             "torture --cycle=1",
-            "torture --cycles 1",
+            "torture --cycles",
+            "torture --cycles 1 2",
             "torture --fs=xfs",
             "ci -y",
             "tidy all",
             "bench disk --smoke=1",
             "bench disk memory",
             "fuzz --runs=3",
+            "conformance promql corpus",
+            "conformance promql --sources=head",
         ] {
             let error = parsed(line).expect_err(line);
             assert!(error.contains(HELP), "{line}: {error}");
@@ -209,6 +235,9 @@ mod tests {
             "powercut --cycles=5 --fs=xfs --seed=7",
             "strace-order --seed=7",
             "fuzz --smoke",
+            "conformance promql --dir=/tmp/x --source=head",
+            "conformance promql --dir /tmp/x --source head",
+            "torture --cycles 5 --seed 7",
         ] {
             assert_eq!(parsed(line).as_deref(), Ok(line.split(' ').next().unwrap_or_default()));
         }

@@ -135,29 +135,21 @@ fn only_totals(expr: &Expr) -> Vec<bool> {
     // Parents stand behind their children.
     for index in (0..expr.nodes.len()).rev() {
         let (mut ask, mut block) = (asked[index], blocked[index]);
-        let children: Vec<NodeId> = match &expr.nodes[index].kind {
-            Kind::Paren(inner) | Kind::Unary { expr: inner, .. } => vec![*inner],
+        match &expr.nodes[index].kind {
             Kind::Binary(binary) => {
                 block |= matches!(binary.op, BinaryOp::TrimLower | BinaryOp::TrimUpper);
-                vec![binary.left, binary.right]
             }
-            Kind::Aggregate(aggregate) => aggregate.param.into_iter().chain([aggregate.expr]).collect(),
-            Kind::Call { function, args } => {
+            Kind::Call { function, .. } => {
                 ask |= matches!(function.name, "histogram_count" | "histogram_sum" | "histogram_avg");
                 block |= matches!(
                     function.name,
                     "histogram_quantile" | "histogram_quantiles" | "histogram_fraction"
                 );
-                args.clone()
             }
-            Kind::Matrix { selector, .. } => vec![*selector],
-            Kind::Subquery(subquery) => {
-                block = true;
-                vec![subquery.expr]
-            }
-            Kind::Number { .. } | Kind::String(_) | Kind::Vector(_) | Kind::Duration(_) => Vec::new(),
-        };
-        for child in children {
+            Kind::Subquery(_) => block = true,
+            _ => {}
+        }
+        for child in expr.children(NodeId(index as u32)) {
             asked[child.index()] = ask;
             blocked[child.index()] = block;
         }

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use model::histogram::ResetHint;
-use model::select::SummaryPoint;
+use model::select::{HistogramPoint, SummaryPoint};
 use model::{SeriesBlock, is_stale};
 
 use crate::column::{Column, Point, Steps};
@@ -15,7 +15,7 @@ pub(crate) struct Samples<'s> {
     pub(crate) times: &'s [i64],
     values: &'s [f64],
     starts: &'s [i64],
-    histograms: &'s [model::select::HistogramPoint],
+    histograms: &'s [HistogramPoint],
     first_row: u32,
     /// In the place of some samples; none unless they were asked for.
     summaries: &'s [SummaryPoint],
@@ -78,21 +78,22 @@ impl<'s> Samples<'s> {
     }
 
     /// The histogram of a sample, if it is one.
-    fn histogram(&self, at: usize) -> Option<&'s Arc<model::Histogram>> {
+    fn histogram(&self, at: usize) -> Option<&'s HistogramPoint> {
         if self.histograms.is_empty() {
             return None;
         }
         let row = self.first_row + at as u32;
         let found = self.histograms.binary_search_by_key(&row, |h| h.row).ok()?;
-        Some(&self.histograms[found].histogram)
+        Some(&self.histograms[found])
     }
 
     /// The value of a sample; `None` for a stale marker.
     pub(crate) fn point(&self, at: usize) -> Option<Point> {
         match self.histogram(at) {
-            Some(histogram) if histogram.is_stale() => None,
-            Some(histogram) => {
-                let mut histogram = FloatHistogram::from(&**histogram);
+            Some(point) if point.histogram.is_stale() => None,
+            Some(point) => {
+                let mut histogram = FloatHistogram::from(&*point.histogram);
+                histogram.reset_hint = point.hint;
                 if self.finds_resets && histogram.reset_hint == ResetHint::Unknown {
                     self.find_reset(at, &mut histogram);
                 }
@@ -103,9 +104,9 @@ impl<'s> Samples<'s> {
     }
 
     fn find_reset(&self, at: usize, histogram: &mut FloatHistogram) {
-        let previous = (0..at).rev().find_map(|at| self.histogram(at).filter(|h| !h.is_stale()));
+        let previous = (0..at).rev().find_map(|at| self.histogram(at).filter(|h| !h.histogram.is_stale()));
         if let Some(previous) = previous {
-            let reset = histogram.is_reset_from(&FloatHistogram::from(&**previous));
+            let reset = histogram.is_reset_from(&FloatHistogram::from(&*previous.histogram));
             histogram.reset_hint = if reset { ResetHint::Reset } else { ResetHint::NotReset };
         }
     }

@@ -36,10 +36,10 @@ type Compared = Result<(), String>;
 impl Expected {
     pub(super) fn compare(&self, value: &Value, place: Place) -> Compared {
         match value {
-            Value::Matrix(series) => self.matrix(series, self.range.unwrap_or(place)),
+            Value::Matrix(series) => self.matrix(series, place),
             Value::Vector(samples) => {
-                if self.scalar.is_some() {
-                    return Err(format!("expected a scalar, got {samples:?}"));
+                if self.scalar.is_some() || self.string.is_some() || self.range.is_some() {
+                    return Err(format!("expected no instant vector, got {samples:?}"));
                 }
                 for (position, sample) in samples.iter().enumerate() {
                     let Some((wanted, values)) = self.series.get(&sample.labels) else {
@@ -60,8 +60,8 @@ impl Expected {
                 self.all_seen(samples.iter().map(|sample| &sample.labels))
             }
             Value::Scalar(_, value) => match self.scalar {
-                Some(scalar) => float(scalar, *value),
-                None => Err(format!("expected a vector or matrix, got the scalar {value}")),
+                Some(scalar) if self.series.is_empty() => float(scalar, *value),
+                _ => Err(format!("expected a vector or matrix, got the scalar {value}")),
             },
             Value::String(_, text) => match &self.string {
                 Some(string) if string == text => Ok(()),
@@ -71,23 +71,21 @@ impl Expected {
     }
 
     fn matrix(&self, all: &[MatrixSeries], place: Place) -> Compared {
-        if self.ordered || self.scalar.is_some() {
-            return Err("expected an ordered result or scalar, got a matrix".into());
+        if self.ordered || self.scalar.is_some() || self.string.is_some() {
+            return Err("expected an ordered result, a scalar or a string, got a matrix".into());
         }
-        if !all.is_sorted_by(|a, b| a.labels <= b.labels) {
-            return Err("matrix is not sorted by labels".into());
-        }
+        sorted(all)?;
         for series in all {
             let labels = labels_text(&series.labels);
             let Some((_, values)) = self.series.get(&series.labels) else {
                 return Err(format!("unexpected {labels} in result, has {}", all_shown(series)));
             };
-            let wanted = values.iter().enumerate().filter(|(_, value)| !matches!(value, SequenceValue::Gap));
-            let wanted: Vec<(i64, &SequenceValue)> =
-                wanted.map(|(at, value)| (place.start_ms + at as i64 * place.step_ms, value)).collect();
-            if wanted.last().is_some_and(|(time, _)| *time > place.end_ms) {
+            let time = |at: usize| place.start_ms + at as i64 * place.step_ms;
+            if !values.is_empty() && time(values.len() - 1) > place.end_ms {
                 return Err(format!("{labels}: more values expected than the range has steps"));
             }
+            let wanted = values.iter().enumerate().filter(|(_, value)| !matches!(value, SequenceValue::Gap));
+            let wanted: Vec<(i64, &SequenceValue)> = wanted.map(|(at, value)| (time(at), value)).collect();
             if wanted.len() != series.points.len() {
                 let (wanted, found) = (wanted.len(), all_shown(series));
                 return Err(format!("{labels}: expected {wanted} points, got {found}"));
@@ -107,8 +105,19 @@ impl Expected {
         let seen: Vec<&Labels> = labels.collect();
         match self.series.keys().find(|wanted| !seen.contains(wanted)) {
             Some(missing) => Err(format!("expected {} not found", labels_text(missing))),
+            // All that were seen are expected ones.
+            None if seen.len() > self.series.len() => Err("a series is twice in the result".into()),
             None => Ok(()),
         }
+    }
+}
+
+/// Matrices come sorted by their labels.
+pub(super) fn sorted(series: &[MatrixSeries]) -> Compared {
+    if series.is_sorted_by(|a, b| a.labels <= b.labels) {
+        Ok(())
+    } else {
+        Err("matrix is not sorted by labels".into())
     }
 }
 

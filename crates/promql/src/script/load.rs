@@ -69,7 +69,6 @@ impl Load {
                 None => loaded.push((labels, samples)),
             }
         }
-        loaded.iter_mut().for_each(|(_, samples)| find_resets(samples));
         Ok(())
     }
 
@@ -118,34 +117,6 @@ fn start_times(text: &str) -> Result<Vec<Option<i64>>, String> {
         starts.extend((0..=count).map(|at| Some(base + at * step)));
     }
     Ok(starts)
-}
-
-/// What Prometheus' store does with reset hints: it finds out from the data. A sample that continues the one before
-/// says so; any other says nothing. Only gauges stay what they are.
-fn find_resets(samples: &mut [LoadedSample]) {
-    let mut previous: Option<FloatHistogram> = None;
-    for sample in samples {
-        let MemoryValue::Histogram(histogram) = &mut sample.value else {
-            previous = None;
-            continue;
-        };
-        let mut current = FloatHistogram::from(&**histogram);
-        let gauge = current.reset_hint == ResetHint::Gauge;
-        let stale = model::is_stale(current.sum);
-        if !gauge {
-            let told = current.reset_hint == ResetHint::Reset;
-            current.reset_hint = ResetHint::Unknown;
-            let continues = previous.as_ref().is_some_and(|previous| {
-                previous.schema == current.schema
-                    && previous.zero_threshold == current.zero_threshold
-                    && previous.custom_bounds == current.custom_bounds
-                    && !current.is_reset_from(previous)
-            });
-            let hint = if continues && !told { ResetHint::NotReset } else { ResetHint::Unknown };
-            Arc::make_mut(histogram).reset_hint = hint;
-        }
-        previous = (!gauge && !stale).then_some(current);
-    }
 }
 
 /// A classic histogram's parts at one time.

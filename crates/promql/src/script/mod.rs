@@ -16,6 +16,7 @@
 //! assert_eq!((report.passed, report.total), (1, 1), "{:?}", report.failures);
 //! ```
 
+mod again;
 mod compare;
 mod eval;
 mod load;
@@ -51,8 +52,8 @@ pub struct Settings {
     pub syntax: Syntax,
     /// Which modes are on.
     pub options: Options,
-    /// Also evaluate each instant case as the middle of a range query.
-    pub as_range_too: bool,
+    /// Also ask the query of each instant case as the middle of a range, and both again at other times with `@`.
+    pub asks_again: bool,
 }
 
 impl Default for Settings {
@@ -60,7 +61,7 @@ impl Default for Settings {
     fn default() -> Self {
         let options =
             Options { delayed_name_removal: true, start_timestamps: true, type_and_unit_labels: false };
-        Self { syntax: Syntax::all(), options, as_range_too: true }
+        Self { syntax: Syntax::all(), options, asks_again: true }
     }
 }
 
@@ -80,6 +81,8 @@ pub struct Report {
     pub passed: usize,
     /// All cases.
     pub total: usize,
+    /// Answers that were looked at, those to queries that were asked again among them.
+    pub checks: usize,
     /// The others.
     pub failures: Vec<Failure>,
 }
@@ -126,16 +129,15 @@ pub fn run(text: &str, settings: &Settings, make_source: &mut MakeSource<'_>) ->
             word if word.starts_with("eval") => {
                 let source = source.get_or_insert_with(|| make_source(&loaded));
                 report.total += 1;
-                match eval::run(first, &body, settings, source.as_ref()) {
-                    Ok(used) => {
-                        report.passed += 1;
-                        used
-                    }
-                    Err((used, message)) => {
+                let outcome = eval::run(first, &body, settings, source.as_ref());
+                report.checks += outcome.checks;
+                match outcome.result {
+                    Ok(()) => report.passed += 1,
+                    Err(message) => {
                         report.failures.push(Failure { line, message: format!("{first}\n    {message}") });
-                        used
                     }
                 }
+                outcome.used
             }
             _ => {
                 report.failures.push(Failure { line, message: format!("invalid command {first:?}") });

@@ -148,7 +148,20 @@ fn number_and_step(text: &str) -> Parsed<(f64, f64)> {
 }
 
 /// A number or duration with an optional sign.
-pub(super) fn number(text: &str) -> Parsed<f64> {
+fn number(text: &str) -> Parsed<f64> {
+    plain_number(text).or_else(|_| {
+        let (sign, digits) = signed(text)?;
+        duration::parse(digits).map(|ms| sign * ms as f64 / 1000.0)
+    })
+}
+
+/// A number with an optional sign, and no duration.
+pub(super) fn plain_number(text: &str) -> Parsed<f64> {
+    let (sign, digits) = signed(text)?;
+    literal::number(digits).map(|value| sign * value)
+}
+
+fn signed(text: &str) -> Parsed<(f64, &str)> {
     let (sign, digits) = match text.strip_prefix('-') {
         Some(rest) => (-1.0, rest),
         None => (1.0, text.strip_prefix('+').unwrap_or(text)),
@@ -156,10 +169,7 @@ pub(super) fn number(text: &str) -> Parsed<f64> {
     if digits.starts_with(['+', '-']) || digits.is_empty() {
         return Err(format!("not a number: {text:?}"));
     }
-    match literal::number(digits) {
-        Ok(value) => Ok(sign * value),
-        Err(_) => duration::parse(digits).map(|ms| sign * ms as f64 / 1000.0),
-    }
+    Ok((sign, digits))
 }
 
 /// `{{…}}`, `{{…}}x3`, `{{…}}+{{…}}x3`

@@ -243,6 +243,23 @@ mod tests {
         assert_eq!(serde_json::from_str::<String>(&json).unwrap(), text);
     }
 
+    /// As live engines print them: closed on both sides, from minus infinity.
+    #[test]
+    fn the_first_custom_bucket_begins_nowhere() {
+        let custom = FloatHistogram {
+            schema: model::histogram::CUSTOM_BOUNDS_SCHEMA,
+            zero_threshold: 0.0,
+            zero_count: 0.0,
+            positive: vec![(0, 1.0), (1, 2.0), (2, 4.5)],
+            negative: Vec::new(),
+            custom_bounds: vec![5.0, 10.0],
+            ..native()
+        };
+        let buckets = "[[3,\"-Inf\",\"5\",\"1\"],[0,\"5\",\"10\",\"2\"],[0,\"10\",\"+Inf\",\"4.5\"]]";
+        let wanted = format!("{{\"count\":\"7.5\",\"sum\":\"-3.25\",\"buckets\":{buckets}}}");
+        assert_eq!(written(|out| histogram(out, &custom)), wanted);
+    }
+
     #[test]
     fn floats_and_histograms_of_one_series_stand_apart() {
         let labels = Labels::from_pairs([("__name__", "x"), ("a", "\"")]);

@@ -11,7 +11,7 @@ use super::{Answered, Ask, encode};
 /// Only the selectors of the expression count, not what is done with them.
 pub(super) fn exemplars(ask: &Ask, budget: &Budget) -> Result<Answered, ApiError> {
     let range = ask.params.range()?;
-    let expr = promql::parse(ask.params.get("query"))?;
+    let expr = ask.expression()?;
     let mut found: BTreeMap<_, Vec<Exemplar>> = BTreeMap::new();
     let (mut selectors, mut warnings) = (0, BTreeSet::new());
     for selector in expr.selectors() {

@@ -143,6 +143,14 @@ pub(crate) struct Ask {
     asked: Duration,
 }
 
+impl Ask {
+    /// The parameter `query`, in the language that the configuration turns on.
+    fn expression(&self) -> Result<promql::Expr, promql::ParseError> {
+        let syntax = promql::feature::syntax(&self.config.query_features);
+        promql::parse_with(self.params.get("query"), &syntax)
+    }
+}
+
 /// A good answer.
 #[derive(Debug, Default)]
 pub(crate) struct Answered {

@@ -43,7 +43,7 @@ pub(super) fn range(ask: &Ask, budget: &Budget) -> Result<Answered, ApiError> {
 
 /// An expression in its usual form.
 pub(super) fn format(ask: &Ask, _: &Budget) -> Result<Answered, ApiError> {
-    let expr = promql::parse(ask.params.get("query"))?;
+    let expr = ask.expression()?;
     let mut out = encode::begin(0);
     encode::string(&mut out, &expr.to_string());
     Ok(Answered::begun(out))
@@ -55,10 +55,11 @@ fn evaluate(ask: &Ask, steps: Steps, budget: &Budget) -> Result<Answered, ApiErr
         Some(ms) if ms > 0 => ms,
         _ => i64::try_from(ask.config.query_lookback.as_millis()).unwrap_or(i64::MAX),
     };
-    let steps = Steps { lookback_ms, threads: ask.config.query_threads, ..steps };
+    let options = promql::feature::options(&ask.config.query_features);
+    let steps = Steps { lookback_ms, options, threads: ask.config.query_threads, ..steps };
     let clock = &ask.app.env.clock;
     let begun = clock.monotonic();
-    let expr = promql::parse(ask.params.get("query"))?;
+    let expr = ask.expression()?;
     let source = TenantSource::new(ask.store.clone(), ask.tenant.id);
     let wanted = ask.params.get("stats");
     let (answer, stats) = if wanted.is_empty() {

@@ -11,6 +11,7 @@ use dialects::ByteLimits;
 use ipnet::IpNet;
 use model::LabelLimits;
 use model::re2::Anchored;
+use promql::Feature;
 
 use super::machine::Machine;
 use super::section::{Section, When};
@@ -50,6 +51,8 @@ pub struct Config {
     pub query_concurrency: usize,
     /// How far back a selector looks.
     pub query_lookback: Duration,
+    /// What is experimental in PromQL and on.
+    pub query_features: Vec<Feature>,
     /// Threads that may work on one query.
     pub query_threads: usize,
     /// Points that each series of a range query may have.
@@ -106,6 +109,7 @@ impl Config {
             query_concurrency: query.concurrency as usize,
             query_threads: if query.threads == 0 { machine.cores } else { query.threads as usize },
             query_lookback: query.lookback,
+            query_features: query.features.clone(),
             query_max_points: query.max_points as usize,
             query_bytes: query.memory_bytes.of(memory),
             self_monitoring_interval: settings.self_monitoring.interval,

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use ipnet::IpNet;
 use model::TenantName;
+use promql::Feature;
 
 use super::section::section;
 use super::value::{Domain, ExternalUrl, Pattern, Share, Size, choice};
@@ -148,6 +149,10 @@ section! {
         max_points: u32 = "11000", Reload;
         /// Bytes that all queries together may hold; a share is of `memory_limit`.
         memory_bytes: Share = "20%", Restart;
+        /// What is experimental in PromQL and wanted all the same, by the names of Prometheus' `--enable-feature`, in a list:
+        /// promql-experimental-functions, promql-binop-fill-modifiers, promql-extended-range-selectors,
+        /// promql-delayed-name-removal, use-start-timestamps, type-and-unit-labels.
+        features: Vec<Feature> = "", Reload;
     }
 }
 

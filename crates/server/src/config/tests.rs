@@ -197,6 +197,23 @@ fn contradictions_are_refused() {
 }
 
 #[test]
+fn features_are_named_as_upstream_names_them() {
+    use promql::Feature::{DelayedNameRemoval, ExperimentalFunctions};
+    let on = |text| config(text).query_features;
+    assert_eq!(on(""), []);
+    let both = "query: {features: [promql-experimental-functions, promql-delayed-name-removal]}";
+    assert_eq!(on(both), [ExperimentalFunctions, DelayedNameRemoval]);
+    let variable = [("WEIR_QUERY__FEATURES", "promql-experimental-functions,promql-delayed-name-removal")];
+    assert_eq!(typed("", &variable).unwrap().query.features, on(both));
+    let wrong = |name: &str| typed(&format!("query: {{features: [{name}]}}"), &[]).unwrap_err().join("\n");
+    let near = wrong("promql-experimental-function");
+    assert!(near.ends_with("did you mean \"promql-experimental-functions\"?"), "{near}");
+    let far = wrong("native-histograms");
+    assert!(far.contains("unknown feature \"native-histograms\", there are promql-"), "{far}");
+    assert!(config("").restart_needed(&config(both)).is_empty());
+}
+
+#[test]
 fn a_reload_names_what_needs_a_restart() {
     let now = config("");
     assert!(now.restart_needed(&config("limits: {labels: 5}\ntenants: [x]\nlog: {level: warn}")).is_empty());

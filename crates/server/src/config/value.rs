@@ -6,7 +6,9 @@ use std::time::Duration;
 
 use ipnet::IpNet;
 use model::re2::Anchored;
+use promql::Feature;
 
+use super::suggest;
 use super::tree::{Node, Shape};
 use super::units;
 
@@ -85,6 +87,7 @@ scalar! {
         Some(port) => port.parse().ok().map(|port| SocketAddr::from(([127, 0, 0, 1], port))),
         None => text.parse().ok(),
     };
+    String, "a name", |text| Some(text.to_owned());
     PathBuf, "a path", |text| (!text.is_empty()).then(|| text.into());
     IpNet, "a network like 10.0.0.0/8", |text| {
         text.parse().ok().or_else(|| text.parse().ok().map(|address: std::net::IpAddr| address.into()))
@@ -162,6 +165,21 @@ impl<T: Scalar> Value for Vec<T> {
 impl<T: Scalar> Value for Option<T> {
     fn read(node: &Node) -> Result<Self, String> {
         if node.shape == Shape::Empty { Ok(None) } else { T::read(node).map(Some) }
+    }
+}
+
+impl Value for Vec<Feature> {
+    fn read(node: &Node) -> Result<Self, String> {
+        let names = Vec::<String>::read(node)?;
+        names.iter().map(|name| Feature::from_name(name).ok_or_else(|| unknown_feature(name))).collect()
+    }
+}
+
+fn unknown_feature(name: &str) -> String {
+    let known = || Feature::ALL.into_iter().map(Feature::as_str);
+    match suggest::nearest(name, known()) {
+        Some(near) => format!("unknown feature {name:?}, did you mean {near:?}?"),
+        None => format!("unknown feature {name:?}, there are {}", known().collect::<Vec<_>>().join(", ")),
     }
 }
 

@@ -139,7 +139,7 @@ fn decode_rows(
     }
     columns.values.resize(before + rows, 0.0);
     let points = histograms.into_iter().zip(before as u32..);
-    columns.histograms.extend(points.map(|(histogram, row)| HistogramPoint { row, histogram }));
+    columns.histograms.extend(points.map(|(histogram, row)| HistogramPoint::new(row, histogram)));
     if reader.is_empty() { Ok(()) } else { Err(Corrupt) }
 }
 

@@ -266,7 +266,7 @@ fn write_series(writer: &mut BlockWriter, i: usize, labels: &Labels) {
     let buckets = |row: i64| if i % 20 == 3 { 3 + row as u32 % 2 } else { 4 };
     let point = |row: i64| {
         let histogram = Arc::new(histogram(row as u64, buckets(row)));
-        HistogramPoint { row: row as u32, histogram }
+        HistogramPoint::new(row as u32, histogram)
     };
     let histograms: Vec<HistogramPoint> = match i % 10 {
         3 => (0..rows).map(point).collect(),

@@ -307,6 +307,7 @@ fn read_part(
 ) -> Result<(), BlockError> {
     let before = columns.timestamps.len();
     read_whole(section, last, chunk, columns)?;
+    columns.find_resets(before);
     if chunk.range.start_ms < range.start_ms || chunk.range.end_ms > range.end_ms {
         columns.keep_within(before, range);
     }

@@ -418,7 +418,7 @@ impl Merge {
             .histograms
             .iter()
             .filter(|point| (start..end).contains(&(point.row as usize)))
-            .map(|point| HistogramPoint { row: point.row - start as u32, histogram: point.histogram.clone() })
+            .map(|point| HistogramPoint { row: point.row - start as u32, ..point.clone() })
             .collect();
         let output = self.output(inner, span)?;
         self.outputs[output].writer.add_part(SeriesInput {

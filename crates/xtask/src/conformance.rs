@@ -1,0 +1,44 @@
+//! `cargo xtask conformance promql`: Prometheus' own corpus on every kind of source that Weir has.
+//!
+//! The runner is an example of the server, which this builds and runs: this tool itself is built without the product.
+
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result, ensure};
+
+use crate::repo::Repo;
+use crate::run;
+
+/// Where the corpus lies, seen from the checkout.
+const PROMQL: &str = "../shared/conformance/promqltest";
+
+/// What the cases can be evaluated on.
+pub const SOURCES: [&str; 3] = ["memory", "head", "blocks"];
+
+/// Runs every script of a folder on one source or on all; fails unless all cases pass. The last line is their count.
+pub fn promql(repo: &Repo, folder: Option<&str>, source: Option<&str>) -> Result<()> {
+    let folder = folder.map_or_else(|| repo.root.join(PROMQL), PathBuf::from);
+    ensure!(folder.is_dir(), "there is no folder {}", folder.display());
+    if let Some(source) = source {
+        ensure!(SOURCES.contains(&source), "which source? {}", SOURCES.join(", "));
+    }
+    // What the runner prints last is the last line here, too.
+    let mut cargo = run::command(repo, "cargo run --quiet --package server --example conformance --");
+    let status = cargo.arg(absolute(&folder)?).args(source).status().context("run cargo")?;
+    ensure!(status.success(), "not all cases pass");
+    Ok(())
+}
+
+/// The corpus on all sources, where it is there.
+pub fn promql_if_there(repo: &Repo) -> Result<()> {
+    if !repo.has(PROMQL) {
+        eprintln!("SKIPPED conformance promql: no corpus at {PROMQL} beside the repository");
+        return Ok(());
+    }
+    promql(repo, None, None)
+}
+
+/// The runner's directory is another one.
+fn absolute(path: &Path) -> Result<PathBuf> {
+    path.canonicalize().with_context(|| format!("find {}", path.display()))
+}
