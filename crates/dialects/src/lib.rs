@@ -20,6 +20,7 @@
 //! To add one: its folder, its line in [`ALL`], and requests in `cases/` (see `golden.rs`).
 
 pub mod exercise;
+pub mod remote_read;
 pub mod remote_write;
 pub mod text;
 
