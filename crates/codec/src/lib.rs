@@ -19,6 +19,8 @@ pub mod float;
 pub mod hash;
 pub mod inflate;
 pub mod lz4;
+pub mod pack;
+pub mod prometheus_chunk;
 pub mod proto;
 pub mod varint;
 

@@ -224,6 +224,17 @@ pub fn write_bytes(number: u32, bytes: &[u8], out: &mut Vec<u8>) {
     out.extend_from_slice(bytes);
 }
 
+/// Appends a length-delimited field whose content `write` appends.
+pub fn write_message(number: u32, out: &mut Vec<u8>, write: impl FnOnce(&mut Vec<u8>)) {
+    let start = out.len();
+    write(out);
+    let mut head = [0; 2 * varint::LENGTH_MAX];
+    let tag = varint::put(u64::from(key(number, LEN)), &mut head);
+    let length = varint::put((out.len() - start) as u64, &mut head[tag..]);
+    // Its length is known only now: the content makes room, which is no more than a copy of it.
+    out.splice(start..start, head[..tag + length].iter().copied());
+}
+
 /// What must hold for any bytes, for the fuzz target: each field is read or refused within the body, and what looks like
 /// a message is read as one, some levels deep.
 ///

@@ -70,6 +70,18 @@ pub fn write(mut value: u64, out: &mut Vec<u8>) {
     out.push(value as u8);
 }
 
+/// Writes `value` to the front of `out`, which has room for it; how many bytes that took.
+pub fn put(mut value: u64, out: &mut [u8]) -> usize {
+    let mut length = 0;
+    while value >= 0x80 {
+        out[length] = value as u8 | 0x80;
+        value >>= 7;
+        length += 1;
+    }
+    out[length] = value as u8;
+    length + 1
+}
+
 /// Signed from zigzag: 0, 1, 2, 3 are 0, -1, 1, -2.
 #[inline]
 pub fn unzigzag(value: u64) -> i64 {

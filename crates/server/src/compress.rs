@@ -2,12 +2,12 @@
 
 use std::io::{self, Write};
 
-use axum::body::Bytes;
+use axum::body::Body;
 use flate2::Compression;
 use flate2::write::{GzEncoder, ZlibEncoder};
-use http::{HeaderMap, HeaderValue, StatusCode, header};
+use http::{HeaderMap, HeaderValue, header};
 
-use crate::respond::{self, Answer};
+use crate::respond::Answer;
 
 /// Answers smaller than this are not worth compressing.
 const BYTES_MIN: usize = 1 << 10;
@@ -81,18 +81,23 @@ fn item(text: &str) -> (&str, f32) {
 
 /// A JSON body, packed when that is worth it.
 pub(crate) fn json(body: String, coding: Option<Coding>) -> Answer {
-    let packed =
-        coding.filter(|_| body.len() >= BYTES_MIN).and_then(|c| Some((c, c.pack(body.as_bytes()).ok()?)));
+    packed(HeaderValue::from_static("application/json"), body.into_bytes(), coding)
+}
+
+/// A body, packed when that is worth it.
+pub(crate) fn packed(content_type: HeaderValue, body: Vec<u8>, coding: Option<Coding>) -> Answer {
+    let packed = coding.filter(|_| body.len() >= BYTES_MIN).and_then(|c| Some((c, c.pack(&body).ok()?)));
     let mut answer = match packed {
         Some((coding, packed)) => {
             drop(body);
-            let mut answer = respond::json(StatusCode::OK, Bytes::from(packed));
+            let mut answer = Answer::new(Body::from(packed));
             let name = HeaderValue::from_static(coding.as_str());
             answer.headers_mut().insert(header::CONTENT_ENCODING, name);
             answer
         }
-        None => respond::json(StatusCode::OK, body),
+        None => Answer::new(Body::from(body)),
     };
+    answer.headers_mut().insert(header::CONTENT_TYPE, content_type);
     // A cache must know it of the plain answer too.
     answer.headers_mut().append(header::VARY, HeaderValue::from_static("accept-encoding"));
     answer

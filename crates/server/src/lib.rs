@@ -28,6 +28,7 @@ mod run;
 pub mod serve;
 pub mod snapshots;
 pub mod source;
+mod stream;
 pub mod system;
 mod tally;
 pub mod upkeep;

@@ -44,6 +44,10 @@ pub enum Action {
     Answer(fn(&dialects::Request<'_>) -> dialects::Reply),
     /// A question is answered from the store.
     Query(Endpoint),
+    /// Another Prometheus reads from the store.
+    Read,
+    /// Another Prometheus scrapes the store.
+    Federate,
     /// A browser asks whether a page may ask.
     Preflight,
     /// Tenants and tokens.
@@ -79,7 +83,11 @@ pub fn table(configured: &HashMap<&'static str, DialectConfig>) -> Vec<Row> {
     let query =
         |(method, path, endpoint)| Row { method, path, owner: "query", action: Action::Query(endpoint) };
     rows.extend(api::ROUTES.iter().copied().map(query));
-    let paths: BTreeSet<&str> = api::ROUTES.iter().map(|(_, path, _)| *path).collect();
+    let read = |(method, path)| Row { method, path, owner: "query", action: Action::Read };
+    rows.extend(api::read::ROUTES.iter().copied().map(read));
+    let federate = |(method, path)| Row { method, path, owner: "query", action: Action::Federate };
+    rows.extend(api::federate::ROUTES.iter().copied().map(federate));
+    let paths: BTreeSet<&str> = rows.iter().filter(|row| row.owner == "query").map(|row| row.path).collect();
     let preflight = |path| Row { method: "OPTIONS", path, owner: "query", action: Action::Preflight };
     rows.extend(paths.into_iter().map(preflight));
     let admin =
@@ -125,7 +133,7 @@ fn method_filter(method: &str) -> Option<MethodFilter> {
 async fn edge(app: Arc<App>, row: Option<Row>, rows: Arc<[Row]>, request: Request<Body>) -> Answer {
     let version = request.version();
     let has_body = !request.body().is_end_stream();
-    let asks = matches!(row, Some(Row { action: Action::Query(_) | Action::Preflight, .. }));
+    let asks = row.is_some_and(|row| row.owner == "query");
     let origin = request.headers().get(header::ORIGIN).cloned();
     let ingests = matches!(row, Some(Row { action: Action::Ingest(_), .. }));
     let work = dispatch(Arc::clone(&app), row, rows, request);
@@ -171,6 +179,8 @@ async fn dispatch(app: Arc<App>, row: Option<Row>, rows: Arc<[Row]>, request: Re
             respond::reply(answer(&ingest::head(&parts)))
         }
         Action::Query(endpoint) => api::answer(app, endpoint, request).await,
+        Action::Read => api::read::answer(app, request).await,
+        Action::Federate => api::federate::answer(app, request).await,
         Action::Preflight => respond::empty(),
         Action::Admin(operation) => admin::answer(app, operation, request).await,
         Action::Upkeep(operation) => upkeep::answer(app, operation, request).await,
@@ -278,6 +288,10 @@ mod tests {
             ("/api/v1/series", "POST", "query"),
             ("/api/v1/series", "GET", "query"),
             ("/api/v1/metadata", "GET", "query"),
+            ("/api/v1/read", "POST", "query"),
+            ("/prometheus/api/v1/read", "POST", "query"),
+            ("/federate", "GET", "query"),
+            ("/prometheus/federate", "GET", "query"),
             ("/prometheus/api/v1/query", "POST", "query"),
             ("/api/v1/label/{name}/values", "GET", "query"),
             ("/api/v1/label/{name}/values", "OPTIONS", "query"),

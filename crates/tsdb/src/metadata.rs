@@ -201,6 +201,12 @@ pub(crate) fn store(files: &dyn Files, directory: &Path, content: &[u8]) -> io::
 }
 
 impl Store {
+    /// Metadata of one of a tenant's metric families.
+    pub fn metadata_of(&self, tenant: TenantId, family: &str) -> Option<Metadata> {
+        let stored = self.inner.metadata.read().expect("lock");
+        stored.get(tenant, family).map(|stored| stored.metadata.clone())
+    }
+
     /// Metadata of a tenant's metric families, sorted by name.
     pub fn metadata(&self, tenant: TenantId) -> Vec<(String, Metadata)> {
         let stored = self.inner.metadata.read().expect("lock");

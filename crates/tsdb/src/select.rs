@@ -137,7 +137,7 @@ impl Part {
 
 /// A selected series and where its samples are.
 pub(crate) struct Member {
-    /// Of a series of the head; others' are in their parts.
+    /// Of a series of the head, or of a sorted selection; others' are in their parts.
     labels: Option<Labels>,
     /// Its newest cell in the head's log.
     pub(crate) tail: u64,
@@ -154,6 +154,9 @@ const JUMPS_MIN: u64 = 10_000;
 
 /// What following a link to a sample costs, in samples that are looked at one after the other.
 const JUMP_COST: u64 = 4;
+
+/// Bytes that a series takes while selections are sorted, and its labels after that, besides their text.
+const SORTED_BYTES: u64 = size_of::<(Labels, u32)>() as u64 + 32;
 
 /// Bytes of an id that is remembered.
 const ID_BYTES: u64 = size_of::<SeriesId>() as u64;
@@ -407,6 +410,30 @@ impl<'a> Selection<'a> {
     /// Whether none is to come.
     pub fn is_empty(&self) -> bool {
         self.members.is_empty()
+    }
+
+    /// Puts the series in the order of their labels, which are read for that. Those whose labels lie in damaged pages,
+    /// which are among the warnings then, do not come at all.
+    ///
+    /// # Panics
+    /// When the selection was split.
+    pub fn sort_by_labels(&mut self) -> Result<(), SelectError> {
+        let mut found: Vec<(Labels, u32)> = Vec::new();
+        for place in self.members.clone() {
+            let number = self.seen.order[place];
+            if let Some(labels) = self.labels(SeriesRef(u64::from(number)))? {
+                self.budget.charge(labels.as_canonical().len() as u64 + SORTED_BYTES)?;
+                found.push((labels, number));
+            }
+        }
+        found.sort_unstable();
+        let seen = Arc::get_mut(&mut self.seen).expect("nobody else reads it yet");
+        seen.order = found.iter().map(|(_, number)| *number).collect();
+        self.members = 0..found.len();
+        for (labels, number) in found {
+            seen.members[number as usize].labels = Some(labels);
+        }
+        Ok(())
     }
 
     /// Splits what is yet to come into parts for several readers, in order.

@@ -275,6 +275,16 @@ fn parts_are_the_whole_and_labels_are_as_wanted() {
         }
         assert!(found == whole, "{parts} parts");
     }
+    let mut sorted = select(&Hints::default());
+    sorted.sort_by_labels().unwrap();
+    let mut found = Vec::new();
+    each_series(sorted, |i, rows, _| found.push((i.to_string(), (i, bits(&rows)))));
+    // The number is the label that differs, and labels are text.
+    assert!(found.is_sorted_by(|a, b| a.0 < b.0));
+    let mut found: Vec<_> = found.into_iter().map(|(_, series)| series).collect();
+    found.sort();
+    whole.sort();
+    assert!(found == whole, "sorted by labels");
     assert_eq!(select(&Hints { limit: 3, ..Hints::default() }).len(), 3);
     let only = WantedLabels::Only(vec!["i".into(), "none".into()]);
     let without = WantedLabels::Without(vec!["i".into()]);

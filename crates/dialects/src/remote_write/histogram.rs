@@ -21,7 +21,7 @@ const SCHEMA_RESERVED_MAX: i32 = 52;
 
 /// Why a histogram is refused.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub(super) enum BadHistogram {
+pub(crate) enum BadHistogram {
     /// Occurs when integer and float counts stand together.
     #[error("native histogram mixes integer and float counts")]
     Mixed,
@@ -56,7 +56,7 @@ struct Sides<T> {
 
 /// Reads a `Histogram` message. Kept out of the loops over series, which are hot for floats.
 #[inline(never)]
-pub(super) fn decode(
+pub(crate) fn decode(
     mut message: Reader<'_>,
     room: &mut Room,
 ) -> Result<Result<HistogramSample, BadHistogram>, WireError> {

@@ -10,7 +10,7 @@
 
 mod decode;
 mod handshake;
-mod histogram;
+pub(crate) mod histogram;
 mod message;
 #[cfg(test)]
 mod published;

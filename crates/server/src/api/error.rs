@@ -69,7 +69,15 @@ impl ApiError {
 
     /// The answer.
     pub fn answer(&self) -> Answer {
-        let answer = respond::error(self.kind.status(), self.kind.as_str(), &self.message);
+        self.retried(respond::error(self.kind.status(), self.kind.as_str(), &self.message))
+    }
+
+    /// The answer where errors are text.
+    pub fn text(&self) -> Answer {
+        self.retried(respond::text(self.kind.status(), format!("{}\n", self.message)))
+    }
+
+    fn retried(&self, answer: Answer) -> Answer {
         if self.kind == Kind::Unavailable { respond::retry_after(answer, 1) } else { answer }
     }
 }

@@ -7,11 +7,13 @@
 pub mod encode;
 pub mod error;
 mod exemplars;
+pub mod federate;
 mod find;
 mod matrix;
 mod metadata;
 pub mod params;
 mod query;
+pub mod read;
 mod stats;
 mod status;
 
@@ -192,15 +194,15 @@ pub async fn answer(app: Arc<App>, endpoint: Endpoint, request: Request<Body>) -
         }
         Err(error) => Err(error),
     };
-    count(&app, endpoint, began, &result);
+    let outcome = result.as_ref().map_or_else(|error| error.kind.as_str(), |_| "success");
+    count(&app, endpoint.as_str(), began, outcome);
     result.unwrap_or_else(|error| error.answer())
 }
 
-fn count(app: &App, endpoint: Endpoint, began: Duration, result: &Result<Answer, ApiError>) {
-    let outcome = result.as_ref().map_or_else(|error| error.kind.as_str(), |_| "success");
-    app.metrics.queries.with(&[endpoint.as_str(), outcome]).add(1);
+fn count(app: &App, endpoint: &str, began: Duration, outcome: &str) {
+    app.metrics.queries.with(&[endpoint, outcome]).add(1);
     let took = app.env.clock.monotonic().saturating_sub(began);
-    app.metrics.query_seconds.with(&[endpoint.as_str()]).observe(took);
+    app.metrics.query_seconds.with(&[endpoint]).observe(took);
 }
 
 async fn run(ask: Ask, coding: Option<Coding>) -> Result<Answer, ApiError> {

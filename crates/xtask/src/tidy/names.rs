@@ -56,13 +56,17 @@ fn looks_like_path(name: &str) -> bool {
     plain && !name.starts_with(['/', '.', '-']) && (file && name.contains('/') || name.starts_with("crates/"))
 }
 
+/// Folders beside the dialects whose protocols take nothing in: other servers read by them.
+const READ_BY_OTHERS: &[&str] = &["exposition", "remote_read"];
+
 /// A dialect is its folder and its line in the registry.
 fn check_dialects(repo: &Repo) -> Result<Vec<String>> {
     let registry = repo.read("crates/dialects/src/lib.rs").unwrap_or_default();
     let all =
         registry.split("pub static ALL").nth(1).and_then(|rest| rest.split(';').next()).unwrap_or_default();
     let mut complaints = Vec::new();
-    for folder in repo.folders("crates/dialects/src")? {
+    let folders = repo.folders("crates/dialects/src")?;
+    for folder in folders.iter().filter(|folder| !READ_BY_OTHERS.contains(&folder.as_str())) {
         if !all.contains(&format!("{folder}::")) {
             complaints.push(format!("crates/dialects/src/{folder} is not in dialects::ALL"));
         }

@@ -1,0 +1,155 @@
+//! Expositions: metrics written out for whoever scrapes Weir, in the form that he likes best.
+//!
+//! [`Format::negotiated`] reads what a scraper accepts, [`Writer`] takes one metric after the other, those of a family
+//! together, and [`Writer::finish`] gives the body. What a format cannot say is left out of it: native histograms with
+//! exponential buckets are in protobuf only, exemplars not in text 0.0.4. Names are escaped as the scraper asked for.
+//!
+//! ```
+//! use dialects::exposition::{Family, Format, Metric, Value, Writer};
+//! let mut writer = Writer::new(Format::negotiated(["text/plain"]));
+//! let family = Family { name: "up", ..Family::default() };
+//! writer.write(&family, &Metric { labels: &[("job", "api")], value: Value::Float(1.0), at_ms: Some(5), exemplar: None });
+//! assert_eq!(writer.finish(), b"# TYPE up untyped\nup{job=\"api\"} 1 5\n");
+//! ```
+
+mod escape;
+mod negotiate;
+mod openmetrics;
+mod protobuf;
+mod shape;
+mod text;
+
+pub use escape::Escaping;
+pub use negotiate::{Format, Syntax};
+
+use model::batch::Exemplar;
+use model::{Histogram, MetricType};
+
+use shape::Shape;
+
+/// What is said once for all metrics of a name.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Family<'a> {
+    /// The name of its series: that of a counter ends in `_total`, if it does.
+    pub name: &'a str,
+    /// Its type. Parts of classic histograms and of summaries are series of their own here, and untyped.
+    pub kind: MetricType,
+    /// Its unit, or empty.
+    pub unit: &'a str,
+    /// Its help text, or empty.
+    pub help: &'a str,
+}
+
+/// One series at one time.
+#[derive(Clone, Copy, Debug)]
+pub struct Metric<'a> {
+    /// Names and values, without the metric's name. A value may be empty.
+    pub labels: &'a [(&'a str, &'a str)],
+    /// The value.
+    pub value: Value<'a>,
+    /// Milliseconds since the Unix epoch; none = when it is read.
+    pub at_ms: Option<i64>,
+    /// Of a counter.
+    pub exemplar: Option<&'a Exemplar>,
+}
+
+/// A value.
+#[derive(Clone, Copy, Debug)]
+pub enum Value<'a> {
+    /// A number.
+    Float(f64),
+    /// A native histogram. One with custom bounds is written as a classic one.
+    Histogram(&'a Histogram),
+}
+
+/// An exposition in the making.
+#[derive(Debug)]
+pub struct Writer {
+    format: Format,
+    /// What is written, in the formats that are text.
+    text: String,
+    /// What is written in protobuf: whole families.
+    out: Vec<u8>,
+    /// And the family that is being written, whose length comes first.
+    open: Vec<u8>,
+    /// Name, as it was given, and shape of that family.
+    family: Option<(String, Shape)>,
+}
+
+impl Writer {
+    /// An empty one.
+    pub fn new(format: Format) -> Self {
+        Self { format, text: String::new(), out: Vec::new(), open: Vec::new(), family: None }
+    }
+
+    /// Bytes so far, about.
+    pub fn len(&self) -> usize {
+        self.text.len() + self.out.len() + self.open.len()
+    }
+
+    /// Whether nothing was written.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// Appends a metric, with what is said of its family when it is not the last one's.
+    pub fn write(&mut self, family: &Family<'_>, metric: &Metric<'_>) {
+        let Format { syntax, escaping } = self.format;
+        if syntax != Syntax::Protobuf && metric.value.is_exponential() {
+            return;
+        }
+        let shape = Shape::of(family, &metric.value);
+        let begins = !self.continues(family, shape);
+        match syntax {
+            Syntax::Text(_) => {
+                if begins {
+                    text::begin(family, shape, escaping, &mut self.text);
+                }
+                text::write(family, metric, escaping, &mut self.text);
+            }
+            Syntax::OpenMetrics(_) => {
+                if begins {
+                    openmetrics::begin(family, shape, escaping, &mut self.text);
+                }
+                openmetrics::write(family, shape, metric, escaping, &mut self.text);
+            }
+            Syntax::Protobuf => {
+                if begins {
+                    self.end_family();
+                    protobuf::begin(family, shape, escaping, &mut self.open);
+                }
+                protobuf::write(shape, metric, escaping, &mut self.open);
+            }
+        }
+        if begins {
+            self.family = Some((family.name.to_owned(), shape));
+        }
+    }
+
+    fn continues(&self, family: &Family<'_>, shape: Shape) -> bool {
+        self.family.as_ref().is_some_and(|(name, of)| name == family.name && *of == shape)
+    }
+
+    fn end_family(&mut self) {
+        if !self.open.is_empty() {
+            codec::varint::write(self.open.len() as u64, &mut self.out);
+            self.out.append(&mut self.open);
+        }
+    }
+
+    /// The body.
+    pub fn finish(mut self) -> Vec<u8> {
+        self.end_family();
+        match self.format.syntax {
+            Syntax::Protobuf => self.out,
+            Syntax::Text(_) => self.text.into_bytes(),
+            Syntax::OpenMetrics(_) => {
+                self.text.push_str("# EOF\n");
+                self.text.into_bytes()
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;
