@@ -2,7 +2,6 @@
 
 use std::io::{self, Write};
 
-use axum::body::Bytes;
 use flate2::Compression;
 use flate2::write::{GzEncoder, ZlibEncoder};
 use http::{HeaderMap, HeaderValue, StatusCode, header};
@@ -81,17 +80,22 @@ fn item(text: &str) -> (&str, f32) {
 
 /// A JSON body, packed when that is worth it.
 pub(crate) fn json(body: String, coding: Option<Coding>) -> Answer {
+    with_type("application/json", body, coding)
+}
+
+/// A body of a type, packed when that is worth it.
+pub(crate) fn with_type(content_type: &'static str, body: String, coding: Option<Coding>) -> Answer {
     let packed =
         coding.filter(|_| body.len() >= BYTES_MIN).and_then(|c| Some((c, c.pack(body.as_bytes()).ok()?)));
     let mut answer = match packed {
         Some((coding, packed)) => {
             drop(body);
-            let mut answer = respond::json(StatusCode::OK, Bytes::from(packed));
+            let mut answer = respond::with_type(StatusCode::OK, content_type, packed.into());
             let name = HeaderValue::from_static(coding.as_str());
             answer.headers_mut().insert(header::CONTENT_ENCODING, name);
             answer
         }
-        None => respond::json(StatusCode::OK, body),
+        None => respond::with_type(StatusCode::OK, content_type, body.into()),
     };
     // A cache must know it of the plain answer too.
     answer.headers_mut().append(header::VARY, HeaderValue::from_static("accept-encoding"));
