@@ -179,6 +179,24 @@ fn weir_says_how_it_is() {
 }
 
 #[test]
+fn what_needs_no_store_is_answered_before_it_is_open() {
+    let directory = tempfile::tempdir().unwrap();
+    // Where blocks should lie: the store will never open.
+    std::fs::write(directory.path().join("blocks"), "").unwrap();
+    let weir = Weir::begin_in(directory, |_| {});
+    assert_eq!(weir.get("/-/ready", "").status, 503);
+    let early = ask(&weir, "query?query=1");
+    assert_eq!((early.status, early.body.as_str()), (503, "Service Unavailable"));
+    assert!(early.head.contains("x-prometheus-stopping: false"), "{early:?}");
+    assert_eq!(data(&weir, "status/walreplay"), json!({"min": 0, "max": 0, "current": 0}));
+    let told = data(&weir, "notifications");
+    assert_eq!((&told[0]["active"], told.as_array().map(Vec::len)), (&json!(true), Some(1)));
+    assert!(told[0]["text"].as_str().unwrap().starts_with("store is not ready: "), "{told}");
+    assert_eq!(weir.get("/api/v1/status/self_metrics", &weir.admin).status, 200);
+    assert_eq!(weir.get("/api/v1/notifications", "").status, 401);
+}
+
+#[test]
 fn whoever_needs_no_token_is_answered() {
     let weir = Weir::start_with(|settings| settings.general.auth = Auth::Off);
     for path in ["status/self_metrics", "status/config", "status/tsdb", "status/walreplay", "features"] {
