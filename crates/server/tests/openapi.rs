@@ -136,8 +136,8 @@ impl Schemas {
                     }
                 }
                 "required" => {
-                    let names = rule.as_array().into_iter().flatten().filter_map(Value::as_str);
-                    for name in names.filter(|name| value.get(name).is_none()) {
+                    let mut names = rule.as_array().into_iter().flatten().filter_map(Value::as_str);
+                    if let Some(name) = names.find(|name| value.get(name).is_none()) {
                         return wrong(&format!("required {name}"));
                     }
                 }
