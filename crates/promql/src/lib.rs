@@ -38,6 +38,7 @@ mod lex;
 mod literal;
 mod memory;
 mod parse;
+mod pretty;
 mod print;
 pub mod script;
 pub mod source;

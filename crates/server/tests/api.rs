@@ -86,6 +86,15 @@ fn names_and_values_are_searched() {
 }
 
 #[test]
+fn a_long_expression_is_formatted_over_several_lines() {
+    let weir = filled();
+    assert_eq!(data(&weir, "format_query?query=sum by(job)(up)"), "sum by (job) (up)");
+    let name = "a".repeat(60);
+    let long = data(&weir, &format!("format_query?query={name} / {name}"));
+    assert_eq!(long, format!("  {name}\n/\n  {name}"));
+}
+
+#[test]
 fn a_tenants_part_of_the_store_is_counted() {
     let weir = filled();
     let counted = data(&weir, "status/tsdb?limit=1");

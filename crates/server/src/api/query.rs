@@ -52,11 +52,11 @@ pub(super) fn parse(ask: &Ask, budget: &Budget) -> Result<Answered, ApiError> {
     Ok(Answered::begun(out))
 }
 
-/// An expression in its usual form.
-pub(super) fn format(ask: &Ask, _: &Budget) -> Result<Answered, ApiError> {
+/// An expression in its usual form, over several lines when it is long.
+pub(super) fn format(ask: &Ask, budget: &Budget) -> Result<Answered, ApiError> {
     let expr = promql::parse(ask.params.get("query"))?;
     let mut out = encode::begin(0);
-    encode::string(&mut out, &expr.to_string());
+    encode::string(&mut out, &expr.pretty(budget)?);
     Ok(Answered::begun(out))
 }
 
