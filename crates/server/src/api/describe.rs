@@ -64,7 +64,7 @@ macro_rules! search {
         &[
             $($more,)*
             MATCH,
-            param("search[]", Kind::Texts, "Terms, of which one has to be found; 32 at most."),
+            param("search[]", Kind::Texts, "Terms, of which one has to be found: 32 at most, of 1 KiB at most."),
             param("fuzz_threshold", Kind::Whole, "From 0 to 100: the least score that is taken."),
             param("fuzz_alg", Kind::Text, "`subsequence` or `jarowinkler`."),
             param("case_sensitive", Kind::Truth, "Whether `a` and `A` are different; they are."),

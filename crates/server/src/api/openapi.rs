@@ -9,6 +9,7 @@ use model::Budget;
 use super::describe::{DESCRIPTIONS, Description, Kind, Param, methods};
 use super::error::ApiError;
 use super::{Answered, Ask};
+use crate::config::without_password;
 
 /// Versions of OpenAPI by the name that a request uses; the first is used when it names none of them.
 pub(super) const VERSIONS: [(&str, &str); 2] = [("3.1", "3.1.0"), ("3.2", "3.2.0")];
@@ -17,7 +18,7 @@ pub(super) fn openapi(ask: &Ask, _: &Budget) -> Result<Answered, ApiError> {
     let asked = ask.params.get("openapi_version");
     let version = VERSIONS.iter().find(|(name, whole)| [*name, *whole].contains(&asked));
     let (_, version) = version.unwrap_or(&VERSIONS[0]);
-    let text = describe(version, &ask.config.external_url);
+    let text = describe(version, &without_password(&ask.config.external_url));
     Ok(Answered::whole("application/yaml; charset=utf-8", text))
 }
 

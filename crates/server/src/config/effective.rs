@@ -77,7 +77,8 @@ fn quoted(value: &str) -> String {
     }
 }
 
-fn without_password(value: &str) -> String {
+/// A URL without the password that may stand in it; anything else as it is.
+pub fn without_password(value: &str) -> String {
     let credentials = value.split_once("://").and_then(|(scheme, rest)| {
         let authority = rest.split('/').next()?;
         let (user, _) = authority.rsplit_once('@')?;

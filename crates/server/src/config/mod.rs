@@ -20,7 +20,7 @@ pub mod units;
 mod value;
 
 pub use docs::{commented_defaults, markdown};
-pub use effective::effective;
+pub use effective::{effective, without_password};
 pub use load::Sources;
 pub use machine::Machine;
 pub use resolve::{Config, DialectConfig};

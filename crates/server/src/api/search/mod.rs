@@ -22,6 +22,9 @@ pub(super) const NDJSON: &str = "application/x-ndjson; charset=utf-8";
 /// Search terms of a request at most: each is compared with each text.
 const TERMS_MAX: usize = 32;
 
+/// Bytes of a term at most: how long a comparison takes grows with both lengths.
+const TERM_BYTES_MAX: usize = 1 << 10;
+
 /// `limit` and `batch_size` where a request does not say them.
 const COUNT: usize = 100;
 
@@ -104,6 +107,9 @@ impl Search {
         let terms = params.all("search[]").count();
         if terms > TERMS_MAX {
             return Err(bad(format!("too many search[] terms: got {terms}, maximum is {TERMS_MAX}")));
+        }
+        if params.all("search[]").any(|term| term.len() > TERM_BYTES_MAX) {
+            return Err(bad(format!("a search[] term has more than {TERM_BYTES_MAX} bytes")));
         }
         let threshold = match params.get("fuzz_threshold") {
             "" => 0,
@@ -252,8 +258,9 @@ mod tests {
             let refused = Search::read(&Params::parse("", query), 0).err().map(|error| error.message);
             assert_eq!(refused.as_deref(), Some(wanted), "{query}");
         }
-        let many = "search[]=a&".repeat(33);
-        assert!(Search::read(&Params::parse("", &many), 0).is_err());
+        for large in ["search[]=a&".repeat(33), format!("search[]={}", "a".repeat(1025))] {
+            assert!(Search::read(&Params::parse("", &large), 0).is_err());
+        }
         let hour = Search::read(&Params::default(), 4_000_000).ok().unwrap();
         assert_eq!(
             (hour.range.start_ms, hour.range.end_ms, hour.limit, hour.batch),
