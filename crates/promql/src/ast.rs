@@ -253,6 +253,28 @@ pub enum BinaryOp {
 }
 
 impl BinaryOp {
+    /// All of them.
+    pub const ALL: [Self; 18] = [
+        Self::Add,
+        Self::Sub,
+        Self::Mul,
+        Self::Div,
+        Self::Mod,
+        Self::Pow,
+        Self::Atan2,
+        Self::Eq,
+        Self::Ne,
+        Self::Lt,
+        Self::Gt,
+        Self::Le,
+        Self::Ge,
+        Self::TrimUpper,
+        Self::TrimLower,
+        Self::And,
+        Self::Or,
+        Self::Unless,
+    ];
+
     /// As written.
     pub fn as_str(self) -> &'static str {
         match self {
@@ -404,6 +426,11 @@ const AGGREGATIONS: [(AggregateOp, &str, bool, bool); 14] = [
 ];
 
 impl AggregateOp {
+    /// All of them.
+    pub fn all() -> impl Iterator<Item = Self> {
+        AGGREGATIONS.iter().map(|row| row.0)
+    }
+
     pub(crate) fn from_name(name: &str) -> Option<Self> {
         AGGREGATIONS.iter().find(|row| row.1 == name).map(|row| row.0)
     }

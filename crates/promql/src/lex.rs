@@ -54,6 +54,23 @@ pub(crate) enum Keyword {
     Smoothed,
 }
 
+/// The keywords as they are written.
+pub(crate) const KEYWORDS: [(&str, Keyword); 13] = [
+    ("bool", Keyword::Bool),
+    ("by", Keyword::By),
+    ("without", Keyword::Without),
+    ("on", Keyword::On),
+    ("ignoring", Keyword::Ignoring),
+    ("group_left", Keyword::GroupLeft),
+    ("group_right", Keyword::GroupRight),
+    ("fill", Keyword::Fill),
+    ("fill_left", Keyword::FillLeft),
+    ("fill_right", Keyword::FillRight),
+    ("offset", Keyword::Offset),
+    ("anchored", Keyword::Anchored),
+    ("smoothed", Keyword::Smoothed),
+];
+
 /// Words that are functions, too.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Preprocessor {
@@ -541,26 +558,12 @@ fn duration_word(word: &str) -> Option<Preprocessor> {
 }
 
 fn keyword(word: &str) -> Option<Token> {
-    use Keyword as K;
     use Preprocessor as P;
     Some(match word {
         "and" => Token::Operator(BinaryOp::And),
         "or" => Token::Operator(BinaryOp::Or),
         "unless" => Token::Operator(BinaryOp::Unless),
         "atan2" => Token::Operator(BinaryOp::Atan2),
-        "bool" => Token::Keyword(K::Bool),
-        "by" => Token::Keyword(K::By),
-        "without" => Token::Keyword(K::Without),
-        "on" => Token::Keyword(K::On),
-        "ignoring" => Token::Keyword(K::Ignoring),
-        "group_left" => Token::Keyword(K::GroupLeft),
-        "group_right" => Token::Keyword(K::GroupRight),
-        "fill" => Token::Keyword(K::Fill),
-        "fill_left" => Token::Keyword(K::FillLeft),
-        "fill_right" => Token::Keyword(K::FillRight),
-        "offset" => Token::Keyword(K::Offset),
-        "anchored" => Token::Keyword(K::Anchored),
-        "smoothed" => Token::Keyword(K::Smoothed),
         "start" => Token::Preprocessor(P::Start),
         "end" => Token::Preprocessor(P::End),
         "step" => Token::Preprocessor(P::Step),
@@ -568,6 +571,9 @@ fn keyword(word: &str) -> Option<Token> {
         "max_of" => Token::Preprocessor(P::MaxOf),
         "min_of" => Token::Preprocessor(P::MinOf),
         "inf" | "nan" => Token::Number,
-        word => Token::Aggregate(AggregateOp::from_name(word)?),
+        word => match KEYWORDS.iter().find(|(known, _)| *known == word) {
+            Some((_, keyword)) => Token::Keyword(*keyword),
+            None => Token::Aggregate(AggregateOp::from_name(word)?),
+        },
     })
 }

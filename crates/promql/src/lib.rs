@@ -40,6 +40,7 @@ mod literal;
 mod memory;
 mod parse;
 mod points;
+mod pretty;
 mod print;
 pub mod script;
 pub mod source;

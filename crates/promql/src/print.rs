@@ -5,12 +5,14 @@
 use std::fmt;
 
 use crate::ast::{
-    At, Binary, Cardinality, DurationOp, Edge, Expr, Kind, Length, Matching, NodeId, VectorSelector,
+    Aggregate, At, Binary, Cardinality, DurationOp, Edge, Expr, Kind, Length, Matching, NodeId, Subquery,
+    VectorSelector,
 };
 use crate::duration;
 use crate::text::{float_general, float_plain, label_name, quoted, quoted_bytes};
 
-enum Piece {
+/// A part of what is printed.
+pub(crate) enum Piece {
     Node(NodeId),
     Text(String),
     Length(Length),
@@ -24,21 +26,26 @@ impl From<&str> for Piece {
 
 impl fmt::Display for Expr {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let mut stack = vec![Piece::Node(self.root)];
+        self.write(vec![Piece::Node(self.root)], f)
+    }
+}
+
+impl Expr {
+    /// Writes pieces, the last one first.
+    pub(crate) fn write(&self, mut stack: Vec<Piece>, out: &mut dyn fmt::Write) -> fmt::Result {
         while let Some(piece) = stack.pop() {
             match piece {
-                Piece::Text(text) => f.write_str(&text)?,
-                Piece::Length(Length::Millis(millis)) => f.write_str(&duration::text(millis))?,
+                Piece::Text(text) => out.write_str(&text)?,
+                Piece::Length(Length::Millis(millis)) => out.write_str(&duration::text(millis))?,
                 Piece::Length(Length::Expression(id)) => stack.push(Piece::Node(id)),
                 Piece::Node(id) => stack.extend(self.pieces(id).into_iter().rev()),
             }
         }
         Ok(())
     }
-}
 
-impl Expr {
-    fn pieces(&self, id: NodeId) -> Vec<Piece> {
+    /// What a node is printed as, one after the other.
+    pub(crate) fn pieces(&self, id: NodeId) -> Vec<Piece> {
         let text = |text: String| Piece::Text(text);
         match &self.node(id).kind {
             Kind::Number { value, duration: true } => {
@@ -54,14 +61,9 @@ impl Expr {
                 vec![Piece::Node(binary.left), text(operator(binary)), Piece::Node(binary.right)]
             }
             Kind::Aggregate(aggregate) => {
-                let mut head = aggregate.op.as_str().to_owned();
-                if aggregate.without || !aggregate.grouping.is_empty() {
-                    let word = if aggregate.without { "without" } else { "by" };
-                    head += &format!(" {word} ({}) ", labels(&aggregate.grouping));
-                }
                 let mut args: Vec<NodeId> = aggregate.param.into_iter().collect();
                 args.push(aggregate.expr);
-                call(head, &args)
+                call(aggregation(aggregate), &args)
             }
             Kind::Call { function, args } => call(function.name.to_owned(), args),
             Kind::Vector(selector) => {
@@ -81,12 +83,8 @@ impl Expr {
                 pieces
             }
             Kind::Subquery(subquery) => {
-                let mut pieces =
-                    vec![Piece::Node(subquery.expr), "[".into(), Piece::Length(subquery.range), ":".into()];
-                pieces.extend(subquery.step.map(Piece::Length));
-                pieces.push("]".into());
-                pieces.extend(at(subquery.at));
-                pieces.extend(offset(subquery.offset));
+                let mut pieces = vec![Piece::Node(subquery.expr)];
+                pieces.extend(window(subquery));
                 pieces
             }
             Kind::Duration(op) => duration_pieces(*op),
@@ -120,7 +118,28 @@ fn call(head: String, args: &[NodeId]) -> Vec<Piece> {
     pieces
 }
 
-fn operator(binary: &Binary) -> String {
+/// What stands in front of an aggregation's parentheses.
+pub(crate) fn aggregation(aggregate: &Aggregate) -> String {
+    let mut head = aggregate.op.as_str().to_owned();
+    if aggregate.without || !aggregate.grouping.is_empty() {
+        let word = if aggregate.without { "without" } else { "by" };
+        head += &format!(" {word} ({}) ", labels(&aggregate.grouping));
+    }
+    head
+}
+
+/// What stands behind a subquery's expression.
+pub(crate) fn window(subquery: &Subquery) -> Vec<Piece> {
+    let mut pieces = vec!["[".into(), Piece::Length(subquery.range), ":".into()];
+    pieces.extend(subquery.step.map(Piece::Length));
+    pieces.push("]".into());
+    pieces.extend(at(subquery.at));
+    pieces.extend(offset(subquery.offset));
+    pieces
+}
+
+/// A binary operator with its modifiers, between spaces.
+pub(crate) fn operator(binary: &Binary) -> String {
     let return_bool = if binary.return_bool { " bool" } else { "" };
     let matching = binary.matching.as_ref().map(matching).unwrap_or_default();
     format!(" {}{return_bool}{matching} ", binary.op.as_str())

@@ -40,6 +40,8 @@ pub const ROUTES: &[(&str, &str, Operation)] = &[
     ("DELETE", "/api/v1/admin/snapshots/{target}", Operation::Delete),
     ("POST", "/api/v1/admin/tsdb/snapshot", Operation::CreatePrometheus),
     ("PUT", "/api/v1/admin/tsdb/snapshot", Operation::CreatePrometheus),
+    ("POST", "/prometheus/api/v1/admin/tsdb/snapshot", Operation::CreatePrometheus),
+    ("PUT", "/prometheus/api/v1/admin/tsdb/snapshot", Operation::CreatePrometheus),
 ];
 
 /// The path of [`Operation::List`] and [`Operation::Create`]; a snapshot's name behind it names that one.

@@ -10,7 +10,7 @@ use crate::listen::framing::Refused;
 use crate::listen::guard::REFUSED_PATH;
 use crate::metrics::text;
 use crate::respond::{self, Answer};
-use crate::{gate, monitor};
+use crate::{api, gate, monitor};
 
 /// What is done.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -23,6 +23,10 @@ pub enum Action {
     Reload,
     /// Weir's own metrics.
     Metrics,
+    /// Weir's version and the one of Prometheus that it answers like.
+    Version,
+    /// Would stop Prometheus; Weir is stopped by a signal.
+    Quit,
     /// How to send and read the first sample.
     Greeting,
     /// A request that was refused for its framing; see [`crate::listen::guard`].
@@ -37,6 +41,9 @@ pub const ROUTES: &[(&str, &str, Action)] = &[
     ("GET", "/ready", Action::Ready),
     ("POST", "/-/reload", Action::Reload),
     ("PUT", "/-/reload", Action::Reload),
+    ("POST", "/-/quit", Action::Quit),
+    ("PUT", "/-/quit", Action::Quit),
+    ("GET", "/version", Action::Version),
     ("GET", "/metrics", Action::Metrics),
     ("GET", "/-/refused/{reason}", Action::Refused),
 ];
@@ -49,6 +56,8 @@ pub async fn answer<B>(app: &Arc<App>, action: Action, request: Request<B>) -> A
         Action::Ready => ready(app),
         Action::Reload => reload(app, &parts).await,
         Action::Metrics => metrics(app, &parts),
+        Action::Version => version(app, &parts),
+        Action::Quit => respond::text(StatusCode::FORBIDDEN, "Weir is stopped by a signal, not over HTTP.\n"),
         Action::Greeting => respond::text(StatusCode::OK, greeting(app, &parts)),
         Action::Refused => respond::error(StatusCode::NOT_FOUND, "not_found", "nothing is served here"),
     }
@@ -98,6 +107,12 @@ pub fn readiness(app: &App) -> Vec<(&'static str, bool)> {
     components(app).into_iter().map(|part| (part.name, part.ready)).collect()
 }
 
+/// What keeps Weir from being ready, a sentence for each component that is not.
+pub(crate) fn amiss(app: &App) -> Vec<String> {
+    let amiss = components(app).into_iter().filter(|part| !part.ready);
+    amiss.map(|part| format!("{} is not ready: {}", part.name, part.detail)).collect()
+}
+
 fn ready(app: &App) -> Answer {
     let components = components(app);
     let all = components.iter().all(|part| part.ready);
@@ -126,6 +141,13 @@ pub async fn reload_now(app: &Arc<App>) -> Result<(), String> {
     // Files are read and may be written: not on a thread that serves sockets.
     let result = app.decoding.run(move || its.reloader.reload(&its)).await;
     result.unwrap_or_else(|error| Err(error.to_string()))
+}
+
+fn version(app: &App, parts: &http::request::Parts) -> Answer {
+    match gate::admit(app, parts, gate::ANSWER_CREDENTIALS, admission::Scope::Read) {
+        Ok(_) => respond::json(StatusCode::OK, api::build_info().to_string()),
+        Err(refused) => refused_answer(refused),
+    }
 }
 
 fn metrics(app: &App, parts: &http::request::Parts) -> Answer {

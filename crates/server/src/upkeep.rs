@@ -14,7 +14,7 @@ use tokio::sync::oneshot;
 use tsdb::{DeleteError, Store};
 
 use crate::api::error::{ApiError, Kind};
-use crate::api::params::Params;
+use crate::api::params::{BACKWARDS, InvalidParam, Params};
 use crate::api::{self, matcher_sets};
 use crate::app::App;
 use crate::pool::PoolError;
@@ -27,6 +27,8 @@ use crate::{driver, gate};
 pub enum Operation {
     /// Deletes what `match[]`, `start` and `end` select; 204.
     Delete,
+    /// Has the blocks of which something is deleted rewritten without it, beginning now; 204 at once.
+    CleanTombstones,
     /// Flushes and merges everything, as far as it will ever be merged; 204 when it is done.
     Compact,
 }
@@ -37,6 +39,10 @@ pub(crate) const ROUTES: &[(&str, &str, Operation)] = &[
     ("PUT", "/api/v1/admin/tsdb/delete_series", Operation::Delete),
     ("POST", "/prometheus/api/v1/admin/tsdb/delete_series", Operation::Delete),
     ("PUT", "/prometheus/api/v1/admin/tsdb/delete_series", Operation::Delete),
+    ("POST", "/api/v1/admin/tsdb/clean_tombstones", Operation::CleanTombstones),
+    ("PUT", "/api/v1/admin/tsdb/clean_tombstones", Operation::CleanTombstones),
+    ("POST", "/prometheus/api/v1/admin/tsdb/clean_tombstones", Operation::CleanTombstones),
+    ("PUT", "/prometheus/api/v1/admin/tsdb/clean_tombstones", Operation::CleanTombstones),
     ("POST", "/api/v1/admin/tsdb/compact", Operation::Compact),
 ];
 
@@ -67,6 +73,7 @@ pub(crate) async fn answer(app: Arc<App>, operation: Operation, request: Request
     }
     let done = match operation {
         Operation::Delete => delete(app, parts, body).await,
+        Operation::CleanTombstones => opened(&app).map(|store| store.clean_tombstones()),
         Operation::Compact => compact(app).await,
     };
     match done {
@@ -106,6 +113,9 @@ async fn delete(app: Arc<App>, parts: Parts, body: Body) -> Result<(), ApiError>
         .tenant(name)
         .ok_or_else(|| ApiError::new(Kind::BadData, format!("there is no tenant {name:?}")))?;
     let (tenant, mut range) = (tenant.id, params.range()?);
+    if range.end_ms < range.start_ms {
+        return Err(InvalidParam::new("end", BACKWARDS).into());
+    }
     // Without an end it is all there is, however far away.
     if params.get("start").is_empty() {
         range.start_ms = i64::MIN;
@@ -113,7 +123,8 @@ async fn delete(app: Arc<App>, parts: Parts, body: Body) -> Result<(), ApiError>
     if params.get("end").is_empty() {
         range.end_ms = i64::MAX;
     }
-    let sets = matcher_sets(&params)?;
+    let named = |error: ApiError| InvalidParam::new("match[]", error.message);
+    let sets = matcher_sets(&params).map_err(named)?;
     if sets.is_empty() {
         return Err(ApiError::new(Kind::BadData, "no match[] parameter provided"));
     }

@@ -132,7 +132,7 @@ fn errors_have_their_type() {
             "query?query=up&time=yesterday",
             400,
             "bad_data",
-            "invalid parameter \"time\": cannot parse \"yesterday\" to a valid timestamp",
+            "invalid parameter \"time\": invalid time value for 'time': cannot parse \"yesterday\" to a valid timestamp",
         ),
         (
             "query_range?query=up&start=2&end=1&step=1",
@@ -156,7 +156,8 @@ fn errors_have_their_type() {
         ("query?query=up&limit=-1", 400, "bad_data", "limit"),
         ("series", 400, "bad_data", "no match[] parameter provided"),
         ("series?match[]={x=\"\"}", 400, "bad_data", "match[] must contain at least one non-empty matcher"),
-        ("labels?match[]=up{", 400, "bad_data", "invalid parameter \"match[]\""),
+        ("labels?match[]=up{", 400, "bad_data", "1:4: parse error"),
+        ("series?match[]=up{", 400, "bad_data", "invalid parameter \"match[]\": 1:4: parse error"),
         (
             "query?query=requests_total%2Bon(job)requests_total&time=1700000060",
             422,
@@ -178,7 +179,8 @@ fn grafana_is_answered_as_prometheus_would() {
     let info = data(&weir, "status/buildinfo");
     assert_eq!(info["version"], "3.14.0");
     assert!(info.get("features").is_none() && info.get("application").is_none());
-    assert_eq!(ask(&weir, "status/flags").status, 404);
+    // Grafana has looked at buildinfo before.
+    assert_eq!(data(&weir, "status/flags")["query.lookback-delta"], "5m");
     assert_eq!(data(&weir, "rules"), json!({"groups": []}));
     // Datasource init: milliseconds where seconds are meant.
     let exemplars = "query_exemplars?query=test&start=1700000000000&end=1700000060000";

@@ -76,7 +76,7 @@ fn write(weir: &Weir, series: &[ReadSeries]) {
                 Value::Histogram(histogram) => {
                     let histogram = std::sync::Arc::new((**histogram).clone());
                     block.columns.push(*ms, 0.0);
-                    block.columns.histograms.push(HistogramPoint { row: row as u32, histogram });
+                    block.columns.histograms.push(HistogramPoint::new(row as u32, histogram));
                 }
             }
         }

@@ -11,6 +11,7 @@ pub mod block;
 pub mod exercise;
 
 mod append;
+mod cardinality;
 mod check;
 mod commit;
 mod compact;
@@ -43,6 +44,7 @@ mod ticket;
 mod tombstone;
 
 pub use append::{AppendError, Appended, WriteContext};
+pub use cardinality::{BlockPart, Cardinality, Count};
 pub use check::{CheckReport, Finding, check};
 pub use delete::DeleteError;
 pub use lookup::{ExemplarSeries, Found};

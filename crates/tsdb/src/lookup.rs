@@ -204,7 +204,7 @@ impl Inner {
     }
 
     /// What is said to everyone who asks: damage that was found at the start.
-    fn warnings(&self) -> BTreeSet<String> {
+    pub(crate) fn warnings(&self) -> BTreeSet<String> {
         self.damage.lock().expect("lock").iter().cloned().collect()
     }
 
@@ -239,7 +239,7 @@ impl Inner {
 
 impl Part {
     /// The series that a question about labels is asked of; `None` = all of the section.
-    fn narrowed(
+    pub(crate) fn narrowed(
         &self,
         matchers: &[Matcher],
         budget: &Budget,
@@ -259,7 +259,7 @@ impl Part {
 type Ask<'a> = dyn FnMut(&Part, &mut Vec<Damaged>) -> Result<(), LookupError> + 'a;
 
 /// What can go wrong while a section is asked.
-enum LookupError {
+pub(crate) enum LookupError {
     Select(SelectError),
     Block(BlockError),
 }

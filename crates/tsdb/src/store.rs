@@ -249,6 +249,12 @@ impl Store {
         self.inner.writer.lock().expect("lock").wal.roll().map(|_| ())
     }
 
+    /// Has blocks of which something is deleted rewritten without it as soon as background work is asked for next, if merges
+    /// of other blocks are not due; what an earlier failure put off is tried again.
+    pub fn clean_tombstones(&self) {
+        self.inner.hurry_compaction();
+    }
+
     /// Refuses new appends, commits the queued ones, flushes the head: afterwards a restart replays nothing.
     pub fn close(&self) -> io::Result<()> {
         self.inner.queue.close();

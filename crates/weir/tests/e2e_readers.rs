@@ -106,7 +106,7 @@ impl Series {
     fn histogram(&mut self, ms: i64, histogram: Histogram) {
         let row = self.block.columns.timestamps.len() as u32;
         self.block.columns.push(ms, 0.0);
-        self.block.columns.histograms.push(HistogramPoint { row, histogram: Arc::new(histogram) });
+        self.block.columns.histograms.push(HistogramPoint::new(row, Arc::new(histogram)));
     }
 }
 

@@ -108,7 +108,7 @@ mod tests {
             if (300..600).contains(&row) {
                 let by = if row < 400 { row as u64 } else { row as u64 - 399 };
                 let histogram = Arc::new(histogram(by));
-                block.columns.histograms.push(HistogramPoint { row: row as u32 + 1, histogram });
+                block.columns.histograms.push(HistogramPoint::new(row as u32 + 1, histogram));
             }
         }
         block.end_series(SeriesRef(1));

@@ -15,7 +15,7 @@ use crate::ast::{
 use crate::check;
 use crate::duration;
 use crate::functions;
-use crate::lex::{Item, Keyword, Lexed, Token, lex};
+use crate::lex::{Item, KEYWORDS, Keyword, Lexed, Token, lex};
 use crate::literal;
 use crate::text::{quoted, quoted_bytes};
 
@@ -40,6 +40,18 @@ impl Syntax {
     /// Everything that can be read.
     pub fn all() -> Self {
         Self { experimental_functions: true, extended_range_selectors: true, fill_modifiers: true }
+    }
+
+    /// Every keyword of the language, and whether it is read.
+    pub fn keywords(&self) -> impl Iterator<Item = (&'static str, bool)> {
+        KEYWORDS.iter().map(|(word, keyword)| {
+            let is_read = match keyword {
+                Keyword::Anchored | Keyword::Smoothed => self.extended_range_selectors,
+                Keyword::Fill | Keyword::FillLeft | Keyword::FillRight => self.fill_modifiers,
+                _ => true,
+            };
+            (*word, is_read)
+        })
     }
 }
 

@@ -27,12 +27,19 @@ pub fn end(out: &mut String, warnings: &[String], infos: &[String]) {
     out.push('}');
 }
 
-fn notes(out: &mut String, key: &str, notes: &[String]) {
+/// Warnings, or infos, that an answer spells out; of the others it says how many there are.
+const NOTES_MAX: usize = 10;
+
+/// A further member of an object: `warnings` or `infos`, when there are any.
+pub fn notes(out: &mut String, key: &str, notes: &[String]) {
     if notes.is_empty() {
         return;
     }
     let _ = write!(out, ",\"{key}\":");
-    list(out, notes, |out, note| string(out, note));
+    let (told, omitted) = notes.split_at(notes.len().min(NOTES_MAX));
+    let kind = key.trim_end_matches('s');
+    let last = (!omitted.is_empty()).then(|| format!("{} more {kind} annotations omitted", omitted.len()));
+    list(out, told.iter().chain(&last), |out, note| string(out, note));
 }
 
 /// An evaluated expression, and the JSON of what it cost; at most so many threads write it.
@@ -289,5 +296,19 @@ mod tests {
         whole.push_str("[]");
         end(&mut whole, &["a\"b".to_owned()], &[]);
         assert_eq!(whole, r#"{"status":"success","data":[],"warnings":["a\"b"]}"#);
+    }
+
+    #[test]
+    fn ten_notes_are_told_and_the_others_counted() {
+        let numbers = |most: usize| (0..most).map(|i| i.to_string()).collect::<Vec<_>>();
+        let told = |most: usize, key: &str| {
+            let json = written(|out| notes(out, key, &numbers(most)));
+            serde_json::from_str::<serde_json::Value>(&format!("{{{}}}", &json[1..])).unwrap()[key].clone()
+        };
+        assert_eq!(told(10, "warnings"), serde_json::json!(numbers(10)));
+        let mut eleven = numbers(10);
+        eleven.push("1 more info annotations omitted".to_owned());
+        assert_eq!(told(11, "infos"), serde_json::json!(eleven));
+        assert_eq!(told(30, "warnings")[10], "20 more warning annotations omitted");
     }
 }

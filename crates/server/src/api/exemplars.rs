@@ -5,13 +5,18 @@ use std::collections::{BTreeMap, BTreeSet};
 use model::Budget;
 use model::batch::Exemplar;
 
-use super::error::ApiError;
+use super::error::{ApiError, Kind};
+use super::params::BACKWARDS;
 use super::{Answered, Ask, encode};
 
 /// Only the selectors of the expression count, not what is done with them.
 pub(super) fn exemplars(ask: &Ask, budget: &Budget) -> Result<Answered, ApiError> {
     let range = ask.params.range()?;
-    let expr = ask.expression()?;
+    let refused = |message: String| ApiError::new(Kind::BadData, message);
+    if range.end_ms < range.start_ms {
+        return Err(refused(BACKWARDS.to_owned()));
+    }
+    let expr = ask.expression().map_err(|error| refused(error.to_string()))?;
     let mut found: BTreeMap<_, Vec<Exemplar>> = BTreeMap::new();
     let (mut selectors, mut warnings) = (0, BTreeSet::new());
     for selector in expr.selectors() {

@@ -1,7 +1,7 @@
 //! `series`, `labels`, `label/<name>/values`: what there is, without samples.
 
 use model::re2::PROGRAMS_BYTES_MAX;
-use model::{Budget, Matcher};
+use model::{Budget, Labels, Matcher};
 use tsdb::Found;
 
 use super::error::{ApiError, Kind};
@@ -11,11 +11,15 @@ use super::{Answered, Ask, encode};
 
 /// Label sets of series that satisfy one of the `match[]`.
 pub(super) fn series(ask: &Ask, budget: &Budget) -> Result<Answered, ApiError> {
-    let sets = matcher_sets(&ask.params)?;
-    if sets.is_empty() {
+    if ask.params.all("match[]").next().is_none() {
         return Err(ApiError::new(Kind::BadData, "no match[] parameter provided"));
     }
-    let (range, limit) = (ask.params.range()?, ask.params.limit("limit")?);
+    let (limit, range) = (ask.params.limit("limit")?, ask.params.range()?);
+    let named = |error: ApiError| InvalidParam::new("match[]", error.message);
+    let sets = matcher_sets(&ask.params).map_err(named)?;
+    if range.end_ms < range.start_ms {
+        return Ok(listed(none(), limit, |out, labels: Labels| encode::labels(out, &labels)));
+    }
     // One more than wanted tells whether something was cut.
     let asked = if limit == 0 { 0 } else { limit.saturating_add(1) };
     let found = ask.store.series(ask.tenant.id, &sets, range, asked, budget)?;
@@ -24,19 +28,30 @@ pub(super) fn series(ask: &Ask, budget: &Budget) -> Result<Answered, ApiError> {
 
 /// Label names in use.
 pub(super) fn label_names(ask: &Ask, budget: &Budget) -> Result<Answered, ApiError> {
-    let (sets, range) = (matcher_sets(&ask.params)?, ask.params.range()?);
-    let limit = ask.params.limit("limit")?;
-    let found = ask.store.label_names(ask.tenant.id, &sets, range, budget)?;
+    let (limit, range) = (ask.params.limit("limit")?, ask.params.range()?);
+    let sets = matcher_sets(&ask.params)?;
+    let found = match range.end_ms < range.start_ms {
+        true => none(),
+        false => ask.store.label_names(ask.tenant.id, &sets, range, budget)?,
+    };
     Ok(listed(found, limit, |out, name| encode::string(out, &name)))
 }
 
 /// Values of the label that the path names.
 pub(super) fn label_values(ask: &Ask, budget: &Budget) -> Result<Answered, ApiError> {
     let name = label_name(&ask.path)?;
-    let (sets, range) = (matcher_sets(&ask.params)?, ask.params.range()?);
-    let limit = ask.params.limit("limit")?;
-    let found = ask.store.label_values(ask.tenant.id, &name, &sets, range, budget)?;
+    let (limit, range) = (ask.params.limit("limit")?, ask.params.range()?);
+    let sets = matcher_sets(&ask.params)?;
+    let found = match range.end_ms < range.start_ms {
+        true => none(),
+        false => ask.store.label_values(ask.tenant.id, &name, &sets, range, budget)?,
+    };
     Ok(listed(found, limit, |out, value| encode::string(out, &value)))
+}
+
+/// What there is in a range whose ends are the wrong way round. Prometheus refuses such only where samples are asked for.
+fn none<T>() -> Found<Vec<T>> {
+    Found { found: Vec::new(), warnings: Vec::new() }
 }
 
 fn listed<T>(found: Found<Vec<T>>, limit: usize, one: impl FnMut(&mut String, T)) -> Answered {
@@ -51,7 +66,7 @@ fn listed<T>(found: Found<Vec<T>>, limit: usize, one: impl FnMut(&mut String, T)
 
 /// The `match[]` parameters. One that everything satisfies is refused: it would be a dump of the tenant.
 pub(crate) fn matcher_sets(params: &Params) -> Result<Vec<Vec<Matcher>>, ApiError> {
-    let invalid = |what: String| ApiError::from(InvalidParam::new("match[]", what));
+    let invalid = |what: String| ApiError::new(Kind::BadData, what);
     let parse = |text: &str| {
         let unbounded = || invalid("match[] must contain at least one non-empty matcher".to_owned());
         match promql::matchers_of_selector(text) {

@@ -1,31 +1,40 @@
 //! The query API: Prometheus' HTTP API over the store, at `/api/v1` and `/prometheus/api/v1`.
 //!
 //! Every endpoint is a function from [`Ask`] to an [`Answered`]; this file reads the parameters, finds the tenant,
-//! runs the function on a query thread under the tenant's budget, and shapes what comes back. Neither `features` nor
-//! `application` nor `status/flags` exist here: their presence makes Grafana take Weir for another product.
+//! runs the function on a query thread under the tenant's budget, and shapes what comes back.
+//!
+//! Everything that Prometheus serves is here, `status/flags` too. Some versions of Grafana take whoever answers that for
+//! Thanos, but they look at `status/buildinfo` first: without `features` and `application` there it is a Prometheus.
 
+mod absent;
+mod describe;
 pub mod encode;
 pub mod error;
 mod exemplars;
+mod features;
 pub mod federate;
 mod find;
 mod matrix;
 mod metadata;
+mod openapi;
 pub mod params;
+mod process;
 mod query;
 pub mod read;
+mod search;
 mod stats;
 mod status;
+mod tree;
+mod tsdb;
 
 use std::sync::Arc;
 use std::time::Duration;
 
+use ::tsdb::Store;
 use admission::{Scope, Tenant};
-use axum::body::Body;
 use http::request::Parts;
 use http::{HeaderValue, Method, Request, StatusCode, header};
 use model::Budget;
-use tsdb::Store;
 
 use crate::app::App;
 use crate::body;
@@ -37,7 +46,13 @@ use crate::system::refused_answer;
 use error::{ApiError, Kind};
 use params::Params;
 
+use absent::Absent;
+use process::Process;
+use status::Status;
+
+pub use describe::markdown;
 pub(crate) use find::matcher_sets;
+pub(crate) use status::build_info;
 
 /// Bytes of a form at most.
 const FORM_BYTES_MAX: usize = 4 << 20;
@@ -53,6 +68,8 @@ pub enum Endpoint {
     QueryExemplars,
     /// An expression in its usual form.
     FormatQuery,
+    /// An expression as a tree.
+    ParseQuery,
     /// Label sets.
     Series,
     /// Label names.
@@ -61,8 +78,24 @@ pub enum Endpoint {
     LabelValues,
     /// Types, units, helps.
     Metadata,
-    /// Something that Weir has none of, or knows without looking.
-    Fixed(status::Fixed),
+    /// Names of metrics that answer a search.
+    SearchMetricNames,
+    /// Names of labels that do.
+    SearchLabelNames,
+    /// Values of one label that do.
+    SearchLabelValues,
+    /// How many series have which labels.
+    Cardinality,
+    /// Blocks.
+    Blocks,
+    /// The description of all this.
+    OpenApi,
+    /// Something that Weir has none of.
+    Absent(absent::Absent),
+    /// Something about Weir and its configuration.
+    Status(status::Status),
+    /// Something that is known before the store is open.
+    Process(process::Process),
 }
 
 macro_rules! routes {
@@ -86,18 +119,40 @@ routes! {
     "POST" "query_exemplars" Endpoint::QueryExemplars;
     "GET" "format_query" Endpoint::FormatQuery;
     "POST" "format_query" Endpoint::FormatQuery;
+    "GET" "parse_query" Endpoint::ParseQuery;
+    "POST" "parse_query" Endpoint::ParseQuery;
     "GET" "series" Endpoint::Series;
     "POST" "series" Endpoint::Series;
     "GET" "labels" Endpoint::Labels;
     "POST" "labels" Endpoint::Labels;
     "GET" "label/{name}/values" Endpoint::LabelValues;
     "GET" "metadata" Endpoint::Metadata;
-    "GET" "status/buildinfo" Endpoint::Fixed(status::Fixed::BuildInfo);
-    "GET" "status/runtimeinfo" Endpoint::Fixed(status::Fixed::RuntimeInfo);
-    "GET" "rules" Endpoint::Fixed(status::Fixed::Rules);
-    "GET" "alerts" Endpoint::Fixed(status::Fixed::Alerts);
-    "GET" "alertmanagers" Endpoint::Fixed(status::Fixed::Alertmanagers);
-    "GET" "targets" Endpoint::Fixed(status::Fixed::Targets);
+    "GET" "search/metric_names" Endpoint::SearchMetricNames;
+    "POST" "search/metric_names" Endpoint::SearchMetricNames;
+    "GET" "search/label_names" Endpoint::SearchLabelNames;
+    "POST" "search/label_names" Endpoint::SearchLabelNames;
+    "GET" "search/label_values" Endpoint::SearchLabelValues;
+    "POST" "search/label_values" Endpoint::SearchLabelValues;
+    "GET" "status/buildinfo" Endpoint::Status(Status::BuildInfo);
+    "GET" "status/runtimeinfo" Endpoint::Status(Status::RuntimeInfo);
+    "GET" "status/config" Endpoint::Status(Status::Config);
+    "GET" "status/flags" Endpoint::Status(Status::Flags);
+    "GET" "status/tsdb" Endpoint::Cardinality;
+    "GET" "status/tsdb/blocks" Endpoint::Blocks;
+    "GET" "status/walreplay" Endpoint::Process(Process::WalReplay);
+    "GET" "status/self_metrics" Endpoint::Process(Process::SelfMetrics);
+    "GET" "features" Endpoint::Status(Status::Features);
+    "GET" "notifications" Endpoint::Process(Process::Notifications);
+    "GET" "notifications/live" Endpoint::Process(Process::NotificationsLive);
+    "GET" "openapi.yaml" Endpoint::OpenApi;
+    "GET" "rules" Endpoint::Absent(Absent::Rules);
+    "GET" "alerts" Endpoint::Absent(Absent::Alerts);
+    "GET" "alertmanagers" Endpoint::Absent(Absent::Alertmanagers);
+    "GET" "targets" Endpoint::Absent(Absent::Targets);
+    "GET" "targets/metadata" Endpoint::Absent(Absent::TargetsMetadata);
+    "GET" "targets/relabel_steps" Endpoint::Absent(Absent::RelabelSteps);
+    "GET" "scrape_pools" Endpoint::Absent(Absent::ScrapePools);
+    "GET" "scrape_pools/config" Endpoint::Absent(Absent::ScrapePoolConfig);
 }
 
 impl Endpoint {
@@ -112,10 +167,14 @@ impl Endpoint {
             Self::Labels => "labels",
             Self::LabelValues => "label_values",
             Self::Metadata => "metadata",
-            Self::Fixed(_) => "status",
+            Self::ParseQuery => "parse_query",
+            Self::SearchMetricNames | Self::SearchLabelNames | Self::SearchLabelValues => "search",
+            Self::Cardinality => "tsdb",
+            Self::Blocks | Self::OpenApi | Self::Absent(_) | Self::Status(_) | Self::Process(_) => "status",
         }
     }
 
+    /// What answers it from the store.
     fn function(self) -> fn(&Ask, &Budget) -> Result<Answered, ApiError> {
         match self {
             Self::Query => query::instant,
@@ -126,7 +185,16 @@ impl Endpoint {
             Self::Labels => find::label_names,
             Self::LabelValues => find::label_values,
             Self::Metadata => metadata::metadata,
-            Self::Fixed(_) => status::fixed,
+            Self::ParseQuery => query::parse,
+            Self::SearchMetricNames => search::metric_names,
+            Self::SearchLabelNames => search::label_names,
+            Self::SearchLabelValues => search::label_values,
+            Self::Cardinality => tsdb::cardinality,
+            Self::Blocks => tsdb::blocks,
+            Self::OpenApi => openapi::openapi,
+            Self::Absent(_) => absent::absent,
+            Self::Status(_) => status::status,
+            Self::Process(_) => |_, _| unreachable!("it is answered before the store is asked for"),
         }
     }
 }
@@ -151,27 +219,59 @@ impl Ask {
         let syntax = promql::feature::syntax(&self.config.query_features);
         promql::parse_with(self.params.get("query"), &syntax)
     }
+
+    /// Whether a dialect of that name is there and enabled.
+    fn takes(&self, dialect: &str) -> bool {
+        let enabled = |name| self.config.dialects.get(name).is_none_or(|dialect| dialect.enabled);
+        dialects::ALL.iter().any(|row| row.name == dialect && enabled(row.name))
+    }
 }
 
 /// A good answer.
 #[derive(Debug, Default)]
 pub(crate) struct Answered {
-    /// The answer up to and with its `data`, begun by [`encode::begin`]; none = 204.
-    begun: Option<String>,
+    body: Body,
     warnings: Vec<String>,
     infos: Vec<String>,
 }
 
+/// What is answered.
+#[derive(Debug, Default)]
+enum Body {
+    /// Nothing: 204.
+    #[default]
+    Nothing,
+    /// The answer up to and with its `data`, begun by [`encode::begin`].
+    Begun(String),
+    /// All of an answer of another content type.
+    Whole(&'static str, String),
+}
+
 impl Answered {
     fn begun(begun: String) -> Self {
-        Self { begun: Some(begun), ..Self::default() }
+        Self { body: Body::Begun(begun), ..Self::default() }
+    }
+
+    fn whole(content_type: &'static str, text: String) -> Self {
+        Self { body: Body::Whole(content_type, text), ..Self::default() }
     }
 }
 
 /// Answers one of [`ROUTES`].
-pub async fn answer(app: Arc<App>, endpoint: Endpoint, request: Request<Body>) -> Answer {
+pub async fn answer(app: Arc<App>, endpoint: Endpoint, request: Request<axum::body::Body>) -> Answer {
     let began = app.env.clock.monotonic();
     let (parts, body) = request.into_parts();
+    if let Endpoint::Process(process) = endpoint {
+        if let Err(refused) = process::admit(&app, process, &parts) {
+            return refused_answer(refused);
+        }
+        let params = Params::parse("", parts.uri.query().unwrap_or(""));
+        let answered = process::answer(&app, process, &params);
+        let result = answered.map(|answered| success(answered, Coding::preferred(&parts.headers)));
+        let outcome = result.as_ref().map_or_else(|error: &ApiError| error.kind.as_str(), |_| "success");
+        count(&app, endpoint.as_str(), began, outcome);
+        return result.unwrap_or_else(|error| error.answer());
+    }
     let tenant = match gate::admit(&app, &parts, gate::ANSWER_CREDENTIALS, Scope::Read) {
         Ok(grant) => grant.tenant,
         Err(refused) => return refused_answer(refused),
@@ -206,11 +306,11 @@ fn count(app: &App, endpoint: &str, began: Duration, outcome: &str) {
 }
 
 async fn run(ask: Ask, coding: Option<Coding>) -> Result<Answer, ApiError> {
-    if let Endpoint::Fixed(_) = ask.endpoint {
+    if let Endpoint::Absent(_) | Endpoint::Status(_) = ask.endpoint {
         let answered = ask.endpoint.function()(&ask, &Budget::new(0))?;
-        return Ok(success(answered, None));
+        return Ok(success(answered, coding));
     }
-    let time = timeout(&ask)?;
+    let time = timeout(&ask);
     let app = Arc::clone(&ask.app);
     let tenant = ask.tenant.id;
     let bytes = ask.tenant.limits.query_bytes.min(ask.config.query_bytes);
@@ -223,15 +323,19 @@ async fn run(ask: Ask, coding: Option<Coding>) -> Result<Answer, ApiError> {
     app.queries.run(tenant, time, budget, evaluate).await?
 }
 
-/// The configured time, or less when the request says so.
-fn timeout(ask: &Ask) -> Result<Duration, ApiError> {
-    let asked =
-        ask.params.duration("timeout")?.and_then(|ms| u64::try_from(ms).ok()).map(Duration::from_millis);
+/// The configured time, or less when a query says so; what it cannot be read from is complained about in its turn.
+fn timeout(ask: &Ask) -> Duration {
     let most = ask.config.query_timeout;
-    Ok(asked.map_or(most, |asked| asked.min(most)))
+    match ask.endpoint {
+        Endpoint::Query | Endpoint::QueryRange => {
+            let asked = ask.params.duration("timeout").ok().flatten().and_then(|ms| u64::try_from(ms).ok());
+            asked.filter(|ms| *ms > 0).map_or(most, |ms| Duration::from_millis(ms).min(most))
+        }
+        _ => most,
+    }
 }
 
-pub(crate) async fn form(app: &App, parts: &Parts, body: Body) -> Result<String, ApiError> {
+pub(crate) async fn form(app: &App, parts: &Parts, body: axum::body::Body) -> Result<String, ApiError> {
     let content_type = parts.headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok());
     let is_form = content_type.is_some_and(|value| value.starts_with("application/x-www-form-urlencoded"));
     if !matches!(parts.method, Method::POST | Method::PUT) || !is_form {
@@ -252,7 +356,14 @@ fn not_ready(app: &App) -> Answer {
 }
 
 fn success(answered: Answered, coding: Option<Coding>) -> Answer {
-    let Some(mut body) = answered.begun else { return respond::empty() };
-    encode::end(&mut body, &answered.warnings, &answered.infos);
-    compress::json(body, coding)
+    match answered.body {
+        Body::Nothing => respond::empty(),
+        Body::Begun(mut body) => {
+            encode::end(&mut body, &answered.warnings, &answered.infos);
+            compress::json(body, coding)
+        }
+        Body::Whole(content_type, body) => {
+            compress::packed(HeaderValue::from_static(content_type), body.into_bytes(), coding)
+        }
+    }
 }

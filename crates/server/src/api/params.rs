@@ -53,12 +53,14 @@ impl Params {
 
     /// A time in ms; `default` when it is absent.
     pub fn time(&self, name: &'static str, default: i64) -> Result<i64, InvalidParam> {
-        match self.get(name) {
-            "" => Ok(default),
-            text => time(text).ok_or_else(|| {
-                InvalidParam::new(name, format!("cannot parse {text:?} to a valid timestamp"))
-            }),
+        if self.get(name).is_empty() {
+            return Ok(default);
         }
+        // Prometheus says it twice where a time may be absent.
+        let twice = |InvalidParam { name, what }| {
+            InvalidParam::new(name, format!("invalid time value for '{name}': {what}"))
+        };
+        self.required_time(name).map_err(twice)
     }
 
     /// A time in ms that must be there.
@@ -85,23 +87,43 @@ impl Params {
     pub fn limit(&self, name: &'static str) -> Result<usize, InvalidParam> {
         match self.get(name) {
             "" => Ok(0),
-            text => match text.parse::<i64>() {
-                Ok(limit) => {
-                    usize::try_from(limit).map_err(|_| InvalidParam::new(name, "limit must be non-negative"))
-                }
-                Err(_) => Err(InvalidParam::new(name, format!("cannot parse {text:?} to a number"))),
-            },
+            text => {
+                let limit =
+                    parse_int("Atoi", text, i64::BITS).map_err(|what| InvalidParam::new(name, what))?;
+                usize::try_from(limit).map_err(|_| InvalidParam::new(name, "limit must be non-negative"))
+            }
         }
     }
 
-    /// `start` and `end`, all of time when they are absent.
+    /// `start` and `end`, all of time when they are absent; they may be the wrong way round.
     pub fn range(&self) -> Result<TimeRange, InvalidParam> {
         let start_ms = self.time("start", TIME_MIN_MS)?;
         let end_ms = self.time("end", TIME_MAX_MS)?;
-        if end_ms < start_ms {
-            return Err(InvalidParam::new("end", "end timestamp must not be before start timestamp"));
-        }
         Ok(TimeRange { start_ms, end_ms })
+    }
+}
+
+/// What is said where the ends of a range are the wrong way round.
+pub const BACKWARDS: &str = "end timestamp must not be before start timestamp";
+
+/// A whole number of so many bits; the error is the text of Go's function of that name.
+pub fn parse_int(function: &str, text: &str, bits: u32) -> Result<i64, String> {
+    let fault = |what: &str| format!("strconv.{function}: parsing {}: {what}", promql::text::quoted(text));
+    let digits = text.strip_prefix(['+', '-']).unwrap_or(text);
+    if digits.is_empty() || !digits.bytes().all(|byte| byte.is_ascii_digit()) {
+        return Err(fault("invalid syntax"));
+    }
+    let most = i64::MAX >> (i64::BITS - bits);
+    let number = text.parse::<i64>().ok().filter(|number| (-most - 1..=most).contains(number));
+    number.ok_or_else(|| fault("value out of range"))
+}
+
+/// A truth value as Go reads it.
+pub fn parse_bool(text: &str) -> Option<bool> {
+    match text {
+        "1" | "t" | "T" | "true" | "TRUE" | "True" => Some(true),
+        "0" | "f" | "F" | "false" | "FALSE" | "False" => Some(false),
+        _ => None,
     }
 }
 
@@ -215,12 +237,39 @@ mod tests {
 
     #[test]
     fn errors_name_the_parameter() {
-        let params = Params::parse("", "time=x&limit=-1&step=q");
+        let params = Params::parse("", "time=x&limit=-1&step=q&many=9223372036854775808&word=two");
         assert_eq!(
             params.time("time", 0).unwrap_err().to_string(),
+            "invalid parameter \"time\": invalid time value for 'time': cannot parse \"x\" to a valid timestamp"
+        );
+        assert_eq!(
+            params.required_time("time").unwrap_err().to_string(),
             "invalid parameter \"time\": cannot parse \"x\" to a valid timestamp"
         );
         assert!(params.limit("limit").unwrap_err().to_string().contains("non-negative"));
+        assert_eq!(
+            params.limit("many").unwrap_err().to_string(),
+            "invalid parameter \"many\": strconv.Atoi: parsing \"9223372036854775808\": value out of range"
+        );
+        assert_eq!(
+            params.limit("word").unwrap_err().to_string(),
+            "invalid parameter \"word\": strconv.Atoi: parsing \"two\": invalid syntax"
+        );
         assert!(params.required_duration("step").unwrap_err().to_string().contains("valid duration"));
+    }
+
+    #[test]
+    fn whole_numbers_have_their_bits() {
+        for (text, bits, wanted) in [
+            ("-2147483648", 32, Some(i64::from(i32::MIN))),
+            ("2147483648", 32, None),
+            ("+7", 32, Some(7)),
+            ("-9223372036854775808", 64, Some(i64::MIN)),
+            ("", 64, None),
+            ("-", 64, None),
+            ("1_0", 64, None),
+        ] {
+            assert_eq!(parse_int("ParseInt", text, bits).ok(), wanted, "{text:?}");
+        }
     }
 }

@@ -6,19 +6,22 @@ use promql::{Answer, Params as Steps, Value};
 use super::error::{ApiError, Kind};
 use super::params::InvalidParam;
 use super::stats::{Counting, Timings};
-use super::{Answered, Ask, encode};
+use super::{Answered, Ask, encode, tree};
+use crate::queries::QueryError;
 use crate::source::TenantSource;
 
 pub(super) const TRUNCATED: &str = "results truncated due to limit";
 
 /// An expression at one time.
 pub(super) fn instant(ask: &Ask, budget: &Budget) -> Result<Answered, ApiError> {
+    let limit = ask.params.limit("limit")?;
     let at_ms = ask.params.time("time", ask.now_ms)?;
-    evaluate(ask, Steps::instant(at_ms), budget)
+    evaluate(ask, Steps::instant(at_ms), limit, budget)
 }
 
 /// An expression over a range of times.
 pub(super) fn range(ask: &Ask, budget: &Budget) -> Result<Answered, ApiError> {
+    let limit = ask.params.limit("limit")?;
     let range =
         TimeRange { start_ms: ask.params.required_time("start")?, end_ms: ask.params.required_time("end")? };
     if range.end_ms < range.start_ms {
@@ -38,20 +41,32 @@ pub(super) fn range(ask: &Ask, budget: &Budget) -> Result<Answered, ApiError> {
         );
         return Err(ApiError::new(Kind::BadData, message));
     }
-    evaluate(ask, Steps::range(range.start_ms, range.end_ms, step_ms), budget)
+    evaluate(ask, Steps::range(range.start_ms, range.end_ms, step_ms), limit, budget)
 }
 
-/// An expression in its usual form.
-pub(super) fn format(ask: &Ask, _: &Budget) -> Result<Answered, ApiError> {
+/// An expression as a tree.
+pub(super) fn parse(ask: &Ask, budget: &Budget) -> Result<Answered, ApiError> {
     let expr = ask.expression()?;
     let mut out = encode::begin(0);
-    encode::string(&mut out, &expr.to_string());
+    tree::write(&mut out, &expr, budget)?;
     Ok(Answered::begun(out))
 }
 
-fn evaluate(ask: &Ask, steps: Steps, budget: &Budget) -> Result<Answered, ApiError> {
-    let limit = ask.params.limit("limit")?;
-    let lookback_ms = match ask.params.duration("lookback_delta")? {
+/// An expression in its usual form, over several lines when it is long.
+pub(super) fn format(ask: &Ask, budget: &Budget) -> Result<Answered, ApiError> {
+    let expr = ask.expression()?;
+    let mut out = encode::begin(0);
+    encode::string(&mut out, &expr.pretty(budget)?);
+    Ok(Answered::begun(out))
+}
+
+fn evaluate(ask: &Ask, steps: Steps, limit: usize, budget: &Budget) -> Result<Answered, ApiError> {
+    // It counts from before; here it is read in its turn.
+    let timeout_ms = ask.params.duration("timeout")?;
+    let refused = |error: InvalidParam| {
+        ApiError::new(Kind::BadData, format!("error parsing lookback delta duration: {}", error.what))
+    };
+    let lookback_ms = match ask.params.duration("lookback_delta").map_err(refused)? {
         Some(ms) if ms > 0 => ms,
         _ => i64::try_from(ask.config.query_lookback.as_millis()).unwrap_or(i64::MAX),
     };
@@ -60,6 +75,9 @@ fn evaluate(ask: &Ask, steps: Steps, budget: &Budget) -> Result<Answered, ApiErr
     let clock = &ask.app.env.clock;
     let begun = clock.monotonic();
     let expr = ask.expression()?;
+    if timeout_ms.is_some_and(|ms| ms <= 0) {
+        return Err(QueryError::Timeout.into());
+    }
     let source = TenantSource::new(ask.store.clone(), ask.tenant.id);
     let wanted = ask.params.get("stats");
     let (answer, stats) = if wanted.is_empty() {

@@ -1,63 +1,105 @@
-//! Answers that need no store: who Weir says it is, and valid empty answers for what it has none of yet.
+//! Answers about Weir itself that need its store or its configuration: who it says it is, and how it is set up.
+
+use std::collections::BTreeMap;
 
 use model::Budget;
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::error::ApiError;
-use super::{Answered, Ask, Endpoint, encode};
+use super::{Answered, Ask, Endpoint, encode, features};
+use crate::config::{effective, units};
 
 /// The version of Prometheus whose API this is.
-pub(super) const PROMETHEUS_VERSION: &str = "3.14.0";
+const PROMETHEUS_VERSION: &str = "3.14.0";
 
 /// What is answered.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Fixed {
+pub enum Status {
     /// Versions.
     BuildInfo,
     /// Start, time, retention.
     RuntimeInfo,
-    /// No rules.
-    Rules,
-    /// No alerts.
-    Alerts,
-    /// No Alertmanagers.
-    Alertmanagers,
-    /// No targets.
-    Targets,
+    /// The configuration in force.
+    Config,
+    /// The same under the names of Prometheus' flags.
+    Flags,
+    /// What this Weir can do.
+    Features,
 }
 
-pub(super) fn fixed(ask: &Ask, _: &Budget) -> Result<Answered, ApiError> {
-    let Endpoint::Fixed(fixed) = ask.endpoint else { unreachable!("only such endpoints come here") };
-    let data = match fixed {
-        Fixed::BuildInfo => json!({
-            "version": PROMETHEUS_VERSION,
-            "revision": concat!("weir ", env!("CARGO_PKG_VERSION")),
-            "branch": "",
-            "buildUser": "",
-            "buildDate": "",
-            "goVersion": "",
-        }),
-        Fixed::RuntimeInfo => runtime_info(ask),
-        Fixed::Rules => json!({ "groups": [] }),
-        Fixed::Alerts => json!({ "alerts": [] }),
-        Fixed::Alertmanagers => json!({ "activeAlertmanagers": [], "droppedAlertmanagers": [] }),
-        Fixed::Targets => json!({ "activeTargets": [], "droppedTargets": [], "droppedTargetCounts": {} }),
+pub(super) fn status(ask: &Ask, _: &Budget) -> Result<Answered, ApiError> {
+    let Endpoint::Status(status) = ask.endpoint else { unreachable!("only such endpoints come here") };
+    let data = match status {
+        Status::BuildInfo => build_info(),
+        Status::RuntimeInfo => runtime_info(ask),
+        // Other tenants' names and limits are nobody else's.
+        Status::Config => json!({ "yaml": effective(&ask.config.settings, &ask.tenant.name) }),
+        Status::Flags => json!(flags(ask)),
+        Status::Features => json!(features::features(ask)),
     };
     let mut out = encode::begin(0);
     out.push_str(&data.to_string());
     Ok(Answered::begun(out))
 }
 
-fn runtime_info(ask: &Ask) -> serde_json::Value {
+/// Neither `features` nor `application` is among it: they make Grafana take Weir for Mimir.
+pub(crate) fn build_info() -> Value {
+    json!({
+        "version": PROMETHEUS_VERSION,
+        "revision": concat!("weir ", env!("CARGO_PKG_VERSION")),
+        "branch": "",
+        "buildUser": "",
+        "buildDate": "",
+        "goVersion": "",
+    })
+}
+
+/// What is Go's is empty, and so is where Weir runs.
+fn runtime_info(ask: &Ask) -> Value {
     let text = |ms: i64| jiff::Timestamp::from_millisecond(ms).unwrap_or_default().to_string();
     let started_ms = (ask.app.metrics.start_time.get() * 1000.0) as i64;
-    let days = ask.tenant.limits.retention_ms / (24 * 3600 * 1000);
     json!({
         "startTime": text(started_ms),
+        "CWD": "",
+        "hostname": "",
         "serverTime": text(ask.now_ms),
         "reloadConfigSuccess": true,
         "lastConfigTime": text(started_ms),
         "corruptionCount": ask.store.status().damaged_pages,
-        "storageRetention": if days == 0 { "for ever".to_owned() } else { format!("{days}d") },
+        "goroutineCount": 0,
+        "GOMAXPROCS": ask.config.query_threads,
+        "GOMEMLIMIT": ask.config.storage.memory_bytes,
+        "GOGC": "",
+        "GODEBUG": "",
+        "storageRetention": retention(ask),
     })
+}
+
+fn retention(ask: &Ask) -> String {
+    let days = ask.tenant.limits.retention_ms / (24 * 3600 * 1000);
+    if days == 0 { "for ever".to_owned() } else { format!("{days}d") }
+}
+
+/// Prometheus' flags that something in Weir's configuration corresponds to; paths of the machine are not told.
+fn flags(ask: &Ask) -> BTreeMap<&'static str, String> {
+    let config = &ask.config;
+    let settings = &config.settings;
+    let milliseconds = |ms: i64| units::show_duration(std::time::Duration::from_millis(ms.unsigned_abs()));
+    BTreeMap::from([
+        ("enable-feature", String::new()),
+        ("log.format", settings.log.format.as_str().to_owned()),
+        ("log.level", settings.log.level.as_str().to_owned()),
+        ("query.lookback-delta", units::show_duration(config.query_lookback)),
+        ("query.max-concurrency", config.query_concurrency.to_string()),
+        ("query.timeout", units::show_duration(config.query_timeout)),
+        ("storage.tsdb.retention.size", units::show_size(ask.tenant.limits.max_bytes)),
+        ("storage.tsdb.retention.time", milliseconds(ask.tenant.limits.retention_ms)),
+        ("web.cors.origin", settings.http.cors_origin.0.clone().unwrap_or_else(|| ".*".to_owned())),
+        ("web.enable-admin-api", true.to_string()),
+        ("web.enable-lifecycle", false.to_string()),
+        ("web.enable-otlp-receiver", ask.takes("otlp").to_string()),
+        ("web.enable-remote-write-receiver", ask.takes("remote_write").to_string()),
+        ("web.max-connections", config.http.max_connections.to_string()),
+        ("web.read-timeout", units::show_duration(config.http.body_timeout)),
+    ])
 }

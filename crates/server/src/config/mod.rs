@@ -8,6 +8,7 @@
 use std::fmt;
 
 mod docs;
+mod effective;
 mod load;
 mod machine;
 mod resolve;
@@ -19,6 +20,7 @@ pub mod units;
 mod value;
 
 pub use docs::{commented_defaults, markdown};
+pub use effective::{effective, without_password};
 pub use load::Sources;
 pub use machine::Machine;
 pub use resolve::{Config, DialectConfig};

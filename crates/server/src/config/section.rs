@@ -3,6 +3,7 @@
 //!
 //! A default is written once, as the text that a user would write, so the docs cannot say something else than the code.
 
+use super::effective::Shown;
 use super::tree::{Node, Origin, Shape};
 use super::value::Value;
 
@@ -37,6 +38,8 @@ pub trait Section {
 
     /// Sets a key. `None` when there is no such key; the error says what was expected.
     fn set(&mut self, key: &str, node: &Node) -> Option<Result<(), String>>;
+    /// Each key with its value.
+    fn shown(&self) -> Vec<(&'static str, Shown)>;
     /// Keys whose values differ.
     fn changed(&self, next: &Self) -> Vec<&'static Key>;
 }
@@ -79,6 +82,10 @@ macro_rules! section {
                     })*
                     _ => None,
                 }
+            }
+
+            fn shown(&self) -> Vec<(&'static str, $crate::config::effective::Shown)> {
+                vec![$((stringify!($key), $crate::config::value::Value::shown(&self.$key)),)*]
             }
 
             fn changed(&self, next: &Self) -> Vec<&'static $crate::config::section::Key> {

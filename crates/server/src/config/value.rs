@@ -8,6 +8,7 @@ use ipnet::IpNet;
 use model::re2::Anchored;
 use promql::Feature;
 
+use super::effective::Shown;
 use super::suggest;
 use super::tree::{Node, Shape};
 use super::units;
@@ -16,6 +17,8 @@ use super::units;
 pub(super) trait Value: Sized {
     /// Reads what was typed.
     fn read(node: &Node) -> Result<Self, String>;
+    /// Says it so that it would be read again as it is.
+    fn shown(&self) -> Shown;
 }
 
 /// A type written as one scalar.
@@ -24,6 +27,8 @@ pub(super) trait Scalar: Sized {
     const EXPECTED: &'static str;
     /// Reads the text.
     fn parse(text: &str) -> Option<Self>;
+    /// The text that is read as this; empty when it is nothing.
+    fn show(&self) -> String;
 }
 
 impl<T: Scalar> Value for T {
@@ -34,6 +39,11 @@ impl<T: Scalar> Value for T {
             Shape::List(_) | Shape::Map(_) => return Err(format!("expected {}", T::EXPECTED)),
         };
         T::parse(text.trim()).ok_or_else(|| format!("expected {}, found {text:?}", T::EXPECTED))
+    }
+
+    fn shown(&self) -> Shown {
+        let text = self.show();
+        if text.is_empty() { Shown::Unset } else { Shown::Scalar(text) }
     }
 }
 
@@ -61,37 +71,44 @@ impl Share {
 pub struct Size(pub u64);
 
 macro_rules! scalar {
-    ($($type:ty, $expected:literal, $parse:expr;)*) => {
+    ($($type:ty, $expected:literal, $parse:expr, $show:expr;)*) => {
         $(impl Scalar for $type {
             const EXPECTED: &'static str = $expected;
             fn parse(text: &str) -> Option<Self> {
                 let parse: fn(&str) -> Option<Self> = $parse;
                 parse(text)
             }
+            fn show(&self) -> String {
+                let show: fn(&Self) -> String = $show;
+                show(self)
+            }
         })*
     };
 }
 
 scalar! {
-    u64, "a whole number", |text| text.parse().ok();
-    u32, "a whole number", |text| text.parse().ok();
-    f64, "a number above 0", |text| text.parse().ok().filter(|n: &f64| n.is_finite() && *n > 0.0);
-    bool, "true or false", |text| text.parse().ok();
-    Size, "a size like 64MiB", |text| units::parse_size(text).map(Size);
+    u64, "a whole number", |text| text.parse().ok(), u64::to_string;
+    u32, "a whole number", |text| text.parse().ok(), u32::to_string;
+    f64, "a number above 0", |text| text.parse().ok().filter(|n: &f64| n.is_finite() && *n > 0.0), f64::to_string;
+    bool, "true or false", |text| text.parse().ok(), bool::to_string;
+    Size, "a size like 64MiB", |text| units::parse_size(text).map(Size), |size| units::show_size(size.0);
     Share, "a size like 2GiB or a share like 60%", |text| match text.strip_suffix('%') {
         Some(percent) => percent.parse().ok().filter(|p| (1..=100).contains(p)).map(Share::Percent),
         None => units::parse_size(text).filter(|&bytes| bytes > 0).map(Share::Bytes),
+    }, |share| match share {
+        Share::Bytes(bytes) => units::show_size(*bytes),
+        Share::Percent(percent) => format!("{percent}%"),
     };
-    Duration, "a duration like 30s, 10m or 400d", units::parse_duration;
+    Duration, "a duration like 30s, 10m or 400d", units::parse_duration, |time| units::show_duration(*time);
     SocketAddr, "an address with port like 127.0.0.1:9347", |text| match text.strip_prefix("localhost:") {
         Some(port) => port.parse().ok().map(|port| SocketAddr::from(([127, 0, 0, 1], port))),
         None => text.parse().ok(),
-    };
-    String, "a name", |text| Some(text.to_owned());
-    PathBuf, "a path", |text| (!text.is_empty()).then(|| text.into());
+    }, SocketAddr::to_string;
+    String, "a name", |text| Some(text.to_owned()), String::clone;
+    PathBuf, "a path", |text| (!text.is_empty()).then(|| text.into()), |path| path.display().to_string();
     IpNet, "a network like 10.0.0.0/8", |text| {
         text.parse().ok().or_else(|| text.parse().ok().map(|address: std::net::IpAddr| address.into()))
-    };
+    }, IpNet::to_string;
 }
 
 /// A host name, or nothing.
@@ -111,6 +128,9 @@ impl Scalar for Domain {
         };
         (text.len() <= 253 && text.split('.').all(label)).then(|| Self(Some(text.to_ascii_lowercase())))
     }
+    fn show(&self) -> String {
+        self.0.clone().unwrap_or_default()
+    }
 }
 
 /// A regular expression in Go's syntax, or nothing.
@@ -125,6 +145,9 @@ impl Scalar for Pattern {
             return Some(Self(None));
         }
         Anchored::new(text).is_ok().then(|| Self(Some(text.to_owned())))
+    }
+    fn show(&self) -> String {
+        self.0.clone().unwrap_or_default()
     }
 }
 
@@ -144,6 +167,9 @@ impl Scalar for ExternalUrl {
         (known && uri.host().is_some() && uri.query().is_none())
             .then(|| Self(Some(text.trim_end_matches('/').to_owned())))
     }
+    fn show(&self) -> String {
+        self.0.clone().unwrap_or_default()
+    }
 }
 
 /// A list; one scalar stands for a list of one, or of several with commas between them (as in the environment).
@@ -159,6 +185,10 @@ impl<T: Scalar> Value for Vec<T> {
             }
         }
     }
+
+    fn shown(&self) -> Shown {
+        Shown::List(self.iter().map(T::show).collect())
+    }
 }
 
 /// Something that may be left open.
@@ -166,12 +196,20 @@ impl<T: Scalar> Value for Option<T> {
     fn read(node: &Node) -> Result<Self, String> {
         if node.shape == Shape::Empty { Ok(None) } else { T::read(node).map(Some) }
     }
+
+    fn shown(&self) -> Shown {
+        self.as_ref().map_or(Shown::Unset, T::shown)
+    }
 }
 
 impl Value for Vec<Feature> {
     fn read(node: &Node) -> Result<Self, String> {
         let names = Vec::<String>::read(node)?;
         names.iter().map(|name| Feature::from_name(name).ok_or_else(|| unknown_feature(name))).collect()
+    }
+
+    fn shown(&self) -> Shown {
+        Shown::List(self.iter().map(|feature| feature.as_str().to_owned()).collect())
     }
 }
 
@@ -194,6 +232,9 @@ macro_rules! choice {
             const EXPECTED: &'static str = $expected;
             fn parse(text: &str) -> Option<Self> {
                 match text { $($text $(| $also)* => Some(Self::$variant),)* _ => None }
+            }
+            fn show(&self) -> String {
+                self.as_str().to_owned()
             }
         }
 

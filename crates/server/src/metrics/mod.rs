@@ -6,6 +6,7 @@
 //! of those the first 1,000 are told apart and the rest counts as `other`.
 
 mod family;
+pub mod proto_json;
 pub mod text;
 
 pub use family::{Counter, Family, Gauge, Histogram};

@@ -41,6 +41,13 @@ impl Weir {
     }
 
     pub(crate) fn start_in(directory: tempfile::TempDir, change: impl FnOnce(&mut Settings)) -> Self {
+        let weir = Self::begin_in(directory, change);
+        weir.wait_until_ready();
+        weir
+    }
+
+    /// Does not wait until it is ready.
+    pub(crate) fn begin_in(directory: tempfile::TempDir, change: impl FnOnce(&mut Settings)) -> Self {
         let mut settings = Settings::default();
         settings.general.listen = "127.0.0.1:0".parse().unwrap();
         settings.general.data_dir = directory.path().to_owned();
@@ -52,9 +59,7 @@ impl Weir {
         let (token, system, admin) = (read(DEFAULT_TOKEN), read(SYSTEM_TOKEN), read(ADMIN_TOKEN));
         let server = Server::start(env, config, control, Box::new(NoReload)).unwrap();
         let address = server.address();
-        let weir = Self { server: Some(server), address, token, system, admin, directory };
-        weir.wait_until_ready();
-        weir
+        Self { server: Some(server), address, token, system, admin, directory }
     }
 
     pub(crate) fn app(&self) -> &App {
@@ -171,7 +176,7 @@ fn unchunk(mut text: &str) -> String {
     out
 }
 
-/// Says that a test was skipped for want of a program.
+/// Says that a test was skipped for want of a program or of data.
 #[expect(clippy::print_stdout, reason = "a test that did not run must not look as if it had")]
 pub(crate) fn skipped(program: &str) {
     println!("skipped: no {program} here");

@@ -10,6 +10,8 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use codec::chunk::Corrupt;
+use model::Budget;
+use roaring::RoaringBitmap;
 
 use super::cache::Page;
 use super::page::{PageAddress, PageKind, damaged_page};
@@ -134,6 +136,48 @@ impl Section {
             None => self.each_label(0..self.series(), damaged, add)?,
         }
         self.spell_all(values, damaged)
+    }
+
+    /// Hands over the values of a label, ascending, and how many series have each: all, or those that are `left`. What
+    /// cannot be read is left out and the damage is named.
+    pub(crate) fn each_value_count<E: From<BlockError>>(
+        &self,
+        name: &str,
+        left: Option<&RoaringBitmap>,
+        budget: &Budget,
+        damaged: &mut Vec<Damaged>,
+        each: &mut dyn FnMut(&str, u64) -> Result<(), E>,
+    ) -> Result<(), E> {
+        let mut counts: Vec<(u32, u64)> = Vec::new();
+        let mut ordinals = Vec::new();
+        let counted = self.find_symbol(name).and_then(|name| match name {
+            None => Ok(()),
+            Some(name) => self.each_postings(name, 0..u32::MAX, |list| {
+                let count = match left {
+                    None => u64::from(list.count),
+                    Some(left) => {
+                        ordinals.clear();
+                        if let Err(corrupt) = list.read(self.series(), &mut ordinals) {
+                            return Ok(Err(corrupt));
+                        }
+                        ordinals.iter().filter(|ordinal| left.contains(**ordinal)).count() as u64
+                    }
+                };
+                budget.charge(size_of::<(u32, u64)>() as u64)?;
+                counts.push((list.value, count));
+                Ok(Ok(()))
+            }),
+        });
+        counted.or_else(|error| go_around(error, damaged))?;
+        let (mut speller, held) = (Speller::default(), size_of_val(counts.as_slice()) as u64);
+        for (value, count) in counts {
+            match speller.spell(self, value) {
+                Ok(text) => each(text, count)?,
+                Err(error) => go_around(error, damaged)?,
+            }
+        }
+        budget.release(held);
+        Ok(())
     }
 
     /// The labels of series, as numbers.

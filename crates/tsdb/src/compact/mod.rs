@@ -267,6 +267,14 @@ impl Inner {
         Ok(())
     }
 
+    /// Lets nothing wait any longer: no pause between merges, no block that the disk refused.
+    pub(crate) fn hurry_compaction(&self) {
+        let mut compactor = self.compactor.lock().expect("lock");
+        compactor.next = Duration::ZERO;
+        compactor.nothing_due = None;
+        compactor.refused.values_mut().for_each(|refused| refused.until = Duration::ZERO);
+    }
+
     /// Gives up the merge that runs.
     pub(crate) fn stop_compaction(&self) {
         self.compactor.lock().expect("lock").give_up(self, Duration::ZERO);

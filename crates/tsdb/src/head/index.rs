@@ -61,7 +61,7 @@ impl Posting {
         }
     }
 
-    fn len(&self) -> u64 {
+    pub(crate) fn len(&self) -> u64 {
         match self {
             Self::Few(slots) => slots.len() as u64,
             Self::Many(bitmap) => bitmap.len(),

@@ -156,6 +156,36 @@ impl<'a> Scan<'a> {
         })
     }
 
+    /// Hands over the values of a label, not sorted, and how many series have each. When series leave meanwhile it begins
+    /// anew, and values come again.
+    pub(crate) fn each_value_count<E: From<Stop>>(
+        &self,
+        name: &str,
+        mut each: impl FnMut(String, u64) -> Result<(), E>,
+    ) -> Result<(), E> {
+        let (mut from, mut evicted) = (0, self.read()?.evicted());
+        loop {
+            let part = self.hold(evicted, |index| {
+                let part = index.values_from(name, from).take(PART);
+                part.map(|(value, posting)| (value.to_owned(), posting.len())).collect::<Vec<_>>()
+            });
+            let part = match part {
+                Ok(part) => part.unwrap_or_default(),
+                Err(Interrupted::Stop(stop)) => return Err(stop.into()),
+                Err(Interrupted::Evicted) => {
+                    (from, evicted) = (0, self.read()?.evicted());
+                    continue;
+                }
+            };
+            let is_last = part.len() < PART;
+            part.into_iter().try_for_each(|(value, series)| each(value, series))?;
+            if is_last {
+                return Ok(());
+            }
+            from += PART;
+        }
+    }
+
     /// Runs `work` until no series leaves while it runs.
     fn between_evictions<T>(&self, mut work: impl FnMut(u64) -> Result<T, Interrupted>) -> Result<T, Stop> {
         loop {

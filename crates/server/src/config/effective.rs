@@ -1,0 +1,139 @@
+//! The configuration in force as a file that means the same, for whoever asks the running server.
+//!
+//! Of tenants only the one that asks is told, and no password that stands in a URL.
+
+use std::fmt::Write;
+
+use model::TenantName;
+
+use super::section::Section;
+use super::settings::{Dialect, Settings};
+
+/// The settings, every key with its value; unset ones are left out.
+pub fn effective(settings: &Settings, tenant: &TenantName) -> String {
+    let Settings { general, log, http, ingest, query, limits, storage, self_monitoring, .. } = settings;
+    let mut text = String::new();
+    keys(&mut text, "", general);
+    section(&mut text, "log", log);
+    section(&mut text, "http", http);
+    section(&mut text, "ingest", ingest);
+    section(&mut text, "query", query);
+    section(&mut text, "limits", limits);
+    section(&mut text, "storage", storage);
+    section(&mut text, "self_monitoring", self_monitoring);
+    text.push_str("dialects:\n");
+    for dialect in dialects::ALL {
+        let _ = writeln!(text, "  {}:", dialect.name);
+        match settings.dialects.get(dialect.name) {
+            Some(set) => keys(&mut text, "    ", set),
+            None => keys(&mut text, "    ", &Dialect::default()),
+        }
+    }
+    if let Some(limits) = settings.tenants.get(tenant) {
+        let _ = writeln!(text, "tenants:\n  {}:\n    limits:", quoted(tenant.as_str()));
+        keys(&mut text, "      ", limits);
+    }
+    text
+}
+
+fn section(text: &mut String, name: &str, section: &impl Section) {
+    let _ = writeln!(text, "{name}:");
+    keys(text, "  ", section);
+}
+
+fn keys(text: &mut String, indent: &str, section: &impl Section) {
+    for (key, value) in section.shown() {
+        let value = match value {
+            Shown::Unset => continue,
+            Shown::Scalar(value) => quoted(&without_password(&value)),
+            Shown::List(values) => {
+                let values: Vec<String> = values.iter().map(|value| quoted(value)).collect();
+                format!("[{}]", values.join(", "))
+            }
+        };
+        let _ = writeln!(text, "{indent}{key}: {value}");
+    }
+}
+
+/// A value as a user would write it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Shown {
+    /// Left open.
+    Unset,
+    /// One text.
+    Scalar(String),
+    /// Several.
+    List(Vec<String>),
+}
+
+/// Bare where YAML reads nothing else into it.
+fn quoted(value: &str) -> String {
+    let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || b"._-%".contains(&byte);
+    let is_bare = value.bytes().all(is_plain) && value.starts_with(|c: char| c.is_ascii_alphanumeric());
+    if is_bare && !matches!(value, "off" | "on" | "yes" | "no" | "null") {
+        value.to_owned()
+    } else {
+        serde_json::Value::from(value).to_string()
+    }
+}
+
+/// A URL without the password that may stand in it; anything else as it is.
+pub fn without_password(value: &str) -> String {
+    let credentials = value.split_once("://").and_then(|(scheme, rest)| {
+        let authority = rest.split('/').next()?;
+        let (user, _) = authority.rsplit_once('@')?;
+        Some((scheme, user.split(':').next()?, &rest[user.len()..]))
+    });
+    match credentials {
+        Some((scheme, user, rest)) => format!("{scheme}://{user}:redacted{rest}"),
+        None => value.to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::Sources;
+    use super::super::value::ExternalUrl;
+    use super::*;
+
+    fn read(text: &str) -> Settings {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("weir.yaml");
+        std::fs::write(&path, text).unwrap();
+        let sources = Sources { file: Some(path), ..Sources::default() };
+        sources.load().unwrap_or_else(|problems| panic!("{problems:?}\n{text}"))
+    }
+
+    #[test]
+    fn what_is_told_means_what_is_in_force() {
+        let name = |name: &str| TenantName::parse(name).unwrap();
+        let typed = "listen: 127.0.0.1:1\nauth: \"off\"\ntrusted_proxies: [10.0.0.0/8, \"::1/128\"]\n\
+                     external_url: https://example.com/x\nlog: {level: debug}\n\
+                     http: {cors_origin: \"https://(a|b)\\\\.example\"}\n\
+                     storage: {retention: 90d, memory_bytes: 1GiB, durability: os}\n\
+                     dialects: {text: {enabled: false, wire_bytes: 1MiB}}\n\
+                     tenants: {team-a: {limits: {labels: 5, retention: 1h30m}}, team-b: {limits: {labels: 6}}}\n";
+        for typed in ["listen: 127.0.0.1:1\n", typed] {
+            let settings = read(typed);
+            let told = effective(&settings, &name("team-a"));
+            let again = read(&told);
+            assert_eq!(effective(&again, &name("team-a")), told);
+            assert_eq!(
+                (again.general, again.log, again.http),
+                (settings.general, settings.log, settings.http)
+            );
+            assert_eq!((again.storage, again.limits), (settings.storage, settings.limits));
+            assert_eq!(again.tenants.get(&name("team-a")), settings.tenants.get(&name("team-a")));
+            assert!(!told.contains("team-b"), "{told}");
+        }
+    }
+
+    #[test]
+    fn a_password_in_a_url_is_not_told() {
+        let mut settings = Settings::default();
+        settings.general.external_url = ExternalUrl(Some("https://user:s3cret@example.com/x".into()));
+        let told = effective(&settings, &TenantName::parse("a").unwrap());
+        assert!(!told.contains("s3cret"), "{told}");
+        assert!(told.contains("https://user:redacted@example.com/x"), "{told}");
+    }
+}
