@@ -206,10 +206,9 @@ impl Histogram {
 
     /// Whether the two are of one layout and kind, and nothing is less than it was before.
     fn continues(&self, previous: &Self) -> bool {
-        let bits = |bounds: &[f64]| bounds.iter().map(|bound| bound.to_bits()).collect::<Vec<_>>();
         if self.schema != previous.schema
             || self.zero_threshold.to_bits() != previous.zero_threshold.to_bits()
-            || bits(&self.custom_bounds) != bits(&previous.custom_bounds)
+            || self.custom_bounds != previous.custom_bounds
         {
             return false;
         }

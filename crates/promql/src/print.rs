@@ -5,8 +5,8 @@
 use std::fmt;
 
 use crate::ast::{
-    Aggregate, At, Binary, Cardinality, DurationOp, Edge, Expr, Kind, Length, Matching, NodeId, Subquery,
-    VectorSelector,
+    Aggregate, At, Binary, BinaryOp, Cardinality, DurationOp, Edge, Expr, Kind, Length, Matching, NodeId,
+    Subquery, VectorSelector,
 };
 use crate::duration;
 use crate::text::{float_general, float_plain, label_name, quoted, quoted_bytes};
@@ -57,6 +57,10 @@ impl Expr {
             Kind::Unary { negative, expr } => {
                 vec![if *negative { "-" } else { "+" }.into(), Piece::Node(*expr)]
             }
+            // The sign of `+Inf` would reach over the whole power.
+            Kind::Binary(binary) if binary.op == BinaryOp::Pow && self.is_infinite(binary.left) => {
+                vec!["Inf".into(), text(operator(binary)), Piece::Node(binary.right)]
+            }
             Kind::Binary(binary) => {
                 vec![Piece::Node(binary.left), text(operator(binary)), Piece::Node(binary.right)]
             }
@@ -89,6 +93,10 @@ impl Expr {
             }
             Kind::Duration(op) => duration_pieces(*op),
         }
+    }
+
+    fn is_infinite(&self, id: NodeId) -> bool {
+        matches!(self.node(id).kind, Kind::Number { value, .. } if value == f64::INFINITY)
     }
 }
 

@@ -259,6 +259,8 @@ fn printing_is_upstreams() {
         ("{\"a b\"}", "{__name__=\"a b\"}"),
         ("max without() (x)", "max without () (x)"),
         ("x + fill(0) y", "x + fill (0) y"),
+        ("inf + x", "+Inf + x"),
+        ("inf ^ x", "Inf ^ x"),
     ] {
         assert_eq!(parse_with(query, &Syntax::all()).unwrap().to_string(), printed);
         // Matchers are printed in order of their text.

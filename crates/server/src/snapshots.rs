@@ -13,6 +13,8 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use tsdb::{Snapshot, SnapshotError, SnapshotName, Store};
 
+use crate::api::error::ApiError;
+use crate::api::params::{InvalidParam, Params, parse_bool};
 use crate::app::App;
 use crate::control::Control;
 use crate::respond::{self, Answer};
@@ -28,8 +30,8 @@ pub enum Operation {
     Create,
     /// Deletes one.
     Delete,
-    /// Makes one, as Prometheus' `/api/v1/admin/tsdb/snapshot` does. `skip_head` is not looked at: the head is flushed
-    /// before, so it costs nothing.
+    /// Makes one, as Prometheus' `/api/v1/admin/tsdb/snapshot` does. `skip_head` changes nothing: the head is
+    /// flushed before, so it costs nothing.
     CreatePrometheus,
 }
 
@@ -181,6 +183,11 @@ pub async fn answer(app: Arc<App>, operation: Operation, request: Request<Body>)
         Ok(body) => body,
         Err(error) => return respond::error(error.status(), "bad_data", &error.to_string()),
     };
+    if operation == Operation::CreatePrometheus
+        && let Err(error) = check_skip_head(&Params::parse("", parts.uri.query().unwrap_or("")))
+    {
+        return ApiError::from(error).answer();
+    }
     let target = crate::admin::target(parts.uri.path());
     let its = Arc::clone(&app);
     match upkeep::run(&app, move || call(&its, operation, &target, &body)).await {
@@ -194,6 +201,17 @@ pub async fn answer(app: Arc<App>, operation: Operation, request: Request<Body>)
         }
         Err(error) => error.answer(),
     }
+}
+
+/// It is not done, but what it says has to be something.
+fn check_skip_head(params: &Params) -> Result<(), InvalidParam> {
+    let text = params.get("skip_head");
+    if text.is_empty() || parse_bool(text).is_some() {
+        return Ok(());
+    }
+    let quoted = promql::text::quoted(text);
+    let what = format!("unable to parse boolean: strconv.ParseBool: parsing {quoted}: invalid syntax");
+    Err(InvalidParam::new("skip_head", what))
 }
 
 fn call(

@@ -224,7 +224,7 @@ fn limits_and_times_are_refused_in_prometheus_words() {
         ("query?query=(&timeout=x&lookback_delta=x", 400, "invalid parameter \"timeout\": cannot parse \"x\" to a valid duration".into()),
         ("query?query=(&lookback_delta=x", 400, "error parsing lookback delta duration: cannot parse \"x\" to a valid duration".into()),
         ("query_range?query=1&start=x&end=1&step=1", 400, "invalid parameter \"start\": cannot parse \"x\" to a valid timestamp".into()),
-        ("query?query=1&timeout=-1", 503, "query timed out in expression evaluation".into()),
+        ("query?query=1&timeout=-1", 503, "query timed out in query queue".into()),
         ("query_exemplars?query=up&start=2&end=1", 400, "end timestamp must not be before start timestamp".into()),
         ("query_exemplars?query=(", 400, "1:2: parse error: unclosed left parenthesis".into()),
         ("labels?limit=x", 400, format!("invalid parameter \"limit\": {limit}")),

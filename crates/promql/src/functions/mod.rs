@@ -2,6 +2,7 @@
 //!
 //! Parser, checker and evaluator read this table; a function is added by a row and a body.
 
+mod calendar;
 pub(crate) mod extended;
 mod histogram;
 mod info;

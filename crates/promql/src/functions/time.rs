@@ -1,12 +1,9 @@
 //! Functions of time.
 
-use jiff::Timestamp;
-use jiff::civil::DateTime;
-use jiff::tz::TimeZone;
-
 use crate::ast::{Kind, NodeId};
 use crate::column::{ABSENT, Rows, Steps, is_absent};
 use crate::eval::{Evaluated, Evaluates, Evaluator};
+use crate::functions::calendar::Date;
 use crate::functions::math::each_float;
 use crate::functions::{Call, lone_row};
 
@@ -95,34 +92,26 @@ macro_rules! date_functions {
 }
 
 date_functions! {
-    minute: |t| f64::from(t.minute()),
-    hour: |t| f64::from(t.hour()),
-    day_of_month: |t| f64::from(t.day()),
-    day_of_week: |t| f64::from(t.weekday().to_sunday_zero_offset()),
-    day_of_year: |t| f64::from(t.day_of_year()),
-    days_in_month: |t| f64::from(t.days_in_month()),
-    month: |t| f64::from(t.month()),
-    year: |t| f64::from(t.year()),
+    minute: |date| f64::from(date.minute),
+    hour: |date| f64::from(date.hour),
+    day_of_month: |date| f64::from(date.day),
+    day_of_week: |date| f64::from(date.day_of_week),
+    day_of_year: |date| f64::from(date.day_of_year),
+    days_in_month: |date| f64::from(date.days_in_month()),
+    month: |date| f64::from(date.month),
+    year: |date| date.year as f64,
 }
 
 /// A part of the dates that the samples' values are, or of the evaluation time.
 fn of_date<'a>(
     evaluator: &mut Evaluator<'a>,
     call: &mut Call<'_, 'a>,
-    part: fn(DateTime) -> f64,
+    part: fn(Date) -> f64,
 ) -> Evaluates<Evaluated<'a>> {
     if call.args.is_empty() {
-        let values = call.steps.times().map(|ms| part(utc((ms / 1000) as f64))).collect();
+        let values = call.steps.times().map(|ms| part(Date::of((ms / 1000) as f64))).collect();
         return lone_row(evaluator, values);
     }
     let rows = call.rows(0, evaluator);
-    Ok(each_float(evaluator, rows, |_, value| if is_absent(value) { value } else { part(utc(value)) }))
-}
-
-/// Seconds since the epoch as a date in UTC; the nearest one that there is.
-fn utc(seconds: f64) -> DateTime {
-    // NaN becomes what the conversion makes of it in Go on amd64: the smallest integer.
-    let seconds = if seconds.is_nan() { i64::MIN } else { seconds as i64 };
-    let bounded = seconds.clamp(Timestamp::MIN.as_second(), Timestamp::MAX.as_second());
-    Timestamp::from_second(bounded).unwrap_or(Timestamp::UNIX_EPOCH).to_zoned(TimeZone::UTC).datetime()
+    Ok(each_float(evaluator, rows, |_, value| if is_absent(value) { value } else { part(Date::of(value)) }))
 }

@@ -324,7 +324,7 @@ pub(super) const DESCRIPTIONS: &[Description] = &[
     Description {
         path: "admin/tsdb/snapshot",
         does: "Makes a snapshot.",
-        params: &[param("skip_head", Kind::Truth, "Not looked at.")],
+        params: &[param("skip_head", Kind::Truth, "Changes nothing.")],
         differs: "takes a token with the scope `admin`; the head is always in it ([backup.md](backup.md))",
     },
     Description {

@@ -7,7 +7,6 @@ use super::error::{ApiError, Kind};
 use super::params::InvalidParam;
 use super::stats::{Counting, Timings};
 use super::{Answered, Ask, encode, tree};
-use crate::queries::QueryError;
 use crate::source::TenantSource;
 
 pub(super) const TRUNCATED: &str = "results truncated due to limit";
@@ -76,7 +75,8 @@ fn evaluate(ask: &Ask, steps: Steps, limit: usize, budget: &Budget) -> Result<An
     let begun = clock.monotonic();
     let expr = ask.expression()?;
     if timeout_ms.is_some_and(|ms| ms <= 0) {
-        return Err(QueryError::Timeout.into());
+        // Where Prometheus finds it out.
+        return Err(ApiError::new(Kind::Timeout, "query timed out in query queue"));
     }
     let source = TenantSource::new(ask.store.clone(), ask.tenant.id);
     let wanted = ask.params.get("stats");
