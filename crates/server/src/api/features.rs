@@ -5,8 +5,8 @@
 
 use std::collections::BTreeMap;
 
-use promql::Syntax;
 use promql::ast::{AggregateOp, BinaryOp};
+use promql::{Options, Syntax};
 
 use super::search::score::ALGORITHMS;
 use super::{Ask, ROUTES, openapi};
@@ -15,12 +15,13 @@ type Category = BTreeMap<String, bool>;
 
 /// All features.
 pub(super) fn features(ask: &Ask) -> BTreeMap<&'static str, Category> {
-    let syntax = Syntax::default();
+    let on = &ask.config.query_features;
+    let (syntax, options) = (promql::feature::syntax(on), promql::feature::options(on));
     BTreeMap::from([
         ("api", api(ask)),
         ("otlp_receiver", fixed(&[("delta_conversion", false), ("native_delta_ingestion", false)])),
         ("prometheus", fixed(&[("agent_mode", false), ("auto_reload_config", false), ("server_mode", true)])),
-        ("promql", promql(&syntax)),
+        ("promql", promql(&syntax, &options)),
         ("promql_functions", functions(&syntax)),
         ("promql_operators", operators(&syntax)),
         (
@@ -77,16 +78,16 @@ fn api(ask: &Ask) -> Category {
     api
 }
 
-fn promql(syntax: &Syntax) -> Category {
+fn promql(syntax: &Syntax, options: &Options) -> Category {
     let mut promql = fixed(&[
         ("at_modifier", true),
-        ("delayed_name_removal", false),
+        ("delayed_name_removal", options.delayed_name_removal),
         ("duration_expr", true),
         ("negative_offset", true),
         ("per_query_lookback_delta", true),
         ("per_step_stats", false),
         ("subqueries", true),
-        ("type_and_unit_labels", false),
+        ("type_and_unit_labels", options.type_and_unit_labels),
     ]);
     promql.extend(syntax.keywords().map(|(word, is_read)| (word.to_owned(), is_read)));
     promql
@@ -118,7 +119,7 @@ mod tests {
         assert_eq!((operators["topk"], operators["limitk"], operators["</"]), (true, false, true));
         // As many as Prometheus 3.14 has.
         assert_eq!(operators.len(), 35);
-        let promql = promql(&Syntax::default());
+        let promql = promql(&Syntax::default(), &Options::default());
         assert_eq!((promql["group_left"], promql["anchored"], promql["fill"]), (true, false, false));
     }
 }

@@ -84,9 +84,10 @@ fn retention(ask: &Ask) -> String {
 fn flags(ask: &Ask) -> BTreeMap<&'static str, String> {
     let config = &ask.config;
     let settings = &config.settings;
+    let features: Vec<&str> = config.query_features.iter().map(|feature| feature.as_str()).collect();
     let milliseconds = |ms: i64| units::show_duration(std::time::Duration::from_millis(ms.unsigned_abs()));
     BTreeMap::from([
-        ("enable-feature", String::new()),
+        ("enable-feature", features.join(",")),
         ("log.format", settings.log.format.as_str().to_owned()),
         ("log.level", settings.log.level.as_str().to_owned()),
         ("query.lookback-delta", units::show_duration(config.query_lookback)),
