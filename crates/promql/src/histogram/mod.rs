@@ -4,6 +4,7 @@
 //! coarsening and comparing are walks over sorted lists.
 
 mod arithmetic;
+mod bounds;
 mod reset;
 pub(crate) mod sum;
 mod trim;
@@ -192,7 +193,7 @@ impl FloatHistogram {
                 Err(_) => f64::NEG_INFINITY,
             };
         }
-        exponential_bound(self.schema, index)
+        bounds::exponential(self.schema, index)
     }
 
     /// Drops buckets without observations.
@@ -221,32 +222,6 @@ impl FloatHistogram {
 impl PartialEq for FloatHistogram {
     fn eq(&self, other: &Self) -> bool {
         self.equals(other) && self.reset_hint == other.reset_hint
-    }
-}
-
-/// 2 to the power of `index * 2^-schema`.
-fn exponential_bound(schema: i32, index: i32) -> f64 {
-    let exponent = if schema <= 0 {
-        f64::from(index) * f64::from(1i32 << (-schema).min(30))
-    } else {
-        f64::from(index) / f64::from(1i32 << schema.min(30))
-    };
-    // The largest finite bucket ends at the largest double, and the one behind it holds infinity.
-    if exponent == 1024.0 {
-        return f64::MAX;
-    }
-    // Whole and broken exponent apart, so that whole powers are exact.
-    let whole = exponent.floor();
-    (exponent - whole).exp2() * power_of_two(whole)
-}
-
-fn power_of_two(exponent: f64) -> f64 {
-    if exponent > 1023.0 {
-        f64::INFINITY
-    } else if exponent < -1074.0 {
-        0.0
-    } else {
-        2f64.powi(exponent as i32)
     }
 }
 
