@@ -9,7 +9,7 @@ use codec::pack;
 use codec::proto::{VARINT, write_bytes, write_key, write_message};
 use codec::varint;
 use common::Weir;
-use dialects::remote_read::client::{ReadSeries, Value, read_frames, read_samples};
+use dialects::remote_read::client::{ReadSeries, Value, difference, read_frames, read_samples};
 use dialects::remote_read::{Rows, samples};
 use model::histogram::{BucketCounts, CUSTOM_BOUNDS_SCHEMA, ResetHint, Span};
 use model::select::HistogramPoint;
@@ -205,8 +205,8 @@ fn data() -> Vec<ReadSeries> {
     ]
 }
 
-fn without_hints(results: &[Vec<ReadSeries>]) -> Vec<Vec<ReadSeries>> {
-    results.iter().map(|series| series.iter().map(ReadSeries::without_hints).collect()).collect()
+fn without_hints(series: &[ReadSeries]) -> Vec<ReadSeries> {
+    series.iter().map(ReadSeries::without_hints).collect()
 }
 
 #[test]
@@ -226,10 +226,11 @@ fn what_was_written_is_read_bit_for_bit() {
     weir.app().store().unwrap().flush().unwrap();
     write(&weir, &half(1..2));
 
-    let wanted = without_hints(std::slice::from_ref(&data));
+    let wanted = without_hints(&data);
     let plain = as_samples(&weir, &[ALL]);
-    assert_eq!(without_hints(&plain), wanted);
-    assert_eq!(without_hints(&as_chunks(&weir, &[ALL])), wanted);
+    for form in [&plain, &as_chunks(&weir, &[ALL])] {
+        assert_eq!(difference(&without_hints(&form[0]), &wanted), None);
+    }
     // What was said about resets is told as it was said.
     let hint = |series: &ReadSeries, row: usize| match &series.samples[row].1 {
         Value::Histogram(histogram) => histogram.reset_hint,
@@ -314,20 +315,7 @@ fn samples_over_the_budget_are_refused_and_chunks_are_not_kept() {
         settings.storage.retention = std::time::Duration::ZERO;
         settings.limits.query_bytes.0 = 12 << 20;
     });
-    // 200 series of 5,000 samples: 20 MiB as samples, and noise, so that chunks are no smaller than 8 bytes a sample.
-    let mut bits = 1u64;
-    for part in 0..20 {
-        let series: Vec<ReadSeries> = (0..200)
-            .map(|number| {
-                let rows = (0..250).map(|row| {
-                    bits = bits.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
-                    ((part * 250 + row) * 1000, f64::from_bits(bits >> 2))
-                });
-                floats("noise", &format!("{number:03}"), &rows.collect::<Vec<_>>())
-            })
-            .collect();
-        write(&weir, &series);
-    }
+    write_noise(&weir, 20);
     // What lies in memory would be gathered for all series at once, and charged.
     weir.app().store().unwrap().flush().unwrap();
     let got = post(&weir, "/api/v1/read", &weir.token, &request(&[ALL], &[]));
@@ -337,4 +325,50 @@ fn samples_over_the_budget_are_refused_and_chunks_are_not_kept() {
     let samples: usize = read[0].iter().map(|series| series.samples.len()).sum();
     assert_eq!((read[0].len(), samples), (200, 1_000_000));
     assert!(read[0].is_sorted_by(|a, b| a.labels < b.labels));
+}
+
+/// 200 series of 250 samples in each part, 22 bytes a sample as samples, and noise, so that chunks are hardly smaller
+/// than 8 bytes a sample.
+fn write_noise(weir: &Weir, parts: i64) {
+    let mut bits = 1u64;
+    for part in 0..parts {
+        let series: Vec<ReadSeries> = (0..200)
+            .map(|number| {
+                let rows = (0..250).map(|row| {
+                    bits = bits.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+                    ((part * 250 + row) * 1000, f64::from_bits(bits >> 2))
+                });
+                floats("noise", &format!("{number:03}"), &rows.collect::<Vec<_>>())
+            })
+            .collect();
+        write(weir, &series);
+    }
+}
+
+#[test]
+fn a_client_that_does_not_read_on_has_its_answer_broken_off() {
+    let weir = Weir::start_with(|settings| {
+        settings.self_monitoring.interval = std::time::Duration::ZERO;
+        settings.storage.retention = std::time::Duration::ZERO;
+        settings.query.timeout = std::time::Duration::from_secs(1);
+    });
+    // 24 MB, which is more than what the sockets keep between them.
+    write_noise(&weir, 60);
+    let body = request(&[ALL], &[1]);
+    let head = format!(
+        "POST /api/v1/read HTTP/1.1\r\nHost: weir\r\nConnection: close\r\nAuthorization: Bearer {}\r\n\
+         Content-Length: {}\r\n\r\n",
+        weir.token,
+        body.len()
+    );
+    let mut stream = weir.connect();
+    stream.write_all(&[head.as_bytes(), &body].concat()).unwrap();
+    let mut answer = vec![0; 12];
+    stream.read_exact(&mut answer).unwrap();
+    assert_eq!(answer, b"HTTP/1.1 200");
+    let idle = || weir.get("/metrics", &weir.admin).body.contains("\nweir_queries_active 0\n");
+    assert!(!idle());
+    common::until("the slot is given back", idle);
+    let ended = stream.read_to_end(&mut answer);
+    assert!(ended.is_err() || !answer.ends_with(b"\r\n0\r\n\r\n"), "{} bytes", answer.len());
 }

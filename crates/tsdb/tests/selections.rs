@@ -260,12 +260,14 @@ fn parts_are_the_whole_and_labels_are_as_wanted() {
     let store = open(directory.path());
     let (mut model, mut dice) = (Model::new(), Dice(9));
     filled(&store, &mut model, &mut dice);
+    // In the head alone, behind all others, and not the last by its label.
+    write(&store, &mut model, &[(100, 3 * 86_400_000, 1.0)]);
     let range = TimeRange { start_ms: 86_400_000, end_ms: i64::MAX };
     let budget = Budget::new(1 << 40);
     let select = |hints: &Hints| store.select(TENANT, &[], range, hints, &budget).unwrap();
     let mut whole = Vec::new();
     each_series(select(&Hints::default()), |i, rows, _| whole.push((i, bits(&rows))));
-    assert_eq!(whole.len(), SERIES as usize);
+    assert_eq!(whole.len(), SERIES as usize + 1);
     for parts in [1, 2, 3, 7, 100] {
         let mut found = Vec::new();
         let selections = select(&Hints::default()).split(parts);

@@ -58,6 +58,28 @@ impl ReadSeries {
     }
 }
 
+/// Where two answers first differ, in words: they are too long to be shown.
+pub fn difference(one: &[ReadSeries], other: &[ReadSeries]) -> Option<String> {
+    for (one, other) in one.iter().zip(other) {
+        if one.labels != other.labels {
+            return Some(format!("{} and {}", one.labels, other.labels));
+        }
+        let mut pairs = one.samples.iter().zip(&other.samples);
+        if let Some((one_, other)) = pairs.find(|(one, other)| one != other) {
+            return Some(format!("{}: {one_:?} and {other:?}", one.labels));
+        }
+        if one.samples.len() != other.samples.len() {
+            return Some(format!(
+                "{}: {} and {} samples",
+                one.labels,
+                one.samples.len(),
+                other.samples.len()
+            ));
+        }
+    }
+    (one.len() != other.len()).then(|| format!("{} and {} series", one.len(), other.len()))
+}
+
 /// Reads the results of a `ReadResponse`; `None` when it is not one.
 pub fn read_samples(body: &[u8]) -> Option<Vec<Vec<ReadSeries>>> {
     const MESSAGE: u32 = key(1, LEN);

@@ -6,8 +6,10 @@ use model::{MatchOp, Matcher, Matchers, TimeRange};
 
 /// Queries of one request at most; Prometheus sends one.
 pub(super) const QUERIES_MAX: usize = 1_000;
-/// Matchers of one request at most: a pattern takes thousands of times its length when it is compiled.
+/// Matchers of one request at most.
 pub(super) const MATCHERS_MAX: usize = 1_000;
+/// Those with a pattern: a few bytes of it may take a MiB when they are compiled.
+pub(super) const PATTERNS_MAX: usize = 100;
 
 /// What is asked.
 #[derive(Clone, Debug, PartialEq)]
@@ -88,7 +90,7 @@ pub fn decode(body: &[u8]) -> Result<ReadRequest, BadRequest> {
     const ACCEPTED: u32 = key(2, VARINT);
     const ACCEPTED_PACKED: u32 = key(2, LEN);
     let mut message = Reader::new(body);
-    let (mut queries, mut accepted, mut matchers) = (Vec::new(), Vec::new(), 0);
+    let (mut queries, mut accepted, mut seen) = (Vec::new(), Vec::new(), Seen::default());
     // What is behind the first few is not looked at: it is nothing that a client has reason to send.
     let mut accept = |number| {
         if accepted.len() < 16 {
@@ -101,7 +103,7 @@ pub fn decode(body: &[u8]) -> Result<ReadRequest, BadRequest> {
                 return Err(BadRequest::TooMany { what: "queries", limit: QUERIES_MAX });
             }
             QUERIES => {
-                let query = query(message.message()?, &mut matchers)?;
+                let query = query(message.message()?, &mut seen)?;
                 queries.push(query);
             }
             ACCEPTED => accept(message.varint()?),
@@ -117,8 +119,14 @@ pub fn decode(body: &[u8]) -> Result<ReadRequest, BadRequest> {
     Ok(ReadRequest { queries, answer })
 }
 
-/// Reads a query; `matchers` counts those of the request.
-fn query(mut message: Reader<'_>, matchers: &mut usize) -> Result<Query, BadRequest> {
+/// What a request has so far.
+#[derive(Clone, Copy, Debug, Default)]
+struct Seen {
+    matchers: usize,
+    patterns: usize,
+}
+
+fn query(mut message: Reader<'_>, seen: &mut Seen) -> Result<Query, BadRequest> {
     const START: u32 = key(1, VARINT);
     const END: u32 = key(2, VARINT);
     const MATCHERS: u32 = key(3, LEN);
@@ -130,13 +138,7 @@ fn query(mut message: Reader<'_>, matchers: &mut usize) -> Result<Query, BadRequ
         match key {
             START => range.start_ms = message.varint()? as i64,
             END => range.end_ms = message.varint()? as i64,
-            MATCHERS if *matchers == MATCHERS_MAX => {
-                return Err(BadRequest::TooMany { what: "matchers", limit: MATCHERS_MAX });
-            }
-            MATCHERS => {
-                *matchers += 1;
-                query.matchers.push(matcher(message.message()?)?);
-            }
+            MATCHERS => query.matchers.push(matcher(message.message()?, seen)?),
             HINTS => hints = read_hints(message.message()?)?,
             _ => message.skip(key, known(&[1, 2, 3, 4]))?,
         }
@@ -146,7 +148,7 @@ fn query(mut message: Reader<'_>, matchers: &mut usize) -> Result<Query, BadRequ
     Ok(query)
 }
 
-fn matcher(mut message: Reader<'_>) -> Result<Matcher, BadRequest> {
+fn matcher(mut message: Reader<'_>, seen: &mut Seen) -> Result<Matcher, BadRequest> {
     const TYPE: u32 = key(1, VARINT);
     const NAME: u32 = key(2, LEN);
     const VALUE: u32 = key(3, LEN);
@@ -166,6 +168,14 @@ fn matcher(mut message: Reader<'_>) -> Result<Matcher, BadRequest> {
         3 => MatchOp::NotRegex,
         other => return Err(BadRequest::MatcherType(other)),
     };
+    seen.matchers += 1;
+    seen.patterns += usize::from(matches!(op, MatchOp::Regex | MatchOp::NotRegex));
+    if seen.matchers > MATCHERS_MAX {
+        return Err(BadRequest::TooMany { what: "matchers", limit: MATCHERS_MAX });
+    }
+    if seen.patterns > PATTERNS_MAX {
+        return Err(BadRequest::TooMany { what: "patterns", limit: PATTERNS_MAX });
+    }
     Ok(Matcher::new(name, op, value)?)
 }
 
@@ -311,7 +321,27 @@ mod tests {
         let mut many = Vec::new();
         write_message(1, &mut many, |out| (0..=MATCHERS_MAX).for_each(|_| written_matcher(0, "a", "b", out)));
         assert_eq!(decode(&many).unwrap_err().to_string(), "more than 1000 matchers in one request");
+        let mut many = Vec::new();
+        write_message(1, &mut many, |out| (0..=PATTERNS_MAX).for_each(|_| written_matcher(3, "a", "b", out)));
+        assert_eq!(decode(&many).unwrap_err().to_string(), "more than 100 patterns in one request");
         assert!(matches!(decode(b"\x0a\xff"), Err(BadRequest::Wire(_))));
         assert_eq!(decode(b"\x0a\x05\x1a\x03\x12\x01\xff"), Err(BadRequest::NotUtf8));
+    }
+
+    #[test]
+    fn any_bytes_are_read_or_refused() {
+        let mut good = Vec::new();
+        written_query(&mut good, |out| write_bytes(2, b"series", out));
+        number(2, 1, &mut good);
+        let (mut seed, mut read) = (1u64, 0);
+        for _ in 0..2_000 {
+            seed = seed.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+            let mut bytes = good.clone();
+            let at = (seed >> 33) as usize % bytes.len();
+            bytes[at] ^= 1 << (seed >> 61);
+            read += usize::from(decode(&bytes).is_ok());
+            crate::remote_read::exercise(&bytes);
+        }
+        assert!(0 < read && read < 2_000, "{read} were read");
     }
 }
