@@ -1,15 +1,13 @@
 //! `prometheus.ReadRequest`.
 
 use codec::proto::{LEN, Reader, VARINT, WireError, key, known};
-use model::re2::InvalidPattern;
+use model::re2::{InvalidPattern, PROGRAMS_BYTES_MAX};
 use model::{MatchOp, Matcher, Matchers, TimeRange};
 
 /// Queries of one request at most; Prometheus sends one.
 pub(super) const QUERIES_MAX: usize = 1_000;
 /// Matchers of one request at most.
 pub(super) const MATCHERS_MAX: usize = 1_000;
-/// Those with a pattern: a few bytes of it may take a MiB when they are compiled.
-pub(super) const PATTERNS_MAX: usize = 100;
 
 /// What is asked.
 #[derive(Clone, Debug, PartialEq)]
@@ -123,7 +121,7 @@ pub fn decode(body: &[u8]) -> Result<ReadRequest, BadRequest> {
 #[derive(Clone, Copy, Debug, Default)]
 struct Seen {
     matchers: usize,
-    patterns: usize,
+    program_bytes: usize,
 }
 
 fn query(mut message: Reader<'_>, seen: &mut Seen) -> Result<Query, BadRequest> {
@@ -169,14 +167,15 @@ fn matcher(mut message: Reader<'_>, seen: &mut Seen) -> Result<Matcher, BadReque
         other => return Err(BadRequest::MatcherType(other)),
     };
     seen.matchers += 1;
-    seen.patterns += usize::from(matches!(op, MatchOp::Regex | MatchOp::NotRegex));
     if seen.matchers > MATCHERS_MAX {
         return Err(BadRequest::TooMany { what: "matchers", limit: MATCHERS_MAX });
     }
-    if seen.patterns > PATTERNS_MAX {
-        return Err(BadRequest::TooMany { what: "patterns", limit: PATTERNS_MAX });
+    let matcher = Matcher::new(name, op, value)?;
+    seen.program_bytes += matcher.program_bytes();
+    if seen.program_bytes > PROGRAMS_BYTES_MAX {
+        return Err(BadRequest::TooMany { what: "bytes of compiled patterns", limit: PROGRAMS_BYTES_MAX });
     }
-    Ok(Matcher::new(name, op, value)?)
+    Ok(matcher)
 }
 
 fn text<'a>(message: &mut Reader<'a>) -> Result<&'a str, BadRequest> {
@@ -322,8 +321,11 @@ mod tests {
         write_message(1, &mut many, |out| (0..=MATCHERS_MAX).for_each(|_| written_matcher(0, "a", "b", out)));
         assert_eq!(decode(&many).unwrap_err().to_string(), "more than 1000 matchers in one request");
         let mut many = Vec::new();
-        write_message(1, &mut many, |out| (0..=PATTERNS_MAX).for_each(|_| written_matcher(3, "a", "b", out)));
-        assert_eq!(decode(&many).unwrap_err().to_string(), "more than 100 patterns in one request");
+        write_message(1, &mut many, |out| (0..10).for_each(|_| written_matcher(3, "a", r"\pL{100}x", out)));
+        assert_eq!(
+            decode(&many).unwrap_err().to_string(),
+            "more than 33554432 bytes of compiled patterns in one request"
+        );
         assert!(matches!(decode(b"\x0a\xff"), Err(BadRequest::Wire(_))));
         assert_eq!(decode(b"\x0a\x05\x1a\x03\x12\x01\xff"), Err(BadRequest::NotUtf8));
     }
