@@ -11,7 +11,7 @@ use model::select::Summary;
 use crate::eval::math::{KahanSum, Mean};
 use crate::eval::samples::Floats;
 use crate::eval::sweep::{NONE, Sweep, slide};
-use crate::functions::rate::Extrapolation;
+use crate::functions::extrapolation::Extrapolation;
 
 /// What is made of a window.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -6,6 +6,7 @@
 
 pub(crate) mod aggregate;
 pub(crate) mod binary;
+mod choose;
 pub(crate) mod fold;
 pub(crate) mod groups;
 pub(crate) mod math;

@@ -3,13 +3,15 @@
 //! Parser, checker and evaluator read this table; a function is added by a row and a body.
 
 mod calendar;
+mod classic;
 pub(crate) mod extended;
+pub(crate) mod extrapolation;
 mod histogram;
 mod info;
 mod label;
 mod math;
 mod over_time;
-pub(crate) mod rate;
+mod rate;
 mod time;
 
 use model::labels::METRIC_NAME;
@@ -186,9 +188,11 @@ impl Function {
 
 static TABLE: &[Function] = &[
     // Rates.
-    range("rate", rate::rate).sweeps(rate::sweep_rate).folds(Fold::Change(rate::RATE)),
-    range("increase", rate::increase).sweeps(rate::sweep_increase).folds(Fold::Change(rate::INCREASE)),
-    range("delta", rate::delta).sweeps(rate::sweep_delta).folds(Fold::Change(rate::DELTA)),
+    range("rate", rate::rate).sweeps(rate::sweep_rate).folds(Fold::Change(extrapolation::RATE)),
+    range("increase", rate::increase)
+        .sweeps(rate::sweep_increase)
+        .folds(Fold::Change(extrapolation::INCREASE)),
+    range("delta", rate::delta).sweeps(rate::sweep_delta).folds(Fold::Change(extrapolation::DELTA)),
     range("irate", rate::irate).sweeps(rate::sweep_irate),
     range("idelta", rate::idelta).sweeps(rate::sweep_idelta),
     range("resets", rate::resets).sweeps(rate::sweep_resets),
