@@ -32,6 +32,7 @@ mod check;
 mod column;
 pub mod duration;
 mod eval;
+pub mod exercise;
 pub mod feature;
 pub mod functions;
 pub mod histogram;

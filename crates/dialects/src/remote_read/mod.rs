@@ -1,6 +1,6 @@
 //! Prometheus remote read: another server asks for series, and evaluates its queries itself.
 //!
-//! Not an ingest dialect, so it has no row among [`crate::ALL`]: [`decode`] reads a `ReadRequest`, and the answer is either
+//! Not an ingest dialect, so it has no row among [`crate::ALL`]: [`decode()`] reads a `ReadRequest`, and the answer is either
 //! one `ReadResponse` ([`samples`]) or a stream of frames with chunks ([`frames`]), as the client prefers. Both are written
 //! from the store's columns ([`Rows`]) series by series; nothing here knows how many there are. [`client`] is the other
 //! side, for tests.

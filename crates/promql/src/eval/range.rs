@@ -398,10 +398,7 @@ impl Slide<'_> {
         Ok(rows.push_charged(row)?)
     }
 
-    /// A rate of something whose name does not say that it counts.
-    /// What [`over_time::quantile`] says of its first argument, where all windows were taken at once.
-    ///
-    /// [`over_time::quantile`]: crate::functions::over_time::quantile
+    /// What `quantile_over_time` says of its first argument window by window, where all were taken at once.
     fn note_quantile(&self, column: &Column, notes: &mut Notes) {
         if self.function.name != "quantile_over_time" {
             return;
@@ -413,6 +410,7 @@ impl Slide<'_> {
         }
     }
 
+    /// A rate of something whose name does not say that it counts.
     fn note_non_counter(&self, labels: &Labels, notes: &mut Notes, scratch: &mut Scratch) {
         if !matches!(self.function.name, "rate" | "increase") {
             return;
