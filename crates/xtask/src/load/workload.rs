@@ -178,7 +178,7 @@ impl Workload {
 
     /// Its requests for so many connections, the last samples at `end_ms`.
     pub fn bodies(&self, connections: usize, end_ms: i64) -> Bodies {
-        let last_ms = end_ms - end_ms % STEP_MS;
+        let last_ms = end_ms - end_ms % STEP_MS - self.beside_ms();
         let first_ms = last_ms - (self.steps() as i64 - 1) * STEP_MS;
         let share = self.series().div_ceil(connections);
         let lists = (0..connections).map(|nth| {
@@ -186,6 +186,12 @@ impl Workload {
             self.list(range, first_ms)
         });
         Bodies { lists: lists.collect(), first_ms, last_ms }
+    }
+
+    /// How far its samples lie beside the multiples of a step. Subqueries look at whole minutes, and whether a sample on
+    /// the edge of a window belongs to it differs between versions of Prometheus.
+    fn beside_ms(&self) -> i64 {
+        if self.kind() == Kind::Requests { STEP_MS / 2 } else { 0 }
     }
 
     fn list(&self, range: Range<usize>, first_ms: i64) -> Vec<Vec<u8>> {
