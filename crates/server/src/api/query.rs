@@ -1,13 +1,16 @@
 //! `query`, `query_range`, `format_query`.
 
 use model::{Budget, TimeRange};
-use promql::{Answer, Params as Steps, Value};
+use promql::{Answer, Params as Steps, Point, Points, Value};
 
 use super::error::{ApiError, Kind};
 use super::params::InvalidParam;
 use super::stats::{Counting, Timings};
 use super::{Answered, Ask, encode, tree};
 use crate::source::TenantSource;
+
+/// Bytes of a float sample as text, about.
+const FLOAT_BYTES: usize = 32;
 
 pub(super) const TRUNCATED: &str = "results truncated due to limit";
 
@@ -98,7 +101,8 @@ fn evaluate(ask: &Ask, steps: Steps, limit: usize, budget: &Budget) -> Result<An
         warnings.push(TRUNCATED.to_owned());
     }
     let bytes = encoded_bytes(&value);
-    budget.charge(bytes)?;
+    // Parts that other threads write are there twice for a moment.
+    budget.charge(bytes.saturating_add(if steps.threads > 1 { bytes / 2 } else { 0 }))?;
     let mut out = encode::begin(usize::try_from(bytes).unwrap_or(0));
     encode::value(&mut out, &value, stats.as_deref(), steps.threads);
     Ok(Answered { warnings, infos, ..Answered::begun(out) })
@@ -122,14 +126,30 @@ pub(super) fn shorten<T>(list: &mut Vec<T>, limit: usize) -> bool {
 
 /// About what the answer takes as text.
 fn encoded_bytes(value: &Value) -> u64 {
-    const POINT: usize = 32;
     const SERIES: usize = 256;
     let bytes = match value {
-        Value::Vector(samples) => samples.len() * (SERIES + POINT),
-        Value::Matrix(series) => series.iter().map(|series| SERIES + series.points.len() * POINT).sum(),
-        Value::Scalar(..) | Value::String(..) => POINT,
+        Value::Vector(samples) => samples.iter().map(|sample| SERIES + point_bytes(&sample.point)).sum(),
+        Value::Matrix(series) => series.iter().map(|series| SERIES + points_bytes(&series.points)).sum(),
+        Value::Scalar(..) | Value::String(..) => FLOAT_BYTES,
     };
     bytes as u64
+}
+
+fn points_bytes(points: &Points) -> usize {
+    match points.has_histograms() {
+        true => points.iter().map(|(_, point)| point_bytes(&point)).sum(),
+        false => points.len() * FLOAT_BYTES,
+    }
+}
+
+fn point_bytes(point: &Point) -> usize {
+    const BUCKET: usize = 64;
+    match point {
+        Point::Float(_) => FLOAT_BYTES,
+        Point::Histogram(histogram) => {
+            2 * FLOAT_BYTES + BUCKET * (histogram.positive.len() + histogram.negative.len() + 1)
+        }
+    }
 }
 
 fn thousands(number: usize) -> String {
@@ -142,4 +162,48 @@ fn thousands(number: usize) -> String {
         out.push(digit);
     }
     out
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use model::Labels;
+    use model::histogram::ResetHint;
+    use promql::{FloatHistogram, MatrixSeries};
+
+    use super::*;
+
+    #[test]
+    fn what_an_answer_takes_is_known_before_it_is_written() {
+        let histogram = |buckets: i32| {
+            let buckets = (0..buckets).map(|index| (index * 3 - 40, f64::from(index) * 1.7 + 0.1)).collect();
+            let (count, sum) = (12_345.678_9, 98_765.432_1);
+            Point::Histogram(Arc::new(FloatHistogram {
+                schema: 3,
+                count,
+                sum,
+                positive: buckets,
+                zero_threshold: 0.0,
+                zero_count: 0.0,
+                reset_hint: ResetHint::Unknown,
+                negative: Vec::new(),
+                custom_bounds: Vec::new(),
+            }))
+        };
+        for (name, point) in [
+            ("float", Point::Float(1234.567_890_123)),
+            ("small", histogram(3)),
+            ("large", histogram(160)),
+        ] {
+            let points: Vec<(i64, Point)> =
+                (0..500).map(|step| (1_700_000_000_000 + step * 15_000, point.clone())).collect();
+            let labels = Labels::from_pairs([("__name__", "http_request_duration_seconds"), ("job", "api")]);
+            let value = Value::Matrix(vec![MatrixSeries { labels, points: points.into() }]);
+            let mut out = String::new();
+            encode::value(&mut out, &value, None, 1);
+            let (known, written) = (encoded_bytes(&value), out.len() as u64);
+            assert!(written <= known + known / 4 && known <= 2 * written, "{name}: {known} for {written}");
+        }
+    }
 }
