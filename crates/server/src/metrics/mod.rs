@@ -34,6 +34,15 @@ impl Kind {
             Self::Info => "info",
         }
     }
+
+    /// What its samples have behind the name of their row, but for the parts of a histogram.
+    pub(super) fn suffix(self) -> &'static str {
+        match self {
+            Self::Counter => "_total",
+            Self::Info => "_info",
+            Self::Gauge | Self::Histogram => "",
+        }
+    }
 }
 
 /// One metric family.
