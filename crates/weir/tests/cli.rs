@@ -290,7 +290,7 @@ fn a_reload_applies_what_it_may_and_names_what_it_may_not() {
     let names = || place.run(&with(&["tenant", "list"], &flags)).expect(0).stdout;
     // When the configuration was last applied, and whether the last attempt succeeded.
     let info = || {
-        let token = std::fs::read_to_string(place.path("data/tenant-api-token-first")).expect("a token");
+        let token = std::fs::read_to_string(place.path("data/tenant-api-token-default")).expect("a token");
         let mut connection =
             xtask::load::http::Connection::open(process.address, Some(token.trim())).expect("a connection");
         let text = connection.get("/api/v1/status/runtimeinfo").expect("an answer").text();
