@@ -304,7 +304,7 @@ fn a_reload_applies_what_it_may_and_names_what_it_may_not() {
     assert_eq!(reload().0, 200);
     assert!(names().contains("second"));
     let (reloaded, is_well) = info();
-    assert!(reloaded.as_str() > started.as_str() && is_well == true, "{started} {reloaded} {is_well}");
+    assert!(reloaded != started && is_well == true, "{started} {reloaded} {is_well}");
     place.write("weir.yaml", "tenants: [third]\nstorage: {idle: 2h}\nhttp: {idle_timeout: 1m}\n");
     let (status, text) = reload();
     assert!(
