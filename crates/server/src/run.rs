@@ -100,6 +100,7 @@ impl Reload for Reloader {
     fn reload(&self, app: &App) -> Result<(), String> {
         let _reloading = self.one_at_a_time.lock().unwrap_or_else(PoisonError::into_inner);
         let result = self.apply(app);
+        app.metrics.reload_failed.set(f64::from(u8::from(result.is_err())));
         match &result {
             Ok(()) => {
                 app.metrics.reloads.with(&["success"]).add(1);

@@ -184,7 +184,8 @@ pub async fn answer(app: Arc<App>, operation: Operation, request: Request<Body>)
         Err(error) => return respond::error(error.status(), "bad_data", &error.to_string()),
     };
     if operation == Operation::CreatePrometheus
-        && let Err(error) = check_skip_head(&Params::parse("", parts.uri.query().unwrap_or("")))
+        && let Err(error) =
+            check_skip_head(&Params::parse(&String::from_utf8_lossy(&body), parts.uri.query().unwrap_or("")))
     {
         return ApiError::from(error).answer();
     }

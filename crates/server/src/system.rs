@@ -2,7 +2,8 @@
 
 use std::sync::Arc;
 
-use http::{Request, Response, StatusCode, header};
+use dialects::exposition::{Format, Syntax};
+use http::{HeaderMap, Request, Response, StatusCode, header};
 use serde_json::json;
 
 use crate::app::App;
@@ -155,7 +156,18 @@ fn metrics(app: &App, parts: &http::request::Parts) -> Answer {
         return refused_answer(refused);
     }
     monitor::refresh(app);
-    respond::with_type(StatusCode::OK, text::OPENMETRICS, text::openmetrics(&app.metrics).into())
+    let (content_type, text) = match accepted(&parts.headers) {
+        Syntax::OpenMetrics(_) => (text::OPENMETRICS, text::openmetrics(&app.metrics)),
+        Syntax::Text(_) | Syntax::Protobuf => (text::PROMETHEUS, text::prometheus(&app.metrics)),
+    };
+    respond::with_type(StatusCode::OK, content_type, text.into())
+}
+
+/// What the client likes best of what is text.
+fn accepted(headers: &HeaderMap) -> Syntax {
+    let values = headers.get_all(header::ACCEPT).into_iter().filter_map(|value| value.to_str().ok());
+    let clauses = values.flat_map(|value| value.split(','));
+    Format::negotiated(clauses.filter(|clause| !clause.contains("protobuf"))).syntax
 }
 
 /// What the gate's refusal is answered with where no dialect has its own statuses.

@@ -79,6 +79,26 @@ fn good_requests_pass_in_any_fragmentation() {
     assert_eq!(statuses(&answer), [200, 404, 200]);
 }
 
+/// Prometheus takes such requests, and its documentation has some; hyper answered them with 400 and no word.
+#[test]
+fn quotes_may_stand_raw_in_a_query() {
+    let weir = Weir::start();
+    assert_eq!(weir.post("/api/v1/import/prometheus", "up{job=\"ü#\"} 5\n").status, 204);
+    let request = |method: &str, end: &str| {
+        format!(
+            "{method} /api/v1/query?query=up{{job=\"ü#\"}}>0 HTTP/1.1\r\nHost: a\r\n\
+             Authorization: Bearer {}\r\n{end}",
+            weir.token
+        )
+    };
+    let form = "Content-Type: application/x-www-form-urlencoded\r\nContent-Length: 6\r\n\r\ntime=x";
+    let pipeline = [request("GET", "\r\n"), request("GET", "\r\n"), request("POST", form)];
+    let answer = weir.exchange(pipeline.concat().as_bytes());
+    assert_eq!(statuses(&answer), [200, 200, 400], "{answer}");
+    assert_eq!(answer.matches("\"job\":\"ü#\"}").count(), 2, "{answer}");
+    assert!(answer.contains("invalid time value for 'time'"), "{answer}");
+}
+
 #[test]
 fn a_refusal_comes_in_its_place_behind_earlier_requests() {
     let weir = Weir::start();

@@ -34,9 +34,30 @@ fn the_exposition_is_for_admin_and_the_system_tenant() {
     assert_eq!(weir.get("/metrics", &weir.token).status, 403);
     assert_eq!(weir.get("/metrics", &weir.system).status, 200);
     let answer = weir.get("/metrics", &weir.admin);
-    assert!(answer.head.contains("application/openmetrics-text"), "{}", answer.head);
-    assert!(answer.body.ends_with("# EOF\n"));
     assert!(answer.body.contains("weir_ready{component=\"store\"} 1\n"), "{}", answer.body);
+}
+
+#[test]
+fn the_exposition_is_in_the_form_that_is_accepted() {
+    let weir = Weir::start();
+    let openmetrics = "application/openmetrics-text;version=1.0.0";
+    let protobuf =
+        "application/vnd.google.protobuf;proto=io.prometheus.client.MetricFamily;encoding=delimited";
+    for (accept, is_openmetrics) in [
+        ("*/*".to_owned(), false),
+        (format!("{openmetrics};q=0.5,text/plain;version=0.0.4;q=0.4"), true),
+        (format!("{openmetrics};q=0.3,text/plain;version=0.0.4;q=0.4"), false),
+        // There is no protobuf here, so it is the next one.
+        (format!("{protobuf},{openmetrics};q=0.5,text/plain;version=0.0.4;q=0.4"), true),
+        (protobuf.to_owned(), false),
+    ] {
+        let answer = weir.request("GET", "/metrics", &weir.admin, &format!("Accept: {accept}\r\n"), b"");
+        let found = answer.head.contains("\ncontent-type: application/openmetrics-text; version=1.0.0;");
+        assert_eq!(found, is_openmetrics, "{accept}: {}", answer.head);
+        assert_eq!(answer.body.ends_with("# EOF\n"), is_openmetrics, "{accept}");
+        let text = answer.head.contains("\ncontent-type: text/plain; version=0.0.4;");
+        assert_eq!(text, !is_openmetrics, "{accept}: {}", answer.head);
+    }
 }
 
 #[test]

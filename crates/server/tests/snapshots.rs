@@ -71,8 +71,10 @@ fn snapshots_are_listed_and_deleted_by_those_who_may() {
     assert_eq!(ask(&weir, "GET", PATH, ""), (200, serde_json::json!({ "snapshots": [] })));
     let unnamed = ask(&weir, "POST", PATH, "");
     assert_eq!(unnamed.0, 201, "{}", unnamed.1);
-    let (status, refused) = ask(&weir, "POST", "/prometheus/api/v1/admin/tsdb/snapshot?skip_head=x", "");
-    assert_eq!((status, refused["errorType"].as_str()), (400, Some("bad_data")), "{refused}");
+    for (path, form) in [("tsdb/snapshot?skip_head=x", ""), ("tsdb/snapshot", "skip_head=x")] {
+        let (status, refused) = ask(&weir, "POST", &format!("/prometheus/api/v1/admin/{path}"), form);
+        assert_eq!((status, refused["errorType"].as_str()), (400, Some("bad_data")), "{refused}");
+    }
     let (status, prometheus) = ask(&weir, "POST", "/api/v1/admin/tsdb/snapshot?skip_head=false", "");
     assert_eq!((status, &prometheus["status"]), (200, &"success".into()), "{prometheus}");
     let names = [unnamed.1["name"].as_str().unwrap(), prometheus["data"]["name"].as_str().unwrap()];

@@ -288,10 +288,23 @@ fn a_reload_applies_what_it_may_and_names_what_it_may_not() {
         (answer.status, answer.text())
     };
     let names = || place.run(&with(&["tenant", "list"], &flags)).expect(0).stdout;
+    // When the configuration was last applied, and whether the last attempt succeeded.
+    let info = || {
+        let token = std::fs::read_to_string(place.path("data/tenant-api-token-default")).expect("a token");
+        let mut connection =
+            xtask::load::http::Connection::open(process.address, Some(token.trim())).expect("a connection");
+        let text = connection.get("/api/v1/status/runtimeinfo").expect("an answer").text();
+        let info: serde_json::Value = serde_json::from_str(&text).expect("JSON");
+        (info["data"]["lastConfigTime"].clone(), info["data"]["reloadConfigSuccess"].clone())
+    };
     assert!(names().contains("first"));
+    let (started, is_well) = info();
+    assert_eq!(is_well, true);
     place.write("weir.yaml", "tenants: [first, second]\n");
     assert_eq!(reload().0, 200);
     assert!(names().contains("second"));
+    let (reloaded, is_well) = info();
+    assert!(reloaded != started && is_well == true, "{started} {reloaded} {is_well}");
     place.write("weir.yaml", "tenants: [third]\nstorage: {idle: 2h}\nhttp: {idle_timeout: 1m}\n");
     let (status, text) = reload();
     assert!(
@@ -301,6 +314,7 @@ fn a_reload_applies_what_it_may_and_names_what_it_may_not() {
     place.write("weir.yaml", "tenants: [third]\nlgo: {}\n");
     assert!(reload().1.contains("weir.yaml:2: lgo: unknown key, did you mean log?"));
     assert!(!names().contains("third"), "nothing was applied");
+    assert_eq!(info(), (reloaded, false.into()));
 }
 
 #[test]

@@ -458,6 +458,11 @@ fn e2e_promtool_asks_and_checks() {
     let text = weir.connection().get("/federate?match[]=level").expect("an answer").text();
     let (_, remarks) = promtool(&["check", "metrics"], &text);
     assert!(remarks.contains("level no help text") && !remarks.contains("error"), "{remarks}");
+    // Weir's own metrics.
+    let admin = std::fs::read_to_string(weir.directory.path().join("data/admin-api-token")).expect("a token");
+    let mut connection = Connection::open(weir.process.address, Some(admin.trim())).expect("Weir answers");
+    let text = connection.get("/metrics").expect("an answer").text();
+    assert_eq!(promtool(&["check", "metrics"], &text), (true, String::new()), "{text}");
 }
 
 /// Memory for what all queries hold, and what a dev build may take besides.

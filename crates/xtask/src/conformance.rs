@@ -19,6 +19,9 @@ pub const SOURCES: [&str; 3] = ["memory", "head", "blocks"];
 pub fn promql(repo: &Repo, folder: Option<&str>, source: Option<&str>) -> Result<()> {
     let folder = folder.map_or_else(|| repo.root.join(PROMQL), PathBuf::from);
     ensure!(folder.is_dir(), "there is no folder {}", folder.display());
+    let is_script = |path: &Path| path.extension().is_some_and(|extension| extension == "test");
+    let has_scripts = folder.read_dir()?.flatten().any(|entry| is_script(&entry.path()));
+    ensure!(has_scripts, "there are no scripts (*.test) in {}", folder.display());
     if let Some(source) = source {
         ensure!(SOURCES.contains(&source), "which source? {}", SOURCES.join(", "));
     }
@@ -41,4 +44,20 @@ pub fn promql_if_there(repo: &Repo) -> Result<()> {
 /// The runner's directory is another one.
 fn absolute(path: &Path) -> Result<PathBuf> {
     path.canonicalize().with_context(|| format!("find {}", path.display()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_cannot_be_run_is_refused_before_anything_is_built() {
+        let repo = Repo::here();
+        let refused = |folder, source| promql(&repo, folder, source).expect_err("a refusal").to_string();
+        let scripts = repo.root.join("crates/promql/tests/cases").display().to_string();
+        let sources = repo.root.join("crates").display().to_string();
+        assert!(refused(Some("/nowhere"), None).contains("no folder /nowhere"));
+        assert!(refused(Some(&sources), None).contains("no scripts (*.test)"));
+        assert!(refused(Some(&scripts), Some("disk")).contains("memory, head, blocks"));
+    }
 }

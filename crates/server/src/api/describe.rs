@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 use std::fmt::Write;
 
-use super::ROUTES;
+use super::{ROUTES, read};
 use crate::{snapshots, upkeep};
 
 /// An endpoint.
@@ -337,14 +337,14 @@ pub(super) const DESCRIPTIONS: &[Description] = &[
         path: "read",
         does: "Sends samples to a Prometheus (remote read).",
         params: NONE,
-        differs: "",
+        differs: "see below",
     },
 ];
 
 /// The methods of each path behind `/api/v1/`, that are described.
 pub(super) fn methods() -> BTreeMap<&'static str, Vec<&'static str>> {
     let mut methods: BTreeMap<&str, Vec<&str>> = BTreeMap::new();
-    let query = ROUTES.iter().map(|(method, path, _)| (*method, *path));
+    let query = ROUTES.iter().map(|(method, path, _)| (*method, *path)).chain(read::ROUTES.iter().copied());
     let upkeep = upkeep::ROUTES.iter().map(|(method, path, _)| (*method, *path));
     let snapshots = snapshots::ROUTES.iter().map(|(method, path, _)| (*method, *path));
     let snapshots = snapshots.filter(|(_, path)| path.contains("/admin/tsdb/"));
@@ -383,6 +383,9 @@ mod tests {
 
     #[test]
     fn every_route_is_described_once() {
+        for Description { path, .. } in DESCRIPTIONS {
+            assert!(methods().contains_key(path), "{path} is described, and there is no such route");
+        }
         for path in methods().keys() {
             let rows = DESCRIPTIONS.iter().filter(|description| description.path == *path).count();
             assert_eq!(rows, 1, "{path} wants one row in DESCRIPTIONS");

@@ -83,7 +83,9 @@ fn operation(text: &mut String, method: &str, description: &Description) {
         "      responses:\n        \"200\": {{$ref: \"#/components/responses/{}\"}}",
         answer(description)
     );
-    text.push_str("        default: {$ref: \"#/components/responses/Refused\"}\n");
+    // What a Prometheus reads samples from says in plain words why it does not.
+    let refused = if description.path == "read" { "Declined" } else { "Refused" };
+    let _ = writeln!(text, "        default: {{$ref: \"#/components/responses/{refused}\"}}");
 }
 
 fn schema(param: &Param) -> &'static str {
@@ -127,6 +129,9 @@ const COMPONENTS: &str = r##"components:
           schema: {type: string}
     Samples:
       description: "Samples as remote read encodes them."
+      content:
+        "application/x-protobuf": {}
+        "application/x-streamed-protobuf; proto=prometheus.ChunkedReadResponse": {}
     Nothing:
       description: "Done; the status is 204."
     Refused:
@@ -134,6 +139,11 @@ const COMPONENTS: &str = r##"components:
       content:
         application/json:
           schema: {$ref: "#/components/schemas/Error"}
+    Declined:
+      description: "Why there is no answer, in words."
+      content:
+        text/plain:
+          schema: {type: string}
   schemas:
     Answer:
       type: object

@@ -163,8 +163,27 @@ fn time(text: &str) -> Option<i64> {
     match text {
         TIME_MIN_TEXT => Some(TIME_MIN_MS),
         TIME_MAX_TEXT => Some(TIME_MAX_MS),
+        _ if !is_rfc3339(text) => None,
         _ => Some(text.parse::<jiff::Timestamp>().ok()?.as_millisecond()),
     }
+}
+
+/// Whether a time has the form that Go asks for; `jiff` reads others, too: a space for the `T`, no seconds, a zone's name.
+fn is_rfc3339(text: &str) -> bool {
+    let has_form = |text: &str, form: &str| {
+        text.len() == form.len()
+            && text.bytes().zip(form.bytes()).all(|(byte, form)| match form {
+                b'0' => byte.is_ascii_digit(),
+                form => byte == form,
+            })
+    };
+    let Some((time, rest)) = text.split_at_checked("0000-00-00T00:00:00".len()) else { return false };
+    let zone = match rest.strip_prefix('.') {
+        Some(fraction) => fraction.trim_start_matches(|c: char| c.is_ascii_digit()),
+        None => rest,
+    };
+    let has_zone = zone == "Z" || has_form(zone, "+00:00") || has_form(zone, "-00:00");
+    has_form(time, "0000-00-00T00:00:00") && has_zone && !rest.starts_with(&format!(".{zone}"))
 }
 
 fn float_ms(seconds: f64) -> i64 {
@@ -202,6 +221,15 @@ mod tests {
             ("-1e300", Some(TIME_MIN_MS)),
             ("2015-07-01T20:10:30.781Z", Some(1_435_781_430_781)),
             ("2015-07-01T22:10:30.781+02:00", Some(1_435_781_430_781)),
+            ("2015-07-01T15:10:30-05:00", Some(1_435_781_430_000)),
+            ("2015-07-01 20:10:30Z", None),
+            ("2015-07-01T20:10Z", None),
+            ("2015-07-01T20:10:30", None),
+            ("2015-07-01T20:10:30.Z", None),
+            ("2015-07-01T20:10:30Z[UTC]", None),
+            ("20150701T201030Z", None),
+            ("2015-07-01T20:10:30+0200", None),
+            ("2015-07-01T20:10:3üZ", None),
             (TIME_MIN_TEXT, Some(TIME_MIN_MS)),
             (TIME_MAX_TEXT, Some(TIME_MAX_MS)),
             ("NaN", None),

@@ -95,7 +95,10 @@ fn evaluate(ask: &Ask, steps: Steps, limit: usize, budget: &Budget) -> Result<An
     };
     let Answer { mut value, mut warnings, infos } = answer;
     if !matches!(wanted, "" | "true" | "all") {
-        warnings.push(format!("stats={wanted:?} is deprecated: use true or all"));
+        let wanted = promql::text::quoted(wanted);
+        warnings.push(format!(
+            "value {wanted} for parameter \"stats\" is deprecated and will be rejected in the next major release, use \"true\" or \"all\""
+        ));
     }
     if truncate(&mut value, limit) {
         warnings.push(TRUNCATED.to_owned());

@@ -57,14 +57,16 @@ pub(crate) fn build_info() -> Value {
 /// What is Go's is empty, and so is where Weir runs.
 fn runtime_info(ask: &Ask) -> Value {
     let text = |ms: i64| jiff::Timestamp::from_millisecond(ms).unwrap_or_default().to_string();
-    let started_ms = (ask.app.metrics.start_time.get() * 1000.0) as i64;
+    let metrics = &ask.app.metrics;
+    let ms = |seconds: f64| (seconds * 1000.0) as i64;
+    let (started_ms, reloaded_ms) = (ms(metrics.start_time.get()), ms(metrics.reload_time.get()));
     json!({
         "startTime": text(started_ms),
         "CWD": "",
         "hostname": "",
         "serverTime": text(ask.now_ms),
-        "reloadConfigSuccess": true,
-        "lastConfigTime": text(started_ms),
+        "reloadConfigSuccess": metrics.reload_failed.get() == 0.0,
+        "lastConfigTime": text(started_ms.max(reloaded_ms)),
         "corruptionCount": ask.store.status().damaged_pages,
         "goroutineCount": 0,
         "GOMAXPROCS": ask.config.query_threads,

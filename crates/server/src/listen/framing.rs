@@ -113,6 +113,28 @@ pub fn check_from(bytes: &[u8], scanned: &mut usize, bytes_max: usize) -> Result
     }
 }
 
+/// A head whose query has its quotes and the like percent-encoded; none where there are none.
+///
+/// `curl -g '…?query=up{job="api"}'` sends them as they are, and so do examples in Prometheus' own documentation: Go reads
+/// them, hyper refuses them.
+pub fn escaped_query(head: &[u8]) -> Option<Vec<u8>> {
+    let is_raw = |byte: &u8| matches!(byte, b'"' | b'<' | b'>' | b'#') || !byte.is_ascii();
+    let line = head.iter().position(|&b| b == b'\r')?;
+    let begin = head[..line].iter().position(|&b| b == b'?')?;
+    let end = head[..line].iter().rposition(|&b| b == b' ')?;
+    let query = head.get(begin..end).filter(|query| query.iter().any(is_raw))?;
+    let mut escaped = head[..begin].to_vec();
+    for byte in query {
+        if is_raw(byte) {
+            escaped.extend_from_slice(format!("%{byte:02X}").as_bytes());
+        } else {
+            escaped.push(*byte);
+        }
+    }
+    escaped.extend_from_slice(&head[end..]);
+    Some(escaped)
+}
+
 fn head_end(bytes: &[u8], scanned: &mut usize) -> Result<Option<usize>, Refused> {
     while let Some(found) = bytes[*scanned..].iter().position(|&b| b == b'\n') {
         let line = &bytes[*scanned..*scanned + found];
@@ -356,6 +378,21 @@ mod tests {
         ];
         for (head, wanted) in cases {
             assert_eq!(body_of(head), wanted, "{head:?}");
+        }
+    }
+
+    #[test]
+    fn only_what_stands_raw_in_a_query_is_escaped() {
+        let escaped = |line: &str| {
+            let head = format!("{line}\r\nHost: a?\"b\"\r\n\r\n");
+            escaped_query(head.as_bytes()).map(|head| String::from_utf8(head).unwrap())
+        };
+        assert_eq!(
+            escaped("GET /a?query=up{job=\"ü\"}>0#%22 HTTP/1.1").as_deref(),
+            Some("GET /a?query=up{job=%22%C3%BC%22}%3E0%23%22 HTTP/1.1\r\nHost: a?\"b\"\r\n\r\n")
+        );
+        for untouched in ["GET /a?query=up{job=%22x%22} HTTP/1.1", "GET /\"a\" HTTP/1.1", "GET /a HTTP/1.1"] {
+            assert_eq!(escaped(untouched), None, "{untouched}");
         }
     }
 

@@ -1,7 +1,8 @@
 //! A TCP stream that hyper reads through: it lets only well-framed requests in, on time, and closes politely.
 //!
 //! HTTP/1 heads are held back until they are complete and [`framing`] has judged them. A refused head is replaced by a
-//! request for [`REFUSED_PATH`], so that the refusal is answered in its place behind earlier pipelined requests.
+//! request for [`REFUSED_PATH`], so that the refusal is answered in its place behind earlier pipelined requests. Quotes and
+//! the like that stand raw in a query are percent-encoded.
 //! HTTP/2 passes through: its framing is binary and h2 is strict about it.
 //!
 //! Three clocks run here because hyper's own header timeout counts idle keep-alive time as well: a head must be
@@ -145,6 +146,13 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Guard<S> {
             Ok(None) => false,
             Ok(Some(head)) => {
                 self.released = head.bytes;
+                if let Some(escaped) = framing::escaped_query(&self.pending[..head.bytes]) {
+                    let rest = self.pending.split_off(head.bytes);
+                    self.released = escaped.len();
+                    self.pending.clear();
+                    self.pending.extend_from_slice(&escaped);
+                    self.pending.unsplit(rest);
+                }
                 self.at = match head.body {
                     Body::Length(length) => At::Length(length),
                     Body::Chunked => At::Chunked(Chunks::default()),

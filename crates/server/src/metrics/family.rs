@@ -170,14 +170,13 @@ impl One for Counter {
             "seconds" => Value::Float(Duration::from_micros(self.get()).as_secs_f64()),
             _ => Value::Count(self.get()),
         };
-        sink.sample(row, "_total", labels, None, value);
+        sink.sample(row, row.kind.suffix(), labels, None, value);
     }
 }
 
 impl One for Gauge {
     fn samples(&self, row: &Row, labels: &[String], sink: &mut dyn Sink) {
-        let suffix = if row.kind == super::Kind::Info { "_info" } else { "" };
-        sink.sample(row, suffix, labels, None, Value::Float(self.get()));
+        sink.sample(row, row.kind.suffix(), labels, None, Value::Float(self.get()));
     }
 }
 

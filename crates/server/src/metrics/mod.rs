@@ -34,6 +34,15 @@ impl Kind {
             Self::Info => "info",
         }
     }
+
+    /// What its samples have behind the name of their row, but for the parts of a histogram.
+    pub(super) fn suffix(self) -> &'static str {
+        match self {
+            Self::Counter => "_total",
+            Self::Info => "_info",
+            Self::Gauge | Self::Histogram => "",
+        }
+    }
 }
 
 /// One metric family.
@@ -153,6 +162,7 @@ registry! {
     memory_resident_bytes: Gauge "weir_memory_resident_bytes" "bytes" [] "Resident memory of the process.";
     memory_limit_bytes: Gauge "weir_memory_limit_bytes" "bytes" [] "Memory limit of the store.";
     reloads: Counter "weir_reloads" "" ["outcome"] "Reloads of the configuration.";
+    reload_failed: Gauge "weir_reload_failed" "" [] "1 while the last reload of the configuration is one that failed.";
     reload_time: Gauge "weir_reload_time_seconds" "seconds" [] "When the configuration was last reloaded with success.";
     monitor_failures: Counter "weir_monitor_failures" "" [] "Times that Weir could not store its own metrics.";
 }

@@ -37,13 +37,12 @@ impl Families {
 
 impl Sink for Families {
     fn row(&mut self, row: &Row) {
-        let (suffix, kind) = match row.kind {
-            Kind::Counter => ("_total", "COUNTER"),
-            Kind::Gauge => ("", "GAUGE"),
-            Kind::Info => ("_info", "GAUGE"),
-            Kind::Histogram => ("", "HISTOGRAM"),
+        let kind = match row.kind {
+            Kind::Counter => "COUNTER",
+            Kind::Gauge | Kind::Info => "GAUGE",
+            Kind::Histogram => "HISTOGRAM",
         };
-        let name = format!("{}{suffix}", row.name);
+        let name = format!("{}{}", row.name, row.kind.suffix());
         let mut family = json!({ "name": name, "help": row.help, "type": kind, "metric": [] });
         if !row.unit.is_empty() {
             family["unit"] = row.unit.into();

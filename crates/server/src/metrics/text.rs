@@ -1,4 +1,5 @@
-//! The registry as text: OpenMetrics 1.0 for GET /metrics and for Weir's own store, Markdown for the docs.
+//! The registry as text: OpenMetrics 1.0 for Weir's own store and for whoever accepts it on GET /metrics, Prometheus' text
+//! format for everyone else, Markdown for the docs.
 
 use std::fmt::Write;
 
@@ -8,24 +9,50 @@ use super::{Kind, Metrics, ROWS, Row};
 /// The content type of [`openmetrics`].
 pub const OPENMETRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
 
+/// The content type of [`prometheus`].
+pub const PROMETHEUS: &str = "text/plain; version=0.0.4; charset=utf-8";
+
 /// All metrics as OpenMetrics.
 pub fn openmetrics(metrics: &Metrics) -> String {
-    let mut text = Text(String::with_capacity(32 << 10));
+    let mut text = written(metrics, Form::OpenMetrics);
+    text.push_str("# EOF\n");
+    text
+}
+
+/// All metrics in Prometheus' text format: counters and infos have their suffixes in the family's name, too.
+pub fn prometheus(metrics: &Metrics) -> String {
+    written(metrics, Form::Prometheus)
+}
+
+fn written(metrics: &Metrics, form: Form) -> String {
+    let mut text = Text(String::with_capacity(32 << 10), form);
     metrics.each(&mut text);
-    text.0.push_str("# EOF\n");
     text.0
 }
 
-struct Text(String);
+#[derive(Clone, Copy, Debug)]
+enum Form {
+    OpenMetrics,
+    Prometheus,
+}
+
+struct Text(String, Form);
 
 // Writing to a string cannot fail.
 impl Sink for Text {
     fn row(&mut self, row: &Row) {
-        let _ = writeln!(self.0, "# TYPE {} {}", row.name, row.kind.as_str());
-        if !row.unit.is_empty() {
-            let _ = writeln!(self.0, "# UNIT {} {}", row.name, row.unit);
+        let Row { name, kind, unit, help, .. } = row;
+        let (suffix, kind) = match self.1 {
+            Form::OpenMetrics => ("", kind.as_str()),
+            // That has no infos.
+            Form::Prometheus if *kind == Kind::Info => (kind.suffix(), Kind::Gauge.as_str()),
+            Form::Prometheus => (kind.suffix(), kind.as_str()),
+        };
+        let _ = writeln!(self.0, "# TYPE {name}{suffix} {kind}");
+        if matches!(self.1, Form::OpenMetrics) && !unit.is_empty() {
+            let _ = writeln!(self.0, "# UNIT {name} {unit}");
         }
-        let _ = writeln!(self.0, "# HELP {} {}", row.name, row.help);
+        let _ = writeln!(self.0, "# HELP {name}{suffix} {help}");
     }
 
     fn sample(&mut self, row: &Row, suffix: &str, labels: &[String], le: Option<f64>, value: Value) {
@@ -59,16 +86,13 @@ pub fn markdown() -> String {
         "# Metrics of Weir itself\n\n\
          Generated from the registry in `crates/server/src/metrics/mod.rs`; a test keeps it in step.\n\
          Weir writes these every 15 s into the tenant `system` and shows them on `GET /metrics`, which needs a token with\n\
-         the scope `admin` or the `read` token of `system`. Counters carry the suffix `_total`.\n\n\
+         the scope `admin` or the `read` token of `system`: as Prometheus' text format, or as OpenMetrics where `Accept` asks\n\
+         for it. Counters carry the suffix `_total`.\n\n\
          | name | type | labels | meaning |\n| --- | --- | --- | --- |\n",
     );
     for row in ROWS {
-        let suffix = match row.kind {
-            Kind::Counter => "_total",
-            Kind::Info => "_info",
-            _ => "",
-        };
-        let (name, kind, labels) = (row.name, row.kind.as_str(), row.labels.join(", "));
+        let (name, suffix) = (row.name, row.kind.suffix());
+        let (kind, labels) = (row.kind.as_str(), row.labels.join(", "));
         let _ = writeln!(text, "| `{name}{suffix}` | {kind} | {labels} | {} |", row.help);
     }
     text
@@ -97,6 +121,24 @@ mod tests {
             assert!(text.contains(line), "{line} is missing in\n{text}");
         }
         assert!(text.ends_with("# EOF\n"));
+    }
+
+    /// `promtool check metrics` refused it: what was sent was OpenMetrics, whatever was accepted.
+    #[test]
+    fn prometheus_text_has_no_infos_and_no_units() {
+        let metrics = Metrics::default();
+        metrics.build.with(&["1"]).set(1.0);
+        metrics.requests.with(&["text", "204"]).add(3);
+        let text = prometheus(&metrics);
+        for line in [
+            "# TYPE weir_build_info gauge\n# HELP weir_build_info Weir's version.\nweir_build_info{version=\"1\"} 1\n",
+            "# TYPE weir_requests_total counter\n",
+            "\nweir_requests_total{dialect=\"text\",code=\"204\"} 3\n",
+            "# TYPE weir_ack_seconds histogram\n",
+        ] {
+            assert!(text.contains(line), "{line} is missing in\n{text}");
+        }
+        assert!(!text.contains("# UNIT") && !text.contains("# EOF"), "{text}");
     }
 
     #[test]
