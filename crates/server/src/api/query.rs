@@ -194,11 +194,9 @@ mod tests {
                 custom_bounds: Vec::new(),
             }))
         };
-        for (name, point) in [
-            ("float", Point::Float(1234.567_890_123)),
-            ("small", histogram(3)),
-            ("large", histogram(160)),
-        ] {
+        for (name, point) in
+            [("float", Point::Float(1234.567_890_123)), ("small", histogram(3)), ("large", histogram(160))]
+        {
             let points: Vec<(i64, Point)> =
                 (0..500).map(|step| (1_700_000_000_000 + step * 15_000, point.clone())).collect();
             let labels = Labels::from_pairs([("__name__", "http_request_duration_seconds"), ("job", "api")]);
