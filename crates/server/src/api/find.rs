@@ -77,11 +77,16 @@ pub(crate) fn matcher_sets(params: &Params) -> Result<Vec<Vec<Matcher>>, ApiErro
             Err(error) => Err(invalid(error.to_string())),
         }
     };
-    let sets = params.all("match[]").map(parse).collect::<Result<Vec<_>, _>>()?;
-    let bytes: usize = sets.iter().flatten().map(Matcher::program_bytes).sum();
-    if bytes > PROGRAMS_BYTES_MAX {
-        let most = PROGRAMS_BYTES_MAX;
-        return Err(invalid(format!("regular expressions that need more than {most} bytes together")));
+    let (mut sets, mut bytes) = (Vec::new(), 0);
+    for text in params.all("match[]") {
+        let set = parse(text)?;
+        // As they come: each alone may take as much as all together.
+        bytes += set.iter().map(Matcher::program_bytes).sum::<usize>();
+        if bytes > PROGRAMS_BYTES_MAX {
+            let most = PROGRAMS_BYTES_MAX;
+            return Err(invalid(format!("regular expressions that need more than {most} bytes together")));
+        }
+        sets.push(set);
     }
     Ok(sets)
 }
@@ -119,6 +124,17 @@ fn unescape(text: &str) -> Option<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_is_too_much_is_refused_before_the_next_is_read() {
+        // Ten thousand were compiled, a megabyte each, and only then added up.
+        let large = format!("match[]={{a=~\".{{900}}{}\"}}&", "[\u{100}-\u{17f}]");
+        let message = |query: &str| matcher_sets(&Params::parse("", query)).map(|_| ()).unwrap_err().message;
+        let many = large.repeat(40) + "match[]={";
+        let wanted = "regular expressions that need more than 33554432 bytes together";
+        assert_eq!(message(&many), wanted);
+        assert!(message(&(large + "match[]={")).contains("parse error"));
+    }
 
     #[test]
     fn label_names_come_from_the_path() {
