@@ -1,15 +1,13 @@
 //! `prometheus.ReadRequest`.
 
 use codec::proto::{LEN, Reader, VARINT, WireError, key, known};
-use model::re2::InvalidPattern;
+use model::re2::{InvalidPattern, PROGRAMS_BYTES_MAX};
 use model::{MatchOp, Matcher, Matchers, TimeRange};
 
 /// Queries of one request at most; Prometheus sends one.
 pub(super) const QUERIES_MAX: usize = 1_000;
 /// Matchers of one request at most.
 pub(super) const MATCHERS_MAX: usize = 1_000;
-/// Those with a pattern: a few bytes of it may take a MiB when they are compiled.
-pub(super) const PATTERNS_MAX: usize = 100;
 
 /// What is asked.
 #[derive(Clone, Debug, PartialEq)]
@@ -69,6 +67,9 @@ pub enum BadRequest {
     /// Occurs when a pattern cannot be compiled.
     #[error(transparent)]
     Pattern(#[from] InvalidPattern),
+    /// Occurs when the patterns of all queries take too much when they are compiled: a few bytes may become 8 MiB.
+    #[error("regular expressions that need more than {PROGRAMS_BYTES_MAX} bytes together")]
+    Programs,
     /// Occurs when there is too much of something.
     #[error("more than {limit} {what} in one request")]
     TooMany {
@@ -123,7 +124,7 @@ pub fn decode(body: &[u8]) -> Result<ReadRequest, BadRequest> {
 #[derive(Clone, Copy, Debug, Default)]
 struct Seen {
     matchers: usize,
-    patterns: usize,
+    program_bytes: usize,
 }
 
 fn query(mut message: Reader<'_>, seen: &mut Seen) -> Result<Query, BadRequest> {
@@ -169,14 +170,15 @@ fn matcher(mut message: Reader<'_>, seen: &mut Seen) -> Result<Matcher, BadReque
         other => return Err(BadRequest::MatcherType(other)),
     };
     seen.matchers += 1;
-    seen.patterns += usize::from(matches!(op, MatchOp::Regex | MatchOp::NotRegex));
     if seen.matchers > MATCHERS_MAX {
         return Err(BadRequest::TooMany { what: "matchers", limit: MATCHERS_MAX });
     }
-    if seen.patterns > PATTERNS_MAX {
-        return Err(BadRequest::TooMany { what: "patterns", limit: PATTERNS_MAX });
+    let matcher = Matcher::new(name, op, value)?;
+    seen.program_bytes += matcher.program_bytes();
+    if seen.program_bytes > PROGRAMS_BYTES_MAX {
+        return Err(BadRequest::Programs);
     }
-    Ok(Matcher::new(name, op, value)?)
+    Ok(matcher)
 }
 
 fn text<'a>(message: &mut Reader<'a>) -> Result<&'a str, BadRequest> {
@@ -321,9 +323,14 @@ mod tests {
         let mut many = Vec::new();
         write_message(1, &mut many, |out| (0..=MATCHERS_MAX).for_each(|_| written_matcher(0, "a", "b", out)));
         assert_eq!(decode(&many).unwrap_err().to_string(), "more than 1000 matchers in one request");
-        let mut many = Vec::new();
-        write_message(1, &mut many, |out| (0..=PATTERNS_MAX).for_each(|_| written_matcher(3, "a", "b", out)));
-        assert_eq!(decode(&many).unwrap_err().to_string(), "more than 100 patterns in one request");
+        let patterns = |pattern: &str| {
+            let mut many = Vec::new();
+            write_message(1, &mut many, |out| (0..40).for_each(|_| written_matcher(3, "a", pattern, out)));
+            decode(&many).map(|_| ()).map_err(|error| error.to_string())
+        };
+        let wanted = "regular expressions that need more than 33554432 bytes together";
+        assert_eq!(patterns(r".{900}[\x{100}-\x{17f}]"), Err(wanted.to_owned()));
+        assert_eq!(patterns(".*b"), Ok(()));
         assert!(matches!(decode(b"\x0a\xff"), Err(BadRequest::Wire(_))));
         assert_eq!(decode(b"\x0a\x05\x1a\x03\x12\x01\xff"), Err(BadRequest::NotUtf8));
     }
