@@ -123,9 +123,9 @@ pub fn quote(text: &str) -> String {
     regex_syntax::escape(text)
 }
 
-/// Compiles a pattern written for Go, anchored, for replacements.
-pub fn capturing(pattern: &str) -> Result<regex::Regex, InvalidPattern> {
-    Ok(compile(&translate(pattern)?)?.0)
+/// Compiles a pattern written for Go, anchored, for replacements; with the bytes that it takes at most.
+pub fn capturing(pattern: &str) -> Result<(regex::Regex, usize), InvalidPattern> {
+    compile(&translate(pattern)?)
 }
 
 /// Compiles what [`translate`] gave; with the bytes that it takes at most.
