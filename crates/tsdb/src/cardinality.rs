@@ -8,6 +8,7 @@ use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet, BinaryHeap};
 
 use model::labels::METRIC_NAME;
+use model::select::Stop;
 use model::{Budget, TenantId, TimeRange};
 use roaring::RoaringBitmap;
 
@@ -120,7 +121,7 @@ impl Store {
                 let mut each = |value: &str, series: u64| add(value.to_owned(), series);
                 part.section.each_value_count(&name, left.as_ref(), budget, &mut damaged, &mut each)?;
             }
-            tops.add(&name, &values);
+            tops.add(&name, &values, budget)?;
             drop(values);
             budget.release(held);
         }
@@ -196,22 +197,24 @@ impl Tops {
         Self { labels: 0, metrics: top(), values: top(), bytes: top(), pairs: top() }
     }
 
-    fn add(&mut self, name: &str, values: &BTreeMap<String, u64>) {
+    fn add(&mut self, name: &str, values: &BTreeMap<String, u64>, budget: &Budget) -> Result<(), Stop> {
         // A value of which all series are deleted is not one.
         let live = || values.iter().filter(|(_, series)| **series > 0);
         let count = live().count() as u64;
         if count == 0 {
-            return;
+            return Ok(());
         }
         self.labels += count;
-        self.values.offer(count, || name.to_owned());
-        self.bytes.offer(live().map(|(value, series)| value.len() as u64 * series).sum(), || name.to_owned());
+        self.values.offer(count, budget, || name.to_owned())?;
+        let bytes = live().map(|(value, series)| value.len() as u64 * series).sum();
+        self.bytes.offer(bytes, budget, || name.to_owned())?;
         for (value, series) in live() {
             if name == METRIC_NAME {
-                self.metrics.offer(*series, || value.clone());
+                self.metrics.offer(*series, budget, || value.clone())?;
             }
-            self.pairs.offer(*series, || format!("{name}={value}"));
+            self.pairs.offer(*series, budget, || format!("{name}={value}"))?;
         }
+        Ok(())
     }
 
     fn end(self) -> Cardinality {
@@ -234,15 +237,20 @@ struct Top {
 }
 
 impl Top {
-    fn offer(&mut self, count: u64, name: impl FnOnce() -> String) {
+    fn offer(&mut self, count: u64, budget: &Budget, name: impl FnOnce() -> String) -> Result<(), Stop> {
         let least = self.heap.peek().map_or(0, |Reverse((least, _))| *least);
         if self.heap.len() == self.most && count < least {
-            return;
+            return Ok(());
         }
-        self.heap.push(Reverse((count, Reverse(name()))));
-        if self.heap.len() > self.most {
-            self.heap.pop();
+        let name = name();
+        budget.charge(name.len() as u64 + ENTRY_BYTES)?;
+        self.heap.push(Reverse((count, Reverse(name))));
+        if self.heap.len() > self.most
+            && let Some(Reverse((_, Reverse(gone)))) = self.heap.pop()
+        {
+            budget.release(gone.len() as u64 + ENTRY_BYTES);
         }
+        Ok(())
     }
 
     fn list(self) -> Vec<Count> {
@@ -257,10 +265,14 @@ mod tests {
 
     #[test]
     fn the_largest_are_kept_in_their_order() {
-        let mut top = Top { most: 3, heap: BinaryHeap::new() };
+        let (mut top, budget) =
+            (Top { most: 3, heap: BinaryHeap::new() }, Budget::new(4 * (1 + ENTRY_BYTES)));
         for (name, count) in [("b", 2), ("d", 1), ("a", 2), ("c", 5), ("e", 2)] {
-            top.offer(count, || name.to_owned());
+            top.offer(count, &budget, || name.to_owned()).unwrap();
         }
+        assert_eq!(budget.used(), 3 * (1 + ENTRY_BYTES));
+        let too_long = top.offer(9, &budget, || "x".repeat(200));
+        assert!(matches!(too_long, Err(Stop::OverBudget { .. })), "{too_long:?}");
         let list: Vec<_> = top.list().into_iter().map(|entry| (entry.name, entry.count)).collect();
         assert_eq!(list, [("c".to_owned(), 5), ("a".to_owned(), 2), ("b".to_owned(), 2)]);
     }
