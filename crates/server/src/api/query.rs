@@ -1,7 +1,7 @@
 //! `query`, `query_range`, `format_query`.
 
 use model::{Budget, TimeRange};
-use promql::{Answer, Params as Steps, Value};
+use promql::{Answer, Params as Steps, Point, Value};
 
 use super::error::{ApiError, Kind};
 use super::params::InvalidParam;
@@ -123,13 +123,35 @@ pub(super) fn shorten<T>(list: &mut Vec<T>, limit: usize) -> bool {
 /// About what the answer takes as text.
 fn encoded_bytes(value: &Value) -> u64 {
     const POINT: usize = 32;
-    const SERIES: usize = 256;
+    const SERIES: usize = 64;
+    let series = |labels| SERIES + encode::labels_bytes(labels);
     let bytes = match value {
-        Value::Vector(samples) => samples.len() * (SERIES + POINT),
-        Value::Matrix(series) => series.iter().map(|series| SERIES + series.points.len() * POINT).sum(),
-        Value::Scalar(..) | Value::String(..) => POINT,
+        Value::Vector(samples) => {
+            samples.iter().map(|sample| series(&sample.labels) + POINT + buckets_bytes(&sample.point)).sum()
+        }
+        Value::Matrix(all) => all
+            .iter()
+            .map(|one| {
+                let points = &one.points;
+                let buckets = match points.has_histograms() {
+                    true => points.iter().map(|(_, point)| buckets_bytes(&point)).sum(),
+                    false => 0,
+                };
+                series(&one.labels) + points.len() * POINT + buckets
+            })
+            .sum(),
+        Value::Scalar(..) => POINT,
+        Value::String(_, text) => POINT + encode::string_bytes(text),
     };
     bytes as u64
+}
+
+/// What a sample takes as text besides its time. A histogram that stands at many steps is held once and written often.
+fn buckets_bytes(point: &Point) -> usize {
+    match point {
+        Point::Float(_) => 0,
+        Point::Histogram(histogram) => encode::histogram_bytes(histogram),
+    }
 }
 
 fn thousands(number: usize) -> String {
@@ -142,4 +164,43 @@ fn thousands(number: usize) -> String {
         out.push(digit);
     }
     out
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use model::Labels;
+    use model::histogram::ResetHint;
+    use promql::{FloatHistogram, MatrixSeries};
+
+    use super::*;
+
+    /// A histogram at 1,000 steps was charged as 1,000 floats, and labels as 256 bytes however long they are.
+    #[test]
+    fn answers_are_charged_as_they_are_written() {
+        let histogram = Arc::new(FloatHistogram {
+            schema: 0,
+            zero_threshold: 0.0,
+            zero_count: 0.0,
+            count: 160.0,
+            sum: 1.5,
+            reset_hint: ResetHint::Unknown,
+            positive: (0..160).map(|index| (index, 1.0)).collect(),
+            negative: Vec::new(),
+            custom_bounds: Vec::new(),
+        });
+        let points: Vec<_> =
+            (0..1_000).map(|step| (step * 1_000, Point::Histogram(histogram.clone()))).collect();
+        let short = Labels::from_pairs([("__name__", "m")]);
+        let long = Labels::from_pairs([("a".to_owned(), "\u{1}".repeat(8_000))]);
+        let floats: Vec<_> = (0..10).map(|step| (step * 1_000, Point::Float(0.5))).collect();
+        for (labels, points) in [(short, points), (long, floats)] {
+            let value = Value::Matrix(vec![MatrixSeries { labels, points: points.into() }]);
+            let mut out = String::new();
+            encode::value(&mut out, &value, None, 1);
+            let (said, is) = (encoded_bytes(&value), out.len() as u64);
+            assert!(is <= said && said <= 3 * is, "{said} for {is}");
+        }
+    }
 }
