@@ -13,9 +13,11 @@ use model::{Budget, TenantId, TimeRange};
 use roaring::RoaringBitmap;
 
 use crate::block::{BlockError, Level};
+use crate::head::scan::Scan;
 use crate::lookup::{Found, LookupError};
 use crate::select::{Part, SelectError};
-use crate::store::Store;
+use crate::status::HeadRange;
+use crate::store::{Inner, Store};
 
 /// How far before the tenant's last sample a block may end.
 const BACK_MS: i64 = 24 * 3_600_000;
@@ -37,7 +39,7 @@ pub struct Count {
 pub struct Cardinality {
     /// Series in the head.
     pub head_series: u64,
-    /// From the head's first sample to its last, those of other tenants included; `None` without series.
+    /// From the tenant's first sample in the head to its last; `None` without any.
     pub head_range: Option<TimeRange>,
     /// Labels: names with a value.
     pub labels: u64,
@@ -126,7 +128,7 @@ impl Store {
             budget.release(held);
         }
         warnings.extend(inner.note_damaged(&mut damaged));
-        let head_range = (head_series > 0).then(|| inner.head_range.get());
+        let head_range = inner.head_range_of(&scan)?;
         let found = Cardinality { head_series, head_range, ..tops.end() };
         Ok(Found { found, warnings: warnings.into_iter().collect() })
     }
@@ -157,6 +159,26 @@ impl Store {
         let newest_ms = self.blocks_of(tenant).iter().map(|part| part.range.end_ms).max();
         let start_ms = newest_ms.map_or(i64::MIN, |newest_ms| newest_ms.saturating_sub(BACK_MS));
         TimeRange { start_ms, end_ms: i64::MAX }
+    }
+}
+
+impl Inner {
+    /// When a tenant's samples in the head are. When others' are is not its business.
+    fn head_range_of(&self, scan: &Scan<'_>) -> Result<Option<TimeRange>, Stop> {
+        loop {
+            let (ours, range) = (scan.select(&[])?, HeadRange::empty());
+            let include = |slot: u32, timestamp_ms: i64| {
+                if ours.has(slot) {
+                    range.include(timestamp_ms);
+                }
+            };
+            self.log.snapshot().each_since(i64::MIN, |slot, timestamp_ms, _| include(slot, timestamp_ms));
+            self.sides.read().expect("lock").each_time(include);
+            if scan.is_current(&ours)? {
+                let range = range.get();
+                return Ok((range.start_ms <= range.end_ms).then_some(range));
+            }
+        }
     }
 }
 
