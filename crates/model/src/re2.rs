@@ -15,6 +15,12 @@ use regex_syntax::hir::{Class, Hir, HirKind, Look};
 /// A list of plain words may hold so many of them, or as many as the pattern has bytes.
 const LITERALS_MAX: usize = 256;
 
+/// And so many bytes, or as many as the pattern has: two classes behind a long word are that word many times.
+const LITERALS_BYTES_MAX: usize = 64 << 10;
+
+/// Bytes that a word of a list takes besides its text.
+const WORD_BYTES: usize = 2 * size_of::<String>();
+
 /// Bytes that a compiled pattern may take: the smallest of these that is enough is what it is said to take.
 const PROGRAM_BYTES: [usize; 3] = [64 << 10, 1 << 20, 8 << 20];
 
@@ -63,7 +69,7 @@ impl Anchored {
             .build()
             .parse(&translated)
             .map_err(|error| refused(&error.to_string()))?;
-        let shape = shape_of(&hir, pattern.len().max(LITERALS_MAX));
+        let shape = shape_of(&hir, WordsMax::of(pattern));
         let prefix = match &shape {
             Shape::Literals(words) => common_prefix(words.iter().map(String::as_str)),
             _ => prefix_of(&hir).0,
@@ -73,6 +79,7 @@ impl Anchored {
                 let (regex, bytes) = compile(&translated)?;
                 (Some(Arc::new(regex)), bytes)
             }
+            Shape::Literals(ref words) => (None, words.iter().map(|word| word.len() + WORD_BYTES).sum()),
             _ => (None, 0),
         };
         Ok(Self { engine, program_bytes, shape, prefix })
@@ -92,7 +99,7 @@ impl Anchored {
         }
     }
 
-    /// Bytes that the compiled pattern takes at most.
+    /// Bytes that the compiled pattern, or its list of words, takes at most.
     pub fn program_bytes(&self) -> usize {
         self.program_bytes
     }
@@ -116,9 +123,9 @@ pub fn quote(text: &str) -> String {
     regex_syntax::escape(text)
 }
 
-/// Compiles a pattern written for Go, anchored, for replacements.
-pub fn capturing(pattern: &str) -> Result<regex::Regex, InvalidPattern> {
-    Ok(compile(&translate(pattern)?)?.0)
+/// Compiles a pattern written for Go, anchored, for replacements; with the bytes that it takes at most.
+pub fn capturing(pattern: &str) -> Result<(regex::Regex, usize), InvalidPattern> {
+    compile(&translate(pattern)?)
 }
 
 /// Compiles what [`translate`] gave; with the bytes that it takes at most.
@@ -142,7 +149,25 @@ fn refused(error: &str) -> InvalidPattern {
 
 // Reading what a pattern comes down to.
 
-fn shape_of(hir: &Hir, words_max: usize) -> Shape {
+/// How long a list of words may be.
+#[derive(Clone, Copy, Debug)]
+struct WordsMax {
+    words: usize,
+    bytes: usize,
+}
+
+impl WordsMax {
+    fn of(pattern: &str) -> Self {
+        Self { words: pattern.len().max(LITERALS_MAX), bytes: pattern.len().max(LITERALS_BYTES_MAX) }
+    }
+
+    /// Nothing when it is longer.
+    fn hold(self, words: usize, bytes: usize) -> Option<()> {
+        (words <= self.words && bytes <= self.bytes).then_some(())
+    }
+}
+
+fn shape_of(hir: &Hir, words_max: WordsMax) -> Shape {
     if let Some((0, _)) = repeats_anything(hir) {
         return Shape::Anything;
     }
@@ -176,7 +201,8 @@ fn repeats_anything(hir: &Hir) -> Option<(u32, ())> {
 }
 
 /// All texts that an expression matches, unless there are more than `most`.
-fn words_of(hir: &Hir, most: usize) -> Option<Vec<String>> {
+fn words_of(hir: &Hir, most: WordsMax) -> Option<Vec<String>> {
+    let bytes_of = |words: &[String]| words.iter().map(String::len).sum::<usize>();
     match hir.kind() {
         HirKind::Empty => Some(vec![String::new()]),
         HirKind::Literal(literal) => Some(vec![std::str::from_utf8(&literal.0).ok()?.to_owned()]),
@@ -204,21 +230,20 @@ fn words_of(hir: &Hir, most: usize) -> Option<Vec<String>> {
                     _ => {}
                 }
                 let next = words_of(part, most)?;
-                if words.len() * next.len() > most {
-                    return None;
-                }
+                let bytes = bytes_of(&words) * next.len() + bytes_of(&next) * words.len();
+                most.hold(words.len() * next.len(), bytes)?;
                 words =
                     words.iter().flat_map(|head| next.iter().map(move |tail| head.clone() + tail)).collect();
             }
             Some(words)
         }
         HirKind::Alternation(branches) => {
-            let mut words = Vec::new();
+            let (mut words, mut bytes) = (Vec::new(), 0);
             for branch in branches {
-                words.extend(words_of(branch, most)?);
-                if words.len() > most {
-                    return None;
-                }
+                let next = words_of(branch, most)?;
+                bytes += bytes_of(&next);
+                words.extend(next);
+                most.hold(words.len(), bytes)?;
             }
             Some(words)
         }

@@ -360,6 +360,18 @@ impl Budget {
         }
     }
 
+    /// Keeps so many bytes charged, whatever was charged before.
+    pub fn settle(&self, bytes: u64) -> Result<(), Stop> {
+        let used = self.used();
+        match used.checked_sub(bytes) {
+            Some(more) => {
+                self.release(more);
+                Ok(())
+            }
+            None => self.charge(bytes - used),
+        }
+    }
+
     fn take(&self, bytes: u64) -> bool {
         let less = |left: u64| left.checked_sub(bytes);
         self.bytes_left.fetch_update(Ordering::Relaxed, Ordering::Relaxed, less).is_ok()

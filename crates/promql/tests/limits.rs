@@ -19,6 +19,20 @@ fn run(query: &str, params: &Params, budget: &Budget) -> Result<promql::Answer, 
     evaluate(&source(100), &parse_with(query, &Syntax::all()).unwrap(), params, budget)
 }
 
+/// Each held its compiled pattern, of up to 8 MiB, while those within it did the same: 200 of them, charged to nobody.
+#[test]
+fn patterns_of_nested_replacements_are_charged() {
+    let nested = |levels: usize| {
+        let pattern = r".{900}[\\x{100}-\\x{17f}]";
+        let end = format!(", \"a\", \"b\", \"n\", \"{pattern}\")");
+        "label_replace(".repeat(levels) + "m" + &end.repeat(levels)
+    };
+    let at = Params::instant(540_000);
+    let result = |levels| run(&nested(levels), &at, &Budget::new(16 << 20)).map(|_| ());
+    assert_eq!(result(1), Ok(()));
+    assert_eq!(result(20), Err(EvalError::Stop(Stop::OverBudget { limit: 16 << 20 })));
+}
+
 #[test]
 fn hostile_queries_are_refused_by_their_budget() {
     let minutes = Params::range(0, 540_000, 60_000);

@@ -8,6 +8,7 @@ pub mod admin;
 pub mod api;
 pub mod app;
 mod body;
+mod charged;
 mod compress;
 pub mod config;
 pub mod control;

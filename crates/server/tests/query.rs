@@ -43,6 +43,28 @@ fn data(weir: &Weir, question: &str) -> Value {
     json["data"].clone()
 }
 
+/// An answer that nobody read was in memory, and in nobody's account: some hundred of them were all that there is.
+#[test]
+fn an_answer_on_its_way_is_charged() {
+    let weir = filled();
+    let long = "x".repeat(8_000);
+    let lines = (0..2_000).map(|i| format!("long{{a=\"{long}{i}\"}} 1 1700000000000\n"));
+    let stored = weir.post("/api/v1/import/prometheus", &lines.collect::<String>());
+    assert_eq!(stored.status, 204, "{stored:?}");
+    for path in ["/api/v1/series?match[]=long", "/api/v1/query?query=long&time=1700000000"] {
+        let mut stream = weir.connect();
+        write!(stream, "GET {path} HTTP/1.1\r\nHost: weir\r\nAuthorization: Bearer {}\r\n\r\n", weir.token)
+            .unwrap();
+        let mut status = [0; 15];
+        stream.read_exact(&mut status).unwrap();
+        assert_eq!(&status, b"HTTP/1.1 200 OK");
+        let used = weir.app().query_memory.used();
+        assert!((16_000_000..17_000_000).contains(&used), "{path}: {used}");
+        drop(stream);
+        common::until("what was charged is given back", || weir.app().query_memory.used() == 0);
+    }
+}
+
 #[test]
 fn answers_have_prometheus_shapes() {
     let weir = filled();

@@ -8,13 +8,16 @@ use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet, BinaryHeap};
 
 use model::labels::METRIC_NAME;
+use model::select::Stop;
 use model::{Budget, TenantId, TimeRange};
 use roaring::RoaringBitmap;
 
 use crate::block::{BlockError, Level};
+use crate::head::scan::Scan;
 use crate::lookup::{Found, LookupError};
 use crate::select::{Part, SelectError};
-use crate::store::Store;
+use crate::status::HeadRange;
+use crate::store::{Inner, Store};
 
 /// How far before the tenant's last sample a block may end.
 const BACK_MS: i64 = 24 * 3_600_000;
@@ -36,7 +39,7 @@ pub struct Count {
 pub struct Cardinality {
     /// Series in the head.
     pub head_series: u64,
-    /// From the head's first sample to its last, those of other tenants included; `None` without series.
+    /// From the tenant's first sample in the head to its last; `None` without any.
     pub head_range: Option<TimeRange>,
     /// Labels: names with a value.
     pub labels: u64,
@@ -120,12 +123,12 @@ impl Store {
                 let mut each = |value: &str, series: u64| add(value.to_owned(), series);
                 part.section.each_value_count(&name, left.as_ref(), budget, &mut damaged, &mut each)?;
             }
-            tops.add(&name, &values);
+            tops.add(&name, &values, budget)?;
             drop(values);
             budget.release(held);
         }
         warnings.extend(inner.note_damaged(&mut damaged));
-        let head_range = (head_series > 0).then(|| inner.head_range.get());
+        let head_range = inner.head_range_of(&scan)?;
         let found = Cardinality { head_series, head_range, ..tops.end() };
         Ok(Found { found, warnings: warnings.into_iter().collect() })
     }
@@ -156,6 +159,26 @@ impl Store {
         let newest_ms = self.blocks_of(tenant).iter().map(|part| part.range.end_ms).max();
         let start_ms = newest_ms.map_or(i64::MIN, |newest_ms| newest_ms.saturating_sub(BACK_MS));
         TimeRange { start_ms, end_ms: i64::MAX }
+    }
+}
+
+impl Inner {
+    /// When a tenant's samples in the head are. When others' are is not its business.
+    fn head_range_of(&self, scan: &Scan<'_>) -> Result<Option<TimeRange>, Stop> {
+        loop {
+            let (ours, range) = (scan.select(&[])?, HeadRange::empty());
+            let include = |slot: u32, timestamp_ms: i64| {
+                if ours.has(slot) {
+                    range.include(timestamp_ms);
+                }
+            };
+            self.log.snapshot().each_since(i64::MIN, |slot, timestamp_ms, _| include(slot, timestamp_ms));
+            self.sides.read().expect("lock").each_time(include);
+            if scan.is_current(&ours)? {
+                let range = range.get();
+                return Ok((range.start_ms <= range.end_ms).then_some(range));
+            }
+        }
     }
 }
 
@@ -196,22 +219,24 @@ impl Tops {
         Self { labels: 0, metrics: top(), values: top(), bytes: top(), pairs: top() }
     }
 
-    fn add(&mut self, name: &str, values: &BTreeMap<String, u64>) {
+    fn add(&mut self, name: &str, values: &BTreeMap<String, u64>, budget: &Budget) -> Result<(), Stop> {
         // A value of which all series are deleted is not one.
         let live = || values.iter().filter(|(_, series)| **series > 0);
         let count = live().count() as u64;
         if count == 0 {
-            return;
+            return Ok(());
         }
         self.labels += count;
-        self.values.offer(count, || name.to_owned());
-        self.bytes.offer(live().map(|(value, series)| value.len() as u64 * series).sum(), || name.to_owned());
+        self.values.offer(count, budget, || name.to_owned())?;
+        let bytes = live().map(|(value, series)| value.len() as u64 * series).sum();
+        self.bytes.offer(bytes, budget, || name.to_owned())?;
         for (value, series) in live() {
             if name == METRIC_NAME {
-                self.metrics.offer(*series, || value.clone());
+                self.metrics.offer(*series, budget, || value.clone())?;
             }
-            self.pairs.offer(*series, || format!("{name}={value}"));
+            self.pairs.offer(*series, budget, || format!("{name}={value}"))?;
         }
+        Ok(())
     }
 
     fn end(self) -> Cardinality {
@@ -234,15 +259,20 @@ struct Top {
 }
 
 impl Top {
-    fn offer(&mut self, count: u64, name: impl FnOnce() -> String) {
+    fn offer(&mut self, count: u64, budget: &Budget, name: impl FnOnce() -> String) -> Result<(), Stop> {
         let least = self.heap.peek().map_or(0, |Reverse((least, _))| *least);
         if self.heap.len() == self.most && count < least {
-            return;
+            return Ok(());
         }
-        self.heap.push(Reverse((count, Reverse(name()))));
-        if self.heap.len() > self.most {
-            self.heap.pop();
+        let name = name();
+        budget.charge(name.len() as u64 + ENTRY_BYTES)?;
+        self.heap.push(Reverse((count, Reverse(name))));
+        if self.heap.len() > self.most
+            && let Some(Reverse((_, Reverse(gone)))) = self.heap.pop()
+        {
+            budget.release(gone.len() as u64 + ENTRY_BYTES);
         }
+        Ok(())
     }
 
     fn list(self) -> Vec<Count> {
@@ -257,10 +287,14 @@ mod tests {
 
     #[test]
     fn the_largest_are_kept_in_their_order() {
-        let mut top = Top { most: 3, heap: BinaryHeap::new() };
+        let (mut top, budget) =
+            (Top { most: 3, heap: BinaryHeap::new() }, Budget::new(4 * (1 + ENTRY_BYTES)));
         for (name, count) in [("b", 2), ("d", 1), ("a", 2), ("c", 5), ("e", 2)] {
-            top.offer(count, || name.to_owned());
+            top.offer(count, &budget, || name.to_owned()).unwrap();
         }
+        assert_eq!(budget.used(), 3 * (1 + ENTRY_BYTES));
+        let too_long = top.offer(9, &budget, || "x".repeat(200));
+        assert!(matches!(too_long, Err(Stop::OverBudget { .. })), "{too_long:?}");
         let list: Vec<_> = top.list().into_iter().map(|entry| (entry.name, entry.count)).collect();
         assert_eq!(list, [("c".to_owned(), 5), ("a".to_owned(), 2), ("b".to_owned(), 2)]);
     }

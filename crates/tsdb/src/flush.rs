@@ -191,7 +191,7 @@ impl Inner {
         for (_, sample) in self.log.snapshot().cells() {
             left.include(sample.timestamp_ms);
         }
-        self.sides.read().expect("lock").each_time(|timestamp_ms| left.include(timestamp_ms));
+        self.sides.read().expect("lock").each_time(|_, timestamp_ms| left.include(timestamp_ms));
         self.head_range.set(left.get());
     }
 

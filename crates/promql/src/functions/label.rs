@@ -7,7 +7,7 @@ use model::labels::LENGTH_MAX;
 
 use crate::annotation::Note;
 use crate::ast::NodeId;
-use crate::column::{Row, Rows, Steps, labels_bytes};
+use crate::column::{Charge, Row, Rows, Steps, labels_bytes};
 use crate::eval::{EvalError, Evaluated, Evaluates, Evaluator, merge_same_labels};
 use model::labels::METRIC_NAME;
 
@@ -23,10 +23,13 @@ pub(super) fn replace<'a>(
 ) -> Evaluates<Evaluated<'a>> {
     let text = |at: usize| String::from_utf8_lossy(evaluator.string(args[at])).into_owned();
     let (dst, replacement, src, pattern) = (text(1), text(2), text(3), text(4));
-    let regex = model::re2::capturing(&pattern).map_err(|_| {
+    let (regex, program_bytes) = model::re2::capturing(&pattern).map_err(|_| {
         EvalError::Execution(format!("invalid regular expression in label_replace(): {pattern}"))
     })?;
     check_label(&dst, evaluator.string(args[1]), "destination", "label_replace")?;
+    // It is held while what is replaced is evaluated, in which there may be more of them.
+    let mut program = Charge::none(evaluator.budget);
+    program.add(program_bytes)?;
     let mut rows = evaluator.eval_rows(args[0], steps)?;
     for row in &mut rows.rows {
         evaluator.budget.check()?;

@@ -197,6 +197,31 @@ pub fn string(out: &mut String, text: &str) {
     out.push('"');
 }
 
+/// Bytes of a string with JSON's escapes.
+pub fn string_bytes(text: &str) -> usize {
+    let escaped = |byte: u8| match byte {
+        b'"' | b'\\' | b'\n' | b'\r' | b'\t' => 2,
+        0x20.. => 1,
+        _ => 6,
+    };
+    2 + text.bytes().map(escaped).sum::<usize>()
+}
+
+/// Bytes of a label set as an object, and a comma for each.
+pub fn labels_bytes(labels: &Labels) -> usize {
+    2 + labels.iter().map(|(name, value)| string_bytes(name) + string_bytes(value) + 2).sum::<usize>()
+}
+
+/// Bytes of a native histogram at most.
+pub fn histogram_bytes(histogram: &FloatHistogram) -> usize {
+    const NUMBER: usize = "\"-2.2250738585072014e-308\",".len();
+    const BUCKET: usize = "[0,],".len() + 3 * NUMBER;
+    let buckets = [&histogram.positive, &histogram.negative].into_iter().flatten();
+    let filled =
+        buckets.filter(|(_, count)| *count != 0.0).count() + usize::from(histogram.zero_count != 0.0);
+    "{\"count\":,\"sum\":,\"buckets\":[]}".len() + 2 * NUMBER + filled * BUCKET
+}
+
 #[cfg(test)]
 mod tests {
     use std::sync::Arc;
@@ -248,6 +273,7 @@ mod tests {
         let json = written(|out| string(out, text));
         assert_eq!(json, "\"a\\\"b\\\\c\\nd\\r\\te\\u0001f\u{7f}ü\"");
         assert_eq!(serde_json::from_str::<String>(&json).unwrap(), text);
+        assert_eq!(string_bytes(text), json.len());
     }
 
     /// As live engines print them: closed on both sides, from minus infinity.
@@ -284,6 +310,19 @@ mod tests {
             r#"[1,"-2","-1","1"],[3,"-0.001","0.001","2"],[0,"0.5","1","1"],[0,"2","4","3.5"]]}]]}]}"#,
         );
         assert_eq!(json, wanted);
+    }
+
+    #[test]
+    fn what_is_written_is_as_long_as_was_said() {
+        let labels_ = Labels::from_pairs([("__name__", "x\u{1}\u{2}"), ("a", "\"\\\n"), ("b", "ü")]);
+        assert_eq!(labels_bytes(&labels_), written(|out| labels(out, &labels_)).len() + 1);
+        let long = -2.225_073_858_507_201_4e-308;
+        let buckets = (0..50).map(|index| (index, long)).collect();
+        let native =
+            FloatHistogram { count: long, sum: long, zero_count: 0.0, positive: buckets, ..native() };
+        let length = written(|out| histogram(out, &native)).len();
+        assert!(length <= histogram_bytes(&native), "{length}");
+        assert!(histogram_bytes(&native) <= 2 * length, "{length}");
     }
 
     #[test]

@@ -2,8 +2,8 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use model::Budget;
 use model::batch::Exemplar;
+use model::{Budget, Labels};
 
 use super::error::{ApiError, Kind};
 use super::params::BACKWARDS;
@@ -31,7 +31,9 @@ pub(super) fn exemplars(ask: &Ask, budget: &Budget) -> Result<Answered, ApiError
     if selectors == 0 {
         return Ok(Answered::default());
     }
-    let mut out = encode::begin(0);
+    let bytes: usize = found.iter().map(|(labels, all)| series_bytes(labels, all)).sum();
+    budget.charge(bytes as u64)?;
+    let mut out = encode::begin(bytes);
     encode::list(&mut out, &found, |out, (labels, exemplars)| {
         out.push_str("{\"seriesLabels\":");
         encode::labels(out, labels);
@@ -40,6 +42,15 @@ pub(super) fn exemplars(ask: &Ask, budget: &Budget) -> Result<Answered, ApiError
         out.push('}');
     });
     Ok(Answered { warnings: warnings.into_iter().collect(), ..Answered::begun(out) })
+}
+
+/// About what a series takes as text.
+fn series_bytes(labels: &Labels, exemplars: &[Exemplar]) -> usize {
+    const FIXED: usize = 96;
+    let pair =
+        |(name, value): &(String, String)| encode::string_bytes(name) + encode::string_bytes(value) + 2;
+    let exemplar = |exemplar: &Exemplar| FIXED + exemplar.labels.iter().map(pair).sum::<usize>();
+    FIXED + encode::labels_bytes(labels) + exemplars.iter().map(exemplar).sum::<usize>()
 }
 
 fn exemplar(out: &mut String, exemplar: &Exemplar) {

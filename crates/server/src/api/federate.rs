@@ -19,6 +19,7 @@ use super::error::ApiError;
 use super::matcher_sets;
 use super::params::Params;
 use crate::app::App;
+use crate::charged;
 use crate::compress::{self, Coding};
 use crate::gate;
 use crate::respond::Answer;
@@ -56,10 +57,14 @@ pub async fn answer(app: Arc<App>, request: Request<Body>) -> Answer {
     let evaluate = move |budget: &Budget| -> Result<Answer, ApiError> {
         let sets = matcher_sets(&params)?;
         let body = work.body(&sets, budget)?;
-        Ok(compress::packed(work.content_type(), body, coding))
+        let answer = compress::packed(work.content_type(), body, coding);
+        charged::settle(&answer, budget)?;
+        Ok(answer)
     };
-    let result = app.queries.run(tenant.id, config.query_timeout, budget, evaluate).await;
+    let time = config.query_timeout;
+    let result = app.queries.run(tenant.id, time, Arc::clone(&budget), evaluate).await;
     let result = result.map_err(ApiError::from).and_then(|answer| answer);
+    let result = result.map(|answer| charged::until_sent(answer, budget, time));
     let outcome = result.as_ref().map_or_else(|error| error.kind.as_str(), |_| "success");
     super::count(&app, "federate", began, outcome);
     result.unwrap_or_else(|error| error.text())

@@ -18,12 +18,12 @@ pub(super) fn series(ask: &Ask, budget: &Budget) -> Result<Answered, ApiError> {
     let named = |error: ApiError| InvalidParam::new("match[]", error.message);
     let sets = matcher_sets(&ask.params).map_err(named)?;
     if range.end_ms < range.start_ms {
-        return Ok(listed(none(), limit, |out, labels: Labels| encode::labels(out, &labels)));
+        return sets_of(none(), limit, budget);
     }
     // One more than wanted tells whether something was cut.
     let asked = if limit == 0 { 0 } else { limit.saturating_add(1) };
     let found = ask.store.series(ask.tenant.id, &sets, range, asked, budget)?;
-    Ok(listed(found, limit, |out, labels| encode::labels(out, &labels)))
+    sets_of(found, limit, budget)
 }
 
 /// Label names in use.
@@ -34,7 +34,7 @@ pub(super) fn label_names(ask: &Ask, budget: &Budget) -> Result<Answered, ApiErr
         true => none(),
         false => ask.store.label_names(ask.tenant.id, &sets, range, budget)?,
     };
-    Ok(listed(found, limit, |out, name| encode::string(out, &name)))
+    texts_of(found, limit, budget)
 }
 
 /// Values of the label that the path names.
@@ -46,7 +46,7 @@ pub(super) fn label_values(ask: &Ask, budget: &Budget) -> Result<Answered, ApiEr
         true => none(),
         false => ask.store.label_values(ask.tenant.id, &name, &sets, range, budget)?,
     };
-    Ok(listed(found, limit, |out, value| encode::string(out, &value)))
+    texts_of(found, limit, budget)
 }
 
 /// What there is in a range whose ends are the wrong way round. Prometheus refuses such only where samples are asked for.
@@ -54,14 +54,31 @@ fn none<T>() -> Found<Vec<T>> {
     Found { found: Vec::new(), warnings: Vec::new() }
 }
 
-fn listed<T>(found: Found<Vec<T>>, limit: usize, one: impl FnMut(&mut String, T)) -> Answered {
+fn sets_of(found: Found<Vec<Labels>>, limit: usize, budget: &Budget) -> Result<Answered, ApiError> {
+    listed(found, limit, budget, encode::labels_bytes, encode::labels)
+}
+
+fn texts_of(found: Found<Vec<String>>, limit: usize, budget: &Budget) -> Result<Answered, ApiError> {
+    listed(found, limit, budget, |text| encode::string_bytes(text), |out, text| encode::string(out, text))
+}
+
+/// The list as JSON, once what that takes is charged.
+fn listed<T>(
+    found: Found<Vec<T>>,
+    limit: usize,
+    budget: &Budget,
+    bytes: impl Fn(&T) -> usize,
+    one: impl Fn(&mut String, &T),
+) -> Result<Answered, ApiError> {
     let Found { mut found, mut warnings } = found;
     if shorten(&mut found, if limit == 0 { usize::MAX } else { limit }) {
         warnings.push(TRUNCATED.to_owned());
     }
-    let mut out = encode::begin(0);
-    encode::list(&mut out, found, one);
-    Answered { warnings, ..Answered::begun(out) }
+    let bytes: usize = found.iter().map(|item| bytes(item) + 1).sum();
+    budget.charge(bytes as u64)?;
+    let mut out = encode::begin(bytes);
+    encode::list(&mut out, &found, one);
+    Ok(Answered { warnings, ..Answered::begun(out) })
 }
 
 /// The `match[]` parameters. One that everything satisfies is refused: it would be a dump of the tenant.
@@ -77,11 +94,16 @@ pub(crate) fn matcher_sets(params: &Params) -> Result<Vec<Vec<Matcher>>, ApiErro
             Err(error) => Err(invalid(error.to_string())),
         }
     };
-    let sets = params.all("match[]").map(parse).collect::<Result<Vec<_>, _>>()?;
-    let bytes: usize = sets.iter().flatten().map(Matcher::program_bytes).sum();
-    if bytes > PROGRAMS_BYTES_MAX {
-        let most = PROGRAMS_BYTES_MAX;
-        return Err(invalid(format!("regular expressions that need more than {most} bytes together")));
+    let (mut sets, mut bytes) = (Vec::new(), 0);
+    for text in params.all("match[]") {
+        let set = parse(text)?;
+        // As they come: each alone may take as much as all together.
+        bytes += set.iter().map(Matcher::program_bytes).sum::<usize>();
+        if bytes > PROGRAMS_BYTES_MAX {
+            let most = PROGRAMS_BYTES_MAX;
+            return Err(invalid(format!("regular expressions that need more than {most} bytes together")));
+        }
+        sets.push(set);
     }
     Ok(sets)
 }
@@ -119,6 +141,26 @@ fn unescape(text: &str) -> Option<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_is_too_much_is_refused_before_the_next_is_read() {
+        // Ten thousand were compiled, a megabyte each, and only then added up.
+        let large = format!("match[]={{a=~\".{{900}}{}\"}}&", "[\u{100}-\u{17f}]");
+        let message = |query: &str| matcher_sets(&Params::parse("", query)).map(|_| ()).unwrap_err().message;
+        let many = large.repeat(40) + "match[]={";
+        let wanted = "regular expressions that need more than 33554432 bytes together";
+        assert_eq!(message(&many), wanted);
+        assert!(message(&(large + "match[]={")).contains("parse error"));
+    }
+
+    #[test]
+    fn lists_are_charged_as_they_are_written() {
+        let found = || Found { found: vec!["\u{1}".repeat(100); 3], warnings: Vec::new() };
+        let written = 3 * (6 * 100 + 2 + 1);
+        assert!(texts_of(found(), 0, &Budget::new(written)).is_ok());
+        assert_eq!(texts_of(found(), 0, &Budget::new(written - 1)).unwrap_err().kind, Kind::Execution);
+        assert!(texts_of(found(), 1, &Budget::new(written / 3)).is_ok());
+    }
 
     #[test]
     fn label_names_come_from_the_path() {

@@ -38,6 +38,7 @@ use model::Budget;
 
 use crate::app::App;
 use crate::body;
+use crate::charged;
 use crate::compress::{self, Coding};
 use crate::config::Config;
 use crate::gate;
@@ -306,7 +307,8 @@ fn count(app: &App, endpoint: &str, began: Duration, outcome: &str) {
 }
 
 async fn run(ask: Ask, coding: Option<Coding>) -> Result<Answer, ApiError> {
-    if let Endpoint::Absent(_) | Endpoint::Status(_) = ask.endpoint {
+    // Those that are absent may have selectors, which are compiled.
+    if let Endpoint::Status(_) = ask.endpoint {
         let answered = ask.endpoint.function()(&ask, &Budget::new(0))?;
         return Ok(success(answered, coding));
     }
@@ -315,12 +317,15 @@ async fn run(ask: Ask, coding: Option<Coding>) -> Result<Answer, ApiError> {
     let tenant = ask.tenant.id;
     let bytes = ask.tenant.limits.query_bytes.min(ask.config.query_bytes);
     let budget = Arc::new(Budget::within(Arc::clone(&app.query_memory), bytes));
-    let evaluate = move |budget: &Budget| {
+    let evaluate = move |budget: &Budget| -> Result<Answer, ApiError> {
         let answered = ask.endpoint.function()(&ask, budget)?;
         // Compressed here too: it is work for a query thread, not for the runtime.
-        Ok(success(answered, coding))
+        let answer = success(answered, coding);
+        charged::settle(&answer, budget)?;
+        Ok(answer)
     };
-    app.queries.run(tenant, time, budget, evaluate).await?
+    let answer = app.queries.run(tenant, time, Arc::clone(&budget), evaluate).await??;
+    Ok(charged::until_sent(answer, budget, app.config().query_timeout))
 }
 
 /// The configured time, or less when a query says so; what it cannot be read from is complained about in its turn.

@@ -1,6 +1,7 @@
 //! Parameters of the query API: from the query string and, for POST, from a form; times and durations as Prometheus
 //! reads them.
 
+use jiff::civil::DateTime;
 use model::TimeRange;
 use promql::duration;
 
@@ -164,8 +165,18 @@ fn time(text: &str) -> Option<i64> {
         TIME_MIN_TEXT => Some(TIME_MIN_MS),
         TIME_MAX_TEXT => Some(TIME_MAX_MS),
         _ if !is_rfc3339(text) => None,
-        _ => Some(text.parse::<jiff::Timestamp>().ok()?.as_millisecond()),
+        _ => match text.parse::<jiff::Timestamp>() {
+            Ok(time) => Some(time.as_millisecond()),
+            Err(_) => last_days(text),
+        },
     }
+}
+
+/// The end of the year 9999, which clients send for "always", is later than a timestamp can be, but it is a date.
+fn last_days(text: &str) -> Option<i64> {
+    let date = text.strip_suffix(['Z', 'z'])?.parse::<DateTime>().ok()?;
+    let epoch = jiff::civil::date(1970, 1, 1).at(0, 0, 0, 0);
+    i64::try_from(date.duration_since(epoch).as_millis()).ok()
 }
 
 /// Whether a time has the form that Go asks for; `jiff` reads others, too: a space for the `T`, no seconds, a zone's name.
@@ -230,6 +241,8 @@ mod tests {
             ("20150701T201030Z", None),
             ("2015-07-01T20:10:30+0200", None),
             ("2015-07-01T20:10:3üZ", None),
+            ("9999-12-31T23:59:59Z", Some(253_402_300_799_000)),
+            ("9999-12-31T23:59:59.999Z", Some(253_402_300_799_999)),
             (TIME_MIN_TEXT, Some(TIME_MIN_MS)),
             (TIME_MAX_TEXT, Some(TIME_MAX_MS)),
             ("NaN", None),

@@ -20,6 +20,7 @@ use tsdb::{Selection, Store};
 use super::error::{ApiError, Kind};
 use crate::app::App;
 use crate::body;
+use crate::charged;
 use crate::gate;
 use crate::queries::QueryError;
 use crate::respond::{self, Answer};
@@ -68,7 +69,7 @@ async fn run(app: &Arc<App>, work: Work, bytes: u64) -> Result<Answer, ApiError>
     let (pieces, mut stream) = stream::channel(Instant::now() + time);
     let task = Running::start({
         let app = Arc::clone(app);
-        let tenant = work.tenant;
+        let (tenant, budget) = (work.tenant, Arc::clone(&budget));
         async move { app.queries.run(tenant, time, budget, move |budget| work.answer(budget, pieces)).await }
     });
     if stream.begins().await {
@@ -80,7 +81,7 @@ async fn run(app: &Arc<App>, work: Work, bytes: u64) -> Result<Answer, ApiError>
     let body = task.result().await.unwrap_or(Err(QueryError::Panicked))??;
     let mut answer = respond::with_type(StatusCode::OK, AnswerType::Samples.content_type(), body);
     answer.headers_mut().insert(header::CONTENT_ENCODING, HeaderValue::from_static("snappy"));
-    Ok(answer)
+    Ok(charged::until_sent(answer, budget, time))
 }
 
 /// A request on its way to a query thread.
@@ -102,7 +103,9 @@ impl Work {
             AnswerType::Samples => {
                 // The caller takes a stream that has ended without a piece for none.
                 drop(pieces);
-                self.samples(&request, budget).map(Bytes::from)
+                let body = self.samples(&request, budget)?;
+                budget.settle(body.len() as u64)?;
+                Ok(body.into())
             }
             AnswerType::Chunks => self.chunks(&request, budget, pieces).map(|()| Bytes::new()),
         }

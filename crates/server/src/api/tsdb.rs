@@ -11,6 +11,9 @@ use super::{Answered, Ask, encode};
 /// Entries of a list at most.
 const LIMIT_MAX: usize = 10_000;
 
+/// Bytes of an entry as text, besides its name.
+const ENTRY_BYTES: usize = 48;
+
 /// Entries of a list where the request does not say.
 const LIMIT: usize = 10;
 
@@ -28,15 +31,19 @@ pub(super) fn cardinality(ask: &Ask, budget: &Budget) -> Result<Answered, ApiErr
         "minTime": range.start_ms,
         "maxTime": range.end_ms,
     });
-    let mut out = encode::begin(0);
-    out.push_str("{\"headStats\":");
-    out.push_str(&head.to_string());
-    for (key, counts) in [
+    let lists = [
         ("seriesCountByMetricName", &found.found.series_by_metric),
         ("labelValueCountByLabelName", &found.found.values_by_name),
         ("memoryInBytesByLabelName", &found.found.bytes_by_name),
         ("seriesCountByLabelValuePair", &found.found.series_by_label),
-    ] {
+    ];
+    let counts = lists.iter().flat_map(|(_, counts)| *counts);
+    let bytes: usize = counts.map(|count| ENTRY_BYTES + encode::string_bytes(&count.name)).sum();
+    budget.charge(bytes as u64)?;
+    let mut out = encode::begin(bytes);
+    out.push_str("{\"headStats\":");
+    out.push_str(&head.to_string());
+    for (key, counts) in lists {
         out.push_str(",\"");
         out.push_str(key);
         out.push_str("\":");

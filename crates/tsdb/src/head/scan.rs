@@ -57,6 +57,11 @@ impl Selected {
     pub(crate) fn len(&self) -> u64 {
         self.slots.len()
     }
+
+    /// Whether the series in this slot is one of them.
+    pub(crate) fn has(&self, slot: u32) -> bool {
+        self.slots.contains(slot)
+    }
 }
 
 /// Why something did not come to its end.
@@ -85,6 +90,11 @@ impl<'a> Scan<'a> {
     /// Series that satisfy all matchers; a label that a series does not have counts as empty.
     pub(crate) fn select(&self, matchers: &[Matcher]) -> Result<Selected, Stop> {
         self.between_evictions(|evicted| Ok(Selected { slots: self.matching(matchers, evicted)?, evicted }))
+    }
+
+    /// Whether none of them has left, so that no slot is another's now.
+    pub(crate) fn is_current(&self, selected: &Selected) -> Result<bool, Stop> {
+        Ok(self.read()?.evicted() == selected.evicted)
     }
 
     /// Hands over the table and selected slots, part by part. False when it ended early because series have left: those

@@ -90,11 +90,11 @@ impl Sides {
         self.active.is_empty() && self.frozen.is_none()
     }
 
-    /// Calls `each` with the time of every histogram.
-    pub(crate) fn each_time(&self, mut each: impl FnMut(i64)) {
+    /// Calls `each` with the slot and the time of every histogram.
+    pub(crate) fn each_time(&self, mut each: impl FnMut(u32, i64)) {
         let maps = [Some(&self.active), self.frozen.as_deref()];
-        for side in maps.into_iter().flatten().flat_map(|map| map.values()) {
-            side.histograms.iter().for_each(|(_, sample)| each(sample.timestamp_ms));
+        for (slot, side) in maps.into_iter().flatten().flatten() {
+            side.histograms.iter().for_each(|(_, sample)| each(*slot, sample.timestamp_ms));
         }
     }
 
