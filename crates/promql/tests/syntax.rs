@@ -54,6 +54,14 @@ fn errors_read_as_upstreams_do() {
         ("up[5m x 5m]", "1:7: parse error: unexpected character: 'x', expected ':'"),
         ("up[x]", "1:4: parse error: unexpected character in duration expression: 'x'"),
         ("up[5m:1m:1m]", "1:9: parse error: unexpected colon ':'"),
+        ("up[:1m]", "1:5: parse error: unexpected colon before duration in duration expression"),
+        ("up[step():1m]", "1:11: parse error: unexpected colon before duration in duration expression"),
+        ("up[(range()):]", "1:14: parse error: unexpected colon before duration in duration expression"),
+        (
+            "rate(up[1m]) + up[:1m]",
+            "1:19: parse error: unexpected \":\" in subquery or range selector, \
+                                expected number, duration, step(), or range()",
+        ),
         ("up[0s]", "1:4: parse error: duration must be greater than 0"),
         ("(up)[5m]", "1:5: parse error: ranges only allowed for vector selectors"),
         ("up offset 5m[5m]", "1:13: parse error: no offset modifiers allowed before range"),
@@ -117,6 +125,15 @@ fn words_are_names_where_they_can_be() {
             continue;
         }
         assert!(parse_with(query, &Syntax::all()).is_ok(), "{query}: {}", error(query));
+    }
+}
+
+/// Upstream has forgotten to say that `step()` is a duration, and remembers one from other brackets.
+#[test]
+fn a_colon_stands_behind_a_number_of_these_brackets_or_of_earlier_ones() {
+    assert!(parse("up[step():1m]").is_err());
+    for query in ["up[step() + 1:1m]", "up[min_of(step(), 30):]", "rate(up[1m]) + rate(up[step():1m])"] {
+        assert!(parse(query).is_ok(), "{query}: {}", error(query));
     }
 }
 
