@@ -112,6 +112,7 @@ struct Mood {
     braces: bool,
     brackets: bool,
     colon: bool,
+    /// Some brackets of the query began with a number. Upstream takes a colon behind `step()` and the like only then.
     duration: bool,
     /// A number stood within the brackets: from there on upstream's errors are those of other text.
     number: bool,
@@ -241,7 +242,7 @@ impl Lexer<'_> {
             }
             '[' => {
                 let mood = std::mem::take(&mut self.mood);
-                self.mood = Mood { brackets: true, colon: false, duration: false, number: false, ..mood };
+                self.mood = Mood { brackets: true, colon: false, number: false, ..mood };
                 Token::LeftBracket
             }
             ']' => return Err("unexpected right bracket ']'".into()),
@@ -347,10 +348,7 @@ impl Lexer<'_> {
                     self.next();
                 }
                 match duration_word(&self.word().to_ascii_lowercase()) {
-                    Some(word) => {
-                        self.mood.duration = true;
-                        Token::Preprocessor(word)
-                    }
+                    Some(word) => Token::Preprocessor(word),
                     None if self.mood.number => {
                         return Err(format!("unexpected character: {}, expected ':'", quoted_char(c)));
                     }

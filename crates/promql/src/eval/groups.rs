@@ -113,7 +113,8 @@ impl<'a> Evaluator<'a> {
         }
         match &expr.node(inner).kind {
             Kind::Vector(selector) if selector.edge != Edge::Smoothed => {
-                let (scan, instants) = self.instants(inner, self.window(inner), selector, steps);
+                let (scan, instants) =
+                    self.instants(inner, self.window(inner), self.params.lookback_ms, selector, steps);
                 Ok(Some((Input::Instants(instants), scan)))
             }
             Kind::Call { function, args } if function.name != "absent_over_time" => {

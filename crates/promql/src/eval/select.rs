@@ -98,11 +98,12 @@ impl<'a> Evaluator<'a> {
         &self,
         place: NodeId,
         window: Window,
+        lookback_ms: i64,
         selector: &'s VectorSelector,
         steps: Steps,
     ) -> (Scan<'s>, Instants) {
-        let instants = Instants { window, steps, lookback_ms: self.params.lookback_ms };
-        let range = self.select_range(window, steps, instants.lookback_ms, 0);
+        let instants = Instants { window, steps, lookback_ms };
+        let range = self.select_range(window, steps, lookback_ms, 0);
         let hints = Hints { windows: Some(instants.windows()), detail: Detail::Newest, ..Hints::default() };
         (Scan { place, selector, range, hints, steps: steps.count }, instants)
     }
@@ -116,7 +117,8 @@ impl<'a> Evaluator<'a> {
         if selector.edge == Edge::Smoothed {
             return self.smoothed_selector(id, selector, steps);
         }
-        let (scan, instants) = self.instants(id, self.window(id), selector, steps);
+        let lookback_ms = self.params.lookback_ms;
+        let (scan, instants) = self.instants(id, self.window(id), lookback_ms, selector, steps);
         self.select_columns(&scan, steps, |samples, column| instants.fill(samples, column))
     }
 
@@ -127,7 +129,8 @@ impl<'a> Evaluator<'a> {
         selector: &VectorSelector,
         steps: Steps,
     ) -> Evaluates<Rows<'a>> {
-        self.select_points(id, self.window(id), selector, steps, |samples, at| {
+        let (window, lookback_ms) = self.view_from_at(id);
+        self.select_points(id, window, lookback_ms, selector, steps, |samples, at| {
             samples.point(at).map(|_| Point::Float(samples.times[at] as f64 / 1000.0))
         })
     }
@@ -139,9 +142,21 @@ impl<'a> Evaluator<'a> {
         selector: &VectorSelector,
         steps: Steps,
     ) -> Evaluates<Rows<'a>> {
-        self.select_points(id, self.window(id), selector, steps, |samples, at| {
+        let (window, lookback_ms) = self.view_from_at(id);
+        self.select_points(id, window, lookback_ms, selector, steps, |samples, at| {
             samples.point(at).map(|_| Point::Float(samples.start(at) as f64 / 1000.0))
         })
+    }
+
+    /// Where `timestamp` and its kin look, and how far back. Upstream selects by `@` and `offset`, then forgets the offset
+    /// and looks from `@` at what it has.
+    fn view_from_at(&self, id: NodeId) -> (Window, i64) {
+        let (window, lookback_ms) = (self.window(id), self.params.lookback_ms);
+        if window.at_ms.is_none() {
+            return (window, lookback_ms);
+        }
+        let lost_ms = window.offset_ms.saturating_abs();
+        (Window { offset_ms: window.offset_ms.max(0), ..window }, lookback_ms.saturating_sub(lost_ms))
     }
 
     /// The times of floats, and the histograms as they are, seen through a window that is not the selector's own.
@@ -152,9 +167,12 @@ impl<'a> Evaluator<'a> {
         selector: &VectorSelector,
         steps: Steps,
     ) -> Evaluates<Rows<'a>> {
-        self.select_points(id, window, selector, steps, |samples, at| match samples.point(at)? {
-            Point::Float(_) => Some(Point::Float(samples.times[at] as f64 / 1000.0)),
-            histogram @ Point::Histogram(_) => Some(histogram),
+        let lookback_ms = self.params.lookback_ms;
+        self.select_points(id, window, lookback_ms, selector, steps, |samples, at| {
+            match samples.point(at)? {
+                Point::Float(_) => Some(Point::Float(samples.times[at] as f64 / 1000.0)),
+                histogram @ Point::Histogram(_) => Some(histogram),
+            }
         })
     }
 
@@ -163,11 +181,15 @@ impl<'a> Evaluator<'a> {
         &mut self,
         id: NodeId,
         window: Window,
+        lookback_ms: i64,
         selector: &VectorSelector,
         steps: Steps,
         value: impl Fn(&Samples<'_>, usize) -> Option<Point> + Sync,
     ) -> Evaluates<Rows<'a>> {
-        let (mut scan, instants) = self.instants(id, window, selector, steps);
+        if lookback_ms <= 0 {
+            return Ok(Rows::none(self.budget));
+        }
+        let (mut scan, instants) = self.instants(id, window, lookback_ms, selector, steps);
         scan.hints.detail = Detail::All;
         self.select_columns(&scan, steps, |samples, column| instants.fill_with(samples, column, &value))
     }
