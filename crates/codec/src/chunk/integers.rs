@@ -168,11 +168,7 @@ pub fn decode(reader: &mut Reader<'_>, rows: usize, out: &mut Vec<i64>) -> Resul
         CONSTANT => out.resize(out.len() + rows, first),
         LINEAR => {
             let step = reader.zigzag()?;
-            let mut value = first;
-            for _ in 0..rows {
-                out.push(value);
-                value = value.wrapping_add(step);
-            }
+            out.extend((0..rows as i64).map(|row| first.wrapping_add(step.wrapping_mul(row))));
         }
         form @ (DISTANCES | DELTAS | SECOND_DELTAS | LINE) => {
             out.push(first);

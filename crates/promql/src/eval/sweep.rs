@@ -34,12 +34,13 @@ impl Sweep<'_> {
         column: &mut [f64],
         mut value: impl FnMut(usize, Range<usize>, i64) -> f64,
     ) {
-        let mut within = 0..0;
+        let (mut start, mut end) = (Cursor::default(), Cursor::default());
         for (step, place) in column.iter_mut().enumerate() {
             let end_ms = self.window.end(self.steps.at(step));
-            slide(&mut within, self.times, end_ms.saturating_sub(self.window.range_ms), end_ms);
-            if !within.is_empty() {
-                *place = value(step, within.clone(), end_ms);
+            end.move_past(self.times, end_ms);
+            start.move_past(self.times, end_ms.saturating_sub(self.window.range_ms));
+            if start.at < end.at {
+                *place = value(step, start.at..end.at, end_ms);
             }
         }
     }
@@ -95,6 +96,32 @@ impl Sweep<'_> {
     }
 }
 
+/// A place among times that moves on as windows do: mostly as far as it did the last time.
+#[derive(Clone, Copy, Debug, Default)]
+struct Cursor {
+    at: usize,
+    stride: usize,
+}
+
+impl Cursor {
+    /// Moves on to the first time behind `limit`, which does not fall from call to call.
+    fn move_past(&mut self, times: &[i64], limit: i64) {
+        let guess = self.at + self.stride;
+        let is_past = |at: usize| times.get(at).is_none_or(|time| *time > limit);
+        let reaches =
+            guess.checked_sub(1).is_none_or(|before| times.get(before).is_some_and(|t| *t <= limit));
+        if reaches && is_past(guess) {
+            self.at = guess;
+            return;
+        }
+        let from = self.at;
+        while !is_past(self.at) {
+            self.at += 1;
+        }
+        self.stride = self.at - from;
+    }
+}
+
 /// A place without a value.
 pub(crate) const NONE: f64 = ABSENT;
 
@@ -109,5 +136,31 @@ pub(crate) fn slide(range: &mut Range<usize>, times: &[i64], after: i64, upto: i
     }
     while range.start < range.end && times[range.start] <= after {
         range.start += 1;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn cursors_find_what_a_search_finds() {
+        let mut state = 7u64;
+        let mut below = |bound: u64| {
+            state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+            (state >> 33) % bound
+        };
+        for _ in 0..500 {
+            let mut times: Vec<i64> = (0..below(60)).map(|_| below(400) as i64).collect();
+            times.sort_unstable();
+            times.dedup();
+            let (mut cursor, mut limit) = (Cursor::default(), -5);
+            for _ in 0..80 {
+                let most = if below(3) == 0 { 30 } else { 6 };
+                limit += below(most) as i64;
+                cursor.move_past(&times, limit);
+                assert_eq!(cursor.at, times.partition_point(|time| *time <= limit), "{times:?} {limit}");
+            }
+        }
     }
 }

@@ -1,5 +1,6 @@
 //! What an instrumented service shows of its requests without native histograms: of a host's thirty series ten are
-//! counters, ten the buckets of a classic histogram, ten gauges. A restart sets every fiftieth counter back once.
+//! counters, ten the buckets of a classic histogram, ten gauges. A restart sets every fiftieth counter back once. No
+//! counter is ever near zero: how far a rate is stretched towards it differs between versions of Prometheus.
 
 use super::mix::{Dice, instance};
 
@@ -14,6 +15,12 @@ const KIND: usize = 10;
 
 /// Upper bounds of the buckets.
 const BOUNDS: [&str; KIND] = ["0.005", "0.01", "0.025", "0.05", "0.1", "0.25", "0.5", "1", "2.5", "+Inf"];
+
+/// Where a counter begins; a bucket with as much for each that it holds.
+const BEGIN: f64 = 100_000.0;
+
+/// What a counter is set back to.
+const RESET: f64 = 5_000.0;
 
 /// Every so many counters one is set back.
 const RESET_EVERY: usize = 50;
@@ -49,14 +56,18 @@ impl Series {
         let counter = host * KIND + nth;
         let is_reset = kind == Kind::Counter && counter % RESET_EVERY == RESET_EVERY / 2;
         let reset = is_reset.then(|| dice.below(steps as u64));
-        let value = if kind == Kind::Gauge { (dice.below(1 << 18) * 4096) as f64 } else { 0.0 };
+        let value = match kind {
+            Kind::Counter => BEGIN,
+            Kind::Bucket => BEGIN * (nth + 1) as f64,
+            Kind::Gauge => (dice.below(1 << 18) * 4096) as f64,
+        };
         Self { host, kind, nth, value, reset, dice }
     }
 
     /// Its next sample.
     pub(super) fn next(&mut self) -> f64 {
         if self.reset == Some(0) {
-            self.value = 0.0;
+            self.value = RESET;
         }
         self.reset = self.reset.and_then(|steps| steps.checked_sub(1));
         let dice = &mut self.dice;
