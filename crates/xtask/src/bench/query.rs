@@ -85,7 +85,6 @@ const QUESTIONS: &[Question] = &[
     over("G", "regex", "{__name__=~\"http_req.+_total\",handler=~\"/api/v[0-9]/orders/[^x]+\"}", 16.65, 60),
     over("G", "subquery", "max_over_time(rate(http_requests_total[5m])[30m:1m])", 16.65, 60),
     over("G", "topk", "topk(5, process_resident_memory_bytes)", 16.65, 60),
-    over("G", "topk of rates", "topk(5, rate(http_requests_total[5m]))", 16.65, 60),
     over(
         "G",
         "division",
