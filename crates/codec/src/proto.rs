@@ -217,6 +217,18 @@ pub fn write_key(number: u32, wire_type: u32, out: &mut Vec<u8>) {
     varint::write(u64::from(key(number, wire_type)), out);
 }
 
+/// Appends a varint field.
+pub fn write_number(number: u32, value: u64, out: &mut Vec<u8>) {
+    write_key(number, VARINT, out);
+    varint::write(value, out);
+}
+
+/// Appends a field that is a double.
+pub fn write_double(number: u32, value: f64, out: &mut Vec<u8>) {
+    write_key(number, FIXED64, out);
+    out.extend_from_slice(&value.to_le_bytes());
+}
+
 /// Appends a length-delimited field.
 pub fn write_bytes(number: u32, bytes: &[u8], out: &mut Vec<u8>) {
     write_key(number, LEN, out);

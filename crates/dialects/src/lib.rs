@@ -30,6 +30,7 @@ pub mod text;
 mod registry;
 mod reply;
 mod rows;
+mod spans;
 
 #[cfg(test)]
 mod golden;

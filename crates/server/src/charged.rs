@@ -14,6 +14,7 @@ use model::Budget;
 use model::select::Stop;
 use tokio::time::Instant;
 
+use crate::pieces::Pieces;
 use crate::respond::Answer;
 
 /// Smaller bodies are the kernel's at once, or nearly so.
@@ -21,9 +22,6 @@ const BYTES_MIN: u64 = 16 << 10;
 
 /// What a client takes in each second at least, on average.
 const BYTES_PER_SECOND_MIN: u64 = 128 << 10;
-
-/// A body is handed out in such pieces, to see how fast they go.
-const PIECE_BYTES: usize = 64 << 10;
 
 /// Occurs when a client takes its answer so slowly that others would wait for the memory.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -42,7 +40,7 @@ pub(crate) fn until_sent(answer: Answer, budget: Arc<Budget>, patience: Duration
         return answer;
     }
     let charged =
-        |body| Charged { body, rest: Bytes::new(), sent: 0, began: Instant::now(), patience, budget };
+        |body| Charged { pieces: Pieces::of(body), sent: 0, began: Instant::now(), patience, budget };
     answer.map(|body| Body::new(charged(body)))
 }
 
@@ -51,9 +49,7 @@ fn bytes(answer: &Answer) -> u64 {
 }
 
 struct Charged {
-    body: Body,
-    /// What is left of a frame of `body`.
-    rest: Bytes,
+    pieces: Pieces,
     sent: u64,
     began: Instant,
     patience: Duration,
@@ -78,30 +74,17 @@ impl http_body::Body for Charged {
         if self.is_too_slow() {
             return Poll::Ready(Some(Err(axum::Error::new(TooSlow))));
         }
-        if self.rest.is_empty() {
-            match ready!(Pin::new(&mut self.body).poll_frame(cx)).transpose()?.map(Frame::into_data) {
-                Some(Ok(data)) => self.rest = data,
-                Some(Err(other)) => return Poll::Ready(Some(Ok(other))),
-                None => return Poll::Ready(None),
-            }
-        }
-        let length = self.rest.len().min(PIECE_BYTES);
-        self.sent += length as u64;
-        Poll::Ready(Some(Ok(Frame::data(self.rest.split_to(length)))))
+        let frame = ready!(Pin::new(&mut self.pieces).poll_frame(cx)).transpose()?;
+        self.sent += frame.as_ref().and_then(Frame::data_ref).map_or(0, |data| data.len() as u64);
+        Poll::Ready(frame.map(Ok))
     }
 
     fn is_end_stream(&self) -> bool {
-        self.rest.is_empty() && self.body.is_end_stream()
+        self.pieces.is_end_stream()
     }
 
     fn size_hint(&self) -> SizeHint {
-        let (body, rest) = (self.body.size_hint(), self.rest.len() as u64);
-        let mut hint = SizeHint::new();
-        hint.set_lower(body.lower() + rest);
-        if let Some(upper) = body.upper() {
-            hint.set_upper(upper + rest);
-        }
-        hint
+        self.pieces.size_hint()
     }
 }
 
@@ -111,6 +94,7 @@ mod tests {
     use http_body_util::BodyExt;
 
     use super::*;
+    use crate::pieces::PIECE_BYTES;
     use crate::respond;
 
     const BODY_BYTES: usize = 1 << 20;
@@ -138,8 +122,8 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn whoever_is_too_slow_loses_his_answer() {
         let total = Arc::new(Budget::new(8 << 20));
-        // A piece each half second is 128 KiB/s.
-        for (pause, wanted) in [(500, BODY_BYTES / PIECE_BYTES), (30_000, 3)] {
+        // A piece each eighth of a second is 128 KiB/s.
+        for (pause, wanted) in [(125, BODY_BYTES / PIECE_BYTES), (30_000, 3)] {
             let (mut body, mut pieces) = (answer(&total), 0);
             while let Some(Ok(_)) = body.frame().await {
                 pieces += 1;

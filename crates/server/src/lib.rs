@@ -20,6 +20,7 @@ pub mod listen;
 mod log;
 pub mod metrics;
 pub mod monitor;
+mod pieces;
 pub mod pool;
 pub mod proxies;
 pub mod queries;

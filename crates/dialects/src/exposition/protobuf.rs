@@ -1,12 +1,13 @@
 //! `io.prometheus.client.MetricFamily`: the only form with native histograms.
 
-use codec::proto::{FIXED64, VARINT, write_bytes, write_key, write_message};
+use codec::proto::{write_bytes, write_double, write_message, write_number};
 use codec::varint;
 use model::batch::Exemplar;
 use model::histogram::{BucketCounts, Histogram, Span};
 
 use super::shape::{Count, Shape, cumulative, total};
 use super::{Escaping, Family, Metric, Value};
+use crate::spans;
 
 /// Appends what a family begins with: its metrics follow.
 pub(super) fn begin(family: &Family<'_>, shape: Shape, escaping: Escaping, out: &mut Vec<u8>) {
@@ -14,7 +15,7 @@ pub(super) fn begin(family: &Family<'_>, shape: Shape, escaping: Escaping, out: 
     if !family.help.is_empty() {
         write_bytes(2, family.help.as_bytes(), out);
     }
-    number(3, kind(shape), out);
+    write_number(3, kind(shape), out);
     if !family.unit.is_empty() {
         write_bytes(5, family.unit.as_bytes(), out);
     }
@@ -44,7 +45,7 @@ pub(super) fn write(shape: Shape, metric: &Metric<'_>, escaping: Escaping, out: 
                     _ => 5,
                 };
                 write_message(field, out, |out| {
-                    double(1, value, out);
+                    write_double(1, value, out);
                     if let Some(exemplar) = metric.exemplar.filter(|_| shape == Shape::Counter) {
                         write_message(2, out, |out| write_exemplar(exemplar, escaping, out));
                     }
@@ -52,36 +53,36 @@ pub(super) fn write(shape: Shape, metric: &Metric<'_>, escaping: Escaping, out: 
             }
             Value::Histogram(histogram) => write_message(7, out, |out| {
                 count(1, 4, total(histogram), out);
-                double(2, histogram.sum, out);
+                write_double(2, histogram.sum, out);
                 if metric.value.is_exponential() { native(histogram, out) } else { classic(histogram, out) }
             }),
         }
         if let Some(ms) = metric.at_ms {
-            number(6, ms as u64, out);
+            write_number(6, ms as u64, out);
         }
     });
 }
 
 fn native(histogram: &Histogram, out: &mut Vec<u8>) {
-    number(5, varint::zigzag(i64::from(histogram.schema)), out);
-    double(6, histogram.zero_threshold, out);
-    spans(9, &histogram.negative_spans, out);
-    spans(12, &histogram.positive_spans, out);
+    write_number(5, varint::zigzag(i64::from(histogram.schema)), out);
+    write_double(6, histogram.zero_threshold, out);
+    spans::write(9, &histogram.negative_spans, out);
+    spans::write(12, &histogram.positive_spans, out);
     match &histogram.counts {
         BucketCounts::Integer { zero, positive, negative, .. } => {
-            number(7, *zero, out);
+            write_number(7, *zero, out);
             deltas(10, negative, out);
             deltas(13, positive, out);
         }
         BucketCounts::Float { zero, positive, negative, .. } => {
-            double(8, *zero, out);
-            negative.iter().for_each(|count| double(11, *count, out));
-            positive.iter().for_each(|count| double(14, *count, out));
+            write_double(8, *zero, out);
+            negative.iter().for_each(|count| write_double(11, *count, out));
+            positive.iter().for_each(|count| write_double(14, *count, out));
         }
     }
     // A histogram without a bucket is told from a classic one by a span of none.
     if histogram.positive_spans.is_empty() && histogram.negative_spans.is_empty() {
-        spans(12, &[Span { offset: 0, length: 0 }], out);
+        spans::write(12, &[Span { offset: 0, length: 0 }], out);
     }
 }
 
@@ -89,7 +90,7 @@ fn classic(histogram: &Histogram, out: &mut Vec<u8>) {
     for (bound, below) in cumulative(histogram) {
         write_message(3, out, |out| {
             count(1, 4, below, out);
-            double(2, bound, out);
+            write_double(2, bound, out);
         });
     }
 }
@@ -97,17 +98,8 @@ fn classic(histogram: &Histogram, out: &mut Vec<u8>) {
 /// A number of observations, which has a field for each kind.
 fn count(whole: u32, float: u32, count: Count, out: &mut Vec<u8>) {
     match count {
-        Count::Whole(count) => number(whole, count, out),
-        Count::Float(count) => double(float, count, out),
-    }
-}
-
-fn spans(field: u32, spans: &[Span], out: &mut Vec<u8>) {
-    for span in spans {
-        write_message(field, out, |out| {
-            number(1, varint::zigzag(i64::from(span.offset)), out);
-            number(2, u64::from(span.length), out);
-        });
+        Count::Whole(count) => write_number(whole, count, out),
+        Count::Float(count) => write_double(float, count, out),
     }
 }
 
@@ -115,7 +107,7 @@ fn spans(field: u32, spans: &[Span], out: &mut Vec<u8>) {
 fn deltas(field: u32, counts: &[u64], out: &mut Vec<u8>) {
     let mut before = 0;
     for count in counts {
-        number(field, varint::zigzag(count.wrapping_sub(before) as i64), out);
+        write_number(field, varint::zigzag(count.wrapping_sub(before) as i64), out);
         before = *count;
     }
 }
@@ -124,10 +116,10 @@ fn write_exemplar(exemplar: &Exemplar, escaping: Escaping, out: &mut Vec<u8>) {
     for (name, value) in &exemplar.labels {
         label(&escaping.label(name), value, out);
     }
-    double(2, exemplar.value, out);
+    write_double(2, exemplar.value, out);
     write_message(3, out, |out| {
-        number(1, exemplar.timestamp_ms.div_euclid(1000) as u64, out);
-        number(2, exemplar.timestamp_ms.rem_euclid(1000) as u64 * 1_000_000, out);
+        write_number(1, exemplar.timestamp_ms.div_euclid(1000) as u64, out);
+        write_number(2, exemplar.timestamp_ms.rem_euclid(1000) as u64 * 1_000_000, out);
     });
 }
 
@@ -136,14 +128,4 @@ fn label(name: &str, value: &str, out: &mut Vec<u8>) {
         write_bytes(1, name.as_bytes(), out);
         write_bytes(2, value.as_bytes(), out);
     });
-}
-
-fn number(field: u32, value: u64, out: &mut Vec<u8>) {
-    write_key(field, VARINT, out);
-    varint::write(value, out);
-}
-
-fn double(field: u32, value: f64, out: &mut Vec<u8>) {
-    write_key(field, FIXED64, out);
-    out.extend_from_slice(&value.to_le_bytes());
 }

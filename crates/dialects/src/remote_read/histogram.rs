@@ -1,27 +1,29 @@
 //! The `Histogram` message, which remote write reads.
 
-use codec::proto::{FIXED64, VARINT, write_bytes, write_key, write_message};
+use codec::proto::{write_bytes, write_double, write_message, write_number};
 use codec::varint;
 use model::Histogram;
-use model::histogram::{BucketCounts, Span};
+use model::histogram::BucketCounts;
+
+use crate::spans;
 
 /// Appends the fields of a histogram at a time.
 pub(super) fn write(ms: i64, histogram: &Histogram, out: &mut Vec<u8>) {
     match &histogram.counts {
         BucketCounts::Integer { count, zero, .. } => {
-            number(1, *count, out);
-            number(6, *zero, out);
+            write_number(1, *count, out);
+            write_number(6, *zero, out);
         }
         BucketCounts::Float { count, zero, .. } => {
-            double(2, *count, out);
-            double(7, *zero, out);
+            write_double(2, *count, out);
+            write_double(7, *zero, out);
         }
     }
-    double(3, histogram.sum, out);
-    number(4, varint::zigzag(i64::from(histogram.schema)), out);
-    double(5, histogram.zero_threshold, out);
-    spans(8, &histogram.negative_spans, out);
-    spans(11, &histogram.positive_spans, out);
+    write_double(3, histogram.sum, out);
+    write_number(4, varint::zigzag(i64::from(histogram.schema)), out);
+    write_double(5, histogram.zero_threshold, out);
+    spans::write(8, &histogram.negative_spans, out);
+    spans::write(11, &histogram.positive_spans, out);
     match &histogram.counts {
         BucketCounts::Integer { positive, negative, .. } => {
             deltas(9, negative, out);
@@ -32,8 +34,8 @@ pub(super) fn write(ms: i64, histogram: &Histogram, out: &mut Vec<u8>) {
             doubles(13, positive, out);
         }
     }
-    number(14, histogram.reset_hint as u64, out);
-    number(15, ms as u64, out);
+    write_number(14, histogram.reset_hint as u64, out);
+    write_number(15, ms as u64, out);
     doubles(16, &histogram.custom_bounds, out);
 }
 
@@ -45,25 +47,6 @@ pub(super) fn bytes_max(histogram: &Histogram) -> usize {
         BucketCounts::Float { positive, negative, .. } => positive.len() + negative.len(),
     };
     192 + 16 * spans + varint::LENGTH_MAX * buckets + 8 * histogram.custom_bounds.len()
-}
-
-fn number(field: u32, value: u64, out: &mut Vec<u8>) {
-    write_key(field, VARINT, out);
-    varint::write(value, out);
-}
-
-fn double(field: u32, value: f64, out: &mut Vec<u8>) {
-    write_key(field, FIXED64, out);
-    out.extend_from_slice(&value.to_le_bytes());
-}
-
-fn spans(field: u32, spans: &[Span], out: &mut Vec<u8>) {
-    for span in spans {
-        write_message(field, out, |out| {
-            number(1, varint::zigzag(i64::from(span.offset)), out);
-            number(2, u64::from(span.length), out);
-        });
-    }
 }
 
 /// Each count as its difference to the one before it.

@@ -21,15 +21,15 @@ use http_body::{Frame, SizeHint};
 use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore};
 use tokio::time::{Instant, sleep_until, timeout};
 
+use crate::pieces::Pieces;
+
 /// A connection that makes way needs no longer than this to go.
 const GOING: Duration = Duration::from_millis(100);
 /// One in so many makes way at once, so that a flood does not look through all of them for each newcomer.
 const EVICTED_SHARE: usize = 64;
-/// An answer of which the peer takes nothing for this long does not keep its connection any longer. HTTP/2 has windows
+/// An answer of which the peer takes no piece for this long does not keep its connection any longer. HTTP/2 has windows
 /// that a client may leave at zero, which would keep an answer for ever.
 const STALLED: Duration = Duration::from_secs(10);
-/// How an answer is handed out. Slower than one piece in [`STALLED`] is not taken at all.
-const PIECE_BYTES: usize = 16 << 10;
 
 /// The open connections.
 #[derive(Debug)]
@@ -277,7 +277,7 @@ impl Busy {
         if !self.counts {
             return body;
         }
-        Body::new(Sending { body, rest: Bytes::new(), answer: Arc::new(Answer::begin(&self.activity)) })
+        Body::new(Sending { pieces: Pieces::of(body), answer: Arc::new(Answer::begin(&self.activity)) })
     }
 }
 
@@ -336,9 +336,7 @@ impl Drop for Piece {
 
 /// An answer's body on its way out, in pieces.
 struct Sending {
-    body: Body,
-    /// What is left of a frame of `body`.
-    rest: Bytes,
+    pieces: Pieces,
     answer: Arc<Answer>,
 }
 
@@ -350,30 +348,17 @@ impl http_body::Body for Sending {
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, axum::Error>>> {
-        if self.rest.is_empty() {
-            match ready!(Pin::new(&mut self.body).poll_frame(cx)).transpose()?.map(Frame::into_data) {
-                Some(Ok(data)) => self.rest = data,
-                Some(Err(other)) => return Poll::Ready(Some(Ok(other))),
-                None => return Poll::Ready(None),
-            }
-        }
-        let length = self.rest.len().min(PIECE_BYTES);
-        let piece = Piece { bytes: self.rest.split_to(length), answer: Arc::clone(&self.answer) };
-        Poll::Ready(Some(Ok(Frame::data(Bytes::from_owner(piece)))))
+        let frame = ready!(Pin::new(&mut self.pieces).poll_frame(cx)).transpose()?;
+        let watched = |bytes| Bytes::from_owner(Piece { bytes, answer: Arc::clone(&self.answer) });
+        Poll::Ready(frame.map(|frame| Ok(frame.map_data(watched))))
     }
 
     fn is_end_stream(&self) -> bool {
-        self.rest.is_empty() && self.body.is_end_stream()
+        self.pieces.is_end_stream()
     }
 
     fn size_hint(&self) -> SizeHint {
-        let (body, rest) = (self.body.size_hint(), self.rest.len() as u64);
-        let mut hint = SizeHint::new();
-        hint.set_lower(body.lower() + rest);
-        if let Some(upper) = body.upper() {
-            hint.set_upper(upper + rest);
-        }
-        hint
+        self.pieces.size_hint()
     }
 }
 
@@ -383,6 +368,7 @@ mod tests {
     use http_body_util::BodyExt;
 
     use super::*;
+    use crate::pieces::PIECE_BYTES;
 
     async fn enter(crowd: &Arc<Crowd>) -> Option<Place> {
         crowd.enter().await
