@@ -97,8 +97,10 @@ fn check_rows(batch: &Batch<'_>, body: usize) {
 fn check_keys(batch: &Batch<'_>) {
     let mut lists = HashMap::new();
     for (index, series) in batch.series.iter().enumerate() {
-        let mut pairs = Vec::new();
-        let labels = batch.labels_of(index, &mut pairs).map(|()| pairs);
+        let owned = |pairs: &mut Vec<(&str, &str)>| {
+            Ok(pairs.iter().map(|(n, v)| ((*n).to_owned(), (*v).to_owned())).collect::<Vec<_>>())
+        };
+        let labels = batch.with_labels(index, owned);
         assert_eq!(lists.entry(series.key).or_insert_with(|| labels.clone()), &labels);
     }
 }
@@ -108,9 +110,8 @@ fn store(batch: &mut Batch<'_>) -> Verdict {
     let mut accepted = batch.counts();
     let mut rejected = std::mem::take(&mut batch.rejections);
     for (index, series) in batch.series.iter().enumerate() {
-        let mut pairs = Vec::new();
-        let labels = batch.labels_of(index, &mut pairs);
-        let labels = labels.and_then(|()| Labels::canonical(&mut pairs, &LabelLimits::default()));
+        let limits = LabelLimits::default();
+        let labels = batch.with_labels(index, |pairs| Labels::canonical(pairs, &limits));
         let Err(error) = labels else { continue };
         let rows = [
             (Signal::Sample, series.samples.len()),

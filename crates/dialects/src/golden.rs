@@ -127,16 +127,11 @@ fn show_batch(kind: Kind, request: Request<'_>, body: &[u8], out: &mut String) {
         return;
     }
     for (index, series) in batch.series.iter().enumerate() {
-        let mut pairs = Vec::new();
-        match batch.labels_of(index, &mut pairs) {
-            Ok(()) => {
-                let pairs: Vec<_> = pairs.iter().map(|(n, v)| format!("{n}={v:?}")).collect();
-                let _ = writeln!(out, "{{{}}}", pairs.join(", "));
-            }
-            Err(error) => {
-                let _ = writeln!(out, "({error})");
-            }
-        }
+        let shown = batch.with_labels(index, |pairs| {
+            let pairs: Vec<_> = pairs.iter().map(|(n, v)| format!("{n}={v:?}")).collect();
+            Ok(format!("{{{}}}", pairs.join(", ")))
+        });
+        let _ = writeln!(out, "{}", shown.unwrap_or_else(|error| format!("({error})")));
         for sample in &batch.samples[series.samples.clone()] {
             let mut value = String::new();
             codec::float::write_sample(sample.value, &mut value);

@@ -5,7 +5,7 @@
 use std::ops::Range;
 
 use codec::proto::{Reader, WireError};
-use model::batch::{Exemplar, LabelSource, SeriesRow};
+use model::batch::{Exemplar, LabelSource, SeriesRow, Temporality};
 use model::{Batch, Reason, Signal};
 
 /// What one request's decoded content may take, in bytes, roughly as it lies in memory: four times the largest body.
@@ -81,7 +81,14 @@ impl Rows {
         if samples.is_empty() && histograms.is_empty() && exemplars.is_empty() {
             return;
         }
-        batch.series.push(SeriesRow { labels, key, samples, histograms, exemplars });
+        batch.series.push(SeriesRow {
+            labels,
+            key,
+            samples,
+            histograms,
+            exemplars,
+            temporality: Temporality::Cumulative,
+        });
     }
 
     /// Takes the rows back without a trace, for whoever reads them again.

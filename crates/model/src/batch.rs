@@ -4,11 +4,14 @@
 //! are decoded only when the store does not know them yet: `key` is a hash of the label list as it lies on the wire.
 
 use std::borrow::Cow;
+use std::fmt;
 use std::ops::Range;
 use std::sync::Arc;
 
 use crate::histogram::Histogram;
+use crate::hosts::HostRow;
 use crate::labels::LabelError;
+use crate::log::LogRow;
 use crate::metadata::Metadata;
 use crate::sample::Sample;
 
@@ -27,6 +30,29 @@ pub enum LabelSource<'a> {
     },
     /// In [`Batch::pairs`].
     Pairs(Range<usize>),
+    /// To be made from what came: the series with this number in [`Batch::source`].
+    Made(u32),
+}
+
+/// A label pair that is borrowed where the wire has it as it should be.
+pub type Pair<'a> = (Cow<'a, str>, Cow<'a, str>);
+
+/// Makes label lists that do not lie on the wire as such: those of dialects whose names and tags are translated. It is
+/// asked only for series that the store does not know by their key.
+pub trait MakeLabels: fmt::Debug {
+    /// Appends the labels of series `number` to `pairs`.
+    fn make<'b>(&'b self, number: u32, pairs: &mut Vec<Pair<'b>>) -> Result<(), LabelError>;
+}
+
+/// What a series' float samples are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub enum Temporality {
+    /// Values as they are to be stored.
+    #[default]
+    Cumulative,
+    /// What was added from the start timestamp (0 = since the delta before) to the sample's own: the store adds them up
+    /// and keeps the running total.
+    Delta,
 }
 
 /// One series of a batch with the rows that belong to it. A batch may name the same series more than once.
@@ -43,6 +69,8 @@ pub struct SeriesRow<'a> {
     pub histograms: Range<usize>,
     /// Its rows in [`Batch::exemplars`].
     pub exemplars: Range<usize>,
+    /// What its samples are.
+    pub temporality: Temporality,
 }
 
 /// A native histogram at a time.
@@ -93,6 +121,12 @@ pub struct Batch<'a> {
     pub exemplars: Vec<Exemplar>,
     /// Metadata.
     pub metadata: Vec<MetadataRow<'a>>,
+    /// Log lines.
+    pub logs: Vec<LogRow<'a>>,
+    /// Tags of hosts; kept beside the store, for whoever translates the next request.
+    pub hosts: Vec<HostRow>,
+    /// Who makes the labels of [`LabelSource::Made`].
+    pub source: Option<Box<dyn MakeLabels + 'a>>,
     /// What the decoder already refused: such items are not in the columns above.
     pub rejections: Rejections,
 }
@@ -103,18 +137,26 @@ impl<'a> Batch<'a> {
         Self { seed, ..Self::default() }
     }
 
-    /// Decodes the labels of series `index`, in the order of the wire, into `pairs` (cleared first).
-    pub fn labels_of<'b>(
-        &'b self,
+    /// Calls `with` with the labels of series `index`, in the order of the wire.
+    pub fn with_labels<T>(
+        &self,
         index: usize,
-        pairs: &mut Vec<(&'b str, &'b str)>,
-    ) -> Result<(), LabelError> {
-        pairs.clear();
+        with: impl FnOnce(&mut Vec<(&str, &str)>) -> Result<T, LabelError>,
+    ) -> Result<T, LabelError> {
+        fn borrowed<'b>(pairs: &'b [Pair<'_>]) -> Vec<(&'b str, &'b str)> {
+            pairs.iter().map(|(n, v)| (n.as_ref(), v.as_ref())).collect()
+        }
         match &self.series[index].labels {
-            LabelSource::Wire { bytes, parse } => parse(bytes, pairs),
-            LabelSource::Pairs(range) => {
-                pairs.extend(self.pairs[range.clone()].iter().map(|(n, v)| (n.as_ref(), v.as_ref())));
-                Ok(())
+            LabelSource::Wire { bytes, parse } => {
+                let mut pairs = Vec::with_capacity(16);
+                parse(bytes, &mut pairs)?;
+                with(&mut pairs)
+            }
+            LabelSource::Pairs(range) => with(&mut borrowed(&self.pairs[range.clone()])),
+            LabelSource::Made(number) => {
+                let mut made = Vec::with_capacity(16);
+                self.source.as_ref().expect("it came with its rows").make(*number, &mut made)?;
+                with(&mut borrowed(&made))
             }
         }
     }
@@ -126,7 +168,7 @@ impl<'a> Batch<'a> {
             histograms: self.histograms.len() as u64,
             exemplars: self.exemplars.len() as u64,
             metadata: self.metadata.len() as u64,
-            log_lines: 0,
+            log_lines: self.logs.len() as u64,
         }
     }
 
@@ -138,6 +180,9 @@ impl<'a> Batch<'a> {
         self.histograms.clear();
         self.exemplars.clear();
         self.metadata.clear();
+        self.logs.clear();
+        self.hosts.clear();
+        self.source = None;
         self.rejections = Rejections::default();
     }
 
@@ -153,6 +198,9 @@ impl<'a> Batch<'a> {
             histograms: self.histograms,
             exemplars: self.exemplars,
             metadata: self.metadata.into_iter().map(|_| unreachable!("cleared above")).collect(),
+            logs: self.logs.into_iter().map(|_| unreachable!("cleared above")).collect(),
+            hosts: self.hosts,
+            source: None,
             rejections: self.rejections,
         }
     }
@@ -261,11 +309,17 @@ pub enum Reason {
     InvalidMetadata,
     /// A series that carries what its dialect forbids together (remote write 2.0: floats and histograms), or nothing.
     InvalidSeries,
+    /// A value that its dialect does not allow: no number, or one that is not finite.
+    InvalidValue,
+    /// A delta whose end is not after the end of the one before.
+    LateDelta,
+    /// A log line over the bound.
+    LineTooLong,
 }
 
 impl Reason {
     /// Every reason.
-    pub const ALL: [Reason; 12] = [
+    pub const ALL: [Reason; 15] = [
         Self::MissingName,
         Self::InvalidLabels,
         Self::LabelLimit,
@@ -278,6 +332,9 @@ impl Reason {
         Self::InvalidLine,
         Self::InvalidMetadata,
         Self::InvalidSeries,
+        Self::InvalidValue,
+        Self::LateDelta,
+        Self::LineTooLong,
     ];
 
     /// The value of the self-metrics' label `reason`.
@@ -295,6 +352,9 @@ impl Reason {
             Self::InvalidLine => "invalid_line",
             Self::InvalidMetadata => "invalid_metadata",
             Self::InvalidSeries => "invalid_series",
+            Self::InvalidValue => "invalid_value",
+            Self::LateDelta => "late_delta",
+            Self::LineTooLong => "line_too_long",
         }
     }
 }

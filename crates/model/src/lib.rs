@@ -14,8 +14,10 @@
 
 pub mod batch;
 pub mod histogram;
+pub mod hosts;
 pub mod labels;
 pub mod limits;
+pub mod log;
 pub mod matcher;
 pub mod metadata;
 pub mod re2;
@@ -23,10 +25,12 @@ pub mod sample;
 pub mod select;
 pub mod tenant;
 
-pub use batch::{Batch, Counts, Reason, Rejections, Signal};
+pub use batch::{Batch, Counts, Reason, Rejections, Signal, Temporality};
 pub use histogram::Histogram;
+pub use hosts::{HostRow, HostTags};
 pub use labels::{LabelError, Labels, LabelsRef, SeriesId};
 pub use limits::{LabelLimits, TenantLimits};
+pub use log::LogRow;
 pub use matcher::{MatchOp, Matcher, Matchers};
 pub use metadata::{Metadata, MetricType};
 pub use sample::{STALE_NAN_BITS, Sample, is_stale};

@@ -11,7 +11,7 @@ use std::sync::Arc;
 
 use common::{Response, Weir, skipped};
 use model::Batch;
-use model::batch::{HistogramSample, LabelSource, SeriesRow};
+use model::batch::{HistogramSample, LabelSource, SeriesRow, Temporality};
 use model::histogram::{BucketCounts, Histogram, ResetHint, Span};
 use serde_json::Value;
 use server::config::Auth;
@@ -267,7 +267,14 @@ fn send_native(weir: &Weir) {
     let histogram = Arc::new(histogram);
     batch.histograms.push(HistogramSample { timestamp_ms: 1_700_000_060_000, start_ms: 0, histogram });
     let labels = LabelSource::Pairs(0..1);
-    batch.series.push(SeriesRow { labels, key: 1, samples: 0..0, histograms: 0..1, exemplars: 0..0 });
+    batch.series.push(SeriesRow {
+        labels,
+        key: 1,
+        samples: 0..0,
+        histograms: 0..1,
+        exemplars: 0..0,
+        temporality: Temporality::Cumulative,
+    });
     let now_ms = 1_700_000_060_000;
     let context = WriteContext { tenant: tenant.id, limits: &tenant.limits, epoch: tenant.epoch, now_ms };
     let (ticket, appended) = store.append(&context, &batch).unwrap();

@@ -79,11 +79,9 @@ impl Judgement {
         for (signal, reason, count) in batch.rejections.by_reason() {
             *judgement.refused.entry((signal, reason)).or_default() += count;
         }
-        let mut pairs = Vec::new();
         for (index, row) in batch.series.iter().enumerate() {
             let labels = batch
-                .labels_of(index, &mut pairs)
-                .and_then(|()| Labels::canonical(&mut pairs, &limits.labels))
+                .with_labels(index, |pairs| Labels::canonical(pairs, &limits.labels))
                 .map_err(|error| Reason::from(&error));
             let floats = batch.samples[row.samples.clone()].iter().map(|sample| {
                 let value = Value::Float(sample.value.to_bits());

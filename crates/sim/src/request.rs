@@ -6,7 +6,7 @@
 
 use std::borrow::Cow;
 
-use model::batch::{Exemplar, HistogramSample, LabelSource, MetadataRow, SeriesRow};
+use model::batch::{Exemplar, HistogramSample, LabelSource, MetadataRow, SeriesRow, Temporality};
 use model::{Batch, LabelError, Metadata, Sample};
 use xxhash_rust::xxh3::xxh3_128_with_seed;
 
@@ -110,6 +110,7 @@ impl Encoded<'_> {
                 samples: starts.0..batch.samples.len(),
                 histograms: starts.1..batch.histograms.len(),
                 exemplars: starts.2..batch.exemplars.len(),
+                temporality: Temporality::Cumulative,
             });
         }
         let metadata = self.request.metadata.iter();
@@ -178,10 +179,11 @@ mod tests {
         let request = Request { rows: rows.into(), ..Request::default() };
         let encoded = request.encode();
         let batch = encoded.batch(7);
-        let mut pairs = Vec::new();
         for index in 0..3 {
-            batch.labels_of(index, &mut pairs).unwrap();
-            assert!(pairs.iter().map(|(n, v)| (*n, v.to_string())).eq(labels.iter().cloned()));
+            let same = |pairs: &mut Vec<(&str, &str)>| {
+                Ok(pairs.iter().map(|(n, v)| (*n, v.to_string())).eq(labels.iter().cloned()))
+            };
+            assert!(batch.with_labels(index, same).unwrap());
         }
         assert_eq!(batch.series[0].key, batch.series[1].key);
         assert_ne!(batch.series[1].key, batch.series[2].key);

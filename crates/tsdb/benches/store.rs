@@ -5,7 +5,7 @@
 use std::time::{Duration, Instant};
 
 use env::Env;
-use model::batch::{LabelSource, SeriesRow};
+use model::batch::{LabelSource, SeriesRow, Temporality};
 use model::{Batch, Budget, Hints, MatchOp, Matcher, Sample, TenantId, TenantLimits, TimeRange};
 use tsdb::{Job, Keep, Options, Progress, Status, Store, WriteContext};
 
@@ -131,6 +131,7 @@ fn batch<'a>(
             samples: at..at + 1,
             histograms: 0..0,
             exemplars: 0..0,
+            temporality: Temporality::Cumulative,
         });
     }
     batch

@@ -5,7 +5,7 @@
 
 use std::sync::atomic::Ordering;
 
-use model::batch::{LabelSource, SeriesRow};
+use model::batch::SeriesRow;
 use model::{Batch, Counts, Labels, Reason, Rejections, SeriesId, Signal, TenantId, TenantLimits, TimeRange};
 
 use crate::head::alias::{ALIASES_MAX, Key};
@@ -91,8 +91,8 @@ impl Store {
         let mut rejected = batch.rejections.clone();
         let slots = inner.resolve(context, batch, &mut rejected);
         let mut intake = Intake::new(context, batch, rejected);
-        for (series, slot) in batch.series.iter().zip(slots) {
-            intake.take_series(series, slot);
+        for (index, slot) in slots.into_iter().enumerate() {
+            intake.take_series(index, slot);
         }
         let metadata = intake.take_metadata(inner);
         let Intake { rows, sides, accepted, rejected, .. } = intake;
@@ -182,11 +182,7 @@ impl Inner {
         let id_seed = self.id_seed;
         let mut parsed: Vec<Option<(SeriesId, Labels)>> = Vec::with_capacity(misses.len());
         for &index in misses {
-            // Made anew each time: the pairs borrow from the batch.
-            let mut pairs = Vec::with_capacity(16);
-            let labels = batch
-                .labels_of(index, &mut pairs)
-                .and_then(|()| Labels::canonical(&mut pairs, &context.limits.labels));
+            let labels = batch.with_labels(index, |pairs| Labels::canonical(pairs, &context.limits.labels));
             parsed.push(match labels {
                 Ok(labels) => Some((series_id(id_seed, context.tenant, labels.as_ref()), labels)),
                 Err(error) => {
@@ -310,13 +306,14 @@ impl<'c, 'b, 'a> Intake<'c, 'b, 'a> {
         Self { context, batch, window, rows, sides: Vec::new(), accepted: Counts::default(), rejected }
     }
 
-    fn take_series(&mut self, series: &SeriesRow<'_>, slot: u32) {
+    fn take_series(&mut self, index: usize, slot: u32) {
         if slot == REFUSED {
             return;
         }
+        let series = &self.batch.series[index];
         for sample in &self.batch.samples[series.samples.clone()] {
             if !self.window.contains(sample.timestamp_ms) {
-                self.reject_time(Signal::Sample, series, sample.timestamp_ms);
+                self.reject_time(Signal::Sample, index, sample.timestamp_ms);
                 continue;
             }
             if sample.start_ms != 0 {
@@ -334,14 +331,14 @@ impl<'c, 'b, 'a> Intake<'c, 'b, 'a> {
                 self.sides.push(SideRow::Histogram(slot, sample.clone()));
                 self.accepted.histograms += 1;
             } else {
-                self.reject_time(Signal::Histogram, series, sample.timestamp_ms);
+                self.reject_time(Signal::Histogram, index, sample.timestamp_ms);
             }
         }
-        self.take_exemplars(series, slot);
+        self.take_exemplars(index, slot);
     }
 
-    fn take_exemplars(&mut self, series: &SeriesRow<'_>, slot: u32) {
-        for exemplar in &self.batch.exemplars[series.exemplars.clone()] {
+    fn take_exemplars(&mut self, index: usize, slot: u32) {
+        for exemplar in &self.batch.exemplars[self.batch.series[index].exemplars.clone()] {
             let characters: usize =
                 exemplar.labels.iter().map(|(n, v)| n.chars().count() + v.chars().count()).sum();
             if characters > EXEMPLAR_CHARACTERS_MAX {
@@ -352,17 +349,17 @@ impl<'c, 'b, 'a> Intake<'c, 'b, 'a> {
                 self.sides.push(SideRow::Exemplar(slot, exemplar.clone()));
                 self.accepted.exemplars += 1;
             } else {
-                self.reject_time(Signal::Exemplar, series, exemplar.timestamp_ms);
+                self.reject_time(Signal::Exemplar, index, exemplar.timestamp_ms);
             }
         }
     }
 
-    fn reject_time(&mut self, signal: Signal, series: &SeriesRow<'_>, timestamp_ms: i64) {
+    fn reject_time(&mut self, signal: Signal, index: usize, timestamp_ms: i64) {
         let reason = if timestamp_ms > self.window.end_ms { Reason::TooFarAhead } else { Reason::TooOld };
         self.rejected.add(signal, reason, 1);
         let (batch, context) = (self.batch, self.context);
         self.rejected.explain(|| {
-            let name = metric_name(batch, series);
+            let name = metric_name(batch, index);
             let kind = signal.as_str();
             if reason == Reason::TooOld {
                 let days = context.limits.retention_ms / 86_400_000;
@@ -414,15 +411,10 @@ impl<'c, 'b, 'a> Intake<'c, 'b, 'a> {
     }
 }
 
-fn metric_name(batch: &Batch<'_>, series: &SeriesRow<'_>) -> String {
-    let mut pairs = Vec::new();
-    let found = match &series.labels {
-        LabelSource::Wire { bytes, parse } => parse(bytes, &mut pairs).is_ok(),
-        LabelSource::Pairs(range) => {
-            pairs.extend(batch.pairs[range.clone()].iter().map(|(n, v)| (n.as_ref(), v.as_ref())));
-            true
-        }
+fn metric_name(batch: &Batch<'_>, index: usize) -> String {
+    let named = |pairs: &mut Vec<(&str, &str)>| {
+        let name = pairs.iter().find(|(name, _)| *name == "__name__").map_or("", |(_, value)| value);
+        Ok(model::labels::truncated(name))
     };
-    let name = pairs.iter().find(|(name, _)| found && *name == "__name__").map_or("", |(_, value)| value);
-    model::labels::truncated(name)
+    batch.with_labels(index, named).unwrap_or_default()
 }

@@ -15,7 +15,7 @@ use codec::chunk::bytes::{Reader, put_varint};
 use codec::envelope;
 use codec::exercise::change;
 use env::Env;
-use model::batch::{Exemplar, HistogramSample, LabelSource, MetadataRow, SeriesRow};
+use model::batch::{Exemplar, HistogramSample, LabelSource, MetadataRow, SeriesRow, Temporality};
 use model::{
     Batch, Budget, Hints, Histogram, Labels, LabelsRef, MatchOp, Matcher, Metadata, MetricType, Sample,
     SeriesBlock, TenantId, TenantLimits, TimeRange,
@@ -164,6 +164,7 @@ fn send(store: &Store) {
             samples: at..at + 1,
             histograms: 0..0,
             exemplars: 0..0,
+            temporality: Temporality::Cumulative,
         });
     }
     let metadata =

@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use env::Env;
 use histograms::{histogram, stale};
-use model::batch::{Exemplar, HistogramSample, LabelSource, SeriesRow};
+use model::batch::{Exemplar, HistogramSample, LabelSource, SeriesRow, Temporality};
 use model::histogram::Histogram;
 use model::{
     Batch, Budget, Hints, MatchOp, Matcher, STALE_NAN_BITS, Sample, TenantId, TenantLimits, TimeRange,
@@ -107,6 +107,7 @@ fn write(store: &Store, model: &mut Model, minutes: &[i64]) {
             samples: samples..batch.samples.len(),
             histograms: histograms..batch.histograms.len(),
             exemplars: exemplars..batch.exemplars.len(),
+            temporality: Temporality::Cumulative,
         });
     }
     let limits = TenantLimits { retention_ms: 0, ..TenantLimits::default() };

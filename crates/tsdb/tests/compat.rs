@@ -10,7 +10,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use env::{Env, Files};
-use model::batch::{Exemplar, HistogramSample, LabelSource, MetadataRow, SeriesRow};
+use model::batch::{Exemplar, HistogramSample, LabelSource, MetadataRow, SeriesRow, Temporality};
 use model::histogram::{BucketCounts, Histogram, ResetHint, Span};
 use model::{
     Batch, Budget, Hints, MatchOp, Matcher, Metadata, MetricType, STALE_NAN_BITS, Sample, TenantId,
@@ -81,6 +81,7 @@ fn append(store: &Store, tenant: u32) {
             samples: floats,
             histograms: 0..number,
             exemplars: 0..number,
+            temporality: Temporality::Cumulative,
         });
     }
     for (before_ms, value) in VALUES {

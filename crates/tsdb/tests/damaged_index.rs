@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use env::Env;
-use model::batch::{LabelSource, SeriesRow};
+use model::batch::{LabelSource, SeriesRow, Temporality};
 use model::{
     Batch, Budget, Hints, MatchOp, Matcher, Sample, SeriesBlock, TenantId, TenantLimits, TimeRange,
     WantedLabels,
@@ -65,6 +65,7 @@ fn send(store: &Store, series: impl IntoIterator<Item = u32>) {
             samples: at..at + 1,
             histograms: 0..0,
             exemplars: 0..0,
+            temporality: Temporality::Cumulative,
         });
     }
     let limits = TenantLimits { retention_ms: 0, ..TenantLimits::default() };

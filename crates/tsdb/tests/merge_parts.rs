@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use env::{Env, Files};
-use model::batch::{HistogramSample, LabelSource, SeriesRow};
+use model::batch::{HistogramSample, LabelSource, SeriesRow, Temporality};
 use model::histogram::{BucketCounts, Histogram, ResetHint, Span};
 use model::{Batch, Budget, Hints, SeriesBlock, TenantId, TenantLimits, TimeRange};
 use sim::clock::SimClock;
@@ -203,6 +203,7 @@ fn a_series_of_large_histograms() {
                 samples: 0..0,
                 histograms: 0..1,
                 exemplars: 0..0,
+                temporality: Temporality::Cumulative,
             });
             world.append(&batch);
         }

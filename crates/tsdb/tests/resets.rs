@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use env::{Env, Files};
-use model::batch::{HistogramSample, LabelSource, SeriesRow};
+use model::batch::{HistogramSample, LabelSource, SeriesRow, Temporality};
 use model::histogram::{BucketCounts, Histogram, ResetHint, Span};
 use model::{Batch, Budget, Hints, MatchOp, Matcher, TenantId, TenantLimits, TimeRange};
 use sim::clock::SimClock;
@@ -57,6 +57,7 @@ fn write(store: &Store, rows: &[(i64, u64, ResetHint)]) {
         samples: 0..0,
         histograms: 0..rows.len(),
         exemplars: 0..0,
+        temporality: Temporality::Cumulative,
     });
     let limits = TenantLimits { retention_ms: 0, ..TenantLimits::default() };
     let context = WriteContext { tenant: TenantId(1), limits: &limits, epoch: 0, now_ms: 1_000_000 };

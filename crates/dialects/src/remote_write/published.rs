@@ -350,9 +350,10 @@ fn accounted(batch: &Batch<'_>) -> Counts {
 }
 
 fn labels(batch: &Batch<'_>, series: usize) -> Vec<(String, String)> {
-    let mut pairs = Vec::new();
-    batch.labels_of(series, &mut pairs).expect("prost writes nothing else");
-    pairs.into_iter().map(|(n, v)| (n.to_owned(), v.to_owned())).collect()
+    let owned = |pairs: &mut Vec<(&str, &str)>| {
+        Ok(pairs.iter().map(|(n, v)| ((*n).to_owned(), (*v).to_owned())).collect())
+    };
+    batch.with_labels(series, owned).expect("prost writes nothing else")
 }
 
 /// A histogram as a map from bucket to count, by a plain reading of the format; `None` when it is not one.
@@ -495,8 +496,8 @@ proptest! {
         for series in &sent.timeseries {
             shuffled.extend(scattered(series, seed));
         }
-        let mut plain = Batch::new(7);
         let body = WriteRequest { metadata: Vec::new(), ..sent }.encode_to_vec();
+        let mut plain = Batch::new(7);
         v1::decode(&body, &mut plain).unwrap();
         let mut odd = Batch::new(7);
         v1::decode(&shuffled, &mut odd).unwrap();

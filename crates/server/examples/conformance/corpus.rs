@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use env::Env;
-use model::batch::{HistogramSample, LabelSource, SeriesRow};
+use model::batch::{HistogramSample, LabelSource, SeriesRow, Temporality};
 use model::{Batch, Sample, TenantId, TenantLimits};
 use promql::MemoryValue;
 use promql::script::{self, LoadedSample, LoadedSeries, Report, Settings};
@@ -140,6 +140,7 @@ fn batch(seed: u64, series: &[LoadedSeries]) -> Batch<'_> {
             samples: first_sample..batch.samples.len(),
             histograms: first_histogram..batch.histograms.len(),
             exemplars: 0..0,
+            temporality: Temporality::Cumulative,
         });
     }
     batch

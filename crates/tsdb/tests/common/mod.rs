@@ -1,6 +1,6 @@
 //! What several tests of the store send.
 
-use model::batch::{LabelSource, SeriesRow};
+use model::batch::{LabelSource, SeriesRow, Temporality};
 use model::{Batch, Sample};
 
 /// A request with a sample of `metric{i="…"}` for each `(i, ms, value)`.
@@ -17,6 +17,7 @@ pub(crate) fn batch(seed: u64, rows: &[(u32, i64, f64)]) -> Batch<'static> {
             samples: at..at + 1,
             histograms: 0..0,
             exemplars: 0..0,
+            temporality: Temporality::Cumulative,
         });
     }
     batch
