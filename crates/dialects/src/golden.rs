@@ -12,7 +12,7 @@ use std::path::{Path, PathBuf};
 use codec::inflate::inflate;
 use model::batch::HistogramSample;
 use model::histogram::{BucketCounts, Span};
-use model::{Batch, Counts, Rejections, Signal};
+use model::{Batch, Signal};
 
 use crate::exercise::{CONTENT_TYPES, answer, exercise};
 use crate::{ALL, Dialect, Kind, Received, Refusal, Reply, Request, Verdict, find};
@@ -104,7 +104,9 @@ fn outcome(dialect: &Dialect, case: &Case) -> String {
     let mut out = String::new();
     match route.kind {
         Kind::Answer(answer) => show_reply(&answer(&request), &mut out),
-        Kind::Check(reply) | Kind::Discard(reply) => show_reply(&reply(&request, &stored()), &mut out),
+        Kind::Check(reply) | Kind::Discard(reply) => {
+            show_reply(&reply(&request, &Verdict::default()), &mut out)
+        }
         Kind::Ingest { accept, reply, .. } => match accept(&request).and_then(|()| case.inflated(dialect)) {
             Err(refusal) => show_reply(&reply(&request, &Verdict::refused(refusal)), &mut out),
             Ok(body) => {
@@ -115,11 +117,6 @@ fn outcome(dialect: &Dialect, case: &Case) -> String {
         },
     }
     out
-}
-
-/// Nothing was refused.
-fn stored() -> Verdict {
-    Verdict { accepted: Counts::default(), rejected: Rejections::default(), refusal: None, echo: None }
 }
 
 fn show_reply(reply: &Reply, out: &mut String) {

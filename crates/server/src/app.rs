@@ -14,10 +14,12 @@ use tsdb::{Progress, Status, Store};
 
 use crate::config::Config;
 use crate::control::Control;
+use crate::hosts::Hosts;
 use crate::metrics::Metrics;
 use crate::pool::Pool;
 use crate::proxies::Proxies;
 use crate::queries::Queries;
+use crate::unknown::UnknownRoutes;
 
 /// The server's parts, shared by all requests.
 #[derive(Debug)]
@@ -28,6 +30,8 @@ pub struct App {
     pub metrics: Arc<Metrics>,
     /// Tenants and tokens.
     pub control: Control,
+    /// What is known of tenants' hosts.
+    pub hosts: Hosts,
     /// Samples a second, per tenant.
     pub rates: Rates,
     /// Bytes of bodies in flight.
@@ -45,6 +49,8 @@ pub struct App {
     pub shed: Shed,
     /// What is logged about refused requests.
     pub refusals: RefusalLog,
+    /// What Datadog senders asked for in vain.
+    pub unknown_routes: UnknownRoutes,
     /// How far opening the store has come.
     pub progress: Arc<Progress>,
     /// Where the store lies.

@@ -32,6 +32,9 @@ pub fn refresh(app: &App) {
         metrics.disk_free_bytes.set(space.free as f64);
         metrics.disk_total_bytes.set(space.total as f64);
     }
+    if let Some(time) = cpu_time() {
+        metrics.cpu_seconds.copy(u64::try_from(time.as_micros()).unwrap_or(u64::MAX));
+    }
     if let Some(bytes) = resident_bytes() {
         metrics.memory_resident_bytes.set(bytes as f64);
     }
@@ -94,6 +97,15 @@ fn resident_bytes() -> Option<u64> {
     line.trim().strip_suffix("kB")?.trim().parse::<u64>().ok().map(|kib| kib * 1024)
 }
 
+/// Linux only, to the clock tick; elsewhere the metric stays 0.
+fn cpu_time() -> Option<Duration> {
+    let text = env::real::read_text(std::path::Path::new("/proc/self/stat")).ok()?;
+    // The name of the process, in parentheses, may hold anything; behind it stand the third field and those after.
+    let mut fields = text.rsplit_once(')')?.1.split_whitespace().skip(11);
+    let ticks = fields.next()?.parse::<u64>().ok()? + fields.next()?.parse::<u64>().ok()?;
+    Some(Duration::from_secs_f64(ticks as f64 / rustix::param::clock_ticks_per_second() as f64))
+}
+
 /// Writes the registry into the tenant `system`, every `interval`, until the task is dropped.
 pub async fn write_regularly(app: Arc<App>, interval: Duration) {
     let mut ticks = tokio::time::interval(interval);
@@ -116,7 +128,8 @@ fn write(app: &App, store: &Store) -> bool {
     let Some((dialect, route)) = dialects::find("POST", "/api/v1/import/prometheus") else { return false };
     let Kind::Ingest { decode, .. } = route.kind else { return false };
     let request = dialects::Request { content_type: text::OPENMETRICS, ..dialects::Request::default() };
-    let received = Received { request, body: exposition.as_bytes(), received_ms: app.env.clock.now_ms() };
+    let (body, received_ms) = (exposition.as_bytes(), app.env.clock.now_ms());
+    let received = Received { body, received_ms, ..Received::new(request) };
     let mut batch = Batch::new(store.seed());
     if let Err(error) = decode(&received, &mut batch) {
         tracing::error!(%error, dialect = dialect.name, "Weir's own metrics cannot be decoded");

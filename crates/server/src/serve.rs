@@ -23,6 +23,7 @@ use crate::app::{App, Reload};
 use crate::config::Config;
 use crate::control::Control;
 use crate::driver::Driver;
+use crate::hosts::Hosts;
 use crate::listen::{self, Listener, descriptors};
 use crate::metrics::Metrics;
 use crate::pool::Pool;
@@ -185,6 +186,7 @@ fn app(env: Env, config: Config, control: Control, reloader: Box<dyn Reload>) ->
     metrics.start_time.set(env.clock.now_ms() as f64 / 1000.0);
     Ok(App {
         control,
+        hosts: Hosts::open(env.clone(), &config.data_dir),
         rates: Rates::default(),
         bytes: admission::Pool::new(config.ingest_bytes),
         decoding: Pool::start("decode", config.ingest_threads, config.ingest_queue)?,
@@ -193,6 +195,7 @@ fn app(env: Env, config: Config, control: Control, reloader: Box<dyn Reload>) ->
         query_memory: Arc::new(Budget::new(config.query_bytes)),
         shed: Default::default(),
         refusals: Default::default(),
+        unknown_routes: Default::default(),
         progress: Arc::default(),
         data_dir: config.data_dir.clone(),
         reloader,

@@ -7,6 +7,7 @@
 
 use std::fmt;
 
+mod datadog;
 mod docs;
 mod effective;
 mod load;
@@ -19,15 +20,16 @@ mod tree;
 pub mod units;
 mod value;
 
+pub use datadog::Datadog;
 pub use docs::{commented_defaults, markdown};
 pub use effective::{effective, without_password};
 pub use load::Sources;
 pub use machine::Machine;
-pub use resolve::{Config, DialectConfig};
+pub use resolve::{Config, DialectConfig, DialectSettings};
 pub use section::{Key, Section, When};
 pub use settings::{
     Auth, Dialect, Durability, Format, General, Http, Ingest, Level, Limits, Log, Query, SelfMonitoring,
-    Settings, Storage, TenantLimits,
+    Settings, Storage, TenantLimits, TenantSettings,
 };
 pub use tree::Origin;
 pub use value::{Pattern, Share, Size};

@@ -4,15 +4,17 @@
 use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 use admission::{Access, LimitOverrides, Policy};
 use dialects::ByteLimits;
 use ipnet::IpNet;
-use model::LabelLimits;
 use model::re2::Anchored;
+use model::{LabelLimits, TenantName};
 use promql::Feature;
 
+use super::datadog::Datadog;
 use super::machine::Machine;
 use super::section::{Section, When};
 use super::settings::{Auth, Dialect, Durability, Http, Limits, Log, Settings, Storage, TenantLimits};
@@ -65,10 +67,35 @@ pub struct Config {
     pub storage: tsdb::Options,
     /// Access, virtual hosts and limits, for [`admission::Authority`].
     pub policy: Policy,
+    /// What tenants have chosen of the protocols.
+    pub choices: DialectSettings,
     /// The protocols.
     pub dialects: HashMap<&'static str, DialectConfig>,
     /// What was typed, for reloads.
     pub settings: Settings,
+}
+
+/// What tenants have chosen of the protocols.
+#[derive(Clone, Debug, Default)]
+pub struct DialectSettings {
+    all: Arc<dialects::Settings>,
+    tenants: HashMap<TenantName, Arc<dialects::Settings>>,
+}
+
+impl DialectSettings {
+    fn new(settings: &Settings) -> Self {
+        let of = |own: &Datadog| Arc::new(dialects::Settings { datadog: own.over(&settings.datadog) });
+        let tenants = settings.tenants.iter();
+        Self {
+            all: of(&Datadog::default()),
+            tenants: tenants.map(|(name, own)| (name.clone(), of(&own.datadog))).collect(),
+        }
+    }
+
+    /// What `tenant` has chosen, or all have.
+    pub fn of(&self, tenant: &TenantName) -> Arc<dialects::Settings> {
+        Arc::clone(self.tenants.get(tenant).unwrap_or(&self.all))
+    }
 }
 
 /// What the configuration says about one protocol.
@@ -115,6 +142,7 @@ impl Config {
             self_monitoring_interval: settings.self_monitoring.interval,
             storage: storage_options(&settings, memory),
             policy: policy(&settings),
+            choices: DialectSettings::new(&settings),
             dialects: dialects::ALL.iter().map(|row| (row.name, dialect(&settings, row, memory))).collect(),
             settings,
         })
@@ -132,6 +160,7 @@ impl Config {
         restarts("query.", &now.query, &next.query, &mut keys);
         restarts("limits.", &now.limits, &next.limits, &mut keys);
         restarts("storage.", &now.storage, &next.storage, &mut keys);
+        restarts("datadog.", &now.datadog, &next.datadog, &mut keys);
         restarts("self_monitoring.", &now.self_monitoring, &next.self_monitoring, &mut keys);
         let default = Dialect::default();
         for row in dialects::ALL {
@@ -241,7 +270,11 @@ fn policy(settings: &Settings) -> Policy {
         },
         domain: settings.general.domain.0.clone(),
         limits: limits(&settings.limits, &settings.storage),
-        overrides: settings.tenants.iter().map(|(name, limits)| (name.clone(), overrides(limits))).collect(),
+        overrides: settings
+            .tenants
+            .iter()
+            .map(|(name, settings)| (name.clone(), overrides(&settings.limits)))
+            .collect(),
     }
 }
 

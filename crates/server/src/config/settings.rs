@@ -9,6 +9,7 @@ use ipnet::IpNet;
 use model::TenantName;
 use promql::Feature;
 
+use super::datadog::Datadog;
 use super::section::section;
 use super::value::{Domain, ExternalUrl, Pattern, Share, Size, choice};
 
@@ -303,6 +304,17 @@ pub struct Settings {
     pub self_monitoring: SelfMonitoring,
     /// `dialects.<name>`; those that are not named have their defaults.
     pub dialects: BTreeMap<&'static str, Dialect>,
-    /// `tenants.<name>.limits`; a tenant that is named exists.
-    pub tenants: BTreeMap<TenantName, TenantLimits>,
+    /// `datadog`
+    pub datadog: Datadog,
+    /// `tenants.<name>`; a tenant that is named exists.
+    pub tenants: BTreeMap<TenantName, TenantSettings>,
+}
+
+/// What is set for one tenant.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct TenantSettings {
+    /// `limits`
+    pub limits: TenantLimits,
+    /// `datadog`
+    pub datadog: Datadog,
 }
