@@ -1,0 +1,1 @@
+//! Payloads made by hand.
