@@ -13,6 +13,8 @@ mod intake;
 mod reply;
 mod settings;
 mod sketch;
+#[cfg(test)]
+mod tests;
 mod v2;
 mod v3;
 

@@ -3,6 +3,8 @@
 //! A histogram is of one flush alone, so it is a gauge: `sum_over_time` adds flushes up. A native histogram does not know
 //! its extremes, a sketch does: they are series of their own, `<name>_min` and `<name>_max`.
 
+#[cfg(test)]
+pub(super) mod accuracy;
 mod buckets;
 mod wire;
 
