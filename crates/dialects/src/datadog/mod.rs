@@ -9,7 +9,14 @@
 pub mod record;
 pub mod translate;
 
+mod checks;
+mod fields;
+mod lines;
+mod opening;
 mod reply;
+mod series_json;
+mod series_v1;
+mod series_v2_json;
 mod settings;
 
 pub use settings::{BareTags, Counts, DuplicateTags, HostTagsUse, Names, Profile, Settings};
@@ -55,6 +62,9 @@ macro_rules! routes {
 
 const ROUTES: &[Route] = routes! {
     "GET" "/api/v1/validate" => Kind::Check(reply::valid);
+    "POST" "/api/v2/series" => ingest(series_v2_json::decode, reply::no_errors);
+    "POST" "/api/v1/series" => ingest(series_v1::decode, reply::status_ok);
+    "POST" "/api/v1/check_run" => ingest(checks::decode, reply::status_ok);
     "POST" "/api/intake/metrics/v3beta/series" => DROP;
     "POST" "/api/intake/metrics/v3beta/sketches" => DROP;
     "POST" "/api/v1/metadata" => DROP;
