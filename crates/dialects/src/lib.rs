@@ -29,6 +29,7 @@ pub mod remote_read;
 pub mod remote_write;
 pub mod text;
 
+mod json;
 mod registry;
 mod reply;
 mod rows;
