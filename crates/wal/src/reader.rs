@@ -119,6 +119,17 @@ pub fn refuse_newer(files: &dyn Files, directory: &Path, stream: Stream, from: u
     Ok(())
 }
 
+/// The sequence of a segment's first frame, whether or not there is one yet; `None` when the header cannot be read.
+pub fn first_sequence(
+    files: &dyn Files,
+    directory: &Path,
+    stream: Stream,
+    number: u64,
+) -> Result<Option<u64>, ReadError> {
+    let Some(segment) = Segment::open(files, directory, number)? else { return Ok(None) };
+    Ok(segment.header(stream, number)?.map(|header| header.first_sequence))
+}
+
 /// Calls `each(sequence, payload)` for every good frame of a segment, in order. Sectors that the disk refuses to read
 /// are damage like any other.
 pub fn read_segment(
