@@ -54,6 +54,9 @@ pub enum AppendError {
     /// Occurs when log lines came and `log_bytes` of them are held already.
     #[error("as many log lines are held as may be (storage.log_bytes)")]
     LogsFull,
+    /// Occurs when log lines came and the last ones could not be written; samples may go on.
+    #[error("the last write of log lines failed")]
+    LogsFailing,
     /// Occurs when the store is closed.
     #[error("store is closing")]
     Closing,
@@ -127,7 +130,7 @@ impl Inner {
             return Err(AppendError::Disk("the last write to the write-ahead log failed".into()));
         }
         if has_lines && self.held.failing.load(Ordering::Relaxed) {
-            return Err(AppendError::Disk("the last write of log lines failed".into()));
+            return Err(AppendError::LogsFailing);
         }
         if has_lines && self.held.bytes() >= self.options.log_bytes {
             return Err(AppendError::LogsFull);
