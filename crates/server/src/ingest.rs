@@ -321,6 +321,11 @@ fn not_queued(app: &App, grant: &Grant, error: &AppendError) -> Refusal {
         AppendError::Disk(_) => ("disk", 5),
         AppendError::Closing => ("stopping", 5),
         AppendError::Deleted => return deleted(app, grant),
+        // Of log lines alone: nothing else is turned away for it.
+        AppendError::LogsFull => {
+            return Refusal::Overloaded { retry_after_s: 60, what: "room for log lines" };
+        }
+        AppendError::LogsFailing => return Refusal::Overloaded { retry_after_s: 5, what: "disk" },
     };
     app.shed.begin(app.env.clock.monotonic(), what, Duration::from_millis(200));
     Refusal::Overloaded { retry_after_s: seconds, what }

@@ -76,6 +76,9 @@ fn copy_status(metrics: &Metrics, status: &Status) {
     metrics.wal_commits.copy(status.wal_commits);
     metrics.wal_failures.copy(status.wal_failures);
     metrics.wal_sync_seconds.copy((status.wal_sync_seconds * 1e6) as u64);
+    metrics.log_stream_bytes.set(status.log_bytes as f64);
+    metrics.log_stream_limit_bytes.set(status.log_bytes_max as f64);
+    metrics.log_stream_lines.copy(status.log_lines);
     metrics.write_queue_bytes.set(status.queue_bytes as f64);
     metrics.replay_damaged_frames.copy(status.replay_damaged_frames);
     metrics.open_seconds.set(status.open_seconds);

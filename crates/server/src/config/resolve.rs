@@ -246,6 +246,7 @@ fn storage_options(settings: &Settings, memory: u64) -> tsdb::Options {
             Durability::Os => wal::Durability::Os,
         },
         queue_bytes: storage.queue_bytes.0,
+        log_bytes: storage.log_bytes.0,
         // In a small container the head must not fill the store's memory before it is flushed.
         flush_bytes: storage.flush_bytes.0.min(store / 4),
         flush_interval: storage.flush_interval,

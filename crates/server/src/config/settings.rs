@@ -229,6 +229,8 @@ section! {
         segment_bytes: Size = "128MiB", Restart;
         /// Bytes that may wait for the log; beyond it requests are answered "overloaded".
         queue_bytes: Size = "8MiB", Restart;
+        /// Bytes of log lines that are held; beyond it requests with log lines are answered "overloaded", others are not.
+        log_bytes: Size = "1GiB", Restart;
         /// Bytes of samples in memory at which they are written to a block; at most a quarter of `memory_bytes`.
         flush_bytes: Size = "64MiB", Restart;
         /// Age of the oldest sample in memory at which they are written to a block. When next to nothing comes for half a

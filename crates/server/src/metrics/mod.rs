@@ -148,6 +148,9 @@ registry! {
     wal_failures: Counter "weir_wal_failures" "" [] "Group commits that failed.";
     wal_sync_seconds: Counter "weir_wal_sync_seconds" "seconds" [] "Time spent in fdatasync.";
     wal_sync_seconds_max: Gauge "weir_wal_sync_seconds_max" "" [] "Slowest fdatasync in seconds, since Weir last stored its metrics.";
+    log_stream_bytes: Gauge "weir_log_stream_bytes" "bytes" [] "Bytes of log lines that are held.";
+    log_stream_limit_bytes: Gauge "weir_log_stream_limit_bytes" "bytes" [] "Bytes of log lines that may be held.";
+    log_stream_lines: Counter "weir_log_stream_lines" "" [] "Log lines made durable.";
     write_queue_bytes: Gauge "weir_write_queue_bytes" "bytes" [] "Bytes that wait for the writer.";
     replay_damaged_frames: Counter "weir_replay_damaged_frames" "" [] "Damaged frames skipped by the replay at start.";
     open_seconds: Gauge "weir_open_seconds" "seconds" [] "Time that opening the store took.";
