@@ -33,6 +33,7 @@ pub mod source;
 mod stream;
 pub mod system;
 mod tally;
+pub mod tls;
 pub mod upkeep;
 
 pub use run::run;

@@ -11,8 +11,19 @@ use super::suggest::nearest;
 use super::tree::{Node, Origin, Shape};
 
 /// Sections with fixed names, as their paths in the file.
-const SECTIONS: [&str; 9] =
-    ["log", "http", "ingest", "query", "limits", "storage", "self_monitoring", "dialects", "tenants"];
+const SECTIONS: [&str; 11] = [
+    "log",
+    "http",
+    "tls",
+    "acme",
+    "ingest",
+    "query",
+    "limits",
+    "storage",
+    "self_monitoring",
+    "dialects",
+    "tenants",
+];
 
 /// What the command line says about the configuration.
 #[derive(Clone, Debug, Default)]
@@ -106,6 +117,8 @@ impl Layers {
         let found = match key {
             "log" => fill(&mut settings.log, key, node),
             "http" => fill(&mut settings.http, key, node),
+            "tls" => fill(&mut settings.tls, key, node),
+            "acme" => fill(&mut settings.acme, key, node),
             "ingest" => fill(&mut settings.ingest, key, node),
             "query" => fill(&mut settings.query, key, node),
             "limits" => fill(&mut settings.limits, key, node),
