@@ -19,6 +19,7 @@ use crate::metrics::Metrics;
 use crate::pool::Pool;
 use crate::proxies::Proxies;
 use crate::queries::Queries;
+use crate::tls::Tls;
 use crate::unknown::UnknownRoutes;
 
 /// The server's parts, shared by all requests.
@@ -61,6 +62,8 @@ pub struct App {
     pub config: ArcSwap<Config>,
     /// Whose `X-Forwarded-*` is believed; from the configuration.
     pub proxies: ArcSwap<Proxies>,
+    /// What TLS is spoken with; none = `listen` speaks plainly.
+    pub tls: Option<Arc<Tls>>,
     /// The open store.
     pub opened: OnceLock<Store>,
     /// Set when Weir is stopping.

@@ -13,7 +13,7 @@ use http::request::Parts;
 use http::{HeaderMap, header};
 
 use crate::app::App;
-use crate::listen::Peer;
+use crate::listen::{Peer, ServerName};
 use crate::proxies::Client;
 
 /// Where the query side, admin routes and GET /metrics look for credentials.
@@ -85,6 +85,18 @@ pub fn contradicts_itself(parts: &Parts) -> bool {
             .is_some_and(|asked| !host.as_bytes().eq_ignore_ascii_case(asked.as_str().as_bytes()))
     };
     second.is_some() || first.is_some_and(differs)
+}
+
+/// Whether the handshake asked for another host than the request does, which is for a trusted proxy alone to do: where
+/// there are virtual hosts, what one certificate vouches for is not another one's.
+pub fn is_misdirected(app: &App, parts: &Parts) -> bool {
+    let (Some(ServerName(name)), Some(host)) = (parts.extensions.get::<ServerName>(), asked_host(parts))
+    else {
+        return false;
+    };
+    let proxied = || parts.extensions.get::<Peer>().is_some_and(|Peer(peer)| app.proxies().trusts(peer.ip()));
+    let host = host.rsplit_once(':').map_or(host, |(host, _)| host).trim_end_matches('.');
+    app.authority().policy().domain.is_some() && !host.eq_ignore_ascii_case(name) && !proxied()
 }
 
 /// Whether a request presents a credential in a place that is not everybody's.

@@ -34,6 +34,7 @@ pub mod source;
 mod stream;
 pub mod system;
 mod tally;
+pub mod tls;
 pub mod unknown;
 pub mod upkeep;
 

@@ -237,6 +237,11 @@ async fn dispatch(app: Arc<App>, row: Option<Row>, rows: Arc<[Row]>, request: Re
         let message = "the request names two different hosts";
         return respond::closing(respond::error(StatusCode::BAD_REQUEST, "bad_data", message));
     }
+    if gate::is_misdirected(&app, &parts) {
+        app.metrics.framing_refused.with(&["misdirected"]).add(1);
+        let message = "the request is for another host than the connection";
+        return respond::closing(respond::error(StatusCode::MISDIRECTED_REQUEST, "bad_data", message));
+    }
     let Some(row) = row else { return lost(&app, &rows, &parts) };
     let request = Request::from_parts(parts, body);
     match row.action {

@@ -5,7 +5,7 @@ use std::fmt::Write;
 use super::datadog::Datadog;
 use super::section::{Key, Section, When};
 use super::settings::{
-    Dialect, General, Http, Ingest, Limits, Log, Query, SelfMonitoring, Storage, TenantLimits,
+    Acme, Dialect, General, Http, Ingest, Limits, Log, Query, SelfMonitoring, Storage, TenantLimits, Tls,
 };
 
 /// A section as it stands in the file.
@@ -19,11 +19,13 @@ fn row<S: Section>(path: &'static str) -> Row {
     Row { path, doc: S::DOC, keys: S::KEYS }
 }
 
-fn rows() -> [Row; 11] {
+fn rows() -> [Row; 13] {
     [
         row::<General>(""),
         row::<Log>("log"),
         row::<Http>("http"),
+        row::<Tls>("tls"),
+        row::<Acme>("acme"),
         row::<Ingest>("ingest"),
         row::<Query>("query"),
         row::<Limits>("limits"),

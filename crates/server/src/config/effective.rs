@@ -11,12 +11,26 @@ use super::settings::{Dialect, Settings};
 
 /// The settings, every key with its value; unset ones are left out.
 pub fn effective(settings: &Settings, tenant: &TenantName) -> String {
-    let Settings { general, log, http, ingest, query, limits, storage, self_monitoring, datadog, .. } =
-        settings;
+    let Settings {
+        general,
+        log,
+        http,
+        tls,
+        acme,
+        ingest,
+        query,
+        limits,
+        storage,
+        self_monitoring,
+        datadog,
+        ..
+    } = settings;
     let mut text = String::new();
     keys(&mut text, "", general);
     section(&mut text, "log", log);
     section(&mut text, "http", http);
+    section(&mut text, "tls", tls);
+    section(&mut text, "acme", acme);
     section(&mut text, "ingest", ingest);
     section(&mut text, "query", query);
     section(&mut text, "limits", limits);
@@ -114,6 +128,9 @@ mod tests {
         let typed = "listen: 127.0.0.1:1\nauth: \"off\"\ntrusted_proxies: [10.0.0.0/8, \"::1/128\"]\n\
                      external_url: https://example.com/x\nlog: {level: debug}\n\
                      http: {cors_origin: \"https://(a|b)\\\\.example\"}\n\
+                     tls: {client_auth: none, client_ca: \"/etc/ca 1.pem\"}\n\
+                     acme: {directory: letsencrypt-staging, contact: [a@example.com], accept_terms: true, \
+                     http_listen: \"0.0.0.0:80\"}\n\
                      storage: {retention: 90d, memory_bytes: 1GiB, durability: os}\n\
                      dialects: {text: {enabled: false, wire_bytes: 1MiB}}\n\
                      datadog: {profile: plain, host_tags: off}\n\
@@ -127,6 +144,7 @@ mod tests {
                 (again.general, again.log, again.http),
                 (settings.general, settings.log, settings.http)
             );
+            assert_eq!((again.tls, again.acme), (settings.tls, settings.acme));
             assert_eq!((again.storage, again.limits), (settings.storage, settings.limits));
             assert_eq!(again.datadog, settings.datadog);
             assert_eq!(again.tenants.get(&name("team-a")), settings.tenants.get(&name("team-a")));

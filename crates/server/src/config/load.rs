@@ -11,9 +11,11 @@ use super::suggest::nearest;
 use super::tree::{Node, Origin, Shape};
 
 /// Sections with fixed names, as their paths in the file.
-const SECTIONS: [&str; 10] = [
+const SECTIONS: [&str; 12] = [
     "log",
     "http",
+    "tls",
+    "acme",
     "ingest",
     "query",
     "limits",
@@ -116,6 +118,8 @@ impl Layers {
         let found = match key {
             "log" => fill(&mut settings.log, key, node),
             "http" => fill(&mut settings.http, key, node),
+            "tls" => fill(&mut settings.tls, key, node),
+            "acme" => fill(&mut settings.acme, key, node),
             "ingest" => fill(&mut settings.ingest, key, node),
             "query" => fill(&mut settings.query, key, node),
             "limits" => fill(&mut settings.limits, key, node),

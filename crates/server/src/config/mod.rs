@@ -25,14 +25,14 @@ pub use docs::{commented_defaults, markdown};
 pub use effective::{effective, without_password};
 pub use load::Sources;
 pub use machine::Machine;
-pub use resolve::{Config, DialectConfig, DialectSettings};
+pub use resolve::{AcmeConfig, Config, DialectConfig, DialectSettings, Identity, TlsConfig};
 pub use section::{Key, Section, When};
 pub use settings::{
-    Auth, Dialect, Durability, Format, General, Http, Ingest, Level, Limits, Log, Query, SelfMonitoring,
-    Settings, Storage, TenantLimits, TenantSettings,
+    Acme, Auth, ClientAuth, Dialect, Durability, Format, General, Http, Ingest, Level, Limits, Log, Query,
+    SelfMonitoring, Settings, Storage, TenantLimits, TenantSettings, Tls,
 };
 pub use tree::Origin;
-pub use value::{Pattern, Share, Size};
+pub use value::{Directory, Domain, Pattern, Share, Size};
 
 /// Something wrong in the configuration.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]

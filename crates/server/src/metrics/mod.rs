@@ -101,6 +101,11 @@ registry! {
     connections_refused: Counter "weir_connections_refused" "" [] "Connections answered 503 and closed, because as many as allowed were busy.";
     accept_failures: Counter "weir_accept_failures" "" [] "Connections that could not be accepted: no descriptors or no memory.";
     framing_refused: Counter "weir_framing_refused" "" ["reason"] "Requests refused for how they were framed.";
+    tls_handshake_failures: Counter "weir_tls_handshake_failures" "" ["reason"] "Connections that ended before TLS was spoken, by reason.";
+    tls_reloads: Counter "weir_tls_reloads" "" ["outcome"] "Times that changed certificate files were read; after a failure the certificate before goes on.";
+    tls_expiry: Gauge "weir_tls_certificate_expiry_timestamp_seconds" "seconds" ["name"] "When a certificate ends, in seconds since the Unix epoch; name is the first of an ordered certificate's names, or `static`.";
+    acme_orders: Counter "weir_acme_orders" "" ["outcome"] "Orders of certificates.";
+    acme_missing: Gauge "weir_acme_certificates_missing" "" [] "Certificates that are wanted and that there are not yet.";
     requests: Counter "weir_requests" "" ["dialect", "code"] "HTTP requests answered; dialect is `query`, `admin`, `system` or `none` where no ingest dialect answered.";
     not_found: Counter "weir_not_found" "" [] "Requests for paths that nothing answers.";
     panics: Counter "weir_request_panics" "" [] "Requests that ended in a panic and were answered 500.";
