@@ -25,16 +25,14 @@ impl Distinct {
         self.is_sampled(member) && self.members.find(mixed(member), |known| *known == member).is_none()
     }
 
-    /// Takes a member for which [`Distinct::is_new`] holds; how many were let go for it.
-    pub(crate) fn insert(&mut self, member: u64) -> usize {
+    /// Takes a member for which [`Distinct::is_new`] holds.
+    pub(crate) fn insert(&mut self, member: u64) {
         self.members.insert_unique(mixed(member), member, |known| mixed(*known));
-        let before = self.members.len();
         while self.members.len() > MEMBERS_MAX && self.halvings < 63 {
             self.halvings += 1;
             let halvings = self.halvings;
             self.members.retain(|known| *known >> (64 - halvings) == 0);
         }
-        before - self.members.len()
     }
 
     /// How many there were.

@@ -93,7 +93,9 @@ pub(super) fn read(line: &[u8]) -> Result<Event<'_>, BadLine> {
 }
 
 /// Title, text, and what follows the `|` behind them.
-fn read_head(line: &[u8]) -> Option<(&[u8], &[u8], Option<&[u8]>)> {
+type Head<'a> = (&'a [u8], &'a [u8], Option<&'a [u8]>);
+
+fn read_head(line: &[u8]) -> Option<Head<'_>> {
     let (lengths, body) = split(line.strip_prefix(b"_e{")?, b'}');
     let body = body?.strip_prefix(b":")?;
     let (title, text) = split(lengths, b',');

@@ -8,8 +8,11 @@ pub const FRAME_BYTES_MAX: usize = 1 << 20;
 #[error("a frame of {0} bytes")]
 pub struct TooLong(pub usize);
 
-/// The first datagram of `bytes` and what follows it, once it has come as a whole.
-pub fn first_frame(bytes: &[u8]) -> Result<Option<(&[u8], &[u8])>, TooLong> {
+/// A datagram, and what follows it.
+pub type Frame<'a> = (&'a [u8], &'a [u8]);
+
+/// The first datagram of `bytes`, once it has come as a whole.
+pub fn first_frame(bytes: &[u8]) -> Result<Option<Frame<'_>>, TooLong> {
     let Some((length, rest)) = bytes.split_first_chunk::<4>() else { return Ok(None) };
     let length = u32::from_le_bytes(*length) as usize;
     if length > FRAME_BYTES_MAX { Err(TooLong(length)) } else { Ok(rest.split_at_checked(length)) }

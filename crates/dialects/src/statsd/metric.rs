@@ -150,8 +150,10 @@ pub(super) fn read<'a>(line: &'a [u8], flavor: Flavor, room: &'a mut Room) -> Re
 }
 
 /// Name, Telegraf's tags, value.
+type Head<'a> = (&'a [u8], &'a [u8], &'a [u8]);
+
 #[inline]
-fn read_head(head: &[u8]) -> Result<(&[u8], &[u8], &[u8]), BadLine> {
+fn read_head(head: &[u8]) -> Result<Head<'_>, BadLine> {
     let colon = memchr::memchr(b':', head).ok_or(BadLine::NoName)?;
     let (mut name, mut inline_tags, mut value) = (&head[..colon], &[][..], &head[colon + 1..]);
     if let Some(comma) = memchr::memchr(b',', name) {

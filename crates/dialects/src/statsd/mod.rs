@@ -29,7 +29,7 @@ mod number;
 pub use check::ServiceCheck;
 pub use event::{AlertType, Event};
 pub use fields::{Origin, Tags};
-pub use frame::{FRAME_BYTES_MAX, TooLong, first_frame};
+pub use frame::{FRAME_BYTES_MAX, Frame, TooLong, first_frame};
 pub use metric::{Metric, MetricKind, Value};
 
 #[cfg(test)]
