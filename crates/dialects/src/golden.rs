@@ -12,7 +12,7 @@ use std::path::{Path, PathBuf};
 use codec::inflate::inflate;
 use model::batch::HistogramSample;
 use model::histogram::{BucketCounts, Span};
-use model::{Batch, Signal};
+use model::{Batch, Counts, Rejections, Signal};
 
 use crate::exercise::{CONTENT_TYPES, answer, exercise};
 use crate::{ALL, Dialect, Kind, Received, Refusal, Reply, Request, Verdict, find};
@@ -63,8 +63,12 @@ impl Case {
             return Ok(from_hex(&self.body));
         }
         let mut out = Vec::new();
-        inflate(dialect.encoding(&self.request())?, &self.body, dialect.limits.decoded, &mut out)?;
-        Ok(out)
+        let mut body = self.body.clone();
+        for encoding in dialect.encodings(&self.request())? {
+            inflate(encoding, &body, dialect.limits.decoded, &mut out)?;
+            std::mem::swap(&mut body, &mut out);
+        }
+        Ok(body)
     }
 }
 
@@ -100,6 +104,7 @@ fn outcome(dialect: &Dialect, case: &Case) -> String {
     let mut out = String::new();
     match route.kind {
         Kind::Answer(answer) => show_reply(&answer(&request), &mut out),
+        Kind::Check(reply) | Kind::Discard(reply) => show_reply(&reply(&request, &stored()), &mut out),
         Kind::Ingest { accept, reply, .. } => match accept(&request).and_then(|()| case.inflated(dialect)) {
             Err(refusal) => show_reply(&reply(&request, &Verdict::refused(refusal)), &mut out),
             Ok(body) => {
@@ -110,6 +115,11 @@ fn outcome(dialect: &Dialect, case: &Case) -> String {
         },
     }
     out
+}
+
+/// Nothing was refused.
+fn stored() -> Verdict {
+    Verdict { accepted: Counts::default(), rejected: Rejections::default(), refusal: None, echo: None }
 }
 
 fn show_reply(reply: &Reply, out: &mut String) {
@@ -123,7 +133,7 @@ fn show_reply(reply: &Reply, out: &mut String) {
 fn show_batch(kind: Kind, request: Request<'_>, body: &[u8], out: &mut String) {
     let Kind::Ingest { decode, .. } = kind else { return };
     let mut batch = Batch::new(42);
-    if decode(&Received { request, body, received_ms: RECEIVED_MS }, &mut batch).is_err() {
+    if decode(&Received { body, received_ms: RECEIVED_MS, ..Received::new(request) }, &mut batch).is_err() {
         return;
     }
     for (index, series) in batch.series.iter().enumerate() {
@@ -309,8 +319,12 @@ fn every_refusal_has_its_status_in_every_dialect() {
                     _ => assert_eq!(wait, None, "{what}"),
                 }
             }
-            let complete =
-                Verdict { accepted: Default::default(), rejected: Default::default(), refusal: None };
+            let complete = Verdict {
+                accepted: Default::default(),
+                rejected: Default::default(),
+                refusal: None,
+                echo: None,
+            };
             assert_eq!(reply(&Request::default(), &complete).status, dialect.statuses.stored);
             let mut partial = complete;
             partial.rejected.add(Signal::Sample, model::Reason::TooOld, 1);

@@ -12,7 +12,8 @@
 //! if let Kind::Ingest { decode, .. } = route.kind {
 //!     let mut batch = model::Batch::new(42);
 //!     let body = b"up{job=\"api\"} 1\n";
-//!     decode(&Received { request: Request::default(), body, received_ms: 1000 }, &mut batch).unwrap();
+//!     let received = Received { body, received_ms: 1000, ..Received::new(Request::default()) };
+//!     decode(&received, &mut batch).unwrap();
 //!     assert_eq!((batch.samples[0].timestamp_ms, batch.samples[0].value), (1000, 1.0));
 //! }
 //! ```
@@ -21,6 +22,7 @@
 //!
 //! [`statsd`] has lines instead of requests. [`remote_read`] and [`exposition`] go the other way: they are what other servers read from Weir.
 
+pub mod datadog;
 pub mod exercise;
 pub mod exposition;
 pub mod remote_read;
@@ -36,13 +38,15 @@ mod spans;
 #[cfg(test)]
 mod golden;
 
-use model::{Batch, Counts, Rejections};
+use std::sync::LazyLock;
+
+use model::{Batch, Counts, HostTags, Rejections};
 
 pub use codec::inflate::Encoding;
 pub use registry::{docs_table, find, methods};
 
 /// Every dialect, in the order of the docs.
-pub static ALL: &[&Dialect] = &[&remote_write::DIALECT, &text::DIALECT];
+pub static ALL: &[&Dialect] = &[&remote_write::DIALECT, &text::DIALECT, &datadog::DIALECT];
 
 /// One protocol.
 #[derive(Debug)]
@@ -60,6 +64,8 @@ pub struct Dialect {
     /// Content encodings it takes, first the one that an absent header means; anything else is
     /// [`Refusal::UnsupportedEncoding`].
     pub encodings: &'static [Encoding],
+    /// Other names of encodings that its senders use.
+    pub encoding_aliases: &'static [(&'static str, Encoding)],
     /// What it answers to each kind of refusal.
     pub statuses: Statuses,
 }
@@ -71,6 +77,9 @@ pub struct Route {
     pub door: Door,
     /// What is done with them.
     pub kind: Kind,
+    /// On a path that the query API has too: which requests are this dialect's. One that presents a credential where only
+    /// this dialect looks for it is so in any case.
+    pub claims: Option<fn(&Request<'_>) -> bool>,
 }
 
 /// Where requests arrive.
@@ -80,7 +89,7 @@ pub enum Door {
     Http {
         /// Upper-case method.
         method: &'static str,
-        /// Path from the root, without parameters.
+        /// Path from the root; a part in braces is whatever stands there. With a slash at its end it is the same path.
         path: &'static str,
     },
 }
@@ -107,6 +116,10 @@ pub enum Kind {
     },
     /// It is answered from what is known, nothing is stored.
     Answer(fn(&Request<'_>) -> Reply),
+    /// It asks whether its credential may write.
+    Check(ReplyTo),
+    /// Its body is read, counted and dropped, because its sender would repeat it for ever: *received, not kept*.
+    Discard(ReplyTo),
 }
 
 /// The head of a request, as the dialect sees it.
@@ -131,6 +144,33 @@ pub struct Received<'a> {
     pub body: &'a [u8],
     /// Wall clock at reception, for dialects whose timestamps are optional.
     pub received_ms: i64,
+    /// How the tenant wants what its dialects leave open.
+    pub settings: &'a Settings,
+    /// What is known of the tenant's hosts.
+    pub hosts: &'a HostTags,
+}
+
+impl Received<'_> {
+    /// An empty body at time 0, under standard settings.
+    pub fn new(request: Request<'_>) -> Received<'_> {
+        static HOSTS: LazyLock<HostTags> = LazyLock::new(HostTags::default);
+        Received { request, body: &[], received_ms: 0, settings: Settings::standard(), hosts: &HOSTS }
+    }
+}
+
+/// What a tenant may choose, by dialect.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Settings {
+    /// Datadog, and DogStatsD which follows it.
+    pub datadog: datadog::Settings,
+}
+
+impl Settings {
+    /// What holds where nothing was chosen.
+    pub fn standard() -> &'static Self {
+        static STANDARD: LazyLock<Settings> = LazyLock::new(Settings::default);
+        &STANDARD
+    }
 }
 
 /// Where a credential may stand.
@@ -140,6 +180,12 @@ pub enum Credential {
     Bearer,
     /// `Authorization: Basic`, the token is the password.
     Basic,
+    /// A header with this name, in lower case.
+    Header(&'static str),
+    /// A parameter of the query with this name.
+    Query(&'static str),
+    /// The part of the path that stands in braces.
+    Path,
 }
 
 /// Body limits in bytes.
@@ -231,12 +277,19 @@ pub struct Verdict {
     pub rejected: Rejections,
     /// Set when the request was not taken at all (then nothing was stored).
     pub refusal: Option<Refusal>,
+    /// What the answer repeats of the request ([`Batch::echo`]).
+    pub echo: Option<String>,
 }
 
 impl Verdict {
     /// A request that was not taken.
     pub fn refused(refusal: Refusal) -> Self {
-        Self { accepted: Counts::default(), rejected: Rejections::default(), refusal: Some(refusal) }
+        Self {
+            accepted: Counts::default(),
+            rejected: Rejections::default(),
+            refusal: Some(refusal),
+            echo: None,
+        }
     }
 }
 

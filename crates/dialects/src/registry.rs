@@ -10,12 +10,25 @@ use crate::{ALL, Dialect, Door, Encoding, Kind, Malformed, Refusal, Request, Rou
 
 /// The dialect and route for `method` and `path`, `None` when no dialect has that door.
 pub fn find(method: &str, path: &str) -> Option<(&'static Dialect, &'static Route)> {
-    doors().find(|(_, _, m, p)| (*m, *p) == (method, path)).map(|(dialect, route, _, _)| (dialect, route))
+    doors().find(|(_, _, m, p)| *m == method && is_at(p, path)).map(|(dialect, route, _, _)| (dialect, route))
 }
 
 /// The methods that `path` takes, for a 405's `Allow`; empty when no dialect has that path.
 pub fn methods(path: &str) -> Vec<&'static str> {
-    doors().filter(|(_, _, _, p)| *p == path).map(|(_, _, method, _)| method).collect()
+    doors().filter(|(_, _, _, p)| is_at(p, path)).map(|(_, _, method, _)| method).collect()
+}
+
+/// Whether `path` is `pattern`, with or without a slash at its end; a part of the pattern in braces is any part.
+fn is_at(pattern: &str, path: &str) -> bool {
+    let path = path.strip_suffix('/').unwrap_or(path);
+    let (mut wanted, mut given) = (pattern.split('/'), path.split('/'));
+    loop {
+        match (wanted.next(), given.next()) {
+            (None, None) => return true,
+            (Some(w), Some(g)) if w == g || w.starts_with('{') && !g.is_empty() => {}
+            _ => return false,
+        }
+    }
 }
 
 fn doors() -> impl Iterator<Item = (&'static Dialect, &'static Route, &'static str, &'static str)> {
@@ -27,19 +40,29 @@ fn doors() -> impl Iterator<Item = (&'static Dialect, &'static Route, &'static s
     })
 }
 
+/// Packings that may lie around one another.
+const ENCODINGS_MAX: usize = 3;
+
 impl Dialect {
-    /// How the body of `request` is packed; refused when the dialect does not take that packing.
-    pub fn encoding(&self, request: &Request<'_>) -> Result<Encoding, Refusal> {
-        let name = request.content_encoding.trim();
-        let encoding = match name {
-            "" => self.encodings.first().copied(),
-            _ => Encoding::from_name(name).filter(|e| self.encodings.contains(e)),
+    /// How the body of `request` is packed, in the order in which it is to be unpacked; refused when the dialect does not
+    /// take that. A header may list several encodings, the one that was applied last at its end (RFC 9110 8.4).
+    pub fn encodings(&self, request: &Request<'_>) -> Result<Vec<Encoding>, Refusal> {
+        let names = request.content_encoding.trim();
+        if names.is_empty() {
+            return Ok(self.encodings.first().copied().into_iter().collect());
+        }
+        let known = |name: &str| {
+            let alias = self.encoding_aliases.iter().find(|(alias, _)| alias.eq_ignore_ascii_case(name));
+            let encoding = alias.map(|(_, encoding)| *encoding).or_else(|| Encoding::from_name(name));
+            encoding.filter(|encoding| self.encodings.contains(encoding))
         };
-        encoding.ok_or_else(|| {
+        let parts = names.rsplit(',').map(str::trim).filter(|name| !name.is_empty());
+        let encodings: Option<Vec<_>> = parts.map(known).collect();
+        encodings.filter(|encodings| (1..=ENCODINGS_MAX).contains(&encodings.len())).ok_or_else(|| {
             let known: Vec<_> = self.encodings.iter().map(|e| e.as_str()).collect();
             Refusal::UnsupportedEncoding(format!(
                 "content encoding {:?} is not supported here: use one of {}",
-                model::labels::truncated(name),
+                model::labels::truncated(names),
                 known.join(", ")
             ))
         })
@@ -85,13 +108,19 @@ pub fn docs_table() -> String {
          | --- | --- | --- | --- | --- | --- | --- | --- | --- |\n",
     );
     for dialect in ALL {
-        let ingest = dialect.routes.iter().filter(|route| matches!(route.kind, Kind::Ingest { .. }));
-        let doors: Vec<_> = ingest
-            .map(|route| {
+        let doors_of = |wanted: fn(&Kind) -> bool| {
+            let routes = dialect.routes.iter().filter(|route| wanted(&route.kind));
+            let doors = routes.map(|route| {
                 let Door::Http { method, path } = route.door;
                 format!("`{method} {path}`")
-            })
-            .collect();
+            });
+            doors.collect::<Vec<_>>().join(", ")
+        };
+        let mut doors = doors_of(|kind| matches!(kind, Kind::Ingest { .. }));
+        let dropped = doors_of(|kind| matches!(kind, Kind::Discard(_)));
+        if !dropped.is_empty() {
+            doors = format!("{doors}; *received, not kept*: {dropped}");
+        }
         let encodings: Vec<_> = dialect.encodings.iter().map(|e| e.as_str()).collect();
         let (limits, statuses) = (dialect.limits, dialect.statuses);
         // Writing to a String cannot fail.
@@ -100,7 +129,7 @@ pub fn docs_table() -> String {
             "| {} (`{}`) | {} | {} | {}, {} | {} | {} | {} | {} | {} |",
             dialect.title,
             dialect.name,
-            doors.join(", "),
+            doors,
             encodings.join(", "),
             limits.wire >> 20,
             limits.decoded >> 20,
@@ -129,24 +158,33 @@ mod tests {
         }
         assert!(find("PUT", "/api/v1/write").is_none());
         assert_eq!(methods("/api/v1/write"), ["POST", "GET"]);
+        assert_eq!(find("POST", "/api/v1/write/").unwrap().0.name, "remote_write");
+        assert_eq!(find("POST", "/v1/input/0123").unwrap().0.name, "datadog");
+        assert!(find("POST", "/v1/input/0123/x").is_none());
         assert!(methods("/api/v1/nothing").is_empty());
     }
 
     #[test]
     fn an_absent_encoding_is_the_first_and_others_are_refused() {
-        fn encoding(dialect: &Dialect, name: &str) -> Option<Encoding> {
-            dialect.encoding(&Request { content_encoding: name, ..Request::default() }).ok()
+        fn encodings(dialect: &Dialect, name: &str) -> Option<Vec<Encoding>> {
+            dialect.encodings(&Request { content_encoding: name, ..Request::default() }).ok()
         }
         for dialect in ALL {
-            assert_eq!(encoding(dialect, ""), Some(dialect.encodings[0]), "{}", dialect.name);
+            assert_eq!(encodings(dialect, ""), Some(vec![dialect.encodings[0]]), "{}", dialect.name);
             for known in Encoding::ALL {
-                let taken = dialect.encodings.contains(&known).then_some(known);
-                assert_eq!(encoding(dialect, known.as_str()), taken, "{} {known:?}", dialect.name);
-                assert_eq!(encoding(dialect, &known.as_str().to_uppercase()), taken);
+                let taken = dialect.encodings.contains(&known).then_some(vec![known]);
+                assert_eq!(encodings(dialect, known.as_str()), taken, "{} {known:?}", dialect.name);
+                assert_eq!(encodings(dialect, &known.as_str().to_uppercase()), taken);
             }
-            assert_eq!(encoding(dialect, "br"), None);
-            assert_eq!(encoding(dialect, "gzip, gzip"), None);
+            assert_eq!(encodings(dialect, "br"), None);
+            assert_eq!(encodings(dialect, "gzip, br"), None);
+            assert_eq!(encodings(dialect, "gzip, gzip, gzip, gzip"), None);
+            for (alias, encoding) in dialect.encoding_aliases {
+                assert_eq!(encodings(dialect, alias), Some(vec![*encoding]));
+            }
         }
+        let datadog = find("POST", "/api/v2/series").unwrap().0;
+        assert_eq!(encodings(datadog, "deflate, zstd"), Some(vec![Encoding::Zstd, Encoding::Deflate]));
     }
 
     #[test]

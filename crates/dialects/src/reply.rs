@@ -6,6 +6,27 @@ use model::{Counts, Signal};
 
 use crate::{Refusal, Reply, Statuses, Verdict};
 
+/// The header by which an answer of success says what of its request was refused, and why.
+pub(crate) const REJECTED: &str = "x-weir-rejected";
+
+/// The value of [`REJECTED`]: how many things were refused, then the reasons with their counts where there are several.
+pub(crate) fn rejected(verdict: &Verdict) -> Option<(&'static str, String)> {
+    let mut reasons: Vec<(&str, u64)> = Vec::new();
+    for (_, reason, count) in verdict.rejected.by_reason() {
+        match reasons.iter_mut().find(|(name, _)| *name == reason.as_str()) {
+            Some((_, sum)) => *sum += count,
+            None => reasons.push((reason.as_str(), count)),
+        }
+    }
+    let total = verdict.rejected.counts().total();
+    let shown = match &reasons[..] {
+        [] => return None,
+        [(reason, _)] => (*reason).to_owned(),
+        several => several.iter().map(|(reason, n)| format!("{reason}={n}")).collect::<Vec<_>>().join(", "),
+    };
+    Some((REJECTED, format!("{total}; {shown}")))
+}
+
 /// The plain-text answer to `verdict`, by a dialect's own `statuses`.
 pub(crate) fn plain(statuses: &Statuses, verdict: &Verdict) -> Reply {
     match &verdict.refusal {

@@ -127,6 +127,11 @@ pub struct Batch<'a> {
     pub hosts: Vec<HostRow>,
     /// Who makes the labels of [`LabelSource::Made`].
     pub source: Option<Box<dyn MakeLabels + 'a>>,
+    /// What was kept otherwise than it was sent, by name, for self-metrics: tags without a place, counts that contradict
+    /// each other.
+    pub notes: Vec<(&'static str, u64)>,
+    /// What the answer repeats of the request, where a dialect's does.
+    pub echo: Option<String>,
     /// What the decoder already refused: such items are not in the columns above.
     pub rejections: Rejections,
 }
@@ -172,6 +177,15 @@ impl<'a> Batch<'a> {
         }
     }
 
+    /// Notes that `count` things were kept otherwise than they were sent.
+    pub fn note(&mut self, what: &'static str, count: u64) {
+        match self.notes.iter_mut().find(|(name, _)| *name == what) {
+            _ if count == 0 => {}
+            Some((_, sum)) => *sum += count,
+            None => self.notes.push((what, count)),
+        }
+    }
+
     /// Forgets the content (and the rejections), keeps the memory and the seed.
     pub fn clear(&mut self) {
         self.series.clear();
@@ -183,6 +197,8 @@ impl<'a> Batch<'a> {
         self.logs.clear();
         self.hosts.clear();
         self.source = None;
+        self.notes.clear();
+        self.echo = None;
         self.rejections = Rejections::default();
     }
 
@@ -201,6 +217,8 @@ impl<'a> Batch<'a> {
             logs: self.logs.into_iter().map(|_| unreachable!("cleared above")).collect(),
             hosts: self.hosts,
             source: None,
+            notes: self.notes,
+            echo: None,
             rejections: self.rejections,
         }
     }

@@ -30,8 +30,7 @@ fn main() {
 fn best_round(path: &str, content_type: &str, body: &[u8], series: usize, budget: Duration) -> Duration {
     let (_, route) = find("POST", path).expect("the registry has the path");
     let Kind::Ingest { decode, .. } = route.kind else { panic!("{path} takes no body") };
-    let received =
-        Received { request: Request { path, content_type, ..Request::default() }, body, received_ms: 0 };
+    let received = Received { body, ..Received::new(Request { path, content_type, ..Request::default() }) };
     let mut batch = Batch::new(42);
     let (start, mut best) = (Instant::now(), Duration::MAX);
     loop {

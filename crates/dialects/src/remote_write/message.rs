@@ -42,7 +42,7 @@ pub(super) fn accept(request: &Request<'_>) -> Result<(), Refusal> {
             model::labels::truncated(request.content_type)
         )));
     }
-    super::DIALECT.encoding(request).map(drop)
+    super::DIALECT.encodings(request).map(drop)
 }
 
 #[cfg(test)]

@@ -39,6 +39,7 @@ pub static DIALECT: Dialect = Dialect {
     credentials: &[Credential::Bearer, Credential::Basic],
     limits: ByteLimits { wire: 32 << 20, decoded: 64 << 20 },
     encodings: &[Encoding::Snappy, Encoding::Zstd],
+    encoding_aliases: &[],
     statuses: Statuses {
         stored: 204,
         no_credential: 401,
@@ -55,9 +56,9 @@ pub static DIALECT: Dialect = Dialect {
 
 const fn ingest(path: &'static str) -> Route {
     let kind = Kind::Ingest { accept: message::accept, decode: decode::decode, reply: reply::reply };
-    Route { door: Door::Http { method: "POST", path }, kind }
+    Route { door: Door::Http { method: "POST", path }, kind, claims: None }
 }
 
 const fn answer(path: &'static str) -> Route {
-    Route { door: Door::Http { method: "GET", path }, kind: Kind::Answer(handshake::answer) }
+    Route { door: Door::Http { method: "GET", path }, kind: Kind::Answer(handshake::answer), claims: None }
 }

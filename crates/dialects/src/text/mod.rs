@@ -25,6 +25,7 @@ pub static DIALECT: Dialect = Dialect {
     credentials: &[Credential::Bearer, Credential::Basic],
     limits: ByteLimits { wire: 32 << 20, decoded: 64 << 20 },
     encodings: &[Encoding::Identity, Encoding::Gzip, Encoding::Zstd, Encoding::Snappy, Encoding::Deflate],
+    encoding_aliases: &[],
     statuses: Statuses {
         stored: 204,
         no_credential: 401,
@@ -41,7 +42,7 @@ pub static DIALECT: Dialect = Dialect {
 
 const fn ingest(path: &'static str) -> Route {
     let kind = Kind::Ingest { accept: format::accept, decode: decode::decode, reply };
-    Route { door: Door::Http { method: "POST", path }, kind }
+    Route { door: Door::Http { method: "POST", path }, kind, claims: None }
 }
 
 fn reply(_: &Request<'_>, verdict: &Verdict) -> Reply {

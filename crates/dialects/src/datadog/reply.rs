@@ -1,0 +1,52 @@
+//! Answers, always JSON: clients choke on anything else. On routes of v1 `errors` is there only when something is wrong,
+//! because official clients take its presence for a failure.
+
+use super::DIALECT;
+use crate::{Refusal, Reply, Request, Verdict, reply};
+
+/// `GET /api/v1/validate`.
+pub(super) fn valid(_: &Request<'_>, verdict: &Verdict) -> Reply {
+    or_stored(verdict, 200, r#"{"valid":true}"#)
+}
+
+/// Routes of v1: Opstrace's answer, space included.
+pub(super) fn status_ok(_: &Request<'_>, verdict: &Verdict) -> Reply {
+    or_stored(verdict, DIALECT.statuses.stored, r#"{"status": "ok"}"#)
+}
+
+/// Routes of v2.
+pub(super) fn no_errors(_: &Request<'_>, verdict: &Verdict) -> Reply {
+    or_stored(verdict, DIALECT.statuses.stored, r#"{"errors":[]}"#)
+}
+
+/// Routes whose answer nobody reads.
+pub(super) fn empty(_: &Request<'_>, verdict: &Verdict) -> Reply {
+    or_stored(verdict, DIALECT.statuses.stored, "{}")
+}
+
+fn or_stored(verdict: &Verdict, status: u16, body: &str) -> Reply {
+    if let Some(refusal) = &verdict.refusal {
+        return refused(refusal);
+    }
+    let mut reply = json(status, body.to_owned());
+    reply.headers.extend(reply::rejected(verdict));
+    reply
+}
+
+fn refused(refusal: &Refusal) -> Reply {
+    let message = match refusal {
+        Refusal::NoCredential | Refusal::BadCredential | Refusal::Forbidden => "Forbidden".to_owned(),
+        other => reply::message(other),
+    };
+    let mut reply =
+        json(DIALECT.statuses.of(refusal), serde_json::json!({ "errors": [message] }).to_string());
+    if let Refusal::OverRate { retry_after_s } | Refusal::Overloaded { retry_after_s, .. } = refusal {
+        reply.headers.push(("retry-after", retry_after_s.to_string()));
+    }
+    reply
+}
+
+fn json(status: u16, body: String) -> Reply {
+    let headers = vec![("content-type", "application/json".to_owned())];
+    Reply { status, headers, body: body.into_bytes() }
+}
