@@ -20,13 +20,14 @@
 //!
 //! To add one: its folder, its line in [`ALL`], and requests in `cases/` (see `golden.rs`).
 //!
-//! [`remote_read`] and [`exposition`] go the other way: they are what other servers read from Weir.
+//! [`statsd`] has lines instead of requests. [`remote_read`] and [`exposition`] go the other way: they are what other servers read from Weir.
 
 pub mod datadog;
 pub mod exercise;
 pub mod exposition;
 pub mod remote_read;
 pub mod remote_write;
+pub mod statsd;
 pub mod text;
 
 mod json;
