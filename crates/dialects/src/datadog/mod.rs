@@ -10,6 +10,7 @@ pub mod record;
 pub mod translate;
 
 mod intake;
+mod points;
 mod reply;
 mod settings;
 mod sketch;
@@ -69,6 +70,7 @@ const ROUTES: &[Route] = routes! {
     "POST" "/api/intake/metrics/v3/sketches" => ingest(v3::decode, reply::empty);
     "POST" "/api/beta/sketches" => ingest(sketch::decode, reply::empty);
     "POST" "/api/v1/sketches" => ingest(sketch::decode, reply::empty);
+    "POST" "/api/v1/distribution_points" => ingest(points::decode, reply::status_ok);
     "POST" "/api/intake/metrics/v3beta/series" => DROP;
     "POST" "/api/intake/metrics/v3beta/sketches" => DROP;
     "POST" "/api/v1/metadata" => DROP;

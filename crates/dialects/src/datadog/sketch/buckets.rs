@@ -123,10 +123,15 @@ fn split(key: u32, count: u64, carry: &mut f64, buckets: &mut Vec<(i32, u64)>) {
     if part >= 1.0 {
         return push(buckets, first, count);
     }
-    let wanted = count as f64 * part + *carry;
-    let got = wanted.round().clamp(0.0, count as f64);
-    *carry = wanted - got;
-    let got = (got as u64).min(count);
+    // A single observation lies where the middle of its bin does: to move it for the sake of others would show.
+    let got = if count == 1 {
+        u64::from(part >= 0.5)
+    } else {
+        let wanted = count as f64 * part + *carry;
+        let got = wanted.round().clamp(0.0, count as f64);
+        *carry = wanted - got;
+        (got as u64).min(count)
+    };
     push(buckets, first, got);
     push(buckets, first + 1, count - got);
 }
@@ -200,7 +205,7 @@ mod tests {
         let mut buckets = Buckets::default();
         buckets.add_bins(&mut [(1338, 1000)], 1.0, 1.0);
         assert_eq!(positive(&buckets.take(1000.0)), [(0, 500), (1, 500)]);
-        // Many bins of one: what rounding gave to one side comes back from the next.
+        // Bins of one, narrower than buckets: each lies in one of them.
         let mut ones: Vec<_> = (1300..1400).map(|key| (key, 1)).collect();
         buckets.add_bins(&mut ones, 1.0, 1.0);
         let ones = positive(&buckets.take(0.0));

@@ -260,7 +260,7 @@ fn whatever_leads_nowhere_refuses_the_body() {
         (|d| d.tagsets[3] = i64::MAX, "truncated varint"),
         (|d| d.resource_types[0] = 7, "resource reference out of range"),
         (|d| d.resource_names[0] = -1, "resource reference out of range"),
-        (|d| d.resource_lens[0] = -1, "truncated varint"),
+        (|d| d.resource_lens[0] = -1, "resource reference out of range"),
         (|d| d.resource_lens[1] = 2, "more resources than their sets have"),
         (|d| d.num_points[2] = u64::MAX, "truncated varint"),
         (|d| d.types[0] = 0x42, "unknown type of values"),
@@ -273,12 +273,12 @@ fn whatever_leads_nowhere_refuses_the_body() {
         assert_eq!(fault(&encoded(data.clone())), wanted, "{data:?}");
     }
     let columns: [fn(&mut Data); 9] = [
-        |d| drop(d.name_refs.pop()),
-        |d| drop(d.num_points.pop()),
-        |d| drop(d.timestamps.pop()),
-        |d| drop(d.sint64.pop()),
-        |d| drop(d.float32.pop()),
-        |d| drop(d.float64.pop()),
+        |d| d.name_refs.truncate(2),
+        |d| d.num_points.truncate(2),
+        |d| d.timestamps.truncate(2),
+        |d| d.sint64.clear(),
+        |d| d.float32.clear(),
+        |d| d.float64.clear(),
         |d| d.timestamps.push(0),
         |d| d.float64.push(0.0),
         |d| d.intervals.push(0),
