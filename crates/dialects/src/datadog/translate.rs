@@ -69,10 +69,10 @@ pub fn labels<'b>(
     Ok(())
 }
 
-/// Whether a tag has no place under these settings.
+/// Whether a tag has no place under these settings. An empty one is no tag.
 #[inline]
 pub fn is_dropped(settings: &Settings, tag: &str) -> bool {
-    settings.bare_tags == BareTags::Drop && memchr::memchr(b':', tag.as_bytes()).is_none()
+    settings.bare_tags == BareTags::Drop && !tag.is_empty() && memchr::memchr(b':', tag.as_bytes()).is_none()
 }
 
 fn fixed<'b>(settings: &Settings, record: &'b Record<'_>, pairs: &mut Vec<Pair<'b>>) {
@@ -123,6 +123,7 @@ fn put_tag<'b>(settings: &Settings, tag: &'b str, first_tag: usize, pairs: &mut 
     let (key, value) = match (tag.split_once(':'), settings.bare_tags) {
         (Some((key, value)), _) => (key, value),
         (None, BareTags::Drop) => return,
+        (None, _) if tag.is_empty() => return,
         (None, BareTags::Label) => (tag, "true"),
         (None, BareTags::Value) => (tag, "no_label_value"),
     };

@@ -67,8 +67,9 @@ fn series<'a>(
             }
             METRIC => metric = reader.bytes()?,
             RESOURCE => match resource(reader.message()?)? {
-                (b"host", name) => host = name,
-                (b"device", name) => device = name,
+                (b"host", name) if host.is_empty() => host = name,
+                (b"device", name) if device.is_empty() => device = name,
+                (b"host" | b"device", _) => {}
                 (kind, name) => match (std::str::from_utf8(kind), std::str::from_utf8(name)) {
                     (Ok(kind), Ok(name)) => {
                         intake.room.take_for(4 * size_of::<Cow<'_, str>>(), &reader)?;

@@ -20,6 +20,8 @@ const BIAS: f64 = 1338.0;
 const WIDTH: f64 = 0.022_367_813_028_454_51 * PER_DOUBLING;
 /// The key of values that are too large for a bin, negated for negative ones.
 const KEY_BEYOND: u32 = 32767;
+/// Empty buckets that do not end a run.
+const GAP_MAX: i32 = 2;
 /// The bucket that ends at 2^1024.
 const BUCKET_MAX: i32 = 1024 << SCHEMA;
 
@@ -70,8 +72,10 @@ impl Buckets {
                 count += n;
                 match (spans.last_mut(), counts.last_mut()) {
                     (Some(_), Some(last)) if bucket == end - 1 => *last += n,
-                    (Some(run), Some(_)) if bucket == end => {
-                        run.length += 1;
+                    // One or two empty buckets take less than a span of their own.
+                    (Some(run), Some(_)) if bucket - end <= GAP_MAX => {
+                        run.length += (bucket - end) as u32 + 1;
+                        counts.resize(counts.len() + (bucket - end) as usize, 0);
                         counts.push(n);
                     }
                     _ => {

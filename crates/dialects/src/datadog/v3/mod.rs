@@ -6,6 +6,8 @@
 //! A column that is not there at all is one of zeros, as protobuf has it. The types of metrics are open: points of one
 //! that is not known are read, to come to the next series', and refused.
 
+#[cfg(test)]
+mod beside_v2;
 mod columns;
 mod dictionaries;
 #[cfg(test)]

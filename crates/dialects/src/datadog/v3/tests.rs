@@ -7,78 +7,78 @@ use crate::datadog::tests::{decoded, labels};
 use crate::rows::Full;
 use crate::{Kind, Received, Request, Settings, find};
 
-const PATH: &str = "/api/intake/metrics/v3/series";
+pub(super) const PATH: &str = "/api/intake/metrics/v3/series";
 
 #[derive(Clone, PartialEq, prost::Message)]
-struct Payload {
+pub(super) struct Payload {
     #[prost(message, optional, tag = "2")]
-    metadata: Option<Metadata>,
+    pub(super) metadata: Option<Metadata>,
     #[prost(message, optional, tag = "3")]
-    data: Option<Data>,
+    pub(super) data: Option<Data>,
 }
 
 #[derive(Clone, PartialEq, prost::Message)]
-struct Metadata {
+pub(super) struct Metadata {
     #[prost(string, repeated, tag = "1")]
-    tags: Vec<String>,
+    pub(super) tags: Vec<String>,
     #[prost(string, repeated, tag = "2")]
-    resources: Vec<String>,
+    pub(super) resources: Vec<String>,
 }
 
 #[derive(Clone, PartialEq, prost::Message)]
-struct Data {
+pub(super) struct Data {
     #[prost(bytes = "vec", tag = "1")]
-    names: Vec<u8>,
+    pub(super) names: Vec<u8>,
     #[prost(bytes = "vec", tag = "2")]
-    tags: Vec<u8>,
+    pub(super) tags: Vec<u8>,
     #[prost(sint64, repeated, tag = "3")]
-    tagsets: Vec<i64>,
+    pub(super) tagsets: Vec<i64>,
     #[prost(bytes = "vec", tag = "4")]
-    resources: Vec<u8>,
+    pub(super) resources: Vec<u8>,
     #[prost(int64, repeated, tag = "5")]
-    resource_lens: Vec<i64>,
+    pub(super) resource_lens: Vec<i64>,
     #[prost(sint64, repeated, tag = "6")]
-    resource_types: Vec<i64>,
+    pub(super) resource_types: Vec<i64>,
     #[prost(sint64, repeated, tag = "7")]
-    resource_names: Vec<i64>,
+    pub(super) resource_names: Vec<i64>,
     #[prost(bytes = "vec", tag = "8")]
-    source_types: Vec<u8>,
+    pub(super) source_types: Vec<u8>,
     #[prost(int32, repeated, tag = "9")]
-    origins: Vec<i32>,
+    pub(super) origins: Vec<i32>,
     #[prost(uint64, repeated, tag = "10")]
-    types: Vec<u64>,
+    pub(super) types: Vec<u64>,
     #[prost(sint64, repeated, tag = "11")]
-    name_refs: Vec<i64>,
+    pub(super) name_refs: Vec<i64>,
     #[prost(sint64, repeated, tag = "12")]
-    tagset_refs: Vec<i64>,
+    pub(super) tagset_refs: Vec<i64>,
     #[prost(sint64, repeated, tag = "13")]
-    resource_refs: Vec<i64>,
+    pub(super) resource_refs: Vec<i64>,
     #[prost(uint64, repeated, tag = "14")]
-    intervals: Vec<u64>,
+    pub(super) intervals: Vec<u64>,
     #[prost(uint64, repeated, tag = "15")]
-    num_points: Vec<u64>,
+    pub(super) num_points: Vec<u64>,
     #[prost(sint64, repeated, tag = "16")]
-    timestamps: Vec<i64>,
+    pub(super) timestamps: Vec<i64>,
     #[prost(sint64, repeated, tag = "17")]
-    sint64: Vec<i64>,
+    pub(super) sint64: Vec<i64>,
     #[prost(float, repeated, tag = "18")]
-    float32: Vec<f32>,
+    pub(super) float32: Vec<f32>,
     #[prost(double, repeated, tag = "19")]
-    float64: Vec<f64>,
+    pub(super) float64: Vec<f64>,
     #[prost(uint64, repeated, tag = "20")]
-    num_bins: Vec<u64>,
+    pub(super) num_bins: Vec<u64>,
     #[prost(sint32, repeated, tag = "21")]
-    bin_keys: Vec<i32>,
+    pub(super) bin_keys: Vec<i32>,
     #[prost(uint32, repeated, tag = "22")]
-    bin_counts: Vec<u32>,
+    pub(super) bin_counts: Vec<u32>,
     #[prost(sint64, repeated, tag = "23")]
-    source_type_refs: Vec<i64>,
+    pub(super) source_type_refs: Vec<i64>,
     #[prost(sint64, repeated, tag = "24")]
-    origin_refs: Vec<i64>,
+    pub(super) origin_refs: Vec<i64>,
     #[prost(bytes = "vec", tag = "25")]
-    units: Vec<u8>,
+    pub(super) units: Vec<u8>,
     #[prost(sint64, repeated, tag = "26")]
-    unit_refs: Vec<i64>,
+    pub(super) unit_refs: Vec<i64>,
 }
 
 /// A dictionary of texts.
