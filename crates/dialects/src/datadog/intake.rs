@@ -143,9 +143,12 @@ fn fault(record: &Record<'_>) -> Option<(Reason, &'static str)> {
         .then_some((Reason::LabelLimit, "more tags than a series can have labels"))
 }
 
-/// Refuses the rows of a series as a whole.
+/// Refuses the rows of a series as a whole. Where there are none, nothing was lost.
 #[cold]
 pub(super) fn refuse(rows: Rows, record: &Record<'_>, reason: Reason, what: &str, batch: &mut Batch<'_>) {
+    if rows.is_empty(batch) {
+        return;
+    }
     rows.reject(batch, reason);
     batch.rejections.explain(|| format!("{}: {what}", shown(record)));
 }

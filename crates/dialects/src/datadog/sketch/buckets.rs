@@ -18,6 +18,8 @@ pub(super) const ZERO_THRESHOLD: f64 = 9.941_854_089_121_45e-10;
 const BIAS: f64 = 1338.0;
 /// The logarithm of gamma = 1 + 1/64, in buckets: how wide a bin is.
 const WIDTH: f64 = 0.022_367_813_028_454_51 * PER_DOUBLING;
+/// The logarithm of [`ZERO_THRESHOLD`], in buckets: the middle of the lowest bin.
+const LOWEST: f64 = (1.0 - BIAS) * WIDTH;
 /// The key of values that are too large for a bin, negated for negative ones.
 const KEY_BEYOND: u32 = 32767;
 /// Empty buckets that do not end a run.
@@ -120,7 +122,8 @@ fn add<'b>(bins: impl Iterator<Item = &'b (i32, u64)>, largest: f64, buckets: &m
 
 /// Adds one bin to the one or two buckets that it lies in. `carry` is what the buckets below have too little.
 fn split(key: u32, count: u64, carry: &mut f64, buckets: &mut Vec<(i32, u64)>) {
-    let low = (f64::from(key) - BIAS - 0.5) * WIDTH;
+    // What the lowest bin would hold below the threshold is in the zero bucket.
+    let low = ((f64::from(key) - BIAS - 0.5) * WIDTH).max(LOWEST);
     // Bucket i holds what is over i - 1, up to i.
     let first = low.floor() as i32 + 1;
     let part = (f64::from(first) - low) / WIDTH;
@@ -215,6 +218,15 @@ mod tests {
         let ones = positive(&buckets.take(0.0));
         assert_eq!(ones.iter().map(|(_, n)| n).sum::<u64>(), 100);
         assert!(ones.iter().all(|(_, n)| (1..=2).contains(n)), "{ones:?}");
+    }
+
+    #[test]
+    fn no_bucket_lies_in_the_zero_bucket() {
+        let mut buckets = Buckets::default();
+        buckets.add_bins(&mut [(-1, 1000), (1, 1000)], 0.0, 0.0);
+        let histogram = buckets.take(0.0);
+        assert_eq!(positive(&histogram), [(bucket_of(ZERO_THRESHOLD.next_up()), 1000)]);
+        assert_eq!(histogram.negative_spans, histogram.positive_spans);
     }
 
     #[test]

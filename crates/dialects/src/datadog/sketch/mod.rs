@@ -80,8 +80,9 @@ impl Sketches {
         self.bins.clear();
     }
 
-    /// Forgets what is not kept with its rows, for a series that is refused as a whole.
-    pub(super) fn forget(&mut self) {
+    /// Forgets the extremes of a series that is refused as a whole.
+    fn forget(&mut self, record: &Record<'_>, batch: &mut Batch<'_>) {
+        self.report(record, batch);
         self.min.clear();
         self.max.clear();
     }

@@ -92,7 +92,7 @@ impl Decoder {
             tags,
         };
         if text.0.is_err() || text.1.is_err() {
-            self.sketches.forget();
+            self.sketches.forget(&record, batch);
             refuse(rows, &record, Reason::InvalidLabels, "text that is not valid UTF-8", batch);
             return Ok(());
         }
