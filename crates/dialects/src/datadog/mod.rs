@@ -9,11 +9,18 @@
 pub mod record;
 pub mod translate;
 
-mod intake;
+mod checks;
+mod fields;
+mod lines;
+mod opening;
 mod points;
 mod reply;
+mod series_json;
+mod series_v1;
+mod series_v2_json;
 mod settings;
 mod sketch;
+mod submission;
 #[cfg(test)]
 mod tests;
 mod v2;
@@ -71,6 +78,8 @@ const ROUTES: &[Route] = routes! {
     "POST" "/api/beta/sketches" => ingest(sketch::decode, reply::empty);
     "POST" "/api/v1/sketches" => ingest(sketch::decode, reply::empty);
     "POST" "/api/v1/distribution_points" => ingest(points::decode, reply::status_ok);
+    "POST" "/api/v1/series" => ingest(series_v1::decode, reply::status_ok);
+    "POST" "/api/v1/check_run" => ingest(checks::decode, reply::status_ok);
     "POST" "/api/intake/metrics/v3beta/series" => DROP;
     "POST" "/api/intake/metrics/v3beta/sketches" => DROP;
     "POST" "/api/v1/metadata" => DROP;
@@ -130,6 +139,6 @@ fn series_v2<'a>(received: &Received<'a>, batch: &mut Batch<'a>) -> Result<(), M
     match media {
         _ if received.body.is_empty() => Ok(()),
         "application/x-protobuf" => v2::decode(received, batch),
-        _ => Err(Malformed { what: "not application/x-protobuf", offset: 0 }),
+        _ => series_v2_json::decode(received, batch),
     }
 }

@@ -14,7 +14,7 @@ use serde::de::{DeserializeSeed, Error as _, IgnoredAny, MapAccess, SeqAccess, V
 use serde::{Deserialize, Deserializer};
 use serde_json::value::RawValue;
 
-use super::intake::{Intake, shown};
+use super::submission::{Intake, shown};
 use super::record::{Kind, Name, Record};
 use super::sketch::Sketches;
 use crate::rows::{Full, Rows};

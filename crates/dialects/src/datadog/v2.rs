@@ -8,8 +8,8 @@ use std::borrow::Cow;
 use codec::proto::{FIXED64, LEN, Reader, VARINT, WireError, key, known};
 use model::{Batch, Reason, Sample};
 
-use super::intake::{Intake, milliseconds, refuse, tag};
 use super::record::{Kind, Name, Record};
+use super::submission::{Intake, milliseconds, refuse, tag};
 use crate::rows::{Full, Rows};
 use crate::{Malformed, Received};
 

@@ -14,8 +14,8 @@ use model::batch::HistogramSample;
 use model::{Batch, Reason, Sample, Signal};
 
 use self::buckets::Buckets;
-use super::intake::{Intake, shown};
 use super::record::{Kind, Name, Record};
+use super::submission::{Intake, shown};
 use crate::rows::Rows;
 
 pub(super) use wire::decode;

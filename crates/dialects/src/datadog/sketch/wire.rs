@@ -8,8 +8,8 @@ use model::batch::HistogramSample;
 use model::{Batch, Histogram, Reason, Sample};
 
 use super::{Sketches, Summary};
-use crate::datadog::intake::{Intake, milliseconds, refuse, tag};
 use crate::datadog::record::{Kind, Name, Record};
+use crate::datadog::submission::{Intake, milliseconds, refuse, tag};
 use crate::rows::{Full, Rows};
 use crate::{Malformed, Received};
 

@@ -12,7 +12,7 @@ use codec::proto::{Reader, WireError};
 use codec::varint::unzigzag;
 
 use super::columns::{self as column, Columns};
-use crate::datadog::intake::{Intake, tag};
+use crate::datadog::submission::{Intake, tag};
 use crate::datadog::translate;
 
 /// A part of a series' key.

@@ -24,9 +24,9 @@ use model::{Batch, Histogram, Reason, Sample};
 use self::columns as column;
 use self::columns::Columns;
 use self::dictionaries::Dictionaries;
-use super::intake::{Intake, milliseconds, refuse};
 use super::record::{Kind, Name, Record};
 use super::sketch::{Sketches, Summary};
+use super::submission::{Intake, milliseconds, refuse};
 use crate::rows::{Full, Rows};
 use crate::{Malformed, Received};
 
