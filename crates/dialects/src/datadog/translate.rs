@@ -6,8 +6,8 @@
 
 use std::borrow::Cow;
 
-use model::LabelError;
 use model::batch::Pair;
+use model::{LabelError, MetricType};
 
 use super::record::{Kind, Name, Record, Source};
 use super::settings::{BareTags, Counts, DuplicateTags, HostTagsUse, Names, Profile, Settings};
@@ -39,6 +39,17 @@ pub fn value(settings: &Settings, kind: Kind, interval_s: i64, value: f64) -> f6
 pub fn family<'a>(settings: &Settings, metric: &'a str, kind: Kind) -> Cow<'a, str> {
     let name = metric_name(settings, metric);
     if is_total(settings, kind) { Cow::Owned(format!("{name}_total")) } else { name }
+}
+
+/// A metric's type as metadata, where its labels do not say it.
+pub fn metric_type(settings: &Settings, kind: Kind) -> MetricType {
+    match kind {
+        _ if settings.profile == Profile::Opstrace => MetricType::Unknown,
+        Kind::Unspecified => MetricType::Unknown,
+        Kind::Distribution => MetricType::GaugeHistogram,
+        kind if is_total(settings, kind) => MetricType::Counter,
+        Kind::Count | Kind::Rate | Kind::Gauge => MetricType::Gauge,
+    }
 }
 
 /// Appends a record's labels. A name that comes twice is no error of the sender: the knob for duplicate tags decides.

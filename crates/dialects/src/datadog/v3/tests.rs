@@ -222,6 +222,50 @@ fn tags_and_resources_of_the_payload_are_those_of_every_series() {
     );
 }
 
+/// Keys are what the store knows series by, from one request to the next.
+#[test]
+fn keys_are_of_what_was_sent_and_not_of_where_it_lay() {
+    let keys = |metadata: &[&str], data: Data| {
+        let list = |from: usize| metadata.iter().skip(from).step_by(2).map(|text| (*text).to_owned());
+        let resources = list(0).zip(list(1)).flat_map(|(kind, name)| [kind, name]).collect();
+        let payload = Payload { metadata: Some(Metadata { tags: vec![], resources }), data: Some(data) };
+        let keys =
+            |batch: &model::Batch<'_>| batch.series.iter().map(|series| series.key).collect::<Vec<_>>();
+        decoded(PATH, &payload.encode_to_vec(), Settings::standard(), keys)
+    };
+    let known = keys(&[], data());
+    // The same series with other dictionaries: the last alone, then in another order.
+    let last = Data {
+        names: texts(&["x", "c"]),
+        resources: texts(&["web-1", "host"]),
+        resource_lens: vec![1],
+        resource_types: vec![2],
+        resource_names: vec![1],
+        types: vec![0x03],
+        name_refs: vec![2],
+        resource_refs: vec![1],
+        ..Data::default()
+    };
+    let count =
+        Data { types: vec![0x01], intervals: vec![10], num_points: vec![1], timestamps: vec![1], ..last };
+    assert_eq!(keys(&[], count.clone()), known[2..]);
+    // Whatever is a label tells series apart.
+    let others: [fn(&mut Data); 5] = [
+        |d| d.types[0] = 0x02,
+        |d| d.intervals[0] = 11,
+        |d| d.name_refs[0] = 1,
+        |d| d.resource_refs[0] = 0,
+        |d| (d.source_types, d.source_type_refs) = (texts(&["s"]), vec![1]),
+    ];
+    for change in others {
+        let mut other = count.clone();
+        change(&mut other);
+        assert_ne!(keys(&[], other), known[2..]);
+    }
+    assert_ne!(keys(&["cluster", "c-1"], count.clone()), known[2..]);
+    assert_ne!(keys(&["cluster", "c-1"], count.clone()), keys(&["cluster", "c-2"], count));
+}
+
 #[test]
 fn text_that_is_not_utf8_is_mended_in_tags_and_refused_elsewhere() {
     let mut tags = data();
