@@ -13,6 +13,7 @@ mod checks;
 mod fields;
 mod lines;
 mod opening;
+mod points;
 mod reply;
 mod series_json;
 mod series_v1;
@@ -76,6 +77,7 @@ const ROUTES: &[Route] = routes! {
     "POST" "/api/intake/metrics/v3/sketches" => ingest(v3::decode, reply::empty);
     "POST" "/api/beta/sketches" => ingest(sketch::decode, reply::empty);
     "POST" "/api/v1/sketches" => ingest(sketch::decode, reply::empty);
+    "POST" "/api/v1/distribution_points" => ingest(points::decode, reply::status_ok);
     "POST" "/api/v1/series" => ingest(series_v1::decode, reply::status_ok);
     "POST" "/api/v1/check_run" => ingest(checks::decode, reply::status_ok);
     "POST" "/api/intake/metrics/v3beta/series" => DROP;
