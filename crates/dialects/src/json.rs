@@ -87,9 +87,19 @@ impl<'a> Json<'a> {
         self.at
     }
 
+    /// Where the bracket stands that was read last.
+    pub(crate) fn bracket(&self) -> usize {
+        self.at.saturating_sub(1)
+    }
+
     /// What was read since [`Json::start`] was `start`, as text.
     pub(crate) fn since(&self, start: usize) -> Cow<'a, str> {
         String::from_utf8_lossy(&self.bytes[start..self.at])
+    }
+
+    /// The same body, to be read once more from what [`Json::start`] said.
+    pub(crate) fn again(&self, start: usize) -> Self {
+        Self { bytes: self.bytes, at: start, depth: self.depth }
     }
 
     /// The next value.

@@ -16,7 +16,7 @@ pub(crate) struct Case {
 }
 
 /// Every decoder's.
-pub(crate) const CASES: [Case; 3] = [
+pub(crate) const CASES: [Case; 4] = [
     Case {
         name: "remote write 1.0",
         path: "/api/v1/write",
@@ -34,6 +34,12 @@ pub(crate) const CASES: [Case; 3] = [
         path: "/api/v1/import/prometheus",
         content_type: "text/plain; version=0.0.4",
         body: text,
+    },
+    Case {
+        name: "Datadog series v1",
+        path: "/api/v1/series",
+        content_type: "application/json",
+        body: datadog_v1,
     },
 ];
 
@@ -121,4 +127,19 @@ fn text(series: usize) -> Vec<u8> {
         body += &format!("{name}{{{}}} {} {}\n", rest.join(","), value(i), timestamp_ms(i));
     }
     body.into_bytes()
+}
+
+/// `/api/v1/series` as an Agent writes it.
+fn datadog_v1(series: usize) -> Vec<u8> {
+    let rows: Vec<_> = (0..series)
+        .map(|i| {
+            let [(_, name), (_, device), (_, env), (_, host), (_, job)] = labels(i);
+            format!(
+                r#"{{"metric":"{name}","points":[[{},{}]],"tags":["device:{device}","env:{env}","job:{job}"],"host":"{host}","type":"gauge","interval":0,"source_type_name":"System"}}"#,
+                timestamp_ms(i) / 1000,
+                value(i),
+            )
+        })
+        .collect();
+    format!(r#"{{"series":[{}]}}"#, rows.join(",")).into_bytes()
 }

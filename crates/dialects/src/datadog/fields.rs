@@ -44,7 +44,7 @@ pub(super) fn tags<'a>(json: &mut Json<'a>, tags: &mut Vec<Cow<'a, str>>, room: 
     json.list(|json| {
         match json.scalar()? {
             Token::Text(tag) => {
-                room.take(size_of::<Cow<'_, str>>()).map_err(|Full| json.error(Full::WHAT))?;
+                room.take(size_of_val(&tag) + owned_bytes(&tag)).map_err(|Full| json.error(Full::WHAT))?;
                 tags.push(tag);
             }
             Token::Null => {}
@@ -53,6 +53,14 @@ pub(super) fn tags<'a>(json: &mut Json<'a>, tags: &mut Vec<Cow<'a, str>>, room: 
         Ok(())
     })?;
     Ok(result)
+}
+
+/// The bytes that a text takes beside the body.
+pub(super) fn owned_bytes(text: &Cow<'_, str>) -> usize {
+    match text {
+        Cow::Borrowed(_) => 0,
+        Cow::Owned(text) => text.len(),
+    }
 }
 
 /// A time in seconds as milliseconds; absent, zero or before 1970 = when the request came.

@@ -7,6 +7,7 @@ use model::Batch;
 use model::batch::Pair;
 use model::log::LogRow;
 
+use super::fields::owned_bytes;
 use super::settings::{BareTags, Profile, Settings};
 use super::translate::sanitised;
 use crate::rows::{Full, Room};
@@ -45,7 +46,7 @@ impl Lines {
         }
         let (line, is_cut) = cut(line);
         batch.note("log_lines_cut", u64::from(is_cut));
-        room.take(size_of::<LogRow<'_>>())?;
+        room.take(size_of::<LogRow<'_>>() + owned_bytes(&line))?;
         batch.logs.push(LogRow { stream: self.last_stream.clone(), fields, timestamp_ns, line });
         Ok(())
     }
@@ -58,8 +59,7 @@ pub(super) fn put<'a>(
     name: Cow<'a, str>,
     value: Cow<'a, str>,
 ) -> Result<(), Full> {
-    let owned = |text: &Cow<'_, str>| if let Cow::Owned(text) = text { text.len() } else { 0 };
-    room.take(size_of::<Pair<'_>>() + owned(&name) + owned(&value))?;
+    room.take(size_of::<Pair<'_>>() + owned_bytes(&name) + owned_bytes(&value))?;
     batch.pairs.push((name, value));
     Ok(())
 }

@@ -226,7 +226,9 @@ impl<'a> Series<'a, '_> {
         if points == 0 {
             return Ok(false);
         }
-        let row_bytes = size_of::<Record<'_>>() + size_of::<SeriesRow<'_>>();
+        let texts = [&draft.metric, &draft.host, &draft.device, &draft.source_type, &draft.unit];
+        let owned: usize = texts.into_iter().map(fields::owned_bytes).sum();
+        let row_bytes = size_of::<Record<'_>>() + size_of::<SeriesRow<'_>>() + owned;
         self.room.take(row_bytes).map_err(|Full| json.error(Full::WHAT))?;
         self.metadata(&draft);
         self.convert(&draft, points);

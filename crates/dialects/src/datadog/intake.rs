@@ -1,0 +1,165 @@
+//! `POST /intake/`: what an Agent tells of its host, by the keys of one object. `host-tags` are kept for series to come,
+//! and as a series that carries them; `events` are kept as log lines; the rest is taken and counted.
+
+use std::borrow::Cow;
+
+use model::hosts::{HOST_BYTES_MAX, HOST_TAGS_MAX, HostRow};
+use model::{Batch, Reason, Sample, Signal};
+
+use super::event;
+use super::fields::{self, WrongType};
+use super::lines::Lines;
+use super::record::{Kind, Name, Record, Source};
+use super::settings::HostTagsUse;
+use crate::json::{Json, Token};
+use crate::rows::{Full, Room, Rows};
+use crate::{Malformed, Received};
+
+/// Decodes a body into `batch`.
+pub(super) fn decode<'a>(received: &Received<'a>, batch: &mut Batch<'a>) -> Result<(), Malformed> {
+    let mut json = Json::new(received.body);
+    if json.is_at_end() {
+        return Ok(());
+    }
+    let mut room = Room::new();
+    let mut host = Cow::Borrowed("");
+    let (mut tags, mut events) = (None, None);
+    let mut others = 0;
+    if json.value()? != Token::Object {
+        return Err(json.error("invalid JSON doc: no object"));
+    }
+    json.object(|json, key| {
+        match key.as_ref() {
+            "internalHostname" => host = fields::text(json)?.unwrap_or_default(),
+            "host-tags" => tags = Some(host_tags(json, &mut room)?),
+            "events" => {
+                // Whose they are may be said behind them.
+                let start = json.start();
+                json.scalar()?;
+                events = Some(start);
+            }
+            _ => {
+                json.scalar()?;
+                others += 1;
+            }
+        }
+        Ok(())
+    })?;
+    json.end()?;
+    if tags.is_none() && events.is_none() && others > 0 {
+        batch.note("intake_not_kept", 1);
+    }
+    if let Some(start) = events {
+        keep_events(&mut json.again(start), &host, received, &mut room, batch)?;
+    }
+    match tags {
+        Some(Ok(tags)) => keep_tags(host, tags, received, batch),
+        Some(Err(WrongType)) => batch.note("host_tags_not_kept", 1),
+        None => {}
+    }
+    Ok(())
+}
+
+/// The tags of all groups, in order, each once.
+fn host_tags<'a>(
+    json: &mut Json<'a>,
+    room: &mut Room,
+) -> Result<Result<Vec<Cow<'a, str>>, WrongType>, Malformed> {
+    let mut tags = Vec::new();
+    let mut result = Ok(());
+    match json.value()? {
+        Token::Object => json.object(|json, _| {
+            result = result.and(fields::tags(json, &mut tags, room)?);
+            Ok(())
+        })?,
+        Token::Null => {}
+        other => {
+            json.rest_of(&other)?;
+            result = Err(WrongType);
+        }
+    }
+    Ok(result.map(|()| tags))
+}
+
+fn keep_tags<'a>(
+    host: Cow<'a, str>,
+    mut tags: Vec<Cow<'a, str>>,
+    received: &Received<'a>,
+    batch: &mut Batch<'a>,
+) {
+    let bytes = host.len() + tags.iter().map(|tag| tag.len()).sum::<usize>();
+    if host.is_empty() || tags.len() > HOST_TAGS_MAX || bytes > HOST_BYTES_MAX {
+        return batch.note("host_tags_not_kept", 1);
+    }
+    let mut seen = std::collections::HashSet::new();
+    tags.retain(|tag| seen.insert(tag.clone()));
+    let owned = tags.iter().map(|tag| tag.clone().into_owned()).collect();
+    batch.hosts.push(HostRow { host: host.clone().into_owned(), tags: owned });
+    let mut source = Source::new(received);
+    if source.settings.host_tags == HostTagsUse::Off {
+        return;
+    }
+    let rows = Rows::begin(batch);
+    batch.samples.push(Sample { timestamp_ms: received.received_ms, value: 1.0, start_ms: 0 });
+    source.tags = tags;
+    let record = Record {
+        name: Name::HostInfo,
+        kind: Kind::Unspecified,
+        interval_s: 0,
+        host,
+        device: Cow::Borrowed(""),
+        source_type: Cow::Borrowed(""),
+        resources: 0..0,
+        tags: 0..source.tags.len(),
+    };
+    let key = source.key(&record, source.key_seed(batch), &mut Vec::new());
+    let labels = source.push(record);
+    rows.keep(batch, labels, key);
+    source.note_dropped(0, batch);
+    batch.source = Some(Box::new(source));
+}
+
+/// Keeps `{"<source type, or api>": [event, ...], ...}`.
+fn keep_events<'a>(
+    json: &mut Json<'a>,
+    host: &Cow<'a, str>,
+    received: &Received<'a>,
+    room: &mut Room,
+    batch: &mut Batch<'a>,
+) -> Result<(), Malformed> {
+    let mut lines = Lines::default();
+    let (settings, now) = (&received.settings.datadog, received.received_ms);
+    let not_events = |batch: &mut Batch<'_>, what: &str| {
+        batch.rejections.add(Signal::LogLine, Reason::InvalidLine, 1);
+        batch.rejections.explain(|| format!("event: {what}"));
+    };
+    match json.value()? {
+        Token::Object => json.object(|json, source_type| match json.value()? {
+            Token::List => json.list(|json| {
+                let Some(mut event) = event::next(json, now, room)? else {
+                    return Ok(not_events(batch, "it is no object"));
+                };
+                if let Some(what) = event.fault {
+                    return Ok(not_events(batch, what));
+                }
+                if event.host.is_empty() {
+                    event.host = host.clone();
+                }
+                if event.source_type.is_empty() && source_type != "api" {
+                    event.source_type = source_type.clone();
+                }
+                event.keep(batch, &mut lines, room, settings, now).map_err(|Full| json.error(Full::WHAT))
+            }),
+            Token::Null => Ok(()),
+            other => {
+                not_events(batch, "its group is no list");
+                json.rest_of(&other)
+            }
+        }),
+        Token::Null => Ok(()),
+        other => {
+            not_events(batch, "`events` is no object");
+            json.rest_of(&other)
+        }
+    }
+}
