@@ -7,7 +7,7 @@ use std::borrow::Cow;
 
 use model::{Batch, Reason, Sample, Signal};
 
-use super::fields::{self, WrongType};
+use super::fields::{self, set};
 use super::lines::{self, Lines};
 use super::opening;
 use super::record::{Kind, Name, Record, Source};
@@ -35,13 +35,12 @@ pub(super) fn decode<'a>(received: &Received<'a>, batch: &mut Batch<'a>) -> Resu
         scratch: Vec::new(),
     };
     let mut json = Json::new(received.body);
-    match json.value()? {
-        Token::List => json.list(|json| {
-            let token = json.value()?;
-            checks.read(json, token)
-        })?,
-        token @ Token::Object => checks.read(&mut json, token)?,
-        _ => return Err(json.error("invalid JSON doc: neither a check nor a list of checks")),
+    if json.is_next(b'{') {
+        checks.read(&mut json)?;
+    } else if json.value()? == Token::List {
+        json.list(|json| checks.read(json))?;
+    } else {
+        return Err(json.error("invalid JSON doc: neither a check nor a list of checks"));
     }
     json.end()?;
     let Checks { source, batch, .. } = checks;
@@ -56,7 +55,7 @@ struct Check<'a> {
     message: Cow<'a, str>,
     status: Option<usize>,
     timestamp_ms: Option<i64>,
-    fault: Option<(Reason, &'static str)>,
+    fault: Option<&'static str>,
 }
 
 struct Checks<'a, 'b> {
@@ -71,17 +70,18 @@ struct Checks<'a, 'b> {
 }
 
 impl<'a> Checks<'a, '_> {
-    fn read(&mut self, json: &mut Json<'a>, token: Token<'a>) -> Result<(), Malformed> {
+    fn read(&mut self, json: &mut Json<'a>) -> Result<(), Malformed> {
+        let token = json.value()?;
         let tags = self.source.tags.len();
         let mut check = Check::default();
         if token == Token::Object {
             json.object(|json, key| self.field(json, &key, &mut check, tags))?;
         } else {
             json.rest_of(&token)?;
-            check.fault = Some((Reason::InvalidSeries, "it is no object"));
+            check.fault = Some("it is no object");
         }
         let fault = match (check.fault, check.status) {
-            (Some(fault), _) => Some(fault),
+            (Some(what), _) => Some((Reason::InvalidSeries, what)),
             _ if check.name.is_empty() => Some((Reason::MissingName, "no `check`")),
             (None, None) => Some((Reason::InvalidValue, "`status` is not 0 to 3")),
             (None, Some(status)) => {
@@ -106,39 +106,27 @@ impl<'a> Checks<'a, '_> {
         check: &mut Check<'a>,
         tags: usize,
     ) -> Result<(), Malformed> {
-        let what = match key {
-            "check" => match fields::text(json)? {
-                Ok(name) => return Ok(check.name = name),
-                Err(WrongType) => "`check` is no text",
-            },
-            "host_name" => match fields::text(json)? {
-                Ok(host) => return Ok(check.host = host),
-                Err(WrongType) => "`host_name` is no text",
-            },
-            "message" => match fields::text(json)? {
-                Ok(message) => return Ok(check.message = message),
-                Err(WrongType) => "`message` is no text",
-            },
+        let fault = &mut check.fault;
+        match key {
+            "check" => set(fields::text(json), &mut check.name, fault, "`check` is no text"),
+            "host_name" => set(fields::text(json), &mut check.host, fault, "`host_name` is no text"),
+            "message" => set(fields::text(json), &mut check.message, fault, "`message` is no text"),
             "tags" => {
                 self.source.tags.truncate(tags);
-                match fields::tags(json, &mut self.source.tags, &mut self.room)? {
-                    Ok(()) => return Ok(()),
-                    Err(WrongType) => "`tags` is no list of texts",
-                }
+                let read = fields::tags(json, &mut self.source.tags, &mut self.room);
+                set(read, &mut (), fault, "`tags` is no list of texts")
             }
             "status" => {
                 let status = json.scalar()?.number();
                 check.status = (0..STATUSES.len()).find(|known| status == Some(*known as f64));
-                return Ok(());
+                Ok(())
             }
-            "timestamp" => match fields::moment(&json.scalar()?, self.received_ms) {
-                Ok(timestamp_ms) => return Ok(check.timestamp_ms = Some(timestamp_ms)),
-                Err(WrongType) => "`timestamp` is no number",
-            },
-            _ => return json.scalar().map(drop),
-        };
-        check.fault.get_or_insert((Reason::InvalidSeries, what));
-        Ok(())
+            "timestamp" => {
+                let moment = fields::moment(&json.scalar()?, self.received_ms).map(Some);
+                set(Ok(moment), &mut check.timestamp_ms, fault, "`timestamp` is no number")
+            }
+            _ => json.scalar().map(drop),
+        }
     }
 
     fn keep(&mut self, check: Check<'a>, status: usize, tags: usize) -> Result<(), Full> {

@@ -4,7 +4,7 @@ use std::borrow::Cow;
 
 use model::Batch;
 
-use super::fields::{self, Field, WrongType};
+use super::fields::{self, set};
 use super::lines::{self, Lines};
 use super::settings::Settings;
 use crate::Malformed;
@@ -126,19 +126,6 @@ impl<'a> Event<'a> {
         let line = if self.text.is_empty() { &self.title } else { &self.text };
         lines.push(batch, room, stream, fields, timestamp_ns, line.clone())
     }
-}
-
-fn set<T>(
-    field: Field<T>,
-    to: &mut T,
-    fault: &mut Option<&'static str>,
-    what: &'static str,
-) -> Result<(), Malformed> {
-    match field? {
-        Ok(value) => *to = value,
-        Err(WrongType) => drop(fault.get_or_insert(what)),
-    }
-    Ok(())
 }
 
 /// Reads the next value as an event; `None` when it is no object.

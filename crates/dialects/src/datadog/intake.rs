@@ -6,7 +6,7 @@ use std::borrow::Cow;
 use model::hosts::{HOST_BYTES_MAX, HOST_TAGS_MAX, HostRow};
 use model::{Batch, Reason, Sample, Signal};
 
-use super::event;
+use super::event::{self, Event};
 use super::fields::{self, WrongType};
 use super::lines::Lines;
 use super::record::{Kind, Name, Record, Source};
@@ -50,7 +50,7 @@ pub(super) fn decode<'a>(received: &Received<'a>, batch: &mut Batch<'a>) -> Resu
         batch.note("intake_not_kept", 1);
     }
     if let Some(start) = events {
-        keep_events(&mut json.again(start), &host, received, &mut room, batch)?;
+        keep_events(&mut json.again(start), host.clone(), received, &mut room, batch)?;
     }
     match tags {
         Some(Ok(tags)) => keep_tags(host, tags, received, batch),
@@ -122,7 +122,7 @@ fn keep_tags<'a>(
 /// Keeps `{"<source type, or api>": [event, ...], ...}`.
 fn keep_events<'a>(
     json: &mut Json<'a>,
-    host: &Cow<'a, str>,
+    host: Cow<'a, str>,
     received: &Received<'a>,
     room: &mut Room,
     batch: &mut Batch<'a>,
@@ -136,12 +136,17 @@ fn keep_events<'a>(
     match json.value()? {
         Token::Object => json.object(|json, source_type| match json.value()? {
             Token::List => json.list(|json| {
-                let Some(mut event) = event::next(json, now, room)? else {
-                    return Ok(not_events(batch, "it is no object"));
+                let mut event = match event::next(json, now, room)? {
+                    Some(Event { fault: Some(what), .. }) => {
+                        not_events(batch, what);
+                        return Ok(());
+                    }
+                    Some(event) => event,
+                    None => {
+                        not_events(batch, "it is no object");
+                        return Ok(());
+                    }
                 };
-                if let Some(what) = event.fault {
-                    return Ok(not_events(batch, what));
-                }
                 if event.host.is_empty() {
                     event.host = host.clone();
                 }

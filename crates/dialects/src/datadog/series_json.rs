@@ -19,6 +19,9 @@ use crate::{Malformed, Received};
 pub(super) type ReadField =
     for<'a> fn(&mut Series<'a, '_>, &mut Json<'a>, key: &str) -> Result<(), Malformed>;
 
+/// A point's seconds and its value, as they were sent.
+pub(super) type Point<'a> = (Token<'a>, Token<'a>);
+
 /// A series as far as it was read.
 #[derive(Default)]
 pub(super) struct Draft<'a> {
@@ -150,11 +153,11 @@ impl<'a> Series<'a, '_> {
         (self.draft.host, self.draft.device) = (Cow::Borrowed(""), Cow::Borrowed(""));
     }
 
-    /// Goes through the list of points; `point` reads the one whose first token it is given, and says its time and value.
+    /// Goes through the list of points; `point` reads one.
     pub(super) fn points(
         &mut self,
         json: &mut Json<'a>,
-        point: fn(&mut Json<'a>, Token<'a>) -> Result<(Token<'a>, Token<'a>), Malformed>,
+        point: fn(&mut Json<'a>) -> Result<Point<'a>, Malformed>,
     ) -> Result<(), Malformed> {
         self.rows.forget(self.batch);
         self.draft.bad_points = 0;
@@ -167,8 +170,7 @@ impl<'a> Series<'a, '_> {
             return Ok(());
         }
         json.list(|json| {
-            let first = json.value()?;
-            let (seconds, value) = point(json, first)?;
+            let (seconds, value) = point(json)?;
             let timestamp_ms = fields::moment(&seconds, self.received_ms);
             match (timestamp_ms, value.number().filter(|value| value.is_finite())) {
                 (Ok(timestamp_ms), Some(value)) => {

@@ -7,7 +7,7 @@ use model::{Batch, Reason};
 
 use super::fields;
 use super::record::Kind;
-use super::series_json::{self, Series};
+use super::series_json::{self, Point, Series};
 use crate::json::{Json, Token};
 use crate::rows::Full;
 use crate::{Malformed, Received};
@@ -121,8 +121,9 @@ fn resources<'a>(series: &mut Series<'a, '_>, json: &mut Json<'a>) -> Result<(),
 }
 
 /// `{"timestamp": seconds, "value": value}`; what is not there is no number.
-fn point<'a>(json: &mut Json<'a>, first: Token<'a>) -> Result<(Token<'a>, Token<'a>), Malformed> {
+fn point<'a>(json: &mut Json<'a>) -> Result<Point<'a>, Malformed> {
     let (mut seconds, mut value) = (Token::Null, Token::Null);
+    let first = json.value()?;
     if first != Token::Object {
         json.rest_of(&first)?;
         return Ok((seconds, value));
