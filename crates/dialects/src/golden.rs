@@ -13,7 +13,7 @@ use std::path::{Path, PathBuf};
 use codec::inflate::inflate;
 use model::batch::HistogramSample;
 use model::histogram::{BucketCounts, Span};
-use model::{Batch, Counts, Rejections, Signal};
+use model::{Batch, Signal};
 
 use crate::exercise::{CONTENT_TYPES, answer, exercise};
 use crate::{ALL, Dialect, Kind, Received, Refusal, Reply, Request, Settings, Verdict, datadog, find};
@@ -105,7 +105,9 @@ fn outcome(dialect: &Dialect, case: &Case, settings: &Settings) -> String {
     let mut out = String::new();
     match route.kind {
         Kind::Answer(answer) => show_reply(&answer(&request), &mut out),
-        Kind::Check(reply) | Kind::Discard(reply) => show_reply(&reply(&request, &stored()), &mut out),
+        Kind::Check(reply) | Kind::Discard(reply) => {
+            show_reply(&reply(&request, &Verdict::default()), &mut out)
+        }
         Kind::Ingest { accept, reply, .. } => match accept(&request).and_then(|()| case.inflated(dialect)) {
             Err(refusal) => show_reply(&reply(&request, &Verdict::refused(refusal)), &mut out),
             Ok(body) => {
@@ -118,11 +120,6 @@ fn outcome(dialect: &Dialect, case: &Case, settings: &Settings) -> String {
         },
     }
     out
-}
-
-/// Nothing was refused.
-fn stored() -> Verdict {
-    Verdict { accepted: Counts::default(), rejected: Rejections::default(), refusal: None, echo: None }
 }
 
 fn show_reply(reply: &Reply, out: &mut String) {
@@ -372,14 +369,14 @@ fn every_dialect_has_a_benchmark_whose_body_is_decoded_whole() {
         let owns = |case: &bodies::Case| find("POST", case.path).is_some_and(|(d, _)| d.name == dialect.name);
         assert!(bodies::CASES.iter().any(owns), "{} has no benchmark", dialect.name);
     }
-    for bodies::Case { name, path, content_type, body } in bodies::CASES {
+    for bodies::Case { name, path, content_type, body, rows } in bodies::CASES {
         let (_, route) = find("POST", path).expect("the registry has the path");
         let request = Request { path, content_type, ..Request::default() };
         let received = Received { body: &body(50), received_ms: RECEIVED_MS, ..Received::new(request) };
         let (verdict, _) = answer(route.kind, &received);
         assert_eq!(
-            (verdict.accepted.samples, verdict.rejected.is_empty()),
-            (50, true),
+            (verdict.accepted.samples + verdict.accepted.histograms, verdict.rejected.is_empty()),
+            (50 * rows as u64, true),
             "{name}: {verdict:?}"
         );
     }

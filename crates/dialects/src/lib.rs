@@ -20,13 +20,14 @@
 //!
 //! To add one: its folder, its line in [`ALL`], and requests in `cases/` (see `golden.rs`).
 //!
-//! [`remote_read`] and [`exposition`] go the other way: they are what other servers read from Weir.
+//! [`statsd`] has lines instead of requests. [`remote_read`] and [`exposition`] go the other way: they are what other servers read from Weir.
 
 pub mod datadog;
 pub mod exercise;
 pub mod exposition;
 pub mod remote_read;
 pub mod remote_write;
+pub mod statsd;
 pub mod text;
 
 mod json;
@@ -269,7 +270,7 @@ pub enum Refusal {
 }
 
 /// What became of a request.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub struct Verdict {
     /// Stored, by kind.
     pub accepted: Counts,
@@ -284,12 +285,7 @@ pub struct Verdict {
 impl Verdict {
     /// A request that was not taken.
     pub fn refused(refusal: Refusal) -> Self {
-        Self {
-            accepted: Counts::default(),
-            rejected: Rejections::default(),
-            refusal: Some(refusal),
-            echo: None,
-        }
+        Self { refusal: Some(refusal), ..Self::default() }
     }
 }
 

@@ -5,14 +5,16 @@
 
 use std::borrow::Cow;
 
+use model::batch::SeriesRow;
 use model::{Batch, Reason, Sample, Signal};
 
 use super::fields::{self, set};
 use super::lines::{self, Lines};
 use super::opening;
-use super::record::{Kind, Name, Record, Source};
+use super::record::{Kind, Name, Record};
+use super::submission::Intake;
 use crate::json::{Json, Token};
-use crate::rows::{Full, Room, Rows};
+use crate::rows::{Full, Rows};
 use crate::{Malformed, Received};
 
 /// What statuses are called, by number.
@@ -23,16 +25,12 @@ pub(super) fn decode<'a>(received: &Received<'a>, batch: &mut Batch<'a>) -> Resu
     if !opening::has_body(received)? {
         return Ok(());
     }
-    let source = Source::new(received);
     let mut checks = Checks {
-        key_seed: source.key_seed(batch),
-        source,
+        intake: Intake::new(received, batch),
         batch,
         lines: Lines::default(),
-        room: Room::new(),
         received_ms: received.received_ms,
         number: 0,
-        scratch: Vec::new(),
     };
     let mut json = Json::new(received.body);
     if json.is_next(b'{') {
@@ -43,8 +41,8 @@ pub(super) fn decode<'a>(received: &Received<'a>, batch: &mut Batch<'a>) -> Resu
         return Err(json.error("invalid JSON doc: neither a check nor a list of checks"));
     }
     json.end()?;
-    let Checks { source, batch, .. } = checks;
-    batch.source = Some(Box::new(source));
+    let Checks { intake, batch, .. } = checks;
+    intake.finish(batch);
     Ok(())
 }
 
@@ -59,20 +57,17 @@ struct Check<'a> {
 }
 
 struct Checks<'a, 'b> {
-    source: Source<'a>,
+    intake: Intake<'a>,
     batch: &'b mut Batch<'a>,
     lines: Lines,
-    room: Room,
     received_ms: i64,
-    key_seed: u64,
     number: usize,
-    scratch: Vec<u8>,
 }
 
 impl<'a> Checks<'a, '_> {
     fn read(&mut self, json: &mut Json<'a>) -> Result<(), Malformed> {
         let token = json.value()?;
-        let tags = self.source.tags.len();
+        let tags = self.intake.source.tags.len();
         let mut check = Check::default();
         if token == Token::Object {
             json.object(|json, key| self.field(json, &key, &mut check, tags))?;
@@ -90,7 +85,7 @@ impl<'a> Checks<'a, '_> {
             }
         };
         if let Some((reason, what)) = fault {
-            self.source.tags.truncate(tags);
+            self.intake.source.tags.truncate(tags);
             self.batch.rejections.add(Signal::Sample, reason, 1);
             let number = self.number;
             self.batch.rejections.explain(|| format!("check {number}: {what}"));
@@ -112,8 +107,8 @@ impl<'a> Checks<'a, '_> {
             "host_name" => set(fields::text(json), &mut check.host, fault, "`host_name` is no text"),
             "message" => set(fields::text(json), &mut check.message, fault, "`message` is no text"),
             "tags" => {
-                self.source.tags.truncate(tags);
-                let read = fields::tags(json, &mut self.source.tags, &mut self.room);
+                self.intake.source.tags.truncate(tags);
+                let read = fields::tags(json, &mut self.intake.source.tags, &mut self.intake.room);
                 set(read, &mut (), fault, "`tags` is no list of texts")
             }
             "status" => {
@@ -134,7 +129,9 @@ impl<'a> Checks<'a, '_> {
         if !check.message.is_empty() {
             self.message(&check, status, tags, timestamp_ms)?;
         }
-        self.room.take(size_of::<Record<'_>>() + size_of::<model::batch::SeriesRow<'_>>())?;
+        let count = self.intake.source.tags.len() - tags;
+        let row_bytes = size_of::<Record<'_>>() + size_of::<SeriesRow<'_>>();
+        self.intake.room.take(row_bytes + count.saturating_mul(count))?;
         let rows = Rows::begin(self.batch);
         self.batch.samples.push(Sample { timestamp_ms, value: status as f64, start_ms: 0 });
         let record = Record {
@@ -145,12 +142,10 @@ impl<'a> Checks<'a, '_> {
             device: Cow::Borrowed(""),
             source_type: Cow::Borrowed(""),
             resources: 0..0,
-            tags: tags..self.source.tags.len(),
+            tags: tags..self.intake.source.tags.len(),
         };
-        let key = self.source.key(&record, self.key_seed, &mut self.scratch);
-        let labels = self.source.push(record);
-        rows.keep(self.batch, labels, key);
-        self.source.note_dropped(tags, self.batch);
+        let (key, dropped) = (self.intake.key(&record), self.intake.dropped(&record));
+        self.intake.keep(rows, record, key, dropped, self.batch);
         Ok(())
     }
 
@@ -161,14 +156,14 @@ impl<'a> Checks<'a, '_> {
         tags: usize,
         timestamp_ms: i64,
     ) -> Result<(), Full> {
-        let (batch, room, settings) = (&mut *self.batch, &mut self.room, self.source.settings);
+        let (batch, room, settings) = (&mut *self.batch, &mut self.intake.room, self.intake.source.settings);
         let fields = batch.pairs.len();
         lines::put(batch, room, "check".into(), check.name.clone())?;
         lines::put(batch, room, "status".into(), STATUSES[status].into())?;
         if !check.host.is_empty() {
             lines::put(batch, room, "host".into(), check.host.clone())?;
         }
-        for tag in &self.source.tags[tags..] {
+        for tag in &self.intake.source.tags[tags..] {
             lines::put_tag(batch, room, settings, tag.clone())?;
         }
         let stream = [

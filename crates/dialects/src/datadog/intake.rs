@@ -9,8 +9,9 @@ use model::{Batch, Reason, Sample, Signal};
 use super::event::{self, Event};
 use super::fields::{self, WrongType};
 use super::lines::Lines;
-use super::record::{Kind, Name, Record, Source};
+use super::record::{Kind, Name, Record};
 use super::settings::HostTagsUse;
+use super::submission::Intake;
 use crate::json::{Json, Token};
 use crate::rows::{Full, Room, Rows};
 use crate::{Malformed, Received};
@@ -50,7 +51,7 @@ pub(super) fn decode<'a>(received: &Received<'a>, batch: &mut Batch<'a>) -> Resu
         batch.note("intake_not_kept", 1);
     }
     if let Some(start) = events {
-        keep_events(&mut json.again(start), host.clone(), received, &mut room, batch)?;
+        keep_events(&mut json.again(start), &host, received, &mut room, batch)?;
     }
     match tags {
         Some(Ok(tags)) => keep_tags(host, tags, received, batch),
@@ -95,13 +96,13 @@ fn keep_tags<'a>(
     tags.retain(|tag| seen.insert(tag.clone()));
     let owned = tags.iter().map(|tag| tag.clone().into_owned()).collect();
     batch.hosts.push(HostRow { host: host.clone().into_owned(), tags: owned });
-    let mut source = Source::new(received);
-    if source.settings.host_tags == HostTagsUse::Off {
+    if received.settings.datadog.host_tags == HostTagsUse::Off {
         return;
     }
     let rows = Rows::begin(batch);
     batch.samples.push(Sample { timestamp_ms: received.received_ms, value: 1.0, start_ms: 0 });
-    source.tags = tags;
+    let mut intake = Intake::new(received, batch);
+    intake.source.tags = tags;
     let record = Record {
         name: Name::HostInfo,
         kind: Kind::Unspecified,
@@ -110,19 +111,18 @@ fn keep_tags<'a>(
         device: Cow::Borrowed(""),
         source_type: Cow::Borrowed(""),
         resources: 0..0,
-        tags: 0..source.tags.len(),
+        tags: 0..intake.source.tags.len(),
     };
-    let key = source.key(&record, source.key_seed(batch), &mut Vec::new());
-    let labels = source.push(record);
-    rows.keep(batch, labels, key);
-    source.note_dropped(0, batch);
-    batch.source = Some(Box::new(source));
+    let (key, dropped) = (intake.key(&record), intake.dropped(&record));
+    intake.keep(rows, record, key, dropped, batch);
+    intake.finish(batch);
 }
 
 /// Keeps `{"<source type, or api>": [event, ...], ...}`.
+#[allow(clippy::ptr_arg)] // It is cloned as what it is.
 fn keep_events<'a>(
     json: &mut Json<'a>,
-    host: Cow<'a, str>,
+    host: &Cow<'a, str>,
     received: &Received<'a>,
     room: &mut Room,
     batch: &mut Batch<'a>,

@@ -12,12 +12,9 @@ use crate::json::{Json, Token};
 use crate::rows::Full;
 use crate::{Malformed, Received};
 
-/// Decodes a body into `batch`.
+/// Decodes a body that is not empty into `batch`.
 pub(super) fn decode<'a>(received: &Received<'a>, batch: &mut Batch<'a>) -> Result<(), Malformed> {
-    match received.body.is_empty() {
-        true => Ok(()),
-        false => series_json::decode(received, batch, field),
-    }
+    series_json::decode(received, batch, field)
 }
 
 fn field<'a>(series: &mut Series<'a, '_>, json: &mut Json<'a>, key: &str) -> Result<(), Malformed> {
@@ -112,8 +109,12 @@ fn resources<'a>(series: &mut Series<'a, '_>, json: &mut Json<'a>) -> Result<(),
             "device" => series.draft.device = name,
             _ if kind.is_empty() || name.is_empty() => {}
             _ => {
-                series.room.take(2 * size_of::<Cow<'_, str>>()).map_err(|Full| json.error(Full::WHAT))?;
-                series.source.resources.push((kind, name));
+                series
+                    .intake
+                    .room
+                    .take(2 * size_of::<Cow<'_, str>>())
+                    .map_err(|Full| json.error(Full::WHAT))?;
+                series.intake.source.resources.push((kind, name));
             }
         }
         Ok(())

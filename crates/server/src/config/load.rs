@@ -11,8 +11,20 @@ use super::suggest::nearest;
 use super::tree::{Node, Origin, Shape};
 
 /// Sections with fixed names, as their paths in the file.
-const SECTIONS: [&str; 9] =
-    ["log", "http", "ingest", "query", "limits", "storage", "self_monitoring", "dialects", "tenants"];
+const SECTIONS: [&str; 12] = [
+    "log",
+    "http",
+    "tls",
+    "acme",
+    "ingest",
+    "query",
+    "limits",
+    "storage",
+    "self_monitoring",
+    "datadog",
+    "dialects",
+    "tenants",
+];
 
 /// What the command line says about the configuration.
 #[derive(Clone, Debug, Default)]
@@ -106,11 +118,14 @@ impl Layers {
         let found = match key {
             "log" => fill(&mut settings.log, key, node),
             "http" => fill(&mut settings.http, key, node),
+            "tls" => fill(&mut settings.tls, key, node),
+            "acme" => fill(&mut settings.acme, key, node),
             "ingest" => fill(&mut settings.ingest, key, node),
             "query" => fill(&mut settings.query, key, node),
             "limits" => fill(&mut settings.limits, key, node),
             "storage" => fill(&mut settings.storage, key, node),
             "self_monitoring" => fill(&mut settings.self_monitoring, key, node),
+            "datadog" => fill(&mut settings.datadog, key, node),
             "dialects" => self.dialects(node),
             "tenants" => self.tenants(node),
             _ => match settings.general.set(key, node) {
@@ -148,10 +163,11 @@ impl Layers {
                 Ok(tenant) => tenant,
                 Err(invalid) => return vec![problem(&node.origin, &key, invalid.to_string())],
             };
-            let limits = self.settings.tenants.entry(tenant).or_default();
+            let settings = self.settings.tenants.entry(tenant).or_default();
             each(node, &key, |section, node| match section {
-                "limits" => fill(limits, &format!("{key}.limits"), node),
-                _ => vec![unknown(&node.origin, &key, section, ["limits"])],
+                "limits" => fill(&mut settings.limits, &format!("{key}.limits"), node),
+                "datadog" => fill(&mut settings.datadog, &format!("{key}.datadog"), node),
+                _ => vec![unknown(&node.origin, &key, section, ["limits", "datadog"])],
             })
         })
     }
