@@ -24,6 +24,7 @@ pub(super) fn decode<'a>(received: &Received<'a>, batch: &mut Batch<'a>) -> Resu
     }
     let mut room = Room::new();
     let mut host = Cow::Borrowed("");
+    let mut meta_host = Cow::Borrowed("");
     let (mut tags, mut events) = (None, None);
     let mut others = 0;
     if json.value()? != Token::Object {
@@ -33,6 +34,10 @@ pub(super) fn decode<'a>(received: &Received<'a>, batch: &mut Batch<'a>) -> Resu
         match key.as_ref() {
             "internalHostname" => host = fields::text(json)?.unwrap_or_default(),
             "host-tags" => tags = Some(host_tags(json, &mut room)?),
+            "meta" => {
+                others += 1;
+                meta_host = hostname(json)?;
+            }
             "events" => {
                 // Whose they are may be said behind them.
                 let start = json.start();
@@ -47,6 +52,7 @@ pub(super) fn decode<'a>(received: &Received<'a>, batch: &mut Batch<'a>) -> Resu
         Ok(())
     })?;
     json.end()?;
+    let host = if host.is_empty() { meta_host } else { host };
     if tags.is_none() && events.is_none() && others > 0 {
         batch.note("intake_not_kept", 1);
     }
@@ -59,6 +65,22 @@ pub(super) fn decode<'a>(received: &Received<'a>, batch: &mut Batch<'a>) -> Resu
         None => {}
     }
     Ok(())
+}
+
+/// The host's name where older payloads have it.
+fn hostname<'a>(json: &mut Json<'a>) -> Result<Cow<'a, str>, Malformed> {
+    let mut host = Cow::Borrowed("");
+    match json.value()? {
+        Token::Object => json.object(|json, key| {
+            let value = fields::text(json)?;
+            if key == "hostname" {
+                host = value.unwrap_or_default();
+            }
+            Ok(())
+        })?,
+        other => json.rest_of(&other)?,
+    }
+    Ok(host)
 }
 
 /// The tags of all groups, in order, each once.

@@ -15,6 +15,10 @@ use crate::rows::{Full, Room};
 /// The longest line that is kept whole, in bytes: what Datadog itself keeps.
 const LINE_BYTES_MAX: usize = 1_000_000;
 
+/// Fields of a line that the store takes, and their bytes: a line with more would be refused as a whole.
+const FIELDS_MAX: usize = 256;
+const FIELD_BYTES_MAX: usize = 256 << 10;
+
 /// The lines of a body.
 #[derive(Debug, Default)]
 pub(super) struct Lines {
@@ -32,6 +36,8 @@ impl Lines {
         timestamp_ns: i64,
         line: Cow<'a, str>,
     ) -> Result<(), Full> {
+        let dropped = drop_fields(batch, fields);
+        batch.note("log_fields_dropped", dropped as u64);
         let fields = fields..batch.pairs.len();
         for (name, value) in stream {
             if !value.is_empty() {
@@ -50,6 +56,23 @@ impl Lines {
         batch.logs.push(LogRow { stream: self.last_stream.clone(), fields, timestamp_ns, line });
         Ok(())
     }
+}
+
+/// Drops the pairs from `fields` on that a line cannot have; how many.
+fn drop_fields(batch: &mut Batch<'_>, fields: usize) -> usize {
+    let (mut end, mut bytes) = (fields, 0);
+    for at in fields..batch.pairs.len() {
+        let (name, value) = &batch.pairs[at];
+        let with_it = bytes + name.len() + value.len();
+        if end - fields < FIELDS_MAX && with_it <= FIELD_BYTES_MAX {
+            bytes = with_it;
+            batch.pairs.swap(end, at);
+            end += 1;
+        }
+    }
+    let dropped = batch.pairs.len() - end;
+    batch.pairs.truncate(end);
+    dropped
 }
 
 /// Appends a pair.
@@ -127,6 +150,18 @@ mod tests {
         let (line, is_cut) = cut(Cow::Owned(format!("x{}", "ü".repeat(LINE_BYTES_MAX))));
         assert_eq!((line.len(), is_cut), (LINE_BYTES_MAX - 1, true));
         assert_eq!(cut("a\nb\r\n".into()), ("a\nb".into(), false));
+    }
+
+    #[test]
+    fn fields_that_a_line_cannot_have_are_dropped() {
+        let mut batch = Batch::new(1);
+        let long = "x".repeat(FIELD_BYTES_MAX);
+        for value in ["a", &long, "b"].into_iter().chain(["c"; FIELDS_MAX]) {
+            put(&mut batch, &mut Room::new(), "f".into(), value.into()).unwrap();
+        }
+        assert_eq!(drop_fields(&mut batch, 1), 2);
+        let first: Vec<_> = batch.pairs[..4].iter().map(|(_, value)| value.as_ref()).collect();
+        assert_eq!((first, batch.pairs.len()), (vec!["a", "b", "c", "c"], 1 + FIELDS_MAX));
     }
 
     #[test]
