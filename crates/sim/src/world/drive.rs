@@ -39,7 +39,13 @@ impl Life {
         let judgement = Judgement::new(&party.limits, now_ms, &batch);
         let id = self.ledger.send(party.tenant, &judgement);
         self.lines.send(party.tenant, id, &judgement.lines);
-        let context = WriteContext { tenant: party.tenant, limits: &party.limits, epoch: self.epoch, now_ms };
+        let context = WriteContext {
+            tenant: party.tenant,
+            limits: &party.limits,
+            epoch: self.epoch,
+            now_ms,
+            digest: None,
+        };
         self.tally.requests += 1;
         match store.append(&context, &batch) {
             Ok((ticket, appended)) => {
@@ -145,7 +151,7 @@ impl Life {
         let may_fail = self.writes_may_fail();
         for (id, index, ticket) in std::mem::take(&mut self.waiting) {
             match ticket.outcome() {
-                Some(Ok(())) => {
+                Some(Ok(_)) => {
                     self.ledger.settle(id, Fate::Acknowledged);
                     self.tally.acknowledged += 1;
                     let labels = self.ledger.series_of(self.parties[index].tenant, id);
