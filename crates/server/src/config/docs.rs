@@ -6,6 +6,7 @@ use super::section::{Key, Section, When};
 use super::settings::{
     Dialect, General, Http, Ingest, Limits, Log, Query, SelfMonitoring, Storage, TenantLimits,
 };
+use super::statsd::Statsd;
 
 /// A section as it stands in the file.
 struct Row {
@@ -18,7 +19,7 @@ fn row<S: Section>(path: &'static str) -> Row {
     Row { path, doc: S::DOC, keys: S::KEYS }
 }
 
-fn rows() -> [Row; 10] {
+fn rows() -> [Row; 11] {
     [
         row::<General>(""),
         row::<Log>("log"),
@@ -28,6 +29,7 @@ fn rows() -> [Row; 10] {
         row::<Limits>("limits"),
         row::<Storage>("storage"),
         row::<SelfMonitoring>("self_monitoring"),
+        row::<Statsd>("statsd"),
         row::<Dialect>("dialects.<name>"),
         row::<TenantLimits>("tenants.<name>.limits"),
     ]

@@ -11,8 +11,18 @@ use super::suggest::nearest;
 use super::tree::{Node, Origin, Shape};
 
 /// Sections with fixed names, as their paths in the file.
-const SECTIONS: [&str; 9] =
-    ["log", "http", "ingest", "query", "limits", "storage", "self_monitoring", "dialects", "tenants"];
+const SECTIONS: [&str; 10] = [
+    "log",
+    "http",
+    "ingest",
+    "query",
+    "limits",
+    "storage",
+    "self_monitoring",
+    "statsd",
+    "dialects",
+    "tenants",
+];
 
 /// What the command line says about the configuration.
 #[derive(Clone, Debug, Default)]
@@ -111,6 +121,7 @@ impl Layers {
             "limits" => fill(&mut settings.limits, key, node),
             "storage" => fill(&mut settings.storage, key, node),
             "self_monitoring" => fill(&mut settings.self_monitoring, key, node),
+            "statsd" => self.statsd(node),
             "dialects" => self.dialects(node),
             "tenants" => self.tenants(node),
             _ => match settings.general.set(key, node) {
@@ -125,6 +136,21 @@ impl Layers {
             },
         };
         self.problems.extend(found);
+    }
+
+    /// One listener, or a list of them. What comes from the environment or from flags is of the first.
+    fn statsd(&mut self, node: &Node) -> Vec<Problem> {
+        let listeners = &mut self.settings.statsd;
+        if let Shape::List(nodes) = &node.shape {
+            let first = listeners.len();
+            listeners.resize_with(first + nodes.len(), Default::default);
+            let sections = listeners[first..].iter_mut().zip(nodes);
+            return sections.flat_map(|(section, node)| fill(section, "statsd", node)).collect();
+        }
+        if listeners.is_empty() {
+            listeners.push(Default::default());
+        }
+        fill(&mut listeners[0], "statsd", node)
     }
 
     fn dialects(&mut self, node: &Node) -> Vec<Problem> {

@@ -14,6 +14,7 @@ mod machine;
 mod resolve;
 mod section;
 mod settings;
+mod statsd;
 mod suggest;
 mod tree;
 pub mod units;
@@ -29,6 +30,7 @@ pub use settings::{
     Auth, Dialect, Durability, Format, General, Http, Ingest, Level, Limits, Log, Query, SelfMonitoring,
     Settings, Storage, TenantLimits,
 };
+pub use statsd::Statsd;
 pub use tree::Origin;
 pub use value::{Pattern, Share, Size};
 

@@ -10,6 +10,7 @@ use model::TenantName;
 use promql::Feature;
 
 use super::section::section;
+use super::statsd::Statsd;
 use super::value::{Domain, ExternalUrl, Pattern, Share, Size, choice};
 
 choice! {
@@ -301,6 +302,8 @@ pub struct Settings {
     pub storage: Storage,
     /// `self_monitoring`
     pub self_monitoring: SelfMonitoring,
+    /// `statsd`, one or a list.
+    pub statsd: Vec<Statsd>,
     /// `dialects.<name>`; those that are not named have their defaults.
     pub dialects: BTreeMap<&'static str, Dialect>,
     /// `tenants.<name>.limits`; a tenant that is named exists.
