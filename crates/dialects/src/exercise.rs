@@ -4,11 +4,12 @@
 
 use std::borrow::Cow;
 use std::collections::HashMap;
+use std::sync::LazyLock;
 
 use model::batch::{Exemplar, HistogramSample, SeriesRow};
 use model::{Batch, LabelLimits, Labels, Reason, Sample, Signal};
 
-use crate::{Dialect, Kind, Received, Reply, Request, Verdict};
+use crate::{Dialect, Kind, Received, Reply, Request, Settings, Verdict, datadog};
 
 /// Media types that any dialect may tell its messages apart by; the first byte of the input picks one.
 pub const CONTENT_TYPES: [&str; 6] = [
@@ -36,20 +37,34 @@ pub fn exercise(dialect: &Dialect, input: &[u8]) {
         }
         seen.push(decode as *const ());
         let request = Request { content_type, ..Request::default() };
-        answer(route.kind, request, body, 1_795_167_944_000);
+        for settings in [Settings::standard(), &OTHERS] {
+            let received =
+                Received { body, received_ms: 1_795_167_944_000, settings, ..Received::new(request) };
+            answer(route.kind, &received);
+        }
     }
 }
+
+/// As far from the standard as settings can be.
+static OTHERS: LazyLock<Settings> = LazyLock::new(|| Settings {
+    datadog: datadog::Settings {
+        counts: datadog::Counts::Cumulative,
+        host_tags: datadog::HostTagsUse::Attach,
+        ..datadog::Settings::of(datadog::Profile::Plain)
+    },
+});
 
 /// Takes a request from acceptance to reply, with a store that keeps everything whose labels are labels.
 ///
 /// # Panics
 /// When the dialect breaks a rule that all share.
-pub fn answer(kind: Kind, request: Request<'_>, body: &[u8], received_ms: i64) -> (Verdict, Reply) {
+pub fn answer(kind: Kind, received: &Received<'_>) -> (Verdict, Reply) {
+    let Received { request, body, .. } = *received;
     let Kind::Ingest { accept, decode, reply } = kind else { panic!("not an ingest route") };
     let mut batch = Batch::new(42);
     let verdict = match accept(&request) {
         Err(refusal) => Verdict::refused(refusal),
-        Ok(()) => match decode(&Received { body, received_ms, ..Received::new(request) }, &mut batch) {
+        Ok(()) => match decode(received, &mut batch) {
             Err(malformed) => {
                 assert!(malformed.offset <= body.len(), "offset {} of {}", malformed.offset, body.len());
                 Verdict::refused(malformed.into())

@@ -1,21 +1,22 @@
 //! Golden cases of every dialect in the registry: `<dialect>/cases/NAME.in` is a request, `NAME.want` what is wanted of
 //! it. A request is a request line, headers, an empty line and the body as it was captured; `case-body: hex` instead
-//! means hand-written bytes, already inflated, with `#` comments. `WEIR_BLESS=1` writes what came out as wanted: read
+//! means hand-written bytes, already inflated, with `#` comments. A path of no dialect is wanted to have no route. `WEIR_BLESS=1` writes what came out as wanted: read
 //! the difference before committing it.
 
 #[path = "../benches/decode/bodies.rs"]
 mod bodies;
 
 use std::fmt::Write as _;
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 
 use codec::inflate::inflate;
 use model::batch::HistogramSample;
 use model::histogram::{BucketCounts, Span};
-use model::{Batch, Counts, Rejections, Signal};
+use model::{Batch, Signal};
 
 use crate::exercise::{CONTENT_TYPES, answer, exercise};
-use crate::{ALL, Dialect, Kind, Received, Refusal, Reply, Request, Verdict, find};
+use crate::{ALL, Dialect, Kind, Received, Refusal, Reply, Request, Settings, Verdict, datadog, find};
 
 /// When all golden requests arrive.
 const RECEIVED_MS: i64 = 1_795_167_944_000;
@@ -96,30 +97,29 @@ fn cases(dialect: &Dialect) -> Vec<Case> {
     paths.iter().map(|path| Case::read(path)).collect()
 }
 
-/// What became of a case, in words.
-fn outcome(dialect: &Dialect, case: &Case) -> String {
+/// What became of a case under `settings`, in words.
+fn outcome(dialect: &Dialect, case: &Case, settings: &Settings) -> String {
     let request = case.request();
-    let (found, route) = find(&case.method, request.path).expect("a route of the registry");
+    let Some((found, route)) = find(&case.method, request.path) else { return "no route\n".to_owned() };
     assert_eq!(found.name, dialect.name);
     let mut out = String::new();
     match route.kind {
         Kind::Answer(answer) => show_reply(&answer(&request), &mut out),
-        Kind::Check(reply) | Kind::Discard(reply) => show_reply(&reply(&request, &stored()), &mut out),
+        Kind::Check(reply) | Kind::Discard(reply) => {
+            show_reply(&reply(&request, &Verdict::default()), &mut out)
+        }
         Kind::Ingest { accept, reply, .. } => match accept(&request).and_then(|()| case.inflated(dialect)) {
             Err(refusal) => show_reply(&reply(&request, &Verdict::refused(refusal)), &mut out),
             Ok(body) => {
-                let (_, reply) = answer(route.kind, request, &body, RECEIVED_MS);
+                let received =
+                    Received { body: &body, received_ms: RECEIVED_MS, settings, ..Received::new(request) };
+                let (_, reply) = answer(route.kind, &received);
                 show_reply(&reply, &mut out);
-                show_batch(route.kind, request, &body, &mut out);
+                show_batch(route.kind, &received, &mut out);
             }
         },
     }
     out
-}
-
-/// Nothing was refused.
-fn stored() -> Verdict {
-    Verdict { accepted: Counts::default(), rejected: Rejections::default(), refusal: None, echo: None }
 }
 
 fn show_reply(reply: &Reply, out: &mut String) {
@@ -130,10 +130,10 @@ fn show_reply(reply: &Reply, out: &mut String) {
     let _ = writeln!(out, "{}", String::from_utf8_lossy(&reply.body));
 }
 
-fn show_batch(kind: Kind, request: Request<'_>, body: &[u8], out: &mut String) {
+fn show_batch(kind: Kind, received: &Received<'_>, out: &mut String) {
     let Kind::Ingest { decode, .. } = kind else { return };
     let mut batch = Batch::new(42);
-    if decode(&Received { body, received_ms: RECEIVED_MS, ..Received::new(request) }, &mut batch).is_err() {
+    if decode(received, &mut batch).is_err() {
         return;
     }
     for (index, series) in batch.series.iter().enumerate() {
@@ -174,6 +174,23 @@ fn show_batch(kind: Kind, request: Request<'_>, body: &[u8], out: &mut String) {
             metadata.help
         );
     }
+    let pairs = |range: &Range<usize>| {
+        let pairs: Vec<_> = batch.pairs[range.clone()].iter().map(|(n, v)| format!("{n}={v:?}")).collect();
+        pairs.join(", ")
+    };
+    for row in &batch.logs {
+        let _ = writeln!(out, "line {{{}}} {:?} @ {}", pairs(&row.stream), row.line, row.timestamp_ns);
+        let _ = writeln!(out, "    {}", pairs(&row.fields));
+    }
+    for row in &batch.hosts {
+        let _ = writeln!(out, "host {:?} {:?}", row.host, row.tags);
+    }
+    for (what, count) in &batch.notes {
+        let _ = writeln!(out, "note {what} {count}");
+    }
+    for detail in batch.rejections.details() {
+        let _ = writeln!(out, "refused: {detail}");
+    }
 }
 
 fn show_histogram(sample: &HistogramSample, out: &mut String) {
@@ -206,19 +223,32 @@ fn show_histogram(sample: &HistogramSample, out: &mut String) {
 
 #[test]
 fn every_case_comes_out_as_wanted() {
+    let all: Vec<_> =
+        ALL.iter().flat_map(|dialect| cases(dialect).into_iter().map(|c| (*dialect, c))).collect();
+    for dialect in ALL {
+        assert!(all.iter().any(|(owner, _)| owner.name == dialect.name), "{} has no cases", dialect.name);
+    }
+    compare(&all, Settings::standard(), "want");
+}
+
+/// Every Datadog case once more, under the other profile: `NAME.plain`.
+#[test]
+fn every_datadog_case_comes_out_as_wanted_in_the_plain_profile() {
+    let settings = Settings { datadog: datadog::Settings::of(datadog::Profile::Plain) };
+    let all: Vec<_> = cases(&datadog::DIALECT).into_iter().map(|case| (&datadog::DIALECT, case)).collect();
+    compare(&all, &settings, "plain");
+}
+
+fn compare(cases: &[(&Dialect, Case)], settings: &Settings, extension: &str) {
     let bless = std::env::var_os("WEIR_BLESS").is_some();
     let mut wrong = Vec::new();
-    for dialect in ALL {
-        let cases = cases(dialect);
-        assert!(!cases.is_empty(), "{} has no cases", dialect.name);
-        for case in cases {
-            let path = case.path.with_extension("want");
-            let got = outcome(dialect, &case);
-            if bless {
-                std::fs::write(&path, &got).expect("cases can be written");
-            } else if std::fs::read_to_string(&path).ok().as_deref() != Some(&got) {
-                wrong.push(format!("{}: got\n{got}", path.display()));
-            }
+    for (dialect, case) in cases {
+        let path = case.path.with_extension(extension);
+        let got = outcome(dialect, case, settings);
+        if bless {
+            std::fs::write(&path, &got).expect("cases can be written");
+        } else if std::fs::read_to_string(&path).ok().as_deref() != Some(&got) {
+            wrong.push(format!("{}: got\n{got}", path.display()));
         }
     }
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
@@ -339,13 +369,14 @@ fn every_dialect_has_a_benchmark_whose_body_is_decoded_whole() {
         let owns = |case: &bodies::Case| find("POST", case.path).is_some_and(|(d, _)| d.name == dialect.name);
         assert!(bodies::CASES.iter().any(owns), "{} has no benchmark", dialect.name);
     }
-    for bodies::Case { name, path, content_type, body } in bodies::CASES {
+    for bodies::Case { name, path, content_type, body, rows } in bodies::CASES {
         let (_, route) = find("POST", path).expect("the registry has the path");
         let request = Request { path, content_type, ..Request::default() };
-        let (verdict, _) = answer(route.kind, request, &body(50), RECEIVED_MS);
+        let received = Received { body: &body(50), received_ms: RECEIVED_MS, ..Received::new(request) };
+        let (verdict, _) = answer(route.kind, &received);
         assert_eq!(
-            (verdict.accepted.samples, verdict.rejected.is_empty()),
-            (50, true),
+            (verdict.accepted.samples + verdict.accepted.histograms, verdict.rejected.is_empty()),
+            (50 * rows as u64, true),
             "{name}: {verdict:?}"
         );
     }
@@ -357,7 +388,8 @@ fn a_body_of_nothings_is_refused_before_it_fills_the_memory() {
     let (_, route) = find("POST", "/api/v1/write").expect("the registry has the path");
     let mut body = Vec::new();
     codec::proto::write_bytes(1, &[0x22, 0].repeat(1 << 20), &mut body);
-    let (verdict, reply) = answer(route.kind, Request::default(), &body, RECEIVED_MS);
+    let received = Received { body: &body, ..Received::new(Request::default()) };
+    let (verdict, reply) = answer(route.kind, &received);
     assert!(matches!(verdict.refusal, Some(Refusal::Undecodable(_))), "{verdict:?}");
     assert!(String::from_utf8_lossy(&reply.body).contains("send smaller requests"));
 }

@@ -30,6 +30,7 @@ pub mod remote_write;
 pub mod statsd;
 pub mod text;
 
+mod json;
 mod registry;
 mod reply;
 mod rows;
@@ -269,7 +270,7 @@ pub enum Refusal {
 }
 
 /// What became of a request.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub struct Verdict {
     /// Stored, by kind.
     pub accepted: Counts,
@@ -284,12 +285,7 @@ pub struct Verdict {
 impl Verdict {
     /// A request that was not taken.
     pub fn refused(refusal: Refusal) -> Self {
-        Self {
-            accepted: Counts::default(),
-            rejected: Rejections::default(),
-            refusal: Some(refusal),
-            echo: None,
-        }
+        Self { refusal: Some(refusal), ..Self::default() }
     }
 }
 

@@ -5,8 +5,8 @@
 use std::ops::Range;
 
 use codec::proto::{Reader, WireError};
-use model::batch::{Exemplar, LabelSource, SeriesRow, Temporality};
-use model::{Batch, Reason, Signal};
+use model::batch::{Exemplar, HistogramSample, LabelSource, SeriesRow, Temporality};
+use model::{Batch, Reason, Sample, Signal};
 
 /// What one request's decoded content may take, in bytes, roughly as it lies in memory: four times the largest body.
 const ROOM_BYTES: usize = 256 << 20;
@@ -74,21 +74,60 @@ impl Rows {
         batch.histograms.len() - self.histograms
     }
 
+    /// The float samples so far, to be changed.
+    #[inline]
+    pub(crate) fn samples_mut<'b>(self, batch: &'b mut Batch<'_>) -> &'b mut [Sample] {
+        &mut batch.samples[self.samples..]
+    }
+
+    /// The native histograms so far, to be changed.
+    #[inline]
+    pub(crate) fn histograms_mut<'b>(self, batch: &'b mut Batch<'_>) -> &'b mut [HistogramSample] {
+        &mut batch.histograms[self.histograms..]
+    }
+
+    /// Takes back the float samples that are not to be kept; how many.
+    #[cold]
+    pub(crate) fn retain_samples(self, batch: &mut Batch<'_>, keep: impl Fn(&Sample) -> bool) -> usize {
+        let mut end = self.samples;
+        for at in self.samples..batch.samples.len() {
+            if keep(&batch.samples[at]) {
+                batch.samples[end] = batch.samples[at];
+                end += 1;
+            }
+        }
+        let refused = batch.samples.len() - end;
+        batch.samples.truncate(end);
+        refused
+    }
+
+    /// Whether there are none.
+    #[inline]
+    pub(crate) fn is_empty(self, batch: &Batch<'_>) -> bool {
+        let (samples, histograms, exemplars) = self.ranges(batch);
+        samples.is_empty() && histograms.is_empty() && exemplars.is_empty()
+    }
+
     /// Gives the rows their labels; without rows there is nothing to keep.
     #[inline]
     pub(crate) fn keep<'a>(self, batch: &mut Batch<'a>, labels: LabelSource<'a>, key: u128) {
-        let (samples, histograms, exemplars) = self.ranges(batch);
-        if samples.is_empty() && histograms.is_empty() && exemplars.is_empty() {
+        self.keep_as(batch, labels, key, Temporality::Cumulative);
+    }
+
+    /// As [`Rows::keep`], and says what the float samples are.
+    #[inline]
+    pub(crate) fn keep_as<'a>(
+        self,
+        batch: &mut Batch<'a>,
+        labels: LabelSource<'a>,
+        key: u128,
+        temporality: Temporality,
+    ) {
+        if self.is_empty(batch) {
             return;
         }
-        batch.series.push(SeriesRow {
-            labels,
-            key,
-            samples,
-            histograms,
-            exemplars,
-            temporality: Temporality::Cumulative,
-        });
+        let (samples, histograms, exemplars) = self.ranges(batch);
+        batch.series.push(SeriesRow { labels, key, samples, histograms, exemplars, temporality });
     }
 
     /// Takes the rows back without a trace, for whoever reads them again.

@@ -4,7 +4,7 @@
 use std::fs;
 use std::io::{self, Read, Write};
 use std::os::unix::fs::FileExt;
-use std::os::unix::fs::OpenOptionsExt;
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
@@ -204,4 +204,37 @@ pub fn read_text(path: &Path) -> io::Result<String> {
 /// Opens a file that Weir is given and does not own, for reading only.
 pub fn open_given(path: &Path) -> io::Result<fs::File> {
     fs::File::open(path)
+}
+
+/// Reads a file that Weir is given and does not own, up to `bytes_max`; a longer one is an error.
+pub fn read_given(path: &Path, bytes_max: u64) -> io::Result<Vec<u8>> {
+    let mut bytes = Vec::new();
+    open_given(path)?.take(bytes_max + 1).read_to_end(&mut bytes)?;
+    if bytes.len() as u64 > bytes_max {
+        return Err(io::Error::new(io::ErrorKind::FileTooLarge, format!("longer than {bytes_max} bytes")));
+    }
+    Ok(bytes)
+}
+
+/// By what a changed file is known without reading it: device and inode, time of the last change, length.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Stamp {
+    place: (u64, u64),
+    changed: (i64, i64),
+    length: u64,
+}
+
+/// The stamp of a file that Weir is given; links are followed.
+pub fn stamp(path: &Path) -> io::Result<Stamp> {
+    let found = fs::metadata(path)?;
+    Ok(Stamp {
+        place: (found.dev(), found.ino()),
+        changed: (found.mtime(), found.mtime_nsec()),
+        length: found.len(),
+    })
+}
+
+/// Leaves a directory to its owner alone.
+pub fn make_private(directory: &Path) -> io::Result<()> {
+    fs::set_permissions(directory, fs::Permissions::from_mode(0o700))
 }

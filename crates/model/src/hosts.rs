@@ -17,6 +17,7 @@ pub struct HostRow {
 pub struct HostTags {
     hosts: HashMap<Arc<str>, Arc<[String]>>,
     generation: u64,
+    bytes: usize,
 }
 
 /// Hosts of a tenant whose tags are kept; those of further ones are refused.
@@ -27,6 +28,9 @@ pub const HOST_TAGS_MAX: usize = 1000;
 
 /// Bytes of one host's name and tags together.
 pub const HOST_BYTES_MAX: usize = 100 << 10;
+
+/// Bytes of all hosts' names and tags together.
+pub const HOSTS_BYTES_MAX: usize = 16 << 20;
 
 impl HostTags {
     /// The tags of `host`, none when it has not told any.
@@ -44,19 +48,30 @@ impl HostTags {
         self.generation
     }
 
+    /// Bytes of all names and tags.
+    pub fn bytes(&self) -> usize {
+        self.bytes
+    }
+
     /// Takes what a request tells; whether anything changed. A host over one of the bounds changes nothing.
     pub fn set(&mut self, row: HostRow) -> bool {
-        let bytes = row.host.len() + row.tags.iter().map(String::len).sum::<usize>();
-        let fits = row.tags.len() <= HOST_TAGS_MAX && bytes <= HOST_BYTES_MAX;
+        let bytes = size(&row.host, &row.tags);
         let known = self.hosts.get(row.host.as_str());
+        let total = self.bytes - known.map_or(0, |tags| size(&row.host, tags)) + bytes;
+        let fits = row.tags.len() <= HOST_TAGS_MAX && bytes <= HOST_BYTES_MAX && total <= HOSTS_BYTES_MAX;
         let full = known.is_none() && self.hosts.len() >= HOSTS_MAX;
         if !fits || full || known.is_some_and(|tags| **tags == *row.tags) {
             return false;
         }
         self.hosts.insert(row.host.into(), row.tags.into());
         self.generation += 1;
+        self.bytes = total;
         true
     }
+}
+
+fn size(host: &str, tags: &[String]) -> usize {
+    host.len() + tags.iter().map(String::len).sum::<usize>()
 }
 
 #[cfg(test)]
@@ -80,6 +95,6 @@ mod tests {
         assert!(!tags.set(row("web-1", &["x"; HOST_TAGS_MAX + 1])));
         assert!(!tags.set(row(&"h".repeat(HOST_BYTES_MAX + 1), &[])));
         assert!(tags.set(row("web-1", &[])));
-        assert_eq!((tags.iter().count(), tags.generation()), (1, 2));
+        assert_eq!((tags.iter().count(), tags.generation(), tags.bytes()), (1, 2, 5));
     }
 }

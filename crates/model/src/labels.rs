@@ -96,21 +96,16 @@ impl Labels {
     /// Canonicalises a label list: drops empty values, sorts `pairs` by name, refuses repeats and whatever is over
     /// `limits`. A metric name is required.
     pub fn canonical(pairs: &mut Vec<(&str, &str)>, limits: &LabelLimits) -> Result<Labels, LabelError> {
-        // A repeated name is refused even where one of the values is empty: which of the two was meant is unknowable.
-        if !pairs.is_sorted_by(|a, b| a.0 < b.0) {
-            pairs.sort_by(|a, b| a.0.cmp(b.0));
-            if let Some(pair) = pairs.windows(2).find(|pair| pair[0].0 == pair[1].0) {
-                return Err(LabelError::Duplicate(truncated(pair[0].0)));
-            }
-        }
-        pairs.retain(|(_, value)| !value.is_empty());
-        limits.check(pairs)?;
-        if pairs.first().is_some_and(|(name, _)| name.is_empty()) {
-            return Err(LabelError::EmptyLabelName);
-        }
+        settle(pairs, limits)?;
         if !pairs.iter().any(|(name, _)| *name == METRIC_NAME) {
             return Err(LabelError::MissingName);
         }
+        Ok(Self::from_sorted(pairs))
+    }
+
+    /// As [`Labels::canonical`], of a stream of log lines: it needs no metric name, and may have no label at all.
+    pub fn of_stream(pairs: &mut Vec<(&str, &str)>, limits: &LabelLimits) -> Result<Labels, LabelError> {
+        settle(pairs, limits)?;
         Ok(Self::from_sorted(pairs))
     }
 
@@ -187,6 +182,23 @@ impl Labels {
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()
     }
+}
+
+/// Brings a label list into the canonical order, or says why it names nothing.
+fn settle(pairs: &mut Vec<(&str, &str)>, limits: &LabelLimits) -> Result<(), LabelError> {
+    // A repeated name is refused even where one of the values is empty: which of the two was meant is unknowable.
+    if !pairs.is_sorted_by(|a, b| a.0 < b.0) {
+        pairs.sort_by(|a, b| a.0.cmp(b.0));
+        if let Some(pair) = pairs.windows(2).find(|pair| pair[0].0 == pair[1].0) {
+            return Err(LabelError::Duplicate(truncated(pair[0].0)));
+        }
+    }
+    pairs.retain(|(_, value)| !value.is_empty());
+    limits.check(pairs)?;
+    if pairs.first().is_some_and(|(name, _)| name.is_empty()) {
+        return Err(LabelError::EmptyLabelName);
+    }
+    Ok(())
 }
 
 /// Appends a label to a canonical form. Labels come sorted by name; none has an empty value.

@@ -60,6 +60,9 @@ pub fn forget_deleted(app: &App) {
         match forgotten {
             Ok(()) => {
                 app.rates.forget(tenant);
+                if let Err(error) = app.hosts.forget(tenant) {
+                    tracing::warn!(%error, tenant = tenant.0, "a deleted tenant's tags of hosts are still there");
+                }
                 if let Err(error) = app.control.forget(tenant) {
                     tracing::warn!(%error, tenant = tenant.0, "a deleted tenant stays on the list");
                 }

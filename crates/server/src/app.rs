@@ -14,10 +14,13 @@ use tsdb::{Progress, Status, Store};
 
 use crate::config::Config;
 use crate::control::Control;
+use crate::hosts::Hosts;
 use crate::metrics::Metrics;
 use crate::pool::Pool;
 use crate::proxies::Proxies;
 use crate::queries::Queries;
+use crate::tls::Tls;
+use crate::unknown::UnknownRoutes;
 
 /// The server's parts, shared by all requests.
 #[derive(Debug)]
@@ -28,6 +31,8 @@ pub struct App {
     pub metrics: Arc<Metrics>,
     /// Tenants and tokens.
     pub control: Control,
+    /// What is known of tenants' hosts.
+    pub hosts: Hosts,
     /// Samples a second, per tenant.
     pub rates: Rates,
     /// Bytes of bodies in flight.
@@ -45,6 +50,8 @@ pub struct App {
     pub shed: Shed,
     /// What is logged about refused requests.
     pub refusals: RefusalLog,
+    /// What Datadog senders asked for in vain.
+    pub unknown_routes: UnknownRoutes,
     /// How far opening the store has come.
     pub progress: Arc<Progress>,
     /// Where the store lies.
@@ -55,6 +62,8 @@ pub struct App {
     pub config: ArcSwap<Config>,
     /// Whose `X-Forwarded-*` is believed; from the configuration.
     pub proxies: ArcSwap<Proxies>,
+    /// What TLS is spoken with; none = `listen` speaks plainly.
+    pub tls: Option<Arc<Tls>>,
     /// The open store.
     pub opened: OnceLock<Store>,
     /// Set when Weir is stopping.

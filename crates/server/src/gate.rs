@@ -8,12 +8,12 @@ use std::borrow::Cow;
 use admission::{Authority, Grant, Presented, Refused, Scope};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
-use dialects::Credential;
+use dialects::{Credential, Door};
 use http::request::Parts;
 use http::{HeaderMap, header};
 
 use crate::app::App;
-use crate::listen::Peer;
+use crate::listen::{Peer, ServerName};
 use crate::proxies::Client;
 
 /// Where the query side, admin routes and GET /metrics look for credentials.
@@ -44,7 +44,7 @@ fn with_presented<T>(
     places: &[Credential],
     decide: impl FnOnce(&Authority, &Presented<'_>) -> Result<T, Refused>,
 ) -> Result<T, Refused> {
-    let found = credentials(&parts.headers, places);
+    let found = credentials(parts, places);
     let credentials: Vec<&str> = found.iter().map(AsRef::as_ref).collect();
     // A value that is not text is not a tenant's name either: it is kept as one that matches none.
     let lines = parts.headers.get_all("x-scope-orgid").into_iter();
@@ -87,9 +87,58 @@ pub fn contradicts_itself(parts: &Parts) -> bool {
     second.is_some() || first.is_some_and(differs)
 }
 
-fn credentials<'a>(headers: &'a HeaderMap, places: &[Credential]) -> Vec<Cow<'a, str>> {
-    let lines = headers.get_all(header::AUTHORIZATION).into_iter();
-    lines.filter_map(|line| credential(line.to_str().ok()?, places)).collect()
+/// Whether the handshake asked for another host than the request does, which is for a trusted proxy alone to do: where
+/// there are virtual hosts, what one certificate vouches for is not another one's.
+pub fn is_misdirected(app: &App, parts: &Parts) -> bool {
+    let (Some(ServerName(name)), Some(host)) = (parts.extensions.get::<ServerName>(), asked_host(parts))
+    else {
+        return false;
+    };
+    let proxied = || parts.extensions.get::<Peer>().is_some_and(|Peer(peer)| app.proxies().trusts(peer.ip()));
+    let host = host.rsplit_once(':').map_or(host, |(host, _)| host).trim_end_matches('.');
+    app.authority().policy().domain.is_some() && !host.eq_ignore_ascii_case(name) && !proxied()
+}
+
+/// Whether a request presents a credential in a place that is not everybody's.
+pub fn presents_its_own(parts: &Parts, places: &[Credential]) -> bool {
+    let own: Vec<Credential> =
+        places.iter().copied().filter(|place| !ANSWER_CREDENTIALS.contains(place)).collect();
+    !credentials(parts, &own).is_empty()
+}
+
+fn credentials<'a>(parts: &'a Parts, places: &[Credential]) -> Vec<Cow<'a, str>> {
+    let lines = parts.headers.get_all(header::AUTHORIZATION).into_iter();
+    let mut found: Vec<_> = lines.filter_map(|line| credential(line.to_str().ok()?, places)).collect();
+    for place in places {
+        match place {
+            Credential::Bearer | Credential::Basic => {}
+            Credential::Header(name) => found.extend(in_header(&parts.headers, name)),
+            Credential::Query(name) => found.extend(in_query(parts.uri.query().unwrap_or(""), name)),
+            Credential::Path => found.extend(in_path(parts)),
+        }
+    }
+    found
+}
+
+/// A value that is not text is a credential all the same: one that nobody knows.
+fn in_header<'a>(headers: &'a HeaderMap, name: &'a str) -> impl Iterator<Item = Cow<'a, str>> {
+    let values = headers.get_all(name).into_iter();
+    values.map(|value| Cow::Borrowed(value.to_str().map_or("", str::trim)))
+}
+
+/// Tokens need no percent-encoding: one that has it is unknown.
+fn in_query<'a>(query: &'a str, name: &'a str) -> impl Iterator<Item = Cow<'a, str>> {
+    let pairs = query.split('&').filter_map(|pair| pair.split_once('='));
+    pairs.filter(move |(key, _)| *key == name).map(|(_, value)| Cow::Borrowed(value))
+}
+
+/// The part of the path that stands in braces in its route.
+fn in_path(parts: &Parts) -> Option<Cow<'_, str>> {
+    let path = parts.uri.path();
+    let (_, route) = dialects::find(parts.method.as_str(), path)?;
+    let Door::Http { path: pattern, .. } = route.door;
+    let at = pattern.split('/').position(|part| part.starts_with('{'))?;
+    path.split('/').nth(at).map(Cow::Borrowed)
 }
 
 fn credential<'a>(line: &'a str, places: &[Credential]) -> Option<Cow<'a, str>> {
@@ -126,11 +175,35 @@ mod tests {
     use super::*;
 
     fn found(lines: &[&'static str], places: &[Credential]) -> Vec<String> {
-        let mut headers = HeaderMap::new();
+        let mut request = http::Request::post("/api/v1/write");
         for line in lines {
-            headers.append(header::AUTHORIZATION, line.parse().unwrap());
+            request = request.header(header::AUTHORIZATION, *line);
         }
-        credentials(&headers, places).into_iter().map(Cow::into_owned).collect()
+        let (parts, ()) = request.body(()).unwrap().into_parts();
+        credentials(&parts, places).into_iter().map(Cow::into_owned).collect()
+    }
+
+    #[test]
+    fn a_dialects_own_places_are_looked_at_for_it_alone() {
+        let (datadog, _) = dialects::find("POST", "/api/v2/series").unwrap();
+        let request = |target: &str, header: &str| {
+            let request = http::Request::post(target).header(header, "abc");
+            request.body(()).unwrap().into_parts().0
+        };
+        for (target, header, wanted) in [
+            ("/api/v2/series", "Dd-Api-Key", &["abc"][..]),
+            ("/api/v2/series?x=1&api_key=def", "x", &["def"]),
+            ("/api/v2/series?dd-api-key=def", "dd-api-key", &["abc", "def"]),
+            ("/v1/input/0123?ddtags=a:b", "x", &["0123"]),
+            ("/datadog/v1/input/0123/", "x", &["0123"]),
+            ("/v1/input", "x", &[]),
+            ("/api/v2/series", "authorization", &[]),
+        ] {
+            let parts = request(target, header);
+            assert_eq!(credentials(&parts, datadog.credentials), wanted, "{target} {header}");
+            assert_eq!(presents_its_own(&parts, datadog.credentials), !wanted.is_empty());
+            assert!(credentials(&parts, ANSWER_CREDENTIALS).is_empty());
+        }
     }
 
     #[test]

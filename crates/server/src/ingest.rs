@@ -31,19 +31,33 @@ const INLINE_INFLATED_MAX: u64 = 1 << 20;
 /// Memory that a thread keeps for the next body.
 const KEPT_BYTES_MAX: usize = 4 << 20;
 
-/// One ingest route.
+/// One route on which a dialect takes bodies.
 #[derive(Clone, Copy, Debug)]
 pub struct Entry {
     /// The protocol.
     pub dialect: &'static Dialect,
     /// Its body limits, as configured.
     pub limits: ByteLimits,
-    /// Whether the dialect can take the request at all.
-    pub accept: fn(&dialects::Request<'_>) -> Result<(), Refusal>,
-    /// Bytes to batch.
-    pub decode: Decode,
+    /// What is done with the body.
+    pub task: Task,
     /// Verdict to answer.
     pub reply: ReplyTo,
+}
+
+/// What is done with a body.
+#[derive(Clone, Copy, Debug)]
+pub enum Task {
+    /// It is decoded and stored.
+    Store {
+        /// Whether the dialect can take the request at all.
+        accept: fn(&dialects::Request<'_>) -> Result<(), Refusal>,
+        /// Bytes to batch.
+        decode: Decode,
+    },
+    /// It is read, counted and dropped.
+    Discard,
+    /// Nobody reads it: the question is whether its credential may write.
+    Check,
 }
 
 /// Takes one request in.
@@ -63,25 +77,51 @@ pub async fn ingest(app: Arc<App>, entry: Entry, request: Request<Body>) -> Answ
 
 async fn take(app: &Arc<App>, entry: Entry, parts: &Arc<Parts>, body: Body) -> Result<Verdict, Early> {
     let grant = gate::admit(app, parts, entry.dialect.credentials, Scope::Write)?;
-    (entry.accept)(&head(parts))?;
-    let encoding = entry.dialect.encoding(&head(parts))?;
+    let decode = match entry.task {
+        Task::Check => return Ok(Verdict::default()),
+        Task::Discard => None,
+        Task::Store { accept, decode } => {
+            accept(&head(parts))?;
+            Some(decode)
+        }
+    };
+    let encodings = if decode.is_some() { entry.dialect.encodings(&head(parts))? } else { Vec::new() };
     let mut permit = permit(app, entry, &grant, &body)?;
     let window = app.config().http.body_timeout;
     let bytes = body::read(body, entry.limits.wire, &mut permit, &*app.env.clock, window).await?;
-    let work = Work { app: Arc::clone(app), entry, parts: Arc::clone(parts), encoding, bytes };
+    let Some(decode) = decode else {
+        app.metrics.not_kept.of_tenant(grant.tenant.name.as_str(), &[entry.dialect.name]).add(1);
+        return Ok(Verdict::default());
+    };
+    let work = Work { app: Arc::clone(app), entry, decode, parts: Arc::clone(parts), encodings, bytes };
     Ok(store(app, work, permit, grant).await.unwrap_or_else(|refusal| {
         app.metrics.requests_refused.with(&[label(&refusal)]).add(1);
         Verdict::refused(refusal)
     }))
 }
 
-async fn store(app: &App, work: Work, permit: Permit, grant: Grant) -> Result<Verdict, Refusal> {
-    let (appended, durable) = work.run(permit, grant).await?;
+async fn store(app: &Arc<App>, work: Work, permit: Permit, grant: Grant) -> Result<Verdict, Refusal> {
+    let Queued { appended, durable, echo, hosts_changed } = work.run(permit, grant).await?;
+    if hosts_changed {
+        save_hosts(app).await?;
+    }
     match durable.await {
-        Ok(Ok(())) => Ok(Verdict { accepted: appended.accepted, rejected: appended.rejected, refusal: None }),
+        Ok(Ok(())) => {
+            Ok(Verdict { accepted: appended.accepted, rejected: appended.rejected, refusal: None, echo })
+        }
         Ok(Err(error)) => Err(not_durable(app, &error)),
         Err(_) => Err(Refusal::Internal),
     }
+}
+
+/// On a thread that may wait for the disk.
+async fn save_hosts(app: &Arc<App>) -> Result<(), Refusal> {
+    let its = Arc::clone(app);
+    let saved = app.decoding.run(move || its.hosts.save()).await;
+    saved.map_err(|_| overloaded("decoding queue"))?.map_err(|error| {
+        tracing::warn!(%error, "tags of hosts cannot be saved");
+        overloaded("disk")
+    })
 }
 
 /// Everything that can be refused before a byte of the body is read.
@@ -105,12 +145,22 @@ fn permit(app: &App, entry: Entry, grant: &Grant, body: &Body) -> Result<Permit,
 struct Work {
     app: Arc<App>,
     entry: Entry,
+    decode: Decode,
     parts: Arc<Parts>,
-    encoding: Encoding,
+    /// In the order in which they are unpacked.
+    encodings: Vec<Encoding>,
     bytes: Bytes,
 }
 
-type Queued = (Appended, oneshot::Receiver<Result<(), WriteError>>);
+/// A batch that waits for the disk.
+struct Queued {
+    appended: Appended,
+    durable: oneshot::Receiver<Result<(), WriteError>>,
+    /// What the answer repeats.
+    echo: Option<String>,
+    /// Whether tags of hosts are to be saved.
+    hosts_changed: bool,
+}
 
 impl Work {
     async fn run(self, permit: Permit, grant: Grant) -> Result<Queued, Refusal> {
@@ -129,11 +179,14 @@ impl Work {
     }
 
     fn decode_and_append(self, mut permit: Permit, grant: &Grant) -> Result<Queued, Refusal> {
+        let settings = self.app.config().choices.of(&grant.tenant.name);
+        let hosts = self.app.hosts.of(grant.tenant.id);
         with_scratch(|scratch| {
-            let mut batch = std::mem::take(&mut scratch.batch).recycled();
             let body = self.inflate(&mut permit, &mut scratch.inflated)?;
+            let mut batch = std::mem::take(&mut scratch.batch).recycled();
             let received_ms = self.app.env.clock.now_ms();
-            let received = Received { request: head(&self.parts), body, received_ms };
+            let request = head(&self.parts);
+            let received = Received { request, body, received_ms, settings: &settings, hosts: &hosts };
             let queued = self.decode_into(received, &mut batch, grant);
             scratch.batch = batch.recycled();
             queued
@@ -142,8 +195,9 @@ impl Work {
 
     fn is_small(&self) -> bool {
         // Zstandard declares the length of its first frame only.
-        let declares = matches!(self.encoding, Encoding::Identity | Encoding::Snappy);
-        let inflated = codec::inflate::declared_length(self.encoding, &self.bytes);
+        let [encoding] = self.encodings[..] else { return false };
+        let declares = matches!(encoding, Encoding::Identity | Encoding::Snappy);
+        let inflated = codec::inflate::declared_length(encoding, &self.bytes);
         self.bytes.len() <= INLINE_BYTES_MAX
             && declares
             && inflated.is_some_and(|bytes| bytes <= INLINE_INFLATED_MAX)
@@ -152,13 +206,22 @@ impl Work {
     /// The body as its dialect reads it. What it inflates to is paid for step by step before it takes memory.
     fn inflate<'a>(&'a self, permit: &mut Permit, out: &'a mut Vec<u8>) -> Result<&'a [u8], Refusal> {
         let limit = self.entry.limits.decoded;
-        if self.encoding == Encoding::Identity {
-            return if self.bytes.len() > limit { Err(Refusal::TooBig { limit }) } else { Ok(&self.bytes) };
+        let packed = self.encodings.iter().filter(|encoding| **encoding != Encoding::Identity);
+        let (wire, now) = (permit.amount(), self.app.env.clock.monotonic());
+        // What a packing lay in, when there are several: both are held and paid while the next is unpacked.
+        let mut outer = None;
+        for encoding in packed {
+            let before = permit.amount();
+            let input = outer.as_deref().unwrap_or(&self.bytes[..]);
+            let pay = |more| permit.grow(more, now).map_err(|_| overloaded("bodies in flight"));
+            codec::inflate::inflate_paid(*encoding, input, limit, out, pay)?;
+            permit.shrink_to(before + out.len() as u64);
+            outer = Some(std::mem::take(out));
         }
-        let wire = permit.amount();
-        let now = self.app.env.clock.monotonic();
-        let pay = |more| permit.grow(more, now).map_err(|_| overloaded("bodies in flight"));
-        codec::inflate::inflate_paid(self.encoding, &self.bytes, limit, out, pay)?;
+        let Some(inflated) = outer else {
+            return if self.bytes.len() > limit { Err(Refusal::TooBig { limit }) } else { Ok(&self.bytes) };
+        };
+        *out = inflated;
         permit.shrink_to(wire + out.len() as u64);
         Ok(out)
     }
@@ -172,7 +235,10 @@ impl Work {
         let (app, tenant) = (&self.app, &*grant.tenant);
         let store = app.store().ok_or_else(|| overloaded("starting"))?;
         batch.seed = store.seed();
-        (self.entry.decode)(&received, batch)?;
+        (self.decode)(&received, batch)?;
+        for (note, count) in &batch.notes {
+            app.metrics.notes.of_tenant(tenant.name.as_str(), &[note]).add(*count);
+        }
         let tally = Tally::of(tenant.name.as_str(), batch);
         app.rates.charge(tenant.id, &tenant.limits, tally.samples(), app.env.clock.monotonic());
         let context = WriteContext {
@@ -184,7 +250,9 @@ impl Work {
         match store.append(&context, batch) {
             Ok((ticket, appended)) => {
                 let durable = bridge(ticket, tally.appended(&app.metrics, &appended));
-                Ok((appended, durable))
+                let hosts = std::mem::take(&mut batch.hosts);
+                let hosts_changed = !hosts.is_empty() && app.hosts.learn(tenant.id, hosts);
+                Ok(Queued { appended, durable, echo: batch.echo.take(), hosts_changed })
             }
             Err(error) => {
                 tally.refused(&app.metrics);
@@ -253,6 +321,11 @@ fn not_queued(app: &App, grant: &Grant, error: &AppendError) -> Refusal {
         AppendError::Disk(_) => ("disk", 5),
         AppendError::Closing => ("stopping", 5),
         AppendError::Deleted => return deleted(app, grant),
+        // Of log lines alone: nothing else is turned away for it.
+        AppendError::LogsFull => {
+            return Refusal::Overloaded { retry_after_s: 60, what: "room for log lines" };
+        }
+        AppendError::LogsFailing => return Refusal::Overloaded { retry_after_s: 5, what: "disk" },
     };
     app.shed.begin(app.env.clock.monotonic(), what, Duration::from_millis(200));
     Refusal::Overloaded { retry_after_s: seconds, what }

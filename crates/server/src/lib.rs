@@ -15,6 +15,7 @@ pub mod control;
 pub mod cors;
 mod driver;
 pub mod gate;
+pub mod hosts;
 pub mod ingest;
 pub mod listen;
 mod log;
@@ -34,6 +35,8 @@ mod statsd;
 mod stream;
 pub mod system;
 mod tally;
+pub mod tls;
+pub mod unknown;
 pub mod upkeep;
 
 pub use run::run;

@@ -32,6 +32,9 @@ pub fn refresh(app: &App) {
         metrics.disk_free_bytes.set(space.free as f64);
         metrics.disk_total_bytes.set(space.total as f64);
     }
+    if let Some(time) = cpu_time() {
+        metrics.cpu_seconds.copy(u64::try_from(time.as_micros()).unwrap_or(u64::MAX));
+    }
     if let Some(bytes) = resident_bytes() {
         metrics.memory_resident_bytes.set(bytes as f64);
     }
@@ -73,6 +76,9 @@ fn copy_status(metrics: &Metrics, status: &Status) {
     metrics.wal_commits.copy(status.wal_commits);
     metrics.wal_failures.copy(status.wal_failures);
     metrics.wal_sync_seconds.copy((status.wal_sync_seconds * 1e6) as u64);
+    metrics.log_stream_bytes.set(status.log_bytes as f64);
+    metrics.log_stream_limit_bytes.set(status.log_bytes_max as f64);
+    metrics.log_stream_lines.copy(status.log_lines);
     metrics.write_queue_bytes.set(status.queue_bytes as f64);
     metrics.replay_damaged_frames.copy(status.replay_damaged_frames);
     metrics.open_seconds.set(status.open_seconds);
@@ -92,6 +98,15 @@ fn resident_bytes() -> Option<u64> {
     let text = env::real::read_text(std::path::Path::new("/proc/self/status")).ok()?;
     let line = text.lines().find_map(|line| line.strip_prefix("VmRSS:"))?;
     line.trim().strip_suffix("kB")?.trim().parse::<u64>().ok().map(|kib| kib * 1024)
+}
+
+/// Linux only, to the clock tick; elsewhere the metric stays 0.
+fn cpu_time() -> Option<Duration> {
+    let text = env::real::read_text(std::path::Path::new("/proc/self/stat")).ok()?;
+    // The name of the process, in parentheses, may hold anything; behind it stand the third field and those after.
+    let mut fields = text.rsplit_once(')')?.1.split_whitespace().skip(11);
+    let ticks = fields.next()?.parse::<u64>().ok()? + fields.next()?.parse::<u64>().ok()?;
+    Some(Duration::from_secs_f64(ticks as f64 / rustix::param::clock_ticks_per_second() as f64))
 }
 
 /// Writes the registry into the tenant `system`, every `interval`, until the task is dropped.
@@ -116,7 +131,8 @@ fn write(app: &App, store: &Store) -> bool {
     let Some((dialect, route)) = dialects::find("POST", "/api/v1/import/prometheus") else { return false };
     let Kind::Ingest { decode, .. } = route.kind else { return false };
     let request = dialects::Request { content_type: text::OPENMETRICS, ..dialects::Request::default() };
-    let received = Received { request, body: exposition.as_bytes(), received_ms: app.env.clock.now_ms() };
+    let (body, received_ms) = (exposition.as_bytes(), app.env.clock.now_ms());
+    let received = Received { body, received_ms, ..Received::new(request) };
     let mut batch = Batch::new(store.seed());
     if let Err(error) = decode(&received, &mut batch) {
         tracing::error!(%error, dialect = dialect.name, "Weir's own metrics cannot be decoded");

@@ -11,6 +11,7 @@ use axum::Router;
 use axum::body::Body;
 use axum::routing::{MethodFilter, on};
 use dialects::{Door, Kind};
+use http::request::Parts;
 use http::{HeaderValue, Method, Request, StatusCode, Version, header};
 use http_body::Body as _;
 
@@ -18,9 +19,9 @@ use crate::api::{self, Endpoint};
 use crate::app::App;
 use crate::config::DialectConfig;
 use crate::control::admin::Operation;
-use crate::ingest::{self, Entry};
+use crate::ingest::{self, Entry, Task};
 use crate::respond::{self, Answer};
-use crate::{admin, gate, snapshots, system, upkeep};
+use crate::{admin, gate, snapshots, system, unknown, upkeep};
 
 /// One route.
 #[derive(Clone, Copy, Debug)]
@@ -33,6 +34,8 @@ pub struct Row {
     pub owner: &'static str,
     /// What is done.
     pub action: Action,
+    /// Where another row has the same path and method: which requests are this one's.
+    pub claims: Option<fn(&dialects::Request<'_>) -> bool>,
 }
 
 /// What is done with a request.
@@ -73,36 +76,61 @@ pub fn table(configured: &HashMap<&'static str, DialectConfig>) -> Vec<Row> {
             let Door::Http { method, path } = route.door;
             let action = match route.kind {
                 Kind::Ingest { accept, decode, reply } => {
-                    Action::Ingest(Entry { dialect, limits, accept, decode, reply })
+                    Action::Ingest(Entry { dialect, limits, task: Task::Store { accept, decode }, reply })
                 }
+                Kind::Discard(reply) => Action::Ingest(Entry { dialect, limits, task: Task::Discard, reply }),
+                Kind::Check(reply) => Action::Ingest(Entry { dialect, limits, task: Task::Check, reply }),
                 Kind::Answer(answer) => Action::Answer(answer),
             };
-            rows.push(Row { method, path, owner: dialect.name, action });
+            let claims = route.claims;
+            rows.push(Row { method, path, owner: dialect.name, action, claims });
         }
     }
-    let query =
-        |(method, path, endpoint)| Row { method, path, owner: "query", action: Action::Query(endpoint) };
+    let query = |(method, path, endpoint)| Row {
+        method,
+        path,
+        owner: "query",
+        action: Action::Query(endpoint),
+        claims: None,
+    };
     rows.extend(api::ROUTES.iter().copied().map(query));
-    let read = |(method, path)| Row { method, path, owner: "query", action: Action::Read };
+    let read = |(method, path)| Row { method, path, owner: "query", action: Action::Read, claims: None };
     rows.extend(api::read::ROUTES.iter().copied().map(read));
-    let federate = |(method, path)| Row { method, path, owner: "query", action: Action::Federate };
+    let federate =
+        |(method, path)| Row { method, path, owner: "query", action: Action::Federate, claims: None };
     rows.extend(api::federate::ROUTES.iter().copied().map(federate));
     let paths: BTreeSet<&str> = rows.iter().filter(|row| row.owner == "query").map(|row| row.path).collect();
-    let preflight = |path| Row { method: "OPTIONS", path, owner: "query", action: Action::Preflight };
+    let preflight =
+        |path| Row { method: "OPTIONS", path, owner: "query", action: Action::Preflight, claims: None };
     rows.extend(paths.into_iter().map(preflight));
-    let admin =
-        |(method, path, operation)| Row { method, path, owner: "admin", action: Action::Admin(operation) };
+    let admin = |(method, path, operation)| Row {
+        method,
+        path,
+        owner: "admin",
+        action: Action::Admin(operation),
+        claims: None,
+    };
     rows.extend(admin::ROUTES.iter().copied().map(admin));
-    let upkeep =
-        |(method, path, operation)| Row { method, path, owner: "admin", action: Action::Upkeep(operation) };
+    let upkeep = |(method, path, operation)| Row {
+        method,
+        path,
+        owner: "admin",
+        action: Action::Upkeep(operation),
+        claims: None,
+    };
     rows.extend(upkeep::ROUTES.iter().copied().map(upkeep));
     let snapshot = |(method, path, operation)| {
         let action = Action::Snapshots(operation);
-        Row { method, path, owner: "admin", action }
+        Row { method, path, owner: "admin", action, claims: None }
     };
     rows.extend(snapshots::ROUTES.iter().copied().map(snapshot));
-    let system =
-        |(method, path, action)| Row { method, path, owner: "system", action: Action::System(action) };
+    let system = |(method, path, action)| Row {
+        method,
+        path,
+        owner: "system",
+        action: Action::System(action),
+        claims: None,
+    };
     rows.extend(system::ROUTES.iter().copied().map(system));
     rows
 }
@@ -111,12 +139,27 @@ pub fn table(configured: &HashMap<&'static str, DialectConfig>) -> Vec<Row> {
 pub fn router(app: &Arc<App>) -> Router {
     let rows: Arc<[Row]> = table(&app.config().dialects).into();
     let mut router = Router::new();
-    for row in rows.iter().copied() {
+    for (first, row) in rows.iter().copied().enumerate() {
+        let is_at = |other: &Row| (other.method, other.path) == (row.method, row.path);
+        if rows[..first].iter().any(is_at) {
+            continue;
+        }
+        let second = rows[first + 1..].iter().copied().find(is_at);
         let Some(filter) = method_filter(row.method) else { continue };
-        let app = Arc::clone(app);
-        let handler =
-            move |request: Request<Body>| edge(Arc::clone(&app), Some(row), Arc::default(), request);
-        router = router.route(row.path, on(filter, handler));
+        let mut add = |path: &str| {
+            let app = Arc::clone(app);
+            let handler = move |request: Request<Body>| {
+                let (parts, body) = request.into_parts();
+                let row = second.filter(|_| !is_claimed(row, &parts)).unwrap_or(row);
+                edge(Arc::clone(&app), Some(row), Arc::default(), Request::from_parts(parts, body))
+            };
+            router = std::mem::take(&mut router).route(path, on(filter, handler));
+        };
+        add(row.path);
+        // Old Datadog Agents, among others, put a slash at the end.
+        if is_dialect(row) && !row.path.ends_with('/') {
+            add(&format!("{}/", row.path));
+        }
     }
     let lost = |app: &Arc<App>| {
         let (app, rows) = (Arc::clone(app), Arc::clone(&rows));
@@ -125,13 +168,26 @@ pub fn router(app: &Arc<App>) -> Router {
     router.method_not_allowed_fallback(lost(app)).fallback(lost(app))
 }
 
+/// Whether a request on a path that two rows have belongs to the dialect's.
+fn is_claimed(row: Row, parts: &Parts) -> bool {
+    let Action::Ingest(Entry { dialect, .. }) = row.action else { return true };
+    let claims = row.claims.is_some_and(|claims| claims(&ingest::head(parts)));
+    claims || gate::presents_its_own(parts, dialect.credentials)
+}
+
+fn is_dialect(row: Row) -> bool {
+    matches!(row.action, Action::Ingest(_) | Action::Answer(_))
+}
+
 fn method_filter(method: &str) -> Option<MethodFilter> {
     MethodFilter::try_from(Method::from_bytes(method.as_bytes()).ok()?).ok()
 }
 
 /// What surrounds every request: contradictions refused, panics caught, the answer counted.
 async fn edge(app: Arc<App>, row: Option<Row>, rows: Arc<[Row]>, request: Request<Body>) -> Answer {
+    let began = app.env.clock.monotonic();
     let version = request.version();
+    let method = request.method().clone();
     let has_body = !request.body().is_end_stream();
     let asks = row.is_some_and(|row| row.owner == "query");
     let origin = request.headers().get(header::ORIGIN).cloned();
@@ -156,8 +212,19 @@ async fn edge(app: Arc<App>, row: Option<Row>, rows: Arc<[Row]>, request: Reques
         app.config().cors.allow(origin.as_ref(), answer.headers_mut());
     }
     let owner = row.map_or("none", |row| row.owner);
+    if let Some(row) = row.filter(|_| owner == dialects::datadog::DIALECT.name) {
+        let took = app.env.clock.monotonic().saturating_sub(began);
+        let (route, status) = (route_label(row.path), answer.status());
+        app.metrics.dd_seconds.with(&[&route, method.as_str(), status.as_str()]).observe(took);
+    }
     app.metrics.requests.with(&[owner, answer.status().as_str()]).add(1);
     answer
+}
+
+/// A path as a label: `/datadog/api/v1/series` is `api_v1_series`.
+fn route_label(path: &str) -> String {
+    let path = path.strip_prefix("/datadog").unwrap_or(path);
+    path.trim_matches('/').replace('/', "_").replace(['{', '}'], "")
 }
 
 async fn dispatch(app: Arc<App>, row: Option<Row>, rows: Arc<[Row]>, request: Request<Body>) -> Answer {
@@ -169,6 +236,11 @@ async fn dispatch(app: Arc<App>, row: Option<Row>, rows: Arc<[Row]>, request: Re
         app.metrics.framing_refused.with(&["many_hosts"]).add(1);
         let message = "the request names two different hosts";
         return respond::closing(respond::error(StatusCode::BAD_REQUEST, "bad_data", message));
+    }
+    if gate::is_misdirected(&app, &parts) {
+        app.metrics.framing_refused.with(&["misdirected"]).add(1);
+        let message = "the request is for another host than the connection";
+        return respond::closing(respond::error(StatusCode::MISDIRECTED_REQUEST, "bad_data", message));
     }
     let Some(row) = row else { return lost(&app, &rows, &parts) };
     let request = Request::from_parts(parts, body);
@@ -202,7 +274,7 @@ async fn caught<T>(work: impl Future<Output = T>) -> Option<T> {
 }
 
 /// No route: 405 when the path has other methods, else 404 with the nearest path.
-fn lost(app: &App, rows: &[Row], parts: &http::request::Parts) -> Answer {
+fn lost(app: &App, rows: &[Row], parts: &Parts) -> Answer {
     let path = parts.uri.path();
     let methods: Vec<&str> =
         rows.iter().filter(|row| matches(row.path, path)).map(|row| row.method).collect();
@@ -217,6 +289,9 @@ fn lost(app: &App, rows: &[Row], parts: &http::request::Parts) -> Answer {
     }
     app.metrics.not_found.add(1);
     let nearest = nearest(rows, path);
+    if unknown::is_datadog(app, parts) {
+        return unknown::answer(app, parts, nearest);
+    }
     tracing::debug!(%path, nearest, "no such route");
     let body = serde_json::json!({
         "status": "error",
@@ -270,9 +345,12 @@ mod tests {
     #[test]
     fn every_route_stands_once_with_its_owner() {
         let mut owners = BTreeMap::new();
+        let mut shared = BTreeSet::from([("/api/v1/series", "POST")]);
         for row in table(&HashMap::new()) {
+            // A dialect's row that claims its requests comes first.
             let before = owners.insert((row.path, row.method), row.owner);
-            assert_eq!(before, None, "{} {} has two owners", row.method, row.path);
+            let shared = shared.remove(&(row.path, row.method));
+            assert!(before.is_none() || shared, "{} {} has two owners", row.method, row.path);
         }
         let fixed = [
             ("/", "GET", "system"),
@@ -288,6 +366,8 @@ mod tests {
             ("/api/v1/series", "POST", "query"),
             ("/api/v1/series", "GET", "query"),
             ("/api/v1/metadata", "GET", "query"),
+            ("/api/v1/metadata", "POST", "datadog"),
+            ("/datadog/api/v1/validate", "GET", "datadog"),
             ("/api/v1/read", "POST", "query"),
             ("/prometheus/api/v1/read", "POST", "query"),
             ("/federate", "GET", "query"),
@@ -307,9 +387,12 @@ mod tests {
             assert_eq!(owners.get(&(path, method)), Some(&owner), "{method} {path}");
         }
         // Only GET: clients switch from POST on a 405.
-        for path in
-            ["/api/v1/metadata", "/api/v1/label/{name}/values", "/api/v1/status/buildinfo", "/api/v1/rules"]
-        {
+        for path in [
+            "/prometheus/api/v1/metadata",
+            "/api/v1/label/{name}/values",
+            "/api/v1/status/buildinfo",
+            "/api/v1/rules",
+        ] {
             assert!(!owners.contains_key(&(path, "POST")), "{path}");
         }
     }

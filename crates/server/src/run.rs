@@ -37,11 +37,12 @@ pub fn run(sources: Sources, config: Config) -> Result<(), ServeError> {
         tracing::info!(data_dir = %data_dir.display(), "first start: tenants and their token files were made");
     }
     let external_url = config.settings.general.external_url.0.clone();
+    let scheme = if config.tls.is_some() { "https" } else { "http" };
     let reloader = Reloader { sources, log, one_at_a_time: Mutex::default() };
     let mut server = Server::start(env, config, control, Box::new(reloader))?;
     let address = server.address();
     tracing::info!(%address, data_dir = %data_dir.display(), version = env!("CARGO_PKG_VERSION"), "started");
-    let url = external_url.unwrap_or_else(|| format!("http://{address}"));
+    let url = external_url.unwrap_or_else(|| format!("{scheme}://{address}"));
     greet(&format!(
         "{}\nData is in {}.\n",
         system::two_lines(&url, &shell_word(&data_dir)),
@@ -124,8 +125,14 @@ impl Reloader {
         if !restart.is_empty() {
             return Err(format!("a restart is needed for {}", restart.join(", ")));
         }
-        // The one step that can fail comes first.
+        // The steps that can fail come first.
+        let tls = app.tls.as_ref().zip(config.tls.clone());
+        let tls = tls.map(|(tls, config)| tls.prepare(config).map(|prepared| (tls, prepared)));
+        let tls = tls.transpose().map_err(|error| error.to_string())?;
         app.control.set_policy(config.policy.clone()).map_err(|error| error.to_string())?;
+        if let Some((tls, prepared)) = tls {
+            tls.take(prepared);
+        }
         self.log.set_level(config.log.level);
         app.proxies.store(Arc::new(Proxies::new(config.trusted_proxies.clone())));
         app.config.store(Arc::new(config));

@@ -8,6 +8,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, OnceLock};
+use std::time::Duration;
 
 use admission::Rates;
 use arc_swap::ArcSwap;
@@ -20,15 +21,18 @@ use tokio::task::JoinHandle;
 use tsdb::OpenError;
 
 use crate::app::{App, Reload};
-use crate::config::Config;
+use crate::config::{Config, Identity};
 use crate::control::Control;
 use crate::driver::Driver;
+use crate::hosts::Hosts;
 use crate::listen::{self, Listener, descriptors};
 use crate::metrics::Metrics;
 use crate::pool::Pool;
 use crate::proxies::Proxies;
 use crate::queries::Queries;
 use crate::statsd::Listeners;
+use crate::tls::acme::challenges;
+use crate::tls::{self, Tls, TlsError};
 use crate::{monitor, routes, upkeep};
 
 /// Why Weir does not start, or did not stop well.
@@ -50,6 +54,9 @@ pub enum ServeError {
         /// Why.
         error: String,
     },
+    /// Occurs when TLS cannot be spoken with what is configured.
+    #[error(transparent)]
+    Tls(#[from] TlsError),
     /// Occurs when the store cannot be opened.
     #[error(transparent)]
     Open(#[from] OpenError),
@@ -66,7 +73,7 @@ pub struct Server {
     app: Arc<App>,
     driver: Driver,
     statsd: Listeners,
-    listener: JoinHandle<usize>,
+    listeners: Vec<JoinHandle<usize>>,
     stop: watch::Sender<bool>,
     failed: oneshot::Receiver<OpenError>,
 }
@@ -87,6 +94,8 @@ impl Server {
             .build()?;
         let socket = runtime.block_on(async { bind(config.listen) })?;
         let address = socket.local_addr()?;
+        let challenges_socket = http_listen(&config).map(|address| runtime.block_on(async { bind(address) }));
+        let challenges_socket = challenges_socket.transpose()?;
         let descriptors = descriptors::raise();
         let settings = listener_settings(&config, descriptors);
         config.storage.open_blocks = descriptors::blocks(config.storage.open_blocks, descriptors);
@@ -98,11 +107,14 @@ impl Server {
         let driver = Driver::start(Arc::clone(&app), fail)?;
         let statsd = Listeners::start(&app)?;
         let listener = Listener::new(socket, settings, routes::router(&app), Arc::clone(&app.metrics));
-        let listener = runtime.spawn(listener.serve(stopped, grace));
+        let listener = listener.speaking(app.tls.clone());
+        let mut listeners = vec![runtime.spawn(listener.serve(stopped.clone(), grace))];
+        listeners.extend(http_for_challenges(&runtime, &app, challenges_socket, stopped, grace));
+        keep_certificates(&runtime, &app);
         if !interval.is_zero() {
             runtime.spawn(monitor::write_regularly(Arc::clone(&app), interval));
         }
-        Ok(Self { runtime, address, app, driver, statsd, listener, stop, failed })
+        Ok(Self { runtime, address, app, driver, statsd, listeners, stop, failed })
     }
 
     /// Where it listens.
@@ -141,7 +153,10 @@ impl Server {
     pub fn stop(self) -> Result<(), ServeError> {
         self.app.draining.store(true, Ordering::Relaxed);
         let _ = self.stop.send(true);
-        let cut = self.runtime.block_on(self.listener).unwrap_or(0);
+        let mut cut = 0;
+        for listener in self.listeners {
+            cut += self.runtime.block_on(listener).unwrap_or(0);
+        }
         if cut > 0 {
             tracing::warn!(connections = cut, "connections were cut while stopping");
         }
@@ -168,6 +183,40 @@ fn bind(address: SocketAddr) -> Result<TcpListener, ServeError> {
     listen().map_err(|error| ServeError::Listen { address, error })
 }
 
+/// Where challenges are answered over HTTP.
+fn http_listen(config: &Config) -> Option<SocketAddr> {
+    match &config.tls.as_ref()?.identity {
+        Identity::Acme(acme) => acme.http_listen,
+        Identity::Files { .. } => None,
+    }
+}
+
+/// Connections that ask for answers to challenges, at once.
+const CHALLENGERS_MAX: usize = 64;
+
+fn http_for_challenges(
+    runtime: &Runtime,
+    app: &App,
+    socket: Option<TcpListener>,
+    stopped: watch::Receiver<bool>,
+    grace: Duration,
+) -> Option<JoinHandle<usize>> {
+    let (socket, acme) = socket.zip(app.tls.as_ref()?.acme())?;
+    let settings = listen::Settings { connections_max: CHALLENGERS_MAX, ..listen::Settings::default() };
+    let router = challenges::router(Arc::clone(acme.challenges()));
+    let listener = Listener::new(socket, settings, router, Arc::clone(&app.metrics));
+    Some(runtime.spawn(listener.serve(stopped, grace)))
+}
+
+/// Looks after certificates for as long as the runtime is there.
+fn keep_certificates(runtime: &Runtime, app: &Arc<App>) {
+    let Some(tls) = &app.tls else { return };
+    if let Some(acme) = tls.acme() {
+        runtime.spawn(Arc::clone(acme).keep_all(Arc::clone(app)));
+    }
+    runtime.spawn(tls::watch(Arc::clone(app)));
+}
+
 fn listener_settings(config: &Config, descriptors: Option<u64>) -> listen::Settings {
     let wanted = config.http.max_connections as usize;
     let connections_max = descriptors::connections(wanted, descriptors);
@@ -186,15 +235,21 @@ fn listener_settings(config: &Config, descriptors: Option<u64>) -> listen::Setti
     }
 }
 
-fn app(env: Env, config: Config, control: Control, reloader: Box<dyn Reload>) -> io::Result<App> {
+fn app(env: Env, config: Config, control: Control, reloader: Box<dyn Reload>) -> Result<App, ServeError> {
     for (dialect, lowered) in config.dialects.iter().filter(|(_, dialect)| dialect.lowered) {
         let (wire, decoded) = (lowered.limits.wire, lowered.limits.decoded);
         tracing::warn!(dialect, wire, decoded, "bodies are limited to what ingest.in_flight_bytes can hold");
     }
     let metrics = Arc::new(Metrics::default());
     metrics.start_time.set(env.clock.now_ms() as f64 / 1000.0);
+    let tls = config.tls.clone().map(|tls| Tls::open(&env, &config.data_dir, tls, Arc::clone(&metrics)));
+    let tls = tls.transpose()?;
+    if let Some(acme) = tls.as_ref().and_then(Tls::acme) {
+        acme.take_from_shelf(&control.authority());
+    }
     Ok(App {
         control,
+        hosts: Hosts::open(env.clone(), &config.data_dir),
         rates: Rates::default(),
         bytes: admission::Pool::new(config.ingest_bytes),
         decoding: Pool::start("decode", config.ingest_threads, config.ingest_queue)?,
@@ -203,9 +258,11 @@ fn app(env: Env, config: Config, control: Control, reloader: Box<dyn Reload>) ->
         query_memory: Arc::new(Budget::new(config.query_bytes)),
         shed: Default::default(),
         refusals: Default::default(),
+        unknown_routes: Default::default(),
         progress: Arc::default(),
         data_dir: config.data_dir.clone(),
         reloader,
+        tls: tls.map(Arc::new),
         proxies: ArcSwap::from_pointee(Proxies::new(config.trusted_proxies.clone())),
         config: ArcSwap::from_pointee(config),
         opened: OnceLock::new(),

@@ -93,8 +93,12 @@ fn components(app: &App) -> Vec<Component> {
         }
     }];
     if let Some(status) = app.status() {
-        let failing = if status.wal_failing { "the last write failed" } else { "" };
-        parts.push(component("wal", !status.wal_failing, failing));
+        let failing = match (status.wal_failing, status.log_failing) {
+            (true, _) => "the last write failed",
+            (false, true) => "the last write of log lines failed",
+            (false, false) => "",
+        };
+        parts.push(component("wal", failing.is_empty(), failing));
         let low = if status.disk_low { "less is free than the reserve" } else { "" };
         parts.push(component("disk", !status.disk_low, low));
     }

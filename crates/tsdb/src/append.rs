@@ -11,6 +11,7 @@ use model::{Batch, Counts, Labels, Reason, Rejections, SeriesId, Signal, TenantI
 use crate::head::alias::{ALIASES_MAX, Key};
 use crate::head::side::{exemplar_bytes, histogram_bytes};
 use crate::head::table::series_id;
+use crate::logs;
 use crate::queue::Queued;
 use crate::record::{Row, SideRow};
 use crate::store::{Inner, Store};
@@ -50,6 +51,12 @@ pub enum AppendError {
     /// Occurs when the disk has less free space than the reserve, or the last write to it failed.
     #[error("{0}")]
     Disk(String),
+    /// Occurs when log lines came and `log_bytes` of them are held already.
+    #[error("as many log lines are held as may be (storage.log_bytes)")]
+    LogsFull,
+    /// Occurs when log lines came and the last ones could not be written; samples may go on.
+    #[error("the last write of log lines failed")]
+    LogsFailing,
     /// Occurs when the store is closed.
     #[error("store is closing")]
     Closing,
@@ -82,7 +89,7 @@ impl Store {
         batch: &Batch<'_>,
     ) -> Result<(Ticket, Appended), AppendError> {
         let inner = &*self.inner;
-        inner.refuse_append()?;
+        inner.refuse_append(batch)?;
         // Held until the append is queued: no series that it resolved leaves the head before the writer saw it.
         let deleted = inner.resolving.read().expect("lock");
         if deleted.contains(&context.tenant) {
@@ -95,27 +102,38 @@ impl Store {
             intake.take_series(index, slot);
         }
         let metadata = intake.take_metadata(inner);
+        let lines = logs::take(context, batch, &mut intake.rejected);
+        intake.accepted.log_lines = lines.count;
         let Intake { rows, sides, accepted, rejected, .. } = intake;
         let appended = Appended { accepted, rejected };
-        if rows.is_empty() && sides.is_empty() && metadata.is_empty() {
+        if rows.is_empty() && sides.is_empty() && metadata.is_empty() && lines.is_empty() {
             return Ok((Ticket::done(), appended));
         }
         let (ticket, completion) = ticket::pair();
-        let bytes = queued_bytes(&rows, &sides, &metadata);
+        let bytes = queued_bytes(&rows, &sides, &metadata) + lines.bytes();
         let since = inner.env.clock.monotonic();
         inner.metadata_waiting.fetch_add(u64::from(!metadata.is_empty()), Ordering::Relaxed);
-        inner.queue.push(Queued { tenant: context.tenant, rows, sides, metadata, completion, bytes, since });
+        let tenant = context.tenant;
+        inner.queue.push(Queued { tenant, rows, sides, metadata, lines, completion, bytes, since });
         Ok((ticket, appended))
     }
 }
 
 impl Inner {
-    fn refuse_append(&self) -> Result<(), AppendError> {
+    fn refuse_append(&self, batch: &Batch<'_>) -> Result<(), AppendError> {
+        let has_lines = !batch.logs.is_empty();
+        let has_metrics = !has_lines || !batch.series.is_empty() || !batch.metadata.is_empty();
         if self.queue.is_closed() {
             return Err(AppendError::Closing);
         }
-        if self.health.wal_failing.load(Ordering::Relaxed) {
+        if has_metrics && self.health.wal_failing.load(Ordering::Relaxed) {
             return Err(AppendError::Disk("the last write to the write-ahead log failed".into()));
+        }
+        if has_lines && self.held.failing.load(Ordering::Relaxed) {
+            return Err(AppendError::LogsFailing);
+        }
+        if has_lines && self.held.bytes() >= self.options.log_bytes {
+            return Err(AppendError::LogsFull);
         }
         if self.health.disk_low.load(Ordering::Relaxed) {
             return Err(AppendError::Disk("free disk space is below the reserve".into()));
@@ -270,7 +288,7 @@ fn reject_series(series: &SeriesRow<'_>, reason: Reason, rejected: &mut Rejectio
 }
 
 /// The times that the tenant may write now.
-fn window(context: &WriteContext<'_>) -> TimeRange {
+pub(crate) fn window(context: &WriteContext<'_>) -> TimeRange {
     let limits = context.limits;
     let start_ms = match limits.retention_ms {
         0 => i64::MIN,

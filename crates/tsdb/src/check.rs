@@ -10,13 +10,15 @@ use model::{TenantId, TimeRange};
 use wal::RangeKind;
 
 use crate::block::{self, BlockError, Loss};
+use crate::logs;
 use crate::manifest::Manifest;
 use crate::metadata::MetadataStore;
 use crate::named::Named;
 use crate::open::{OpenError, check_format};
 use crate::quarantine::{self, Quarantined};
+use crate::record::Unreadable;
 use crate::snapshot;
-use crate::store::{parse_block_file_name, wal_directory};
+use crate::store::parse_block_file_name;
 
 /// What a check found.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -35,6 +37,8 @@ pub struct CheckReport {
     pub segments: u64,
     /// Good frames in them.
     pub frames: u64,
+    /// Log lines in them.
+    pub lines: u64,
     /// What is damaged or missing.
     pub damage: Vec<Finding>,
     /// What is not as it was written and may never have been more: torn before it was acknowledged, or damaged since.
@@ -97,7 +101,9 @@ pub fn check(
     let mut check = Check { files, directory, each, report: CheckReport::default() };
     let manifest = check.small_files()?;
     check.blocks(manifest.as_ref())?;
-    check.log(manifest.as_ref())?;
+    let replay_segment = manifest.as_ref().map_or(0, |manifest| manifest.replay_segment);
+    check.log(wal::Stream::Metrics, "wal/metrics", replay_segment)?;
+    check.log(wal::Stream::Logs, "wal/logs", 0)?;
     check.quarantine()?;
     Ok(check.report)
 }
@@ -217,26 +223,39 @@ impl Check<'_> {
         Ok(())
     }
 
-    fn log(&mut self, manifest: Option<&Manifest>) -> Result<(), OpenError> {
-        let directory = wal_directory(self.directory);
+    /// The segments in a part of the directory; those below `needed` are in blocks.
+    fn log(&mut self, stream: wal::Stream, part: &str, needed: u64) -> Result<(), OpenError> {
+        let directory = self.directory.join(part);
         if !self.files.exists(&directory)? {
             return Ok(());
         }
-        let needed = manifest.map_or(0, |manifest| manifest.replay_segment);
         for number in wal::segments(self.files, &directory)? {
             self.report.segments += 1;
-            let mut frames = 0;
+            let (mut frames, mut lines, mut unreadable) = (0, 0, 0);
             let (_, ranges) =
-                wal::map_segment(self.files, &directory, wal::Stream::Metrics, number, &mut |_, _| {
+                wal::map_segment(self.files, &directory, stream, number, &mut |sequence, payload| {
                     frames += 1;
+                    // What is in frames of the other stream a start says.
+                    if stream == wal::Stream::Logs {
+                        let read = logs::each_line(sequence, payload, &mut |_| lines += 1);
+                        unreadable += u64::from(read == Err(Unreadable::Corrupt));
+                    }
                     Ok(())
                 })?;
             self.report.frames += frames;
+            self.report.lines += lines;
             let name = wal::file_name(number);
+            let file = format!("{part}/{name}");
             for range in ranges {
                 let is_torn = range.kind == RangeKind::Torn;
-                let finding = of_segment(&format!("wal/metrics/{name}"), range, number < needed);
+                let finding = of_segment(&file, range, number < needed);
                 if is_torn { self.report.torn.push(finding) } else { self.damaged(finding) }
+            }
+            if unreadable > 0 {
+                self.damaged(Finding::file(
+                    &file,
+                    format!("{unreadable} frames hold no lines that can be read"),
+                ));
             }
             let length =
                 env::open_with_length(self.files, &directory.join(&name)).map_or(0, |(_, length)| length);

@@ -1,7 +1,8 @@
 //! The writer: takes what waits in the queue, logs it as one group, applies it to the head, completes the tickets.
 //!
 //! Only here do samples enter log and head, one group after the other, so the order of the log is the order of the
-//! head. A group that cannot be written is tried once more in a new segment; when that fails too its tickets fail, new
+//! head. Log lines of a group go into the log's other stream, before the samples and apart from them: each stream is synced
+//! when it got something, and one that fails takes only the appends with it that have something for it. A group that cannot be written is tried once more in a new segment; when that fails too its tickets fail, new
 //! appends are refused, and a probe every half second finds out when the disk is back.
 
 use std::io;
@@ -14,6 +15,7 @@ use roaring::RoaringBitmap;
 
 use crate::head::side::{exemplar_bytes, histogram_bytes};
 use crate::head::table::Table;
+use crate::logs;
 use crate::queue::Queued;
 use crate::record::{self, SideRow};
 use crate::store::{Inner, Store};
@@ -31,6 +33,8 @@ const PROBE_INTERVAL: Duration = Duration::from_millis(500);
 /// What only the writer touches.
 pub(crate) struct WriterState {
     pub(crate) wal: wal::Writer,
+    /// The stream of log lines.
+    pub(crate) lines: wal::Writer,
     payload: Vec<u8>,
     /// A series' labels in canonical form.
     labels: String,
@@ -42,9 +46,10 @@ pub(crate) struct WriterState {
 }
 
 impl WriterState {
-    pub(crate) fn new(wal: wal::Writer) -> Self {
+    pub(crate) fn new(wal: wal::Writer, lines: wal::Writer) -> Self {
         Self {
             wal,
+            lines,
             payload: Vec::new(),
             labels: String::new(),
             probed: None,
@@ -90,15 +95,69 @@ impl Store {
 
 impl Inner {
     fn commit_group(&self, writer: &mut WriterState, group: Vec<Queued>) {
-        let logged = self.log_group(writer, &group).or_else(|error| {
+        let group = self.commit_lines(writer, group);
+        let outcome =
+            if group.iter().any(Queued::has_metrics) { self.commit_metrics(writer, &group) } else { Ok(()) };
+        self.counters.wal_commits.fetch_add(1, Ordering::Relaxed);
+        let (with, without): (Vec<_>, Vec<_>) = group.into_iter().partition(Queued::has_metrics);
+        self.complete(with, &outcome);
+        self.complete(without, &Ok(()));
+    }
+
+    /// Answers appends that were applied, or failed.
+    fn complete(&self, items: Vec<Queued>, outcome: &Result<(), WriteError>) {
+        // Only now: who finds nothing waiting reads what was applied, or the doubts.
+        let with_metadata = items.iter().filter(|item| !item.metadata.is_empty()).count();
+        self.metadata_waiting.fetch_sub(with_metadata as u64, Ordering::Relaxed);
+        for item in items {
+            item.completion.complete(outcome.clone());
+        }
+    }
+
+    /// Makes the group's log lines durable; what is left of the group when they could not be.
+    fn commit_lines(&self, writer: &mut WriterState, group: Vec<Queued>) -> Vec<Queued> {
+        let WriterState { lines, payload, .. } = writer;
+        let mut commit = || {
+            let with_lines = group.iter().map(|item| &item.lines).filter(|lines| !lines.is_empty());
+            logs::commit(lines, with_lines, payload, &self.held)
+        };
+        if group.iter().all(|item| item.lines.is_empty()) {
+            return group;
+        }
+        let logged = commit().or_else(|error| {
+            tracing::warn!(%error, "log lines could not be written, going on in a new segment");
+            self.counters.wal_failures.fetch_add(1, Ordering::Relaxed);
+            commit()
+        });
+        self.held.failing.store(logged.is_err(), Ordering::Relaxed);
+        let Err(error) = logged else {
+            self.counters.wal_synced(writer.lines.last_sync_took(), self.written_bytes(writer));
+            return group;
+        };
+        tracing::error!(%error, "log lines could not be written, refusing them");
+        self.counters.wal_failures.fetch_add(1, Ordering::Relaxed);
+        writer.probed = Some(self.env.clock.monotonic());
+        // Nothing else of their requests is written: their senders hear that nothing was taken.
+        let (left, failed) = group.into_iter().partition(|item| item.lines.is_empty());
+        self.complete(failed, &Err(WriteError::Log(error.to_string())));
+        left
+    }
+
+    fn written_bytes(&self, writer: &WriterState) -> u64 {
+        writer.wal.written_bytes() + writer.lines.written_bytes()
+    }
+
+    /// Makes the group's samples durable and queryable.
+    fn commit_metrics(&self, writer: &mut WriterState, group: &[Queued]) -> Result<(), WriteError> {
+        let logged = self.log_group(writer, group).or_else(|error| {
             tracing::warn!(%error, "write-ahead log failed, going on in a new segment");
             self.counters.wal_failures.fetch_add(1, Ordering::Relaxed);
-            self.log_group(writer, &group)
+            self.log_group(writer, group)
         });
-        let outcome = match logged {
+        match logged {
             Ok(()) => {
                 self.health.wal_failing.store(false, Ordering::Relaxed);
-                self.apply(&group);
+                self.apply(group);
                 Ok(())
             }
             Err(error) => {
@@ -106,16 +165,9 @@ impl Inner {
                 self.counters.wal_failures.fetch_add(1, Ordering::Relaxed);
                 self.health.wal_failing.store(true, Ordering::Relaxed);
                 writer.probed = Some(self.env.clock.monotonic());
-                self.doubt_metadata(&group);
+                self.doubt_metadata(group);
                 Err(WriteError::Log(error.to_string()))
             }
-        };
-        // Only now: who finds nothing waiting reads what was applied, or the doubts.
-        let with_metadata = group.iter().filter(|item| !item.metadata.is_empty()).count();
-        self.metadata_waiting.fetch_sub(with_metadata as u64, Ordering::Relaxed);
-        self.counters.wal_commits.fetch_add(1, Ordering::Relaxed);
-        for item in group {
-            item.completion.complete(outcome.clone());
         }
     }
 
@@ -132,7 +184,7 @@ impl Inner {
             frames.end();
         }
         writer.wal.commit()?;
-        self.counters.wal_synced(writer.wal.last_sync_took(), writer.wal.written_bytes());
+        self.counters.wal_synced(writer.wal.last_sync_took(), self.written_bytes(writer));
         Ok(())
     }
 
@@ -227,6 +279,14 @@ impl Inner {
         if let Err(error) = writer.wal.sync_if_due() {
             tracing::error!(%error, "write-ahead log could not be synced");
             self.health.wal_failing.store(true, Ordering::Relaxed);
+        }
+        if self.held.failing.load(Ordering::Relaxed) && writer.lines.probe().is_ok() {
+            tracing::info!("log lines can be written again");
+            self.held.failing.store(false, Ordering::Relaxed);
+        }
+        if let Err(error) = writer.lines.sync_if_due() {
+            tracing::error!(%error, "log lines could not be synced");
+            self.held.failing.store(true, Ordering::Relaxed);
         }
     }
 

@@ -9,6 +9,7 @@
 
 pub mod block;
 pub mod exercise;
+pub mod logs;
 
 mod append;
 mod cardinality;

@@ -18,6 +18,7 @@ use crate::compact::sort_by_sequence;
 use crate::head::log::SampleLog;
 use crate::head::side::Sides;
 use crate::head::table::Table;
+use crate::logs::{self, Held};
 use crate::manifest::{Loaded, Manifest};
 use crate::metadata::MetadataStore;
 use crate::named::Named;
@@ -113,6 +114,7 @@ impl Store {
             tracing::warn!(%error, "unfinished blocks could not be removed");
         }
         Replay::new(&store.inner).run(progress)?;
+        store.inner.open_lines()?;
         if let Err(error) = snapshot::remove_unfinished(&*store.inner.env.files, directory) {
             tracing::warn!(%error, "unfinished snapshots could not be removed");
         }
@@ -158,6 +160,7 @@ impl Inner {
         let wal_path = wal_directory(directory);
         // Replay tells the writer where to go on.
         let wal = wal::Writer::new(env.clone(), &wal_path, wal::Stream::Metrics, wal_options, 0, 0);
+        let lines = logs::writer(&env, directory, wal_options);
         let Loaded { manifest, is_in_both } = loaded;
         let id_seed = manifest.id_seed;
         let live = Live {
@@ -178,7 +181,7 @@ impl Inner {
             id_seed,
             resolving: RwLock::default(),
             queue: Queue::default(),
-            writer: Mutex::new(WriterState::new(wal)),
+            writer: Mutex::new(WriterState::new(wal, lines)),
             table_turn: Mutex::new(()),
             table: RwLock::new(Table::default()),
             log: SampleLog::new(),
@@ -197,6 +200,7 @@ impl Inner {
             compactor: Mutex::default(),
             scrubber: Mutex::default(),
             health: Health::default(),
+            held: Held::default(),
             counters: Counters::default(),
             snapshotting: Mutex::new(()),
             flushing: Mutex::new(()),
@@ -237,17 +241,40 @@ impl Inner {
 
     /// A segment of a newer Weir must be found before anything is written.
     fn refuse_newer_log(&self) -> Result<(), OpenError> {
-        let directory = self.wal_directory();
-        if !self.env.files.exists(&directory)? {
-            return Ok(());
-        }
+        let files = &*self.env.files;
         let from = self.replay_segment.load(Ordering::Relaxed);
-        Ok(wal::refuse_newer(&*self.env.files, &directory, wal::Stream::Metrics, from)?)
+        let streams = [
+            (self.wal_directory(), wal::Stream::Metrics, from),
+            (logs::directory(&self.directory), wal::Stream::Logs, 0),
+        ];
+        for (directory, stream, from) in streams {
+            if files.exists(&directory)? {
+                wal::refuse_newer(files, &directory, stream, from)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Finds where the stream of log lines goes on. What is there is not read: nobody asks for it yet.
+    fn open_lines(&self) -> Result<(), OpenError> {
+        let mut writer = self.writer.lock().expect("lock");
+        let start = logs::go_on(&self.env, &self.directory, &mut writer.lines, &self.held)?;
+        for what in start.damage {
+            tracing::error!(what, "damaged log lines");
+            self.counters.damaged_frames.fetch_add(1, Ordering::Relaxed);
+            self.damage.lock().expect("lock").push(what);
+        }
+        for number in start.unreadable {
+            let path = logs::directory(&self.directory).join(wal::file_name(number));
+            let to = self.directory.join("quarantine").join(logs::quarantined_name(number));
+            self.quarantine_as(&path, &to, "nothing of the segment of log lines can be read");
+        }
+        Ok(())
     }
 
     fn prepare_directory(&self, write_format: bool) -> io::Result<()> {
         let files = &*self.env.files;
-        for part in ["wal/metrics", "blocks", "quarantine"] {
+        for part in ["wal/metrics", "wal/logs", "blocks", "quarantine"] {
             files.create_dir(&self.directory.join(part))?;
         }
         files.sync_dir(&self.directory.join("wal"))?;

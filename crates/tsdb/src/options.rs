@@ -11,6 +11,8 @@ pub struct Options {
     pub durability: wal::Durability,
     /// Bytes that may wait for the writer; over it appends are refused.
     pub queue_bytes: u64,
+    /// Bytes of log lines that are held; at it further lines are refused, and nothing else is.
+    pub log_bytes: u64,
     /// Bytes of samples in the head at which it is flushed; of a sixteenth, when next to nothing comes for half a minute.
     pub flush_bytes: u64,
     /// Age of the oldest unflushed sample at which the head is flushed.
@@ -66,6 +68,7 @@ impl Default for Options {
             segment_bytes: 128 << 20,
             durability: wal::Durability::Fsync,
             queue_bytes: 8 << 20,
+            log_bytes: 1 << 30,
             flush_bytes: 64 << 20,
             flush_interval: Duration::from_secs(600),
             idle: Duration::from_secs(3600),

@@ -10,6 +10,7 @@ use env::Files;
 
 use crate::block::{self, BlockError, Report};
 use crate::check::{Finding, of_block, of_segment};
+use crate::logs;
 use crate::manifest::Manifest;
 use crate::open::OpenError;
 use crate::store::parse_block_file_name;
@@ -49,6 +50,9 @@ pub(crate) fn examine(files: &dyn Files, directory: &Path, name: &str) -> Result
     } else if let Some(number) = wal::parse_file_name(name) {
         found.kind = "log segment";
         found.segment(files, &directory.join("quarantine"), number)?;
+    } else if logs::is_quarantined_name(name) {
+        found.kind = "log segment";
+        found.damaged("nothing of the segment can be read");
     } else if Manifest::FILES.contains(&name) {
         found.kind = "manifest";
         found.manifest(files, &directory.join("quarantine"), name)?;

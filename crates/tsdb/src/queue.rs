@@ -12,6 +12,7 @@ use std::time::Duration;
 use env::Clock;
 use model::{Metadata, TenantId};
 
+use crate::logs::Lines;
 use crate::record::{Row, SideRow};
 use crate::ticket::Completion;
 
@@ -21,10 +22,18 @@ pub(crate) struct Queued {
     pub(crate) rows: Vec<Row>,
     pub(crate) sides: Vec<SideRow>,
     pub(crate) metadata: Vec<(String, Metadata)>,
+    pub(crate) lines: Lines,
     pub(crate) completion: Completion,
     pub(crate) bytes: u64,
     /// Monotonic time at which it was queued.
     pub(crate) since: Duration,
+}
+
+impl Queued {
+    /// Whether anything of it belongs into the stream of metrics.
+    pub(crate) fn has_metrics(&self) -> bool {
+        !(self.rows.is_empty() && self.sides.is_empty() && self.metadata.is_empty())
+    }
 }
 
 /// First in, first out.
@@ -181,8 +190,8 @@ mod tests {
 
     fn push(queue: &Queue, bytes: u64, since: Duration) {
         let (_, completion) = ticket::pair();
-        let (rows, sides, metadata) = (Vec::new(), Vec::new(), Vec::new());
-        queue.push(Queued { tenant: TenantId(1), rows, sides, metadata, completion, bytes, since });
+        let (rows, sides, metadata, lines) = (Vec::new(), Vec::new(), Vec::new(), Lines::default());
+        queue.push(Queued { tenant: TenantId(1), rows, sides, metadata, lines, completion, bytes, since });
     }
 
     /// Lets the writer wait for appends, which come so long after the last group; how many it takes as one.

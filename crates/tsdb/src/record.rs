@@ -62,10 +62,14 @@ const EXEMPLAR: u8 = 4;
 const METADATA: u8 = 5;
 const STARTS: u8 = 6;
 
-/// The highest kind that this Weir knows.
-pub(crate) const KIND_MAX: u8 = STARTS;
+/// Log lines: the only kind in the other stream ([`crate::logs`]).
+pub(crate) const LINES: u8 = 7;
 
-const SKIPPABLE: u8 = 0x80;
+/// The highest kind that this Weir knows.
+pub(crate) const KIND_MAX: u8 = LINES;
+
+/// Set in kinds that may be skipped by whoever does not know them.
+pub(crate) const SKIPPABLE: u8 = 0x80;
 
 /// Appends one record whose body `write` makes.
 pub(crate) fn record(kind: u8, out: &mut Vec<u8>, write: impl FnOnce(&mut Vec<u8>)) {

@@ -2,7 +2,7 @@
 //!
 //! A snapshot is a directory `snapshots/<name>` that is a data directory of its own: the live blocks under second names
 //! (hard links, or copies where the file system has none), both copies of a manifest that names them, the key of series
-//! ids, metadata, and an empty log whose segments and sequences go on where the store's were. The head is flushed before,
+//! ids, metadata, the segments of log lines under second names, and an empty log of samples whose segments and sequences go on where the store's were. The head is flushed before,
 //! so everything that was acknowledged before the call is inside. Blocks never change, so the store goes on merging and
 //! dropping its own names without touching the snapshot's.
 //!
@@ -19,6 +19,7 @@ use codec::chunk::bytes::{Reader, put_varint, put_zigzag};
 use codec::envelope;
 use env::{File, Files};
 
+use crate::logs;
 use crate::manifest::Manifest;
 use crate::metadata;
 use crate::open::{OpenError, store_format};
@@ -199,7 +200,7 @@ impl Inner {
     fn fill_snapshot(&self, to: &Path, also: &dyn Fn(&Path) -> io::Result<()>) -> io::Result<Snapshot> {
         let files = &*self.env.files;
         let blocks = to.join("blocks");
-        for part in ["wal/metrics", "blocks", "quarantine"] {
+        for part in ["wal/metrics", "wal/logs", "blocks", "quarantine"] {
             files.create_dir(&to.join(part))?;
         }
         let (mut manifest, snapshot, copied) = self.link_blocks(&blocks)?;
@@ -207,6 +208,7 @@ impl Inner {
             copy_file(files, &*block.file, &blocks.join(block.name), &mut |_| {})?;
         }
         files.sync_dir(&blocks)?;
+        self.link_lines(&logs::directory(to))?;
         store_format(files, to, manifest.id_seed)?;
         let families = self.metadata.read().expect("lock").encode();
         metadata::store(files, to, &families)?;
@@ -219,6 +221,22 @@ impl Inner {
         // The directory of snapshots may be new.
         files.sync_dir(&self.directory)?;
         Ok(snapshot)
+    }
+
+    /// Gives the segments of log lines names in `to`: from here on nothing is added to them.
+    fn link_lines(&self, to: &Path) -> io::Result<()> {
+        let (files, from) = (&*self.env.files, logs::directory(&self.directory));
+        let end = self.writer.lock().expect("lock").lines.roll()?;
+        for number in wal::segments(files, &from)?.into_iter().filter(|number| *number < end) {
+            let name = wal::file_name(number);
+            match files.link(&from.join(&name), &to.join(&name)) {
+                Err(error) if env::is_no_link(&error) => {
+                    copy_file(files, &*files.open(&from.join(&name))?, &to.join(&name), &mut |_| {})?;
+                }
+                result => result?,
+            }
+        }
+        files.sync_dir(to)
     }
 
     /// Gives the live blocks names in `to`; those that need a copy come back open. While this runs nobody removes one.

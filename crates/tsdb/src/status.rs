@@ -49,6 +49,14 @@ pub struct Status {
     pub wal_sync_seconds_max: f64,
     /// Whether the last group commit failed: the store is not ready for writes.
     pub wal_failing: bool,
+    /// Bytes of log lines that are held.
+    pub log_bytes: u64,
+    /// Bytes of log lines that may be held.
+    pub log_bytes_max: u64,
+    /// Log lines made durable.
+    pub log_lines: u64,
+    /// Whether the last group of log lines could not be written: further ones are refused, samples are not.
+    pub log_failing: bool,
     /// Whether the disk is under its reserve.
     pub disk_low: bool,
     /// Bytes waiting for the writer.
@@ -248,6 +256,10 @@ impl Store {
             wal_sync_seconds: load(&counters.wal_sync_micros) as f64 / 1e6,
             wal_sync_seconds_max: counters.wal_sync_micros_max.swap(0, Ordering::Relaxed) as f64 / 1e6,
             wal_failing: inner.health.wal_failing.load(Ordering::Relaxed),
+            log_bytes: inner.held.bytes(),
+            log_bytes_max: inner.options.log_bytes,
+            log_lines: load(&inner.held.lines),
+            log_failing: inner.held.failing.load(Ordering::Relaxed),
             disk_low: inner.health.disk_low.load(Ordering::Relaxed),
             queue_bytes: inner.queue.bytes(),
             replay_damaged_frames: load(&counters.damaged_frames),

@@ -22,6 +22,7 @@ use crate::compact::Compactor;
 use crate::head::log::SampleLog;
 use crate::head::side::Sides;
 use crate::head::table::Table;
+use crate::logs::Held;
 use crate::manifest::{Floor, Manifest, floor_ms};
 use crate::metadata::MetadataStore;
 use crate::options::{Keep, Options};
@@ -84,6 +85,8 @@ pub(crate) struct Inner {
     /// Used by maintenance.
     pub(crate) scrubber: Mutex<Scrubber>,
     pub(crate) health: Health,
+    /// Of the stream of log lines.
+    pub(crate) held: Held,
     pub(crate) counters: Counters,
     /// Held by whoever makes or deletes a snapshot.
     pub(crate) snapshotting: Mutex<()>,
@@ -317,8 +320,13 @@ impl Inner {
 
     /// Moves a damaged file out of the way and counts it. The rest is served. False when it could not be moved.
     pub(crate) fn quarantine(&self, path: &Path, why: &str) -> bool {
+        self.quarantine_as(path, &self.quarantine_path(path), why)
+    }
+
+    /// As [`Inner::quarantine`], under a name of its own.
+    pub(crate) fn quarantine_as(&self, path: &Path, to: &Path, why: &str) -> bool {
         let files = &self.env.files;
-        let moved = match files.rename(path, &self.quarantine_path(path)) {
+        let moved = match files.rename(path, to) {
             // It went the last time, which then failed otherwise.
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
             result => result,

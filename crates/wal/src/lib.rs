@@ -19,7 +19,8 @@ mod writer;
 
 pub use frame::PAYLOAD_BYTES_MAX;
 pub use reader::{
-    Damage, DamagedRange, RangeKind, ReadError, map_segment, read_segment, refuse_newer, segments,
+    Damage, DamagedRange, RangeKind, ReadError, first_sequence, map_segment, read_segment, refuse_newer,
+    segments,
 };
 pub use segment::{Stream, file_name, parse_file_name};
 pub use writer::Writer;

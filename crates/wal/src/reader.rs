@@ -119,7 +119,19 @@ pub fn refuse_newer(files: &dyn Files, directory: &Path, stream: Stream, from: u
     Ok(())
 }
 
-/// Calls `each(sequence, payload)` for every good frame of a segment, in order. Sectors that the disk refuses to read
+/// The sequence of a segment's first frame, whether or not there is one yet; `None` when the header cannot be read.
+pub fn first_sequence(
+    files: &dyn Files,
+    directory: &Path,
+    stream: Stream,
+    number: u64,
+) -> Result<Option<u64>, ReadError> {
+    let Some(segment) = Segment::open(files, directory, number)? else { return Ok(None) };
+    Ok(segment.header(stream, number)?.map(|header| header.first_sequence))
+}
+
+/// Calls `each(sequence, payload)` for every good frame of a segment, in order, but for those of a group that failed and
+/// after which the log went on in the next segment. Sectors that the disk refuses to read
 /// are damage like any other.
 pub fn read_segment(
     files: &dyn Files,
@@ -143,12 +155,7 @@ pub fn map_segment(
     let Some(segment) = Segment::open(files, directory, number)? else {
         return Ok((Damage { header: true, ..Damage::default() }, vec![whole(0)]));
     };
-    let next = match Segment::open(files, directory, number + 1) {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => None,
-        result => result?,
-    };
-    let next = next.map_or(Ok(None), |next| next.header(stream, number + 1))?;
-    let acknowledged = next.map_or(0, |header| header.acknowledged_before);
+    let acknowledged = acknowledged_of(files, directory, stream, number)?;
     let Some(header) = segment.header(stream, number)? else {
         // A crash while the segment was made leaves zeros or nothing: then nothing was ever in it.
         let made = segment.end_of_data(0)? > 0;
@@ -171,6 +178,25 @@ pub fn map_segment(
     }));
     ranges.sort_by_key(|range| range.offset);
     Ok((damage, ranges))
+}
+
+/// Where the acknowledged frames of a segment end, as the next one says; 0 = nobody knows. One that was never made, or only
+/// in part, says nothing and is passed over.
+fn acknowledged_of(
+    files: &dyn Files,
+    directory: &Path,
+    stream: Stream,
+    number: u64,
+) -> Result<u64, ReadError> {
+    for next in segments(files, directory)?.into_iter().filter(|next| *next > number) {
+        let Some(segment) = Segment::open(files, directory, next)? else { return Ok(0) };
+        match segment.header(stream, next)? {
+            Some(header) => return Ok(header.acknowledged_before),
+            None if segment.end_of_data(0)? == 0 && segment.unreadable_bytes() == 0 => {}
+            None => return Ok(0),
+        }
+    }
+    Ok(0)
 }
 
 /// A segment's file, read around the sectors that the disk refuses.
@@ -291,7 +317,8 @@ impl Damage {
 }
 
 impl Scan<'_> {
-    /// Frames before the sequence `acknowledged` were, those of the last group may have been.
+    /// Frames before the sequence `acknowledged` were, when it is known. Those from there on are of a group that failed,
+    /// and after which the log went on: they are passed over, whether they reached the disk or not.
     fn run(
         &mut self,
         acknowledged: u64,
@@ -324,7 +351,9 @@ impl Scan<'_> {
                         }
                     }
                     next_sequence = sequence + 1;
-                    each(sequence, &payload)?;
+                    if acknowledged == 0 || sequence < acknowledged {
+                        each(sequence, &payload)?;
+                    }
                     self.advance(bytes)?;
                     good_end = self.base;
                 }

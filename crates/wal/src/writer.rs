@@ -31,8 +31,8 @@ pub struct Writer {
     /// Frames of the group that is being built.
     group: Vec<u8>,
     group_frames: u32,
-    /// The last segment that was closed, and the sequence that ends what was acknowledged of it.
-    sealed: (u64, u64),
+    /// The sequence that ends what was acknowledged of the last segment that was closed; 0 = there is none.
+    sealed: u64,
     written_bytes: u64,
     last_sync: Duration,
     last_sync_took: Duration,
@@ -68,7 +68,7 @@ impl Writer {
             next_sequence,
             group: Vec::new(),
             group_frames: 0,
-            sealed: (0, 0),
+            sealed: 0,
             written_bytes: 0,
             last_sync: Duration::ZERO,
             last_sync_took: Duration::ZERO,
@@ -112,8 +112,7 @@ impl Writer {
         if result.is_err() {
             self.seal();
         }
-        // After an error too. Frames that did reach the disk are replayed before those of the next segment: sequences
-        // stay unique.
+        // After an error too: frames that did reach the disk are there until the next segment says that they do not count.
         self.next_sequence += u64::from(self.group_frames);
         self.group_frames = 0;
         result
@@ -165,7 +164,7 @@ impl Writer {
     /// Nothing more goes into the segment. What was acknowledged of it is told by the next one.
     fn seal(&mut self) -> Option<Open> {
         let open = self.open.take()?;
-        self.sealed = (open.header.number, self.next_sequence);
+        self.sealed = self.next_sequence;
         Some(open)
     }
 
@@ -194,7 +193,7 @@ impl Writer {
             number,
             epoch: self.env.random_u64(),
             first_sequence: self.next_sequence,
-            acknowledged_before: if number == self.sealed.0 + 1 { self.sealed.1 } else { 0 },
+            acknowledged_before: self.sealed,
         };
         let path = self.directory.join(segment::file_name(number));
         let file = self.env.files.create(&path)?;

@@ -240,6 +240,37 @@ fn what_the_next_segment_says_was_acknowledged_is_a_loss_in_the_last_group_too()
     assert!(!read(3).is_loss(), "nobody knows of the log's last group: {:?}", read(3));
 }
 
+/// Whoever was told that a group failed may have done otherwise since: what of it did reach the disk is passed over as soon
+/// as the log goes on, also when the next segment could not be made at once.
+#[test]
+fn a_group_that_failed_does_not_count_once_the_log_goes_on() {
+    let disk = SimFiles::new(1);
+    let mut writer = writer(&disk, 1, 1 << 20, 1);
+    let mut group = |payload: &[u8]| {
+        writer.segment()?;
+        writer.add(payload);
+        writer.commit()
+    };
+    let read = |number| {
+        let mut found = Vec::new();
+        let damage = read_segment(&disk, Path::new("/"), Stream::Metrics, number, &mut |_, payload| {
+            found.push(String::from_utf8(payload.to_vec()).unwrap());
+            Ok(())
+        });
+        (found, damage.unwrap().is_loss())
+    };
+    let found = |frames: &[&str]| (frames.iter().map(|frame| (*frame).to_owned()).collect(), false);
+    group(b"taken").unwrap();
+    disk.plan(Fault::new(Op::Sync, Failure::Io));
+    group(b"failed").unwrap_err();
+    assert_eq!(read(1), found(&["taken", "failed"]), "nobody knows");
+    disk.plan(Fault::new(Op::Create, Failure::NoSpace));
+    group(b"not even made").unwrap_err();
+    assert_eq!(read(1), found(&["taken", "failed"]), "nobody knows yet");
+    group(b"then").unwrap();
+    assert_eq!((read(1), read(3)), (found(&["taken"]), found(&["then"])));
+}
+
 #[test]
 fn a_sector_that_cannot_be_read_costs_the_frames_in_it() {
     // Longer than a few sectors, so that there is something before and behind each.

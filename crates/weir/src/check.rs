@@ -110,7 +110,7 @@ fn of_control(what: String) -> Finding {
 /// Bytes of the files that a check reads page by page: what a bar goes over.
 pub(crate) fn bytes(directory: &Path) -> u64 {
     let files = &*Env::real().files;
-    let parts = ["blocks", "wal/metrics", "quarantine"].map(|part| directory.join(part));
+    let parts = ["blocks", "wal/metrics", "wal/logs", "quarantine"].map(|part| directory.join(part));
     let files_in = |part: PathBuf| {
         let names = files.list(&part).unwrap_or_default();
         names.into_iter().map(|name| length(files, &part.join(name))).sum::<u64>()
@@ -124,9 +124,13 @@ fn length(files: &dyn Files, path: &Path) -> u64 {
 
 fn as_text(report: &CheckReport) -> String {
     let mut text = format!(
-        "blocks {}, pages {}, series {}, samples {}; log segments {}, frames {}\n",
+        "blocks {}, pages {}, series {}, samples {}; log segments {}, frames {}",
         report.blocks, report.pages, report.series, report.samples, report.segments, report.frames
     );
+    if report.lines > 0 {
+        text.push_str(&format!(", log lines {}", report.lines));
+    }
+    text.push('\n');
     let title = ["FILE", "UNIT", "OFFSET", "LENGTH", "TENANT", "LOST", "WHAT"];
     let mut rows = vec![title.map(str::to_owned).to_vec()];
     rows.extend(report.damage.iter().map(|finding| row(finding, lost(finding))));
@@ -237,6 +241,7 @@ fn as_json(directory: &Path, report: &CheckReport) -> Value {
         "samples": report.samples,
         "segments": report.segments,
         "frames": report.frames,
+        "log_lines": report.lines,
         "damage": report.damage.iter().map(finding).collect::<Vec<_>>(),
         "torn": report.torn.iter().map(finding).collect::<Vec<_>>(),
         "orphans": report.orphans,

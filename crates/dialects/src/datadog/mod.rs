@@ -9,13 +9,29 @@
 pub mod record;
 pub mod translate;
 
+mod checks;
+mod fields;
+mod lines;
+mod opening;
 mod reply;
+mod series_json;
+mod series_v1;
+mod series_v2_json;
 mod settings;
+mod sketch;
+mod submission;
+#[cfg(test)]
+mod tests;
+mod v2;
+mod v3;
 
 pub use settings::{BareTags, Counts, DuplicateTags, HostTagsUse, Names, Profile, Settings};
 
+use model::Batch;
+
 use crate::{
-    ByteLimits, Credential, Dialect, Door, Encoding, Kind, Refusal, ReplyTo, Request, Route, Statuses,
+    ByteLimits, Credential, Dialect, Door, Encoding, Kind, Malformed, Received, Refusal, ReplyTo, Request,
+    Route, Statuses,
 };
 
 /// The dialect's row.
@@ -55,6 +71,13 @@ macro_rules! routes {
 
 const ROUTES: &[Route] = routes! {
     "GET" "/api/v1/validate" => Kind::Check(reply::valid);
+    "POST" "/api/v2/series" => ingest(series_v2, reply::no_errors);
+    "POST" "/api/intake/metrics/v3/series" => ingest(v3::decode, reply::empty);
+    "POST" "/api/intake/metrics/v3/sketches" => ingest(v3::decode, reply::empty);
+    "POST" "/api/beta/sketches" => ingest(sketch::decode, reply::empty);
+    "POST" "/api/v1/sketches" => ingest(sketch::decode, reply::empty);
+    "POST" "/api/v1/series" => ingest(series_v1::decode, reply::status_ok);
+    "POST" "/api/v1/check_run" => ingest(checks::decode, reply::status_ok);
     "POST" "/api/intake/metrics/v3beta/series" => DROP;
     "POST" "/api/intake/metrics/v3beta/sketches" => DROP;
     "POST" "/api/v1/metadata" => DROP;
@@ -106,4 +129,14 @@ const fn ingest(decode: crate::Decode, reply: ReplyTo) -> Kind {
 
 fn any(_: &Request<'_>) -> Result<(), Refusal> {
     Ok(())
+}
+
+/// Series v2 have two forms under one path.
+fn series_v2<'a>(received: &Received<'a>, batch: &mut Batch<'a>) -> Result<(), Malformed> {
+    let media = received.request.content_type.split(';').next().unwrap_or("").trim();
+    match media {
+        _ if received.body.is_empty() => Ok(()),
+        "application/x-protobuf" => v2::decode(received, batch),
+        _ => series_v2_json::decode(received, batch),
+    }
 }

@@ -1,8 +1,8 @@
 //! Answers, always JSON: clients choke on anything else. On routes of v1 `errors` is there only when something is wrong,
 //! because official clients take its presence for a failure.
 
-use super::DIALECT;
-use crate::{Refusal, Reply, Request, Verdict, reply};
+use super::{DIALECT, opening};
+use crate::{Refusal, Reply, Request, Verdict, json, reply};
 
 /// `GET /api/v1/validate`.
 pub(super) fn valid(_: &Request<'_>, verdict: &Verdict) -> Reply {
@@ -36,6 +36,7 @@ fn or_stored(verdict: &Verdict, status: u16, body: &str) -> Reply {
 fn refused(refusal: &Refusal) -> Reply {
     let message = match refusal {
         Refusal::NoCredential | Refusal::BadCredential | Refusal::Forbidden => "Forbidden".to_owned(),
+        Refusal::Undecodable(what) => undecodable(what),
         other => reply::message(other),
     };
     let mut reply =
@@ -44,6 +45,17 @@ fn refused(refusal: &Refusal) -> Reply {
         reply.headers.push(("retry-after", retry_after_s.to_string()));
     }
     reply
+}
+
+/// What is wrong with a body, in the words of Opstrace where it had some: a fault of the head stands at no byte.
+fn undecodable(what: &str) -> String {
+    match what.strip_suffix(" at byte 0") {
+        Some(head) if head.starts_with(opening::BAD_REQUEST) => head.to_owned(),
+        _ if what.starts_with(json::INVALID) => {
+            format!("{}error while translating body: {what}", opening::BAD_REQUEST)
+        }
+        _ => what.to_owned(),
+    }
 }
 
 fn json(status: u16, body: String) -> Reply {

@@ -2,9 +2,10 @@
 
 use std::fmt::Write;
 
+use super::datadog::Datadog;
 use super::section::{Key, Section, When};
 use super::settings::{
-    Dialect, General, Http, Ingest, Limits, Log, Query, SelfMonitoring, Storage, TenantLimits,
+    Acme, Dialect, General, Http, Ingest, Limits, Log, Query, SelfMonitoring, Storage, TenantLimits, Tls,
 };
 use super::statsd::Statsd;
 
@@ -19,16 +20,19 @@ fn row<S: Section>(path: &'static str) -> Row {
     Row { path, doc: S::DOC, keys: S::KEYS }
 }
 
-fn rows() -> [Row; 11] {
+fn rows() -> [Row; 14] {
     [
         row::<General>(""),
         row::<Log>("log"),
         row::<Http>("http"),
+        row::<Tls>("tls"),
+        row::<Acme>("acme"),
         row::<Ingest>("ingest"),
         row::<Query>("query"),
         row::<Limits>("limits"),
         row::<Storage>("storage"),
         row::<SelfMonitoring>("self_monitoring"),
+        row::<Datadog>("datadog"),
         row::<Statsd>("statsd"),
         row::<Dialect>("dialects.<name>"),
         row::<TenantLimits>("tenants.<name>.limits"),

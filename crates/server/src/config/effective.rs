@@ -11,16 +11,32 @@ use super::settings::{Dialect, Settings};
 
 /// The settings, every key with its value; unset ones are left out.
 pub fn effective(settings: &Settings, tenant: &TenantName) -> String {
-    let Settings { general, log, http, ingest, query, limits, storage, self_monitoring, .. } = settings;
+    let Settings {
+        general,
+        log,
+        http,
+        tls,
+        acme,
+        ingest,
+        query,
+        limits,
+        storage,
+        self_monitoring,
+        datadog,
+        ..
+    } = settings;
     let mut text = String::new();
     keys(&mut text, "", general);
     section(&mut text, "log", log);
     section(&mut text, "http", http);
+    section(&mut text, "tls", tls);
+    section(&mut text, "acme", acme);
     section(&mut text, "ingest", ingest);
     section(&mut text, "query", query);
     section(&mut text, "limits", limits);
     section(&mut text, "storage", storage);
     section(&mut text, "self_monitoring", self_monitoring);
+    section(&mut text, "datadog", datadog);
     if !settings.statsd.is_empty() {
         text.push_str("statsd:\n");
     }
@@ -38,9 +54,11 @@ pub fn effective(settings: &Settings, tenant: &TenantName) -> String {
             None => keys(&mut text, "    ", &Dialect::default()),
         }
     }
-    if let Some(limits) = settings.tenants.get(tenant) {
+    if let Some(set) = settings.tenants.get(tenant) {
         let _ = writeln!(text, "tenants:\n  {}:\n    limits:", quoted(tenant.as_str()));
-        keys(&mut text, "      ", limits);
+        keys(&mut text, "      ", &set.limits);
+        text.push_str("    datadog:\n");
+        keys(&mut text, "      ", &set.datadog);
     }
     text
 }
@@ -119,9 +137,13 @@ mod tests {
         let typed = "listen: 127.0.0.1:1\nauth: \"off\"\ntrusted_proxies: [10.0.0.0/8, \"::1/128\"]\n\
                      external_url: https://example.com/x\nlog: {level: debug}\n\
                      http: {cors_origin: \"https://(a|b)\\\\.example\"}\n\
+                     tls: {client_auth: none, client_ca: \"/etc/ca 1.pem\"}\n\
+                     acme: {directory: letsencrypt-staging, contact: [a@example.com], accept_terms: true, \
+                     http_listen: \"0.0.0.0:80\"}\n\
                      storage: {retention: 90d, memory_bytes: 1GiB, durability: os}\n\
                      dialects: {text: {enabled: false, wire_bytes: 1MiB}}\n\
-                     tenants: {team-a: {limits: {labels: 5, retention: 1h30m}}, team-b: {limits: {labels: 6}}}\n";
+                     datadog: {profile: plain, host_tags: off}\n\
+                     tenants: {team-a: {limits: {labels: 5, retention: 1h30m}, datadog: {counts: raw}}, team-b: {limits: {labels: 6}}}\n";
         for typed in ["listen: 127.0.0.1:1\n", typed] {
             let settings = read(typed);
             let told = effective(&settings, &name("team-a"));
@@ -131,7 +153,9 @@ mod tests {
                 (again.general, again.log, again.http),
                 (settings.general, settings.log, settings.http)
             );
+            assert_eq!((again.tls, again.acme), (settings.tls, settings.acme));
             assert_eq!((again.storage, again.limits), (settings.storage, settings.limits));
+            assert_eq!(again.datadog, settings.datadog);
             assert_eq!(again.tenants.get(&name("team-a")), settings.tenants.get(&name("team-a")));
             assert!(!told.contains("team-b"), "{told}");
         }

@@ -11,14 +11,17 @@ use super::suggest::nearest;
 use super::tree::{Node, Origin, Shape};
 
 /// Sections with fixed names, as their paths in the file.
-const SECTIONS: [&str; 10] = [
+const SECTIONS: [&str; 13] = [
     "log",
     "http",
+    "tls",
+    "acme",
     "ingest",
     "query",
     "limits",
     "storage",
     "self_monitoring",
+    "datadog",
     "statsd",
     "dialects",
     "tenants",
@@ -116,11 +119,14 @@ impl Layers {
         let found = match key {
             "log" => fill(&mut settings.log, key, node),
             "http" => fill(&mut settings.http, key, node),
+            "tls" => fill(&mut settings.tls, key, node),
+            "acme" => fill(&mut settings.acme, key, node),
             "ingest" => fill(&mut settings.ingest, key, node),
             "query" => fill(&mut settings.query, key, node),
             "limits" => fill(&mut settings.limits, key, node),
             "storage" => fill(&mut settings.storage, key, node),
             "self_monitoring" => fill(&mut settings.self_monitoring, key, node),
+            "datadog" => fill(&mut settings.datadog, key, node),
             "statsd" => self.statsd(node),
             "dialects" => self.dialects(node),
             "tenants" => self.tenants(node),
@@ -174,10 +180,11 @@ impl Layers {
                 Ok(tenant) => tenant,
                 Err(invalid) => return vec![problem(&node.origin, &key, invalid.to_string())],
             };
-            let limits = self.settings.tenants.entry(tenant).or_default();
+            let settings = self.settings.tenants.entry(tenant).or_default();
             each(node, &key, |section, node| match section {
-                "limits" => fill(limits, &format!("{key}.limits"), node),
-                _ => vec![unknown(&node.origin, &key, section, ["limits"])],
+                "limits" => fill(&mut settings.limits, &format!("{key}.limits"), node),
+                "datadog" => fill(&mut settings.datadog, &format!("{key}.datadog"), node),
+                _ => vec![unknown(&node.origin, &key, section, ["limits", "datadog"])],
             })
         })
     }

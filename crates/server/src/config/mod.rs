@@ -7,6 +7,7 @@
 
 use std::fmt;
 
+mod datadog;
 mod docs;
 mod effective;
 mod load;
@@ -20,19 +21,20 @@ mod tree;
 pub mod units;
 mod value;
 
+pub use datadog::Datadog;
 pub use docs::{commented_defaults, markdown};
 pub use effective::{effective, without_password};
 pub use load::Sources;
 pub use machine::Machine;
-pub use resolve::{Config, DialectConfig};
+pub use resolve::{AcmeConfig, Config, DialectConfig, DialectSettings, Identity, TlsConfig};
 pub use section::{Key, Section, When};
 pub use settings::{
-    Auth, Dialect, Durability, Format, General, Http, Ingest, Level, Limits, Log, Query, SelfMonitoring,
-    Settings, Storage, TenantLimits,
+    Acme, Auth, ClientAuth, Dialect, Durability, Format, General, Http, Ingest, Level, Limits, Log, Query,
+    SelfMonitoring, Settings, Storage, TenantLimits, TenantSettings, Tls,
 };
 pub use statsd::Statsd;
 pub use tree::Origin;
-pub use value::{Pattern, Share, Size};
+pub use value::{Directory, Domain, Pattern, Share, Size};
 
 /// Something wrong in the configuration.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]

@@ -4,18 +4,22 @@
 use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 use admission::{Access, LimitOverrides, Policy};
 use dialects::ByteLimits;
 use ipnet::IpNet;
-use model::LabelLimits;
 use model::re2::Anchored;
+use model::{LabelLimits, TenantName};
 use promql::Feature;
 
+use super::datadog::Datadog;
 use super::machine::Machine;
 use super::section::{Section, When};
-use super::settings::{Auth, Dialect, Durability, Http, Limits, Log, Settings, Storage, TenantLimits};
+use super::settings::{
+    Acme, Auth, ClientAuth, Dialect, Durability, Http, Limits, Log, Settings, Storage, TenantLimits,
+};
 use super::statsd::Statsd;
 use super::tree::Origin;
 use super::{Problem, Size};
@@ -36,6 +40,8 @@ pub struct Config {
     pub log: Log,
     /// Bounds of connections.
     pub http: Http,
+    /// With what `listen` speaks TLS; none = it speaks plainly.
+    pub tls: Option<TlsConfig>,
     /// Threads that serve them.
     pub http_threads: usize,
     /// Who may read the query API from a page in a browser.
@@ -66,12 +72,79 @@ pub struct Config {
     pub storage: tsdb::Options,
     /// Access, virtual hosts and limits, for [`admission::Authority`].
     pub policy: Policy,
+    /// What tenants have chosen of the protocols.
+    pub choices: DialectSettings,
     /// Listeners of StatsD.
     pub statsd: Vec<Statsd>,
     /// The protocols.
     pub dialects: HashMap<&'static str, DialectConfig>,
     /// What was typed, for reloads.
     pub settings: Settings,
+}
+
+/// What tenants have chosen of the protocols.
+#[derive(Clone, Debug, Default)]
+pub struct DialectSettings {
+    all: Arc<dialects::Settings>,
+    tenants: HashMap<TenantName, Arc<dialects::Settings>>,
+}
+
+impl DialectSettings {
+    fn new(settings: &Settings) -> Self {
+        let of = |own: &Datadog| Arc::new(dialects::Settings { datadog: own.over(&settings.datadog) });
+        let tenants = settings.tenants.iter();
+        Self {
+            all: of(&Datadog::default()),
+            tenants: tenants.map(|(name, own)| (name.clone(), of(&own.datadog))).collect(),
+        }
+    }
+
+    /// What `tenant` has chosen, or all have.
+    pub fn of(&self, tenant: &TenantName) -> Arc<dialects::Settings> {
+        Arc::clone(self.tenants.get(tenant).unwrap_or(&self.all))
+    }
+}
+
+/// With what TLS is spoken.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TlsConfig {
+    /// Where certificates come from.
+    pub identity: Identity,
+    /// Authorities of clients, and whether each must show a certificate; none = nobody is asked.
+    pub clients: Option<(PathBuf, ClientAuth)>,
+}
+
+/// Where certificates come from.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Identity {
+    /// From files that somebody else renews.
+    Files {
+        /// The chain.
+        cert: PathBuf,
+        /// Its key.
+        key: PathBuf,
+    },
+    /// From an authority that is asked for them.
+    Acme(AcmeConfig),
+}
+
+/// How certificates are ordered.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct AcmeConfig {
+    /// URL of the authority's directory.
+    pub directory: String,
+    /// The folder of what comes from there.
+    pub folder: String,
+    /// URLs under which the authority may reach somebody.
+    pub contact: Vec<String>,
+    /// Where http-01 is answered; none = tls-alpn-01 on the port of TLS.
+    pub http_listen: Option<SocketAddr>,
+    /// Authorities by which the directory is known; none = the system's.
+    pub directory_ca: Option<PathBuf>,
+    /// Time between two looks for names without a good certificate.
+    pub look: Duration,
+    /// Time after the first failure before the next order; it doubles with each.
+    pub retry: Duration,
 }
 
 /// What the configuration says about one protocol.
@@ -95,7 +168,9 @@ impl Config {
         let Settings { general, http, ingest, query, .. } = &settings;
         let memory = general.memory_limit.of(machine.memory_bytes);
         let threads = if ingest.threads == 0 { machine.cores } else { ingest.threads as usize };
-        let address = format!("http://{}", general.listen);
+        let tls = tls(&settings);
+        let scheme = if tls.is_some() { "https" } else { "http" };
+        let address = format!("{scheme}://{}", general.listen);
         Ok(Self {
             listen: general.listen,
             data_dir: general.data_dir.clone(),
@@ -103,6 +178,7 @@ impl Config {
             trusted_proxies: general.trusted_proxies.clone(),
             log: settings.log.clone(),
             http: http.clone(),
+            tls,
             http_threads: if http.threads == 0 { machine.cores.div_ceil(2) } else { http.threads as usize },
             cors: origins(&settings),
             ingest_bytes: ingest.in_flight_bytes.of(memory),
@@ -118,6 +194,7 @@ impl Config {
             self_monitoring_interval: settings.self_monitoring.interval,
             storage: storage_options(&settings, memory),
             policy: policy(&settings),
+            choices: DialectSettings::new(&settings),
             statsd: settings.statsd.clone(),
             dialects: dialects::ALL.iter().map(|row| (row.name, dialect(&settings, row, memory))).collect(),
             settings,
@@ -132,10 +209,16 @@ impl Config {
         restarts("", &now.general, &next.general, &mut keys);
         restarts("log.", &now.log, &next.log, &mut keys);
         restarts("http.", &now.http, &next.http, &mut keys);
+        restarts("acme.", &now.acme, &next.acme, &mut keys);
+        // A port that speaks TLS goes on doing so, with whatever certificate.
+        if now.tls.cert.is_some() != next.tls.cert.is_some() {
+            keys.push("tls.cert".to_owned());
+        }
         restarts("ingest.", &now.ingest, &next.ingest, &mut keys);
         restarts("query.", &now.query, &next.query, &mut keys);
         restarts("limits.", &now.limits, &next.limits, &mut keys);
         restarts("storage.", &now.storage, &next.storage, &mut keys);
+        restarts("datadog.", &now.datadog, &next.datadog, &mut keys);
         restarts("self_monitoring.", &now.self_monitoring, &next.self_monitoring, &mut keys);
         if now.statsd != next.statsd {
             keys.push("statsd".to_owned());
@@ -157,13 +240,16 @@ fn restarts<S: Section>(prefix: &str, now: &S, next: &S, keys: &mut Vec<String>)
 
 /// What cannot be meant together.
 fn contradictions(settings: &Settings, machine: Machine) -> Vec<Problem> {
-    let Settings { general, query, ingest, storage, http, .. } = settings;
+    let Settings { general, query, ingest, storage, http, tls, acme, .. } = settings;
     let memory = general.memory_limit.of(machine.memory_bytes);
     let store = storage.memory_bytes.of(memory);
     let parts =
         store.saturating_add(ingest.in_flight_bytes.of(memory)).saturating_add(query.memory_bytes.of(memory));
     let open = general.auth == Auth::Off && !general.listen.ip().is_loopback();
     let zero = Duration::ZERO;
+    let asked = tls.client_auth != ClientAuth::None;
+    let ordered = acme.directory.0.is_some();
+    let speaks = ordered || tls.cert.is_some();
     let rules = [
         ("auth", open, "off is for loopback only: `listen` must be a loopback address like 127.0.0.1:9347"),
         ("memory_limit", memory < 64 << 20, "at least 64MiB is needed"),
@@ -186,6 +272,13 @@ fn contradictions(settings: &Settings, machine: Machine) -> Vec<Problem> {
         ("http.header_timeout", http.header_timeout == zero, "must be more than 0"),
         ("http.header_bytes", http.header_bytes.0 < 8 << 10, "at least 8KiB is needed"),
         ("http.body_timeout", http.body_timeout == zero, "must be more than 0"),
+        ("tls.key", tls.cert.is_some() != tls.key.is_some(), "`cert` and `key` belong together"),
+        ("tls.client_auth", asked != tls.client_ca.is_some(), "optional and required go with `client_ca`"),
+        ("tls.client_ca", tls.client_ca.is_some() && !speaks, "there is no certificate for TLS"),
+        ("acme.directory", ordered && tls.cert.is_some(), "certificates come from here or from tls.cert"),
+        ("acme.directory", !ordered && *acme != Acme::default(), "is needed for the other keys"),
+        ("acme.directory", ordered && general.domain.0.is_none(), "needs a `domain`"),
+        ("acme.accept_terms", ordered && !acme.accept_terms, "must be true: read the authority's terms"),
         ("query.concurrency", query.concurrency == 0, "must be more than 0"),
         ("query.timeout", query.timeout == zero, "must be more than 0"),
         ("query.lookback", query.lookback == zero, "must be more than 0"),
@@ -222,6 +315,26 @@ fn listener_rules(listener: &Statsd) -> [(&'static str, bool, &'static str); 4] 
     ]
 }
 
+fn tls(settings: &Settings) -> Option<TlsConfig> {
+    let Settings { tls, acme, .. } = settings;
+    let files = tls.cert.clone().zip(tls.key.clone()).map(|(cert, key)| Identity::Files { cert, key });
+    let ordered = || {
+        let contact = acme.contact.iter().map(|address| format!("mailto:{address}")).collect();
+        Some(Identity::Acme(AcmeConfig {
+            directory: acme.directory.0.clone()?,
+            folder: acme.directory.folder(),
+            contact,
+            http_listen: acme.http_listen,
+            directory_ca: acme.directory_ca.clone(),
+            look: Duration::from_secs(5),
+            retry: Duration::from_secs(120),
+        }))
+    };
+    let identity = files.or_else(ordered)?;
+    let clients = tls.client_ca.clone().map(|authorities| (authorities, tls.client_auth));
+    Some(TlsConfig { identity, clients })
+}
+
 fn origins(settings: &Settings) -> Origins {
     match (&settings.http.cors_origin.0, settings.general.auth) {
         (None, Auth::Token) => Origins::Any,
@@ -244,6 +357,7 @@ fn storage_options(settings: &Settings, memory: u64) -> tsdb::Options {
             Durability::Os => wal::Durability::Os,
         },
         queue_bytes: storage.queue_bytes.0,
+        log_bytes: storage.log_bytes.0,
         // In a small container the head must not fill the store's memory before it is flushed.
         flush_bytes: storage.flush_bytes.0.min(store / 4),
         flush_interval: storage.flush_interval,
@@ -268,7 +382,11 @@ fn policy(settings: &Settings) -> Policy {
         },
         domain: settings.general.domain.0.clone(),
         limits: limits(&settings.limits, &settings.storage),
-        overrides: settings.tenants.iter().map(|(name, limits)| (name.clone(), overrides(limits))).collect(),
+        overrides: settings
+            .tenants
+            .iter()
+            .map(|(name, settings)| (name.clone(), overrides(&settings.limits)))
+            .collect(),
     }
 }
 

@@ -9,9 +9,10 @@ use ipnet::IpNet;
 use model::TenantName;
 use promql::Feature;
 
+use super::datadog::Datadog;
 use super::section::section;
 use super::statsd::Statsd;
-use super::value::{Domain, ExternalUrl, Pattern, Share, Size, choice};
+use super::value::{Directory, Domain, ExternalUrl, Pattern, Share, Size, choice};
 
 choice! {
     /// Whether requests need a token.
@@ -58,6 +59,18 @@ choice! {
         Interval = "interval",
         /// When the kernel likes.
         Os = "os",
+    }
+}
+
+choice! {
+    /// Whether clients show certificates of their own.
+    ClientAuth, "none, optional or required" {
+        /// They are not asked.
+        None = "none",
+        /// They are asked; one that is shown must be good.
+        Optional = "optional",
+        /// Without a good one there is no connection.
+        Required = "required",
     }
 }
 
@@ -118,6 +131,39 @@ section! {
         cors_origin: Pattern = "", Reload;
         /// How long running requests may take to end after SIGTERM.
         shutdown_timeout: Duration = "8s", Restart;
+    }
+}
+
+section! {
+    /// With a certificate and its key `listen` speaks TLS, and nothing else. See docs/tls.md.
+    Tls {
+        /// File with the certificate and those that lead to its authority, PEM. Read again at a reload, and when it has
+        /// changed.
+        cert: Option<PathBuf> = "", Reload;
+        /// File with the certificate's private key, PEM.
+        key: Option<PathBuf> = "", Reload;
+        /// File with the authorities whose clients are let in, PEM.
+        client_ca: Option<PathBuf> = "", Reload;
+        /// Whether clients show certificates: none, optional or required. A token is needed all the same.
+        client_auth: ClientAuth = "none", Reload;
+    }
+}
+
+section! {
+    /// Certificates that Weir gets and renews itself (ACME, RFC 8555), for DOMAIN and for TENANT.DOMAIN and
+    /// dd.TENANT.DOMAIN of every tenant. In place of `tls.cert`. See docs/tls.md.
+    Acme {
+        /// Who signs: letsencrypt, letsencrypt-staging or the https URL of a directory.
+        directory: Directory = "", Restart;
+        /// Mail addresses that the authority may write to.
+        contact: Vec<String> = "", Restart;
+        /// Whether the authority's terms of service are accepted; they must be.
+        accept_terms: bool = "false", Restart;
+        /// Address at which challenges are answered over HTTP (http-01), port 80 for the authority. Default: they are
+        /// answered on `listen` (tls-alpn-01), port 443 for the authority.
+        http_listen: Option<SocketAddr> = "", Restart;
+        /// File with the authorities by which the directory itself is known, PEM. Default: those of the system.
+        directory_ca: Option<PathBuf> = "", Restart;
     }
 }
 
@@ -229,6 +275,8 @@ section! {
         segment_bytes: Size = "128MiB", Restart;
         /// Bytes that may wait for the log; beyond it requests are answered "overloaded".
         queue_bytes: Size = "8MiB", Restart;
+        /// Bytes of log lines that are held; beyond it requests with log lines are answered "overloaded", others are not.
+        log_bytes: Size = "1GiB", Restart;
         /// Bytes of samples in memory at which they are written to a block; at most a quarter of `memory_bytes`.
         flush_bytes: Size = "64MiB", Restart;
         /// Age of the oldest sample in memory at which they are written to a block. When next to nothing comes for half a
@@ -292,6 +340,10 @@ pub struct Settings {
     pub log: Log,
     /// `http`
     pub http: Http,
+    /// `tls`
+    pub tls: Tls,
+    /// `acme`
+    pub acme: Acme,
     /// `ingest`
     pub ingest: Ingest,
     /// `query`
@@ -306,6 +358,17 @@ pub struct Settings {
     pub statsd: Vec<Statsd>,
     /// `dialects.<name>`; those that are not named have their defaults.
     pub dialects: BTreeMap<&'static str, Dialect>,
-    /// `tenants.<name>.limits`; a tenant that is named exists.
-    pub tenants: BTreeMap<TenantName, TenantLimits>,
+    /// `datadog`
+    pub datadog: Datadog,
+    /// `tenants.<name>`; a tenant that is named exists.
+    pub tenants: BTreeMap<TenantName, TenantSettings>,
+}
+
+/// What is set for one tenant.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct TenantSettings {
+    /// `limits`
+    pub limits: TenantLimits,
+    /// `datadog`
+    pub datadog: Datadog,
 }

@@ -133,7 +133,7 @@ fn the_environment_comes_over_the_file_and_flags_over_both() {
     assert_eq!(settings.storage.idle, Duration::from_secs(7200));
     assert_eq!(settings.general.listen.to_string(), "0.0.0.0:1");
     assert_eq!(settings.general.trusted_proxies.len(), 2);
-    assert_eq!(settings.tenants[&TenantName::parse("team-a").unwrap()].active_series, Some(7));
+    assert_eq!(settings.tenants[&TenantName::parse("team-a").unwrap()].limits.active_series, Some(7));
 
     let sources = Sources {
         flags: vec![("listen", "listen", "127.0.0.1:3".to_owned())],

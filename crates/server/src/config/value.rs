@@ -172,6 +172,46 @@ impl Scalar for ExternalUrl {
     }
 }
 
+/// The directory of an authority that speaks ACME, as the URL of it, or nothing.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Directory(pub Option<String>);
+
+impl Directory {
+    /// The name or the URL as a name of a folder.
+    pub fn folder(&self) -> String {
+        let plain = |c: char| if c.is_ascii_alphanumeric() { c.to_ascii_lowercase() } else { '-' };
+        self.show().chars().map(plain).collect()
+    }
+}
+
+/// Directories that have names.
+const DIRECTORIES: [(&str, &str); 2] = [
+    ("letsencrypt", "https://acme-v02.api.letsencrypt.org/directory"),
+    ("letsencrypt-staging", "https://acme-staging-v02.api.letsencrypt.org/directory"),
+];
+
+impl Scalar for Directory {
+    const EXPECTED: &'static str =
+        "letsencrypt, letsencrypt-staging or a URL like https://ca.example.com/directory";
+
+    fn parse(text: &str) -> Option<Self> {
+        if text.is_empty() {
+            return Some(Self(None));
+        }
+        if let Some((_, url)) = DIRECTORIES.into_iter().find(|(name, _)| *name == text) {
+            return Some(Self(Some(url.to_owned())));
+        }
+        let uri: http::Uri = text.parse().ok()?;
+        let good = uri.scheme_str() == Some("https") && uri.host().is_some();
+        good.then(|| Self(Some(text.to_owned())))
+    }
+    fn show(&self) -> String {
+        let Some(url) = &self.0 else { return String::new() };
+        let named = DIRECTORIES.into_iter().find(|(_, known)| known == url);
+        named.map_or_else(|| url.clone(), |(name, _)| name.to_owned())
+    }
+}
+
 /// A list; one scalar stands for a list of one, or of several with commas between them (as in the environment).
 impl<T: Scalar> Value for Vec<T> {
     fn read(node: &Node) -> Result<Self, String> {

@@ -1,4 +1,5 @@
-//! The accept loop: one task per connection, a cap on connections, idle and age limits, graceful stop.
+//! The accept loop: one task per connection (it begins with a handshake where TLS is spoken), a cap on connections,
+//! idle and age limits, graceful stop.
 //!
 //! A connection that does nothing for a while, or is old, is asked to finish (`Connection: close`, GOAWAY) rather than
 //! cut, so no request is lost to a timeout that its sender cannot see coming. Whoever does not finish is cut in the
@@ -28,8 +29,11 @@ use tower::ServiceExt;
 
 use super::crowd::{Activity, Busy, Crowd, Place};
 use super::framing::{HEAD_BYTES_MAX, HEADERS_MAX};
+use super::greet::{ServerName, greet};
 use super::guard::Guard;
+use super::pace::Paced;
 use crate::metrics::Metrics;
+use crate::tls::{Failure, Tls};
 
 /// Bounds of a listener.
 #[derive(Clone, Copy, Debug)]
@@ -74,13 +78,19 @@ pub struct Listener {
     router: Router,
     metrics: Arc<Metrics>,
     crowd: Arc<Crowd>,
+    tls: Option<Arc<Tls>>,
 }
 
 impl Listener {
     /// Serves `router` on `socket`.
     pub fn new(socket: TcpListener, settings: Settings, router: Router, metrics: Arc<Metrics>) -> Self {
         let crowd = Arc::new(Crowd::new(settings.connections_max));
-        Self { socket, settings, router, metrics, crowd }
+        Self { socket, settings, router, metrics, crowd, tls: None }
+    }
+
+    /// Speaks TLS and nothing else.
+    pub fn speaking(self, tls: Option<Arc<Tls>>) -> Self {
+        Self { tls, ..self }
     }
 
     /// Accepts until `stop` becomes true, then lets connections finish for up to `grace`. Gives how many were cut.
@@ -112,19 +122,30 @@ impl Listener {
             Some(place) => self.spawn(stream, peer, place, stop.clone()),
             None => {
                 self.metrics.connections_refused.add(1);
-                refuse(stream);
+                // Nothing can be said before a handshake.
+                if self.tls.is_none() {
+                    refuse(stream);
+                }
             }
         }
     }
 
     fn spawn(&self, stream: TcpStream, peer: SocketAddr, place: Place, stop: watch::Receiver<bool>) {
         let (settings, router, metrics) = (self.settings, self.router.clone(), Arc::clone(&self.metrics));
+        let tls = self.tls.clone();
         tokio::spawn(async move {
             metrics.connections.add(1.0);
             metrics.connections_accepted.add(1);
             // Small answers must not wait for more: every answer is written whole.
             let _ = stream.set_nodelay(true);
-            match serve_connection(stream, peer, settings, router, place.activity(), stop).await {
+            let ended = match tls {
+                None => {
+                    let stream = Paced::new(stream, place.activity().blocked());
+                    serve_connection(stream, (peer, None), settings, router, place.activity(), stop).await
+                }
+                Some(tls) => serve_tls(&tls, stream, peer, settings, router, place.activity(), stop).await,
+            };
+            match ended {
                 Ok(Ended::Itself) => {}
                 Ok(Ended::Evicted) => metrics.connections_evicted.add(1),
                 Err(error) => tracing::debug!(%error, %peer, "connection ended"),
@@ -159,9 +180,37 @@ enum Ended {
     Evicted,
 }
 
+/// Greets the peer and serves what comes then.
+async fn serve_tls(
+    tls: &Tls,
+    stream: TcpStream,
+    peer: SocketAddr,
+    settings: Settings,
+    router: Router,
+    activity: &Arc<Activity>,
+    mut stop: watch::Receiver<bool>,
+) -> Result<Ended, BoxError> {
+    let greeted = tokio::select! {
+        greeted = timeout(settings.head_timeout, greet(tls, stream, peer, activity.blocked())) => greeted,
+        () = activity.makes_way() => return Ok(Ended::Evicted),
+        _ = stop.wait_for(|stop| *stop) => return Ok(Ended::Itself),
+    };
+    match greeted.unwrap_or(Err(Failure::Late)) {
+        Ok(Some(greeted)) => {
+            let who = (peer, greeted.name);
+            serve_connection(greeted.stream, who, settings, router, activity, stop).await
+        }
+        Ok(None) => Ok(Ended::Itself),
+        Err(failure) => {
+            tls.count(&failure);
+            Err(failure.into())
+        }
+    }
+}
+
 async fn serve_connection<S: AsyncRead + AsyncWrite + Unpin + Send + 'static>(
     stream: S,
-    peer: SocketAddr,
+    (peer, name): (SocketAddr, Option<ServerName>),
     settings: Settings,
     router: Router,
     activity: &Arc<Activity>,
@@ -170,6 +219,9 @@ async fn serve_connection<S: AsyncRead + AsyncWrite + Unpin + Send + 'static>(
     let seen = Arc::clone(activity);
     let service = service_fn(move |mut request: Request<Incoming>| {
         request.extensions_mut().insert(Peer(peer));
+        if let Some(name) = &name {
+            request.extensions_mut().insert(name.clone());
+        }
         let busy = Busy::begin(&seen);
         let router = router.clone();
         async move {
@@ -178,7 +230,7 @@ async fn serve_connection<S: AsyncRead + AsyncWrite + Unpin + Send + 'static>(
         }
     });
     let builder = builder(settings.head_bytes_max);
-    let guard = Guard::new(stream, settings.head_timeout, settings.head_bytes_max, activity.blocked());
+    let guard = Guard::new(stream, settings.head_timeout, settings.head_bytes_max);
     let mut connection = pin!(builder.serve_connection(TokioIo::new(guard), service));
     let patience = tokio::select! {
         result = connection.as_mut() => return result.map(|()| Ended::Itself),
@@ -265,7 +317,8 @@ mod tests {
         let (stop, stopped) = watch::channel(false);
         let task = tokio::spawn(async move {
             let _stop = stop;
-            serve_connection(ours, peer, settings, router, place.activity(), stopped).await
+            let ours = Paced::new(ours, place.activity().blocked());
+            serve_connection(ours, (peer, None), settings, router, place.activity(), stopped).await
         });
         Some((theirs, task))
     }

@@ -1,18 +1,16 @@
-//! A TCP stream that hyper reads through: it lets only well-framed requests in, on time, and closes politely.
+//! A stream that hyper reads through: it lets only well-framed requests in, on time, and closes politely.
 //!
 //! HTTP/1 heads are held back until they are complete and [`framing`] has judged them. A refused head is replaced by a
 //! request for [`REFUSED_PATH`], so that the refusal is answered in its place behind earlier pipelined requests. Quotes and
 //! the like that stand raw in a query are percent-encoded.
 //! HTTP/2 passes through: its framing is binary and h2 is strict about it.
 //!
-//! Three clocks run here because hyper's own header timeout counts idle keep-alive time as well: a head must be
-//! complete 10 s after its first byte, a blocked answer must move 10 KiB in 10 s, and a closing connection whose
-//! request was not read to its end is drained for 5 s or 32 MiB, so that the sender sees the answer and no reset.
+//! Two clocks run here because hyper's own header timeout counts idle keep-alive time as well: a head must be complete
+//! 10 s after its first byte, and a closing connection whose request was not read to its end is drained for 5 s or
+//! 32 MiB, so that the sender sees the answer and no reset. The clock of answers is in `pace`.
 
 use std::io;
 use std::pin::Pin;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
@@ -26,9 +24,6 @@ use super::linger::Linger;
 /// The path whose answers are refusals; the last segment is [`Refused::as_str`].
 pub const REFUSED_PATH: &str = "/-/refused/";
 
-/// What a blocked writer must move in a window, and the window.
-const WRITE_BYTES_MIN: usize = 10 << 10;
-const WRITE_WINDOW: Duration = Duration::from_secs(10);
 const READ_BYTES: usize = 16 << 10;
 
 /// Where the reader is in the stream.
@@ -59,16 +54,12 @@ pub struct Guard<S> {
     head_timeout: Duration,
     head_bytes_max: usize,
     head_deadline: Option<Pin<Box<Sleep>>>,
-    write_window: Option<(Pin<Box<Sleep>>, usize)>,
-    /// Whether the last write had to wait, for who wants to know.
-    blocked: Arc<AtomicBool>,
     linger: Option<Linger>,
 }
 
 impl<S: AsyncRead + AsyncWrite + Unpin> Guard<S> {
-    /// Guards a new connection, whose first head must be complete within `head_timeout` from now. `blocked`
-    /// says whether a write waits for the peer.
-    pub fn new(stream: S, head_timeout: Duration, head_bytes_max: usize, blocked: Arc<AtomicBool>) -> Self {
+    /// Guards a new connection, whose first head must be complete within `head_timeout` from now.
+    pub fn new(stream: S, head_timeout: Duration, head_bytes_max: usize) -> Self {
         Self {
             stream: stream.take(0),
             at: At::Head { scanned: 0 },
@@ -77,8 +68,6 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Guard<S> {
             head_timeout,
             head_bytes_max,
             head_deadline: Some(Box::pin(tokio::time::sleep(head_timeout))),
-            write_window: None,
-            blocked,
             linger: None,
         }
     }
@@ -215,31 +204,6 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Guard<S> {
         }
         self.head_deadline.as_mut().is_some_and(|deadline| deadline.as_mut().poll(cx).is_ready())
     }
-
-    /// Accounts a write: one that is blocked must move enough bytes within each window.
-    fn paced(&mut self, cx: &mut Context<'_>, written: Poll<io::Result<usize>>) -> Poll<io::Result<usize>> {
-        self.blocked.store(written.is_pending(), Ordering::Relaxed);
-        match &written {
-            Poll::Ready(Ok(bytes)) => {
-                if let Some((_, moved)) = &mut self.write_window {
-                    *moved += bytes;
-                }
-            }
-            Poll::Ready(Err(_)) => {}
-            Poll::Pending => {
-                let fresh = || (Box::pin(tokio::time::sleep(WRITE_WINDOW)), 0);
-                let mut window = self.write_window.take().unwrap_or_else(fresh);
-                while window.0.as_mut().poll(cx).is_ready() {
-                    if window.1 < WRITE_BYTES_MIN {
-                        return Poll::Ready(Err(io::ErrorKind::TimedOut.into()));
-                    }
-                    window = fresh();
-                }
-                self.write_window = Some(window);
-            }
-        }
-        written
-    }
 }
 
 impl<S: AsyncRead + AsyncWrite + Unpin> AsyncRead for Guard<S> {
@@ -275,9 +239,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AsyncRead for Guard<S> {
 
 impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Guard<S> {
     fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
-        let this = self.get_mut();
-        let written = Pin::new(this.stream.get_mut()).poll_write(cx, bytes);
-        this.paced(cx, written)
+        Pin::new(self.get_mut().stream.get_mut()).poll_write(cx, bytes)
     }
 
     fn poll_write_vectored(
@@ -285,9 +247,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Guard<S> {
         cx: &mut Context<'_>,
         parts: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        let this = self.get_mut();
-        let written = Pin::new(this.stream.get_mut()).poll_write_vectored(cx, parts);
-        this.paced(cx, written)
+        Pin::new(self.get_mut().stream.get_mut()).poll_write_vectored(cx, parts)
     }
 
     fn is_write_vectored(&self) -> bool {
@@ -295,10 +255,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Guard<S> {
     }
 
     fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        let this = self.get_mut();
-        this.write_window = None;
-        this.blocked.store(false, Ordering::Relaxed);
-        Pin::new(this.stream.get_mut()).poll_flush(cx)
+        Pin::new(self.get_mut().stream.get_mut()).poll_flush(cx)
     }
 
     fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
@@ -322,35 +279,13 @@ mod tests {
 
     fn guarded(buffer: usize) -> (Guard<DuplexStream>, DuplexStream) {
         let (ours, theirs) = duplex(buffer);
-        (Guard::new(ours, Duration::from_secs(10), framing::HEAD_BYTES_MAX, Arc::default()), theirs)
+        (Guard::new(ours, Duration::from_secs(10), framing::HEAD_BYTES_MAX), theirs)
     }
 
     async fn read_all(guard: &mut Guard<DuplexStream>) -> Vec<u8> {
         let mut read = Vec::new();
         guard.read_to_end(&mut read).await.unwrap();
         read
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn an_answer_that_nobody_reads_ends() {
-        let (mut guard, _theirs) = guarded(1000);
-        let began = Instant::now();
-        let error = guard.write_all(&[0; 100_000]).await.unwrap_err();
-        assert_eq!((error.kind(), began.elapsed().as_secs()), (io::ErrorKind::TimedOut, 10));
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn an_answer_that_is_read_slowly_but_steadily_does_not() {
-        let (mut guard, mut theirs) = guarded(1000);
-        let reader = tokio::spawn(async move {
-            let mut space = [0; 2000];
-            while theirs.read(&mut space).await.unwrap() > 0 {
-                tokio::time::sleep(Duration::from_millis(500)).await;
-            }
-        });
-        guard.write_all(&[0; 60_000]).await.unwrap();
-        drop(guard);
-        reader.await.unwrap();
     }
 
     #[tokio::test(start_paused = true)]

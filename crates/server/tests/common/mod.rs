@@ -3,13 +3,16 @@
 
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
+use std::path::Path;
 use std::time::Duration;
 
+pub(crate) mod tls;
+
 use env::Env;
-use server::Server;
 use server::app::{App, Reload};
 use server::config::{Config, Machine, Settings};
 use server::control::{ADMIN_TOKEN, Control, DEFAULT_TOKEN, SYSTEM_TOKEN};
+use server::{ServeError, Server};
 
 #[derive(Debug)]
 struct NoReload;
@@ -29,6 +32,8 @@ pub(crate) struct Weir {
     pub(crate) system: String,
     pub(crate) admin: String,
     pub(crate) directory: tempfile::TempDir,
+    /// How TLS is spoken with it, when it is.
+    pub(crate) secure: Option<tls::Client>,
 }
 
 impl Weir {
@@ -46,20 +51,39 @@ impl Weir {
         weir
     }
 
+    /// Speaks TLS with `client`, and waits until it is ready.
+    pub(crate) fn start_secure(
+        directory: tempfile::TempDir,
+        client: tls::Client,
+        change: impl FnOnce(&mut Settings),
+    ) -> Self {
+        let mut weir = Self::begin_in(directory, change);
+        weir.secure = Some(client);
+        weir.wait_until_ready();
+        weir
+    }
+
     /// Does not wait until it is ready.
     pub(crate) fn begin_in(directory: tempfile::TempDir, change: impl FnOnce(&mut Settings)) -> Self {
-        let mut settings = Settings::default();
-        settings.general.listen = "127.0.0.1:0".parse().unwrap();
-        settings.general.data_dir = directory.path().to_owned();
-        change(&mut settings);
-        let config = Config::resolve(settings, Machine { memory_bytes: 2 << 30, cores: 2 }).unwrap();
-        let env = Env::real();
-        let (control, _) = Control::open(env.clone(), directory.path(), config.policy.clone()).unwrap();
+        Self::begin_as(directory, change, |_| {})
+    }
+
+    /// As well, with what is in no settings.
+    pub(crate) fn begin_as(
+        directory: tempfile::TempDir,
+        change: impl FnOnce(&mut Settings),
+        resolved: impl FnOnce(&mut Config),
+    ) -> Self {
+        let server = begin(directory.path(), change, resolved).unwrap();
         let read = |name| std::fs::read_to_string(directory.path().join(name)).unwrap().trim().to_owned();
         let (token, system, admin) = (read(DEFAULT_TOKEN), read(SYSTEM_TOKEN), read(ADMIN_TOKEN));
-        let server = Server::start(env, config, control, Box::new(NoReload)).unwrap();
         let address = server.address();
-        Self { server: Some(server), address, token, system, admin, directory }
+        Self { server: Some(server), address, token, system, admin, directory, secure: None }
+    }
+
+    /// Why it does not start.
+    pub(crate) fn refused_in(directory: &tempfile::TempDir, change: impl FnOnce(&mut Settings)) -> String {
+        begin(directory.path(), change, |_| {}).unwrap_err().to_string()
     }
 
     pub(crate) fn app(&self) -> &App {
@@ -84,6 +108,9 @@ impl Weir {
 
     /// Sends bytes, reads until the connection is closed.
     pub(crate) fn exchange(&self, bytes: &[u8]) -> String {
+        if let Some(client) = &self.secure {
+            return client.exchange(self.address, bytes).unwrap();
+        }
         let mut stream = self.connect();
         stream.write_all(bytes).unwrap();
         let mut answer = Vec::new();
@@ -108,10 +135,11 @@ impl Weir {
         headers: &str,
         body: &[u8],
     ) -> Response {
+        let host = self.secure.as_ref().map_or("weir", |client| client.name.as_str());
         let auth =
             if token.is_empty() { String::new() } else { format!("Authorization: Bearer {token}\r\n") };
         let head = format!(
-            "{method} {path} HTTP/1.1\r\nHost: weir\r\nConnection: close\r\n{auth}{headers}Content-Length: {}\r\n\r\n",
+            "{method} {path} HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n{auth}{headers}Content-Length: {}\r\n\r\n",
             body.len()
         );
         Response::parse(&self.exchange(&[head.as_bytes(), body].concat()))
@@ -121,6 +149,22 @@ impl Weir {
         self.server.take().unwrap().stop().unwrap();
         std::mem::replace(&mut self.directory, tempfile::tempdir().unwrap())
     }
+}
+
+fn begin(
+    directory: &Path,
+    change: impl FnOnce(&mut Settings),
+    resolved: impl FnOnce(&mut Config),
+) -> Result<Server, ServeError> {
+    let mut settings = Settings::default();
+    settings.general.listen = "127.0.0.1:0".parse().unwrap();
+    settings.general.data_dir = directory.to_owned();
+    change(&mut settings);
+    let mut config = Config::resolve(settings, Machine { memory_bytes: 2 << 30, cores: 2 }).unwrap();
+    resolved(&mut config);
+    let env = Env::real();
+    let (control, _) = Control::open(env.clone(), directory, config.policy.clone()).unwrap();
+    Server::start(env, config, control, Box::new(NoReload))
 }
 
 impl Drop for Weir {

@@ -1,0 +1,146 @@
+//! Log lines of a body on their way into the batch: what all routes that keep something as a line have in common.
+
+use std::borrow::Cow;
+use std::ops::Range;
+
+use model::Batch;
+use model::batch::Pair;
+use model::log::LogRow;
+
+use super::settings::{BareTags, Profile, Settings};
+use super::translate::sanitised;
+use crate::rows::{Full, Room};
+
+/// The longest line that is kept whole, in bytes: what Datadog itself keeps.
+const LINE_BYTES_MAX: usize = 1_000_000;
+
+/// The lines of a body.
+#[derive(Debug, Default)]
+pub(super) struct Lines {
+    last_stream: Range<usize>,
+}
+
+impl Lines {
+    /// Keeps a line whose fields are the pairs from `fields` on. Empty values of `stream` are absent ones.
+    pub(super) fn push<'a>(
+        &mut self,
+        batch: &mut Batch<'a>,
+        room: &mut Room,
+        stream: impl IntoIterator<Item = (&'static str, Cow<'a, str>)>,
+        fields: usize,
+        timestamp_ns: i64,
+        line: Cow<'a, str>,
+    ) -> Result<(), Full> {
+        let fields = fields..batch.pairs.len();
+        for (name, value) in stream {
+            if !value.is_empty() {
+                put(batch, room, Cow::Borrowed(name), value)?;
+            }
+        }
+        let (before, new) = batch.pairs.split_at(fields.end);
+        if before.get(self.last_stream.clone()) == Some(new) {
+            batch.pairs.truncate(fields.end);
+        } else {
+            self.last_stream = fields.end..batch.pairs.len();
+        }
+        let (line, is_cut) = cut(line);
+        batch.note("log_lines_cut", u64::from(is_cut));
+        room.take(size_of::<LogRow<'_>>())?;
+        batch.logs.push(LogRow { stream: self.last_stream.clone(), fields, timestamp_ns, line });
+        Ok(())
+    }
+}
+
+/// Appends a pair.
+pub(super) fn put<'a>(
+    batch: &mut Batch<'a>,
+    room: &mut Room,
+    name: Cow<'a, str>,
+    value: Cow<'a, str>,
+) -> Result<(), Full> {
+    let owned = |text: &Cow<'_, str>| if let Cow::Owned(text) = text { text.len() } else { 0 };
+    room.take(size_of::<Pair<'_>>() + owned(&name) + owned(&value))?;
+    batch.pairs.push((name, value));
+    Ok(())
+}
+
+/// Appends a tag under the name that it has as a label of series. One without a colon has its place here, whatever the
+/// knob says of series: a field is no label.
+pub(super) fn put_tag<'a>(
+    batch: &mut Batch<'a>,
+    room: &mut Room,
+    settings: &Settings,
+    tag: Cow<'a, str>,
+) -> Result<(), Full> {
+    let bare = if settings.bare_tags == BareTags::Value { "no_label_value" } else { "true" };
+    let (key, value) = match tag {
+        Cow::Borrowed(tag) => match tag.split_once(':') {
+            Some((key, value)) => (Cow::Borrowed(key), Cow::Borrowed(value)),
+            None => (Cow::Borrowed(tag), Cow::Borrowed(bare)),
+        },
+        Cow::Owned(tag) => match tag.split_once(':') {
+            Some((key, value)) => (Cow::Owned(key.to_owned()), Cow::Owned(value.to_owned())),
+            None => (Cow::Owned(tag), Cow::Borrowed(bare)),
+        },
+    };
+    if key.is_empty() || value.is_empty() {
+        return Ok(());
+    }
+    let name = match (settings.profile, key) {
+        (Profile::Opstrace, key) => Cow::Owned(format!("ddtag_{}", sanitised(&key))),
+        (Profile::Plain, Cow::Borrowed(key)) => sanitised(key),
+        (Profile::Plain, Cow::Owned(key)) => Cow::Owned(sanitised(&key).into_owned()),
+    };
+    put(batch, room, name, value)
+}
+
+/// The label of a stream that says the host.
+pub(super) fn host_label(settings: &Settings) -> &'static str {
+    match settings.profile {
+        Profile::Opstrace => "instance",
+        Profile::Plain => "host",
+    }
+}
+
+/// A line without its line break, and whether it was cut.
+fn cut(line: Cow<'_, str>) -> (Cow<'_, str>, bool) {
+    let whole = line.trim_end_matches(['\n', '\r']).len();
+    let end = line.floor_char_boundary(whole.min(LINE_BYTES_MAX));
+    let line = match line {
+        Cow::Borrowed(line) => Cow::Borrowed(&line[..end]),
+        Cow::Owned(mut line) => {
+            line.truncate(end);
+            Cow::Owned(line)
+        }
+    };
+    (line, end < whole)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_line_is_cut_between_characters() {
+        let (line, is_cut) = cut(Cow::Owned("ü".repeat(LINE_BYTES_MAX)));
+        assert_eq!((line.len(), is_cut), (LINE_BYTES_MAX, true));
+        let (line, is_cut) = cut(Cow::Owned(format!("x{}", "ü".repeat(LINE_BYTES_MAX))));
+        assert_eq!((line.len(), is_cut), (LINE_BYTES_MAX - 1, true));
+        assert_eq!(cut("a\nb\r\n".into()), ("a\nb".into(), false));
+    }
+
+    #[test]
+    fn lines_of_one_stream_share_its_labels() {
+        let (mut batch, mut lines, mut room) = (Batch::new(1), Lines::default(), Room::new());
+        for service in ["a", "a", "", "a"] {
+            let fields = batch.pairs.len();
+            put(&mut batch, &mut room, "f".into(), "1".into()).unwrap();
+            let stream = [("job", "x".into()), ("service", service.into())];
+            lines.push(&mut batch, &mut room, stream, fields, 1, "m".into()).unwrap();
+        }
+        let streams: Vec<_> = batch.logs.iter().map(|row| row.stream.clone()).collect();
+        assert_eq!(streams, [1..3, 1..3, 5..6, 7..9]);
+        let fields: Vec<_> = batch.logs.iter().map(|row| row.fields.clone()).collect();
+        assert_eq!(fields, [0..1, 3..4, 4..5, 6..7]);
+    }
+}

@@ -1,0 +1,301 @@
+//! What both generations of series in JSON have in common: an object becomes a record with its points, and one whose
+//! fields are not what they should be refuses itself. A series' type may come after its points, so these are looked at
+//! when all of it was read.
+
+use std::borrow::Cow;
+
+use model::batch::{LabelSource, MetadataRow, SeriesRow, Temporality};
+use model::{Batch, Metadata, MetricType, Reason, Sample, Signal};
+
+use super::fields::{self, Field};
+use super::record::{Kind, Name, Record, Source};
+use super::settings::Profile;
+use super::translate;
+use crate::json::{Json, Token};
+use crate::rows::{Full, Room, Rows, shown};
+use crate::{Malformed, Received};
+
+/// Reads one field of a series.
+pub(super) type ReadField =
+    for<'a> fn(&mut Series<'a, '_>, &mut Json<'a>, key: &str) -> Result<(), Malformed>;
+
+/// A series as far as it was read.
+#[derive(Default)]
+pub(super) struct Draft<'a> {
+    /// Its name.
+    pub(super) metric: Cow<'a, str>,
+    /// Its type.
+    pub(super) kind: Kind,
+    /// Seconds that a value stands for.
+    pub(super) interval_s: i64,
+    /// Its host.
+    pub(super) host: Cow<'a, str>,
+    /// Its device.
+    pub(super) device: Cow<'a, str>,
+    /// What made it.
+    pub(super) source_type: Cow<'a, str>,
+    /// Its unit.
+    pub(super) unit: Cow<'a, str>,
+    /// The number that stands for its type, in the generation that numbers types.
+    pub(super) type_number: i64,
+    /// Whether its sender is one of those that number types otherwise.
+    pub(super) is_serverless: bool,
+    fault: Option<(Reason, &'static str)>,
+    bad_points: u64,
+}
+
+/// The series of a body, as they are read.
+pub(super) struct Series<'a, 'b> {
+    /// The one that is being read.
+    pub(super) draft: Draft<'a>,
+    /// Where records, tags and resources go.
+    pub(super) source: Source<'a>,
+    /// What there is room for.
+    pub(super) room: Room,
+    batch: &'b mut Batch<'a>,
+    rows: Rows,
+    tags: usize,
+    resources: usize,
+    number: usize,
+    received_ms: i64,
+    key_seed: u64,
+    scratch: Vec<u8>,
+}
+
+/// Reads `{"series": [...]}`, each field of a series by `field`.
+pub(super) fn decode<'a>(
+    received: &Received<'a>,
+    batch: &mut Batch<'a>,
+    field: ReadField,
+) -> Result<(), Malformed> {
+    let mut json = Json::new(received.body);
+    let source = Source::new(received);
+    let key_seed = source.key_seed(batch);
+    let rows = Rows::begin(batch);
+    let mut series = Series {
+        draft: Draft::default(),
+        source,
+        room: Room::new(),
+        batch,
+        rows,
+        tags: 0,
+        resources: 0,
+        number: 0,
+        received_ms: received.received_ms,
+        key_seed,
+        scratch: Vec::new(),
+    };
+    if json.value()? != Token::Object {
+        return Err(json.error("invalid JSON doc: no object with a list `series`"));
+    }
+    let (mut found, mut others) = (false, false);
+    json.object(|json, key| {
+        if key != "series" {
+            others = true;
+            return json.scalar().map(drop);
+        }
+        found = true;
+        match json.value()? {
+            Token::List => json.list(|json| series.read(json, field)),
+            Token::Null => Ok(()),
+            _ => Err(json.error("invalid JSON doc: `series` is no list")),
+        }
+    })?;
+    json.end()?;
+    // An Agent that looks whether it can connect sends `{}`.
+    if others && !found {
+        return Err(json.error("invalid JSON doc: no object with a list `series`"));
+    }
+    let Series { source, batch, .. } = series;
+    batch.source = Some(Box::new(source));
+    Ok(())
+}
+
+impl<'a> Series<'a, '_> {
+    /// A series that is none of what it should be; the first reason stays.
+    #[cold]
+    pub(super) fn refuse(&mut self, reason: Reason, what: &'static str) {
+        self.draft.fault.get_or_insert((reason, what));
+    }
+
+    /// The value of a field that names something; `what` complains about it.
+    pub(super) fn named<T: Default>(&mut self, field: Field<T>, what: &'static str) -> Result<T, Malformed> {
+        Ok(field?.unwrap_or_else(|fields::WrongType| {
+            self.refuse(Reason::InvalidLabels, what);
+            T::default()
+        }))
+    }
+
+    /// Reads the seconds that a value stands for.
+    pub(super) fn interval(&mut self, json: &mut Json<'a>) -> Result<(), Malformed> {
+        match fields::whole(json)? {
+            Ok(interval_s) => self.draft.interval_s = interval_s,
+            Err(fields::WrongType) => {
+                self.refuse(Reason::InvalidSeries, "`interval` is no whole number of seconds");
+            }
+        }
+        Ok(())
+    }
+
+    /// Reads the list of tags.
+    pub(super) fn tags(&mut self, json: &mut Json<'a>) -> Result<(), Malformed> {
+        self.source.tags.truncate(self.tags);
+        let read = fields::tags(json, &mut self.source.tags, &mut self.room);
+        self.named(read, "`tags` is no list of texts")
+    }
+
+    /// Forgets resources that were read, for the last of equal keys counts.
+    pub(super) fn forget_resources(&mut self) {
+        self.source.resources.truncate(self.resources);
+        (self.draft.host, self.draft.device) = (Cow::Borrowed(""), Cow::Borrowed(""));
+    }
+
+    /// Goes through the list of points; `point` reads the one whose first token it is given, and says its time and value.
+    pub(super) fn points(
+        &mut self,
+        json: &mut Json<'a>,
+        point: fn(&mut Json<'a>, Token<'a>) -> Result<(Token<'a>, Token<'a>), Malformed>,
+    ) -> Result<(), Malformed> {
+        self.rows.forget(self.batch);
+        self.draft.bad_points = 0;
+        let token = json.value()?;
+        if token != Token::List {
+            json.rest_of(&token)?;
+            if token != Token::Null {
+                self.refuse(Reason::InvalidSeries, "`points` is no list");
+            }
+            return Ok(());
+        }
+        json.list(|json| {
+            let first = json.value()?;
+            let (seconds, value) = point(json, first)?;
+            let timestamp_ms = fields::moment(&seconds, self.received_ms);
+            match (timestamp_ms, value.number().filter(|value| value.is_finite())) {
+                (Ok(timestamp_ms), Some(value)) => {
+                    self.room.take(size_of::<Sample>()).map_err(|Full| json.error(Full::WHAT))?;
+                    self.batch.samples.push(Sample { timestamp_ms, value, start_ms: 0 });
+                }
+                _ => self.draft.bad_points += 1,
+            }
+            Ok(())
+        })
+    }
+
+    fn read(&mut self, json: &mut Json<'a>, field: ReadField) -> Result<(), Malformed> {
+        self.draft = Draft::default();
+        self.rows = Rows::begin(self.batch);
+        (self.tags, self.resources) = (self.source.tags.len(), self.source.resources.len());
+        match json.value()? {
+            Token::Object => json.object(|json, key| field(self, json, &key))?,
+            other => {
+                json.rest_of(&other)?;
+                self.refuse(Reason::InvalidSeries, "it is no object");
+            }
+        }
+        if !self.keep(json)? {
+            self.source.tags.truncate(self.tags);
+            self.source.resources.truncate(self.resources);
+        }
+        self.number += 1;
+        Ok(())
+    }
+
+    /// Keeps the series with its points, unless there is nothing to keep.
+    fn keep(&mut self, json: &Json<'a>) -> Result<bool, Malformed> {
+        let draft = std::mem::take(&mut self.draft);
+        let (number, points) = (self.number, self.rows.samples(self.batch));
+        if draft.bad_points > 0 {
+            let bad = draft.bad_points;
+            self.batch.rejections.add(Signal::Sample, Reason::InvalidValue, bad);
+            self.batch.rejections.explain(|| {
+                let metric = shown(&draft.metric);
+                format!("series {number} ({metric:?}): {bad} points are not a time and a finite number")
+            });
+        }
+        let nameless = (Reason::MissingName, "no `metric`");
+        let fault = draft.fault.or((draft.metric.is_empty() && points > 0).then_some(nameless));
+        if let Some((reason, what)) = fault {
+            self.rows.reject(self.batch, reason);
+            if points == 0 {
+                self.batch.rejections.add(Signal::Sample, reason, u64::from(draft.bad_points == 0));
+            }
+            let metric = shown(&draft.metric);
+            self.batch.rejections.explain(|| format!("series {number} ({metric:?}): {what}"));
+            return Ok(false);
+        }
+        if points == 0 {
+            return Ok(false);
+        }
+        let row_bytes = size_of::<Record<'_>>() + size_of::<SeriesRow<'_>>();
+        self.room.take(row_bytes).map_err(|Full| json.error(Full::WHAT))?;
+        self.metadata(&draft);
+        self.convert(&draft, points);
+        let record = Record {
+            name: Name::Metric(draft.metric, ""),
+            kind: draft.kind,
+            interval_s: draft.interval_s,
+            host: draft.host,
+            device: draft.device,
+            source_type: draft.source_type,
+            resources: self.resources..self.source.resources.len(),
+            tags: self.tags..self.source.tags.len(),
+        };
+        let key = self.source.key(&record, self.key_seed, &mut self.scratch);
+        let labels = self.source.push(record);
+        push(self.batch, self.rows, labels, key, temporality(&self.source, draft.kind));
+        self.source.note_dropped(self.tags, self.batch);
+        Ok(true)
+    }
+
+    /// Points become what the tenant stores, oldest first.
+    fn convert(&mut self, draft: &Draft<'a>, points: usize) {
+        let settings = self.source.settings;
+        let start = self.batch.samples.len() - points;
+        let samples = &mut self.batch.samples[start..];
+        if !samples.is_sorted_by_key(|sample| sample.timestamp_ms) {
+            samples.sort_by_key(|sample| sample.timestamp_ms);
+        }
+        let interval_ms = draft.interval_s.max(0).saturating_mul(1000);
+        let is_total = translate::is_total(settings, draft.kind);
+        for sample in samples {
+            sample.value = translate::value(settings, draft.kind, draft.interval_s, sample.value);
+            if is_total && interval_ms > 0 {
+                sample.start_ms = sample.timestamp_ms.saturating_sub(interval_ms);
+            }
+        }
+    }
+
+    /// A unit has no place in labels, nor has a type in the profile `plain`.
+    fn metadata(&mut self, draft: &Draft<'a>) {
+        let settings = self.source.settings;
+        let kind = match draft.kind {
+            _ if settings.profile == Profile::Opstrace => MetricType::Unknown,
+            Kind::Unspecified | Kind::Distribution => MetricType::Unknown,
+            kind if translate::is_total(settings, kind) => MetricType::Counter,
+            Kind::Count | Kind::Rate | Kind::Gauge => MetricType::Gauge,
+        };
+        if draft.unit.is_empty() && kind == MetricType::Unknown {
+            return;
+        }
+        let family = translate::family(settings, &draft.metric, draft.kind).into_owned();
+        // Series of a metric mostly stand together.
+        if self.batch.metadata.last().is_none_or(|row| row.family != family) {
+            let metadata = Metadata { kind, unit: draft.unit.clone().into_owned(), help: String::new() };
+            self.batch.metadata.push(MetadataRow { family: family.into(), metadata });
+        }
+    }
+}
+
+fn temporality(source: &Source<'_>, kind: Kind) -> Temporality {
+    match translate::is_total(source.settings, kind) {
+        true => Temporality::Delta,
+        false => Temporality::Cumulative,
+    }
+}
+
+/// Gives rows their labels, as what they are.
+fn push<'a>(batch: &mut Batch<'a>, rows: Rows, labels: LabelSource<'a>, key: u128, temporality: Temporality) {
+    let before = batch.series.len();
+    rows.keep(batch, labels, key);
+    batch.series[before..].iter_mut().for_each(|series| series.temporality = temporality);
+}

@@ -1,0 +1,146 @@
+//! Tags of hosts that arrive apart from the series of those hosts, for whoever decodes the next request: a cache of
+//! what `/intake/` told, on disk so that a restart does not take labels away for half an hour.
+//!
+//! The file is small and derived: one that is damaged is begun anew, and the next payload of each host fills it.
+
+use std::collections::HashMap;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use codec::envelope;
+use env::Env;
+use model::{HostRow, HostTags, TenantId};
+
+const NAME: &str = "host-tags";
+const MAGIC: &[u8; 8] = b"WEIRHTAG";
+const VERSION: u16 = 1;
+
+/// Bytes of all tenants' hosts at which nothing more is learned.
+const BYTES_MAX: usize = 256 << 20;
+
+/// What is known of all tenants' hosts.
+#[derive(Debug)]
+pub struct Hosts {
+    env: Env,
+    directory: PathBuf,
+    tenants: Mutex<HashMap<TenantId, Arc<HostTags>>>,
+    /// Counts changes; what was saved is told by the other.
+    changes: AtomicU64,
+    saved: Mutex<u64>,
+}
+
+impl Hosts {
+    /// What `directory` holds of them.
+    pub fn open(env: Env, directory: &Path) -> Self {
+        let tenants = read(&env, directory).unwrap_or_else(|error| {
+            tracing::warn!(%error, "tags of hosts cannot be read and are learned anew");
+            HashMap::new()
+        });
+        Self {
+            env,
+            directory: directory.to_owned(),
+            tenants: Mutex::new(tenants.into_iter().map(|(id, tags)| (id, Arc::new(tags))).collect()),
+            changes: AtomicU64::new(0),
+            saved: Mutex::new(0),
+        }
+    }
+
+    /// What is known of a tenant's hosts.
+    pub fn of(&self, tenant: TenantId) -> Arc<HostTags> {
+        self.tenants.lock().unwrap_or_else(PoisonError::into_inner).get(&tenant).cloned().unwrap_or_default()
+    }
+
+    /// Takes what a request told; whether anything is to be saved.
+    pub fn learn(&self, tenant: TenantId, rows: Vec<HostRow>) -> bool {
+        let mut tenants = self.tenants.lock().unwrap_or_else(PoisonError::into_inner);
+        if tenants.values().map(|tags| tags.bytes()).sum::<usize>() > BYTES_MAX {
+            return false;
+        }
+        let tags = Arc::make_mut(tenants.entry(tenant).or_default());
+        let changes = rows.into_iter().map(|row| tags.set(row)).filter(|changed| *changed).count();
+        self.changes.fetch_add(changes as u64, Ordering::Relaxed);
+        changes > 0
+    }
+
+    /// Forgets a tenant that is no more.
+    pub fn forget(&self, tenant: TenantId) -> io::Result<()> {
+        let known = self.tenants.lock().unwrap_or_else(PoisonError::into_inner).remove(&tenant);
+        if known.is_none() {
+            return Ok(());
+        }
+        self.changes.fetch_add(1, Ordering::Relaxed);
+        self.save()
+    }
+
+    /// Writes all of it, durably, unless somebody has done so since it changed.
+    pub fn save(&self) -> io::Result<()> {
+        let mut saved = self.saved.lock().unwrap_or_else(PoisonError::into_inner);
+        let changes = self.changes.load(Ordering::Relaxed);
+        if *saved == changes {
+            return Ok(());
+        }
+        let body = encode(&self.tenants.lock().unwrap_or_else(PoisonError::into_inner));
+        env::replace(
+            &*self.env.files,
+            &self.directory,
+            NAME,
+            &envelope::wrap(MAGIC, VERSION, body.as_bytes()),
+        )?;
+        *saved = changes;
+        Ok(())
+    }
+}
+
+/// `[[tenant, [[host, [tag…]]…]]…]`
+fn encode(tenants: &HashMap<TenantId, Arc<HostTags>>) -> String {
+    let rows: Vec<(u32, Vec<(&str, &[String])>)> =
+        tenants.iter().map(|(id, tags)| (id.0, tags.iter().collect())).collect();
+    serde_json::json!(rows).to_string()
+}
+
+fn read(env: &Env, directory: &Path) -> io::Result<HashMap<TenantId, HostTags>> {
+    let Some(bytes) = env::read_if_there(&*env.files, &directory.join(NAME))? else {
+        return Ok(HashMap::new());
+    };
+    let damaged = |what: String| io::Error::new(io::ErrorKind::InvalidData, what);
+    let body = envelope::unwrap(MAGIC, VERSION, &bytes).map_err(|error| damaged(format!("{error:?}")))?;
+    let rows: Vec<(u32, Vec<(String, Vec<String>)>)> =
+        serde_json::from_slice(body).map_err(|error| damaged(error.to_string()))?;
+    let tenant = |(id, hosts): (u32, Vec<(String, Vec<String>)>)| {
+        let mut known = HostTags::default();
+        for (host, tags) in hosts {
+            known.set(HostRow { host, tags });
+        }
+        (TenantId(id), known)
+    };
+    Ok(rows.into_iter().map(tenant).collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn row(host: &str, tag: &str) -> HostRow {
+        HostRow { host: host.to_owned(), tags: vec![tag.to_owned()] }
+    }
+
+    #[test]
+    fn they_outlive_a_restart_and_not_their_tenant() {
+        let directory = tempfile::tempdir().unwrap();
+        let open = || Hosts::open(Env::real(), directory.path());
+        let hosts = open();
+        assert!(hosts.learn(TenantId(1), vec![row("a", "env:prod"), row("b", "bare")]));
+        assert!(hosts.learn(TenantId(2), vec![row("a", "env:test")]));
+        assert!(!hosts.learn(TenantId(1), vec![row("a", "env:prod")]));
+        hosts.save().unwrap();
+        let hosts = open();
+        assert_eq!(hosts.of(TenantId(1)).of("a"), ["env:prod"]);
+        assert_eq!(hosts.of(TenantId(2)).of("a"), ["env:test"]);
+        hosts.forget(TenantId(1)).unwrap();
+        assert!(open().of(TenantId(1)).of("b").is_empty());
+        std::fs::write(directory.path().join(NAME), b"WEIRHTAG nothing").unwrap();
+        assert!(open().of(TenantId(2)).of("a").is_empty());
+    }
+}
