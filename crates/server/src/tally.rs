@@ -6,9 +6,18 @@
 use std::sync::Arc;
 
 use model::{Batch, Counts, Signal};
-use tsdb::Appended;
+use tsdb::{Appended, Committed};
 
 use crate::metrics::Metrics;
+
+/// Takes what was refused at the last moment out of what counted as accepted.
+pub(crate) fn settle(appended: &mut Appended, committed: &Committed) {
+    let late = committed.rejected.counts();
+    for signal in Signal::ALL {
+        *appended.accepted.get_mut(signal) -= late.get(signal);
+    }
+    appended.rejected.merge(committed.rejected.clone());
+}
 
 /// A batch that was decoded and not counted yet.
 #[derive(Debug)]
@@ -37,19 +46,19 @@ impl Tally {
         self.reject_all(metrics, "not_taken");
     }
 
-    /// Queued: what to call with whether it became durable.
+    /// Queued: what to call with what became of it, `None` when it did not become durable.
     pub(crate) fn appended(
         self,
         metrics: &Arc<Metrics>,
         appended: &Appended,
-    ) -> impl FnOnce(bool) + Send + 'static {
-        let (metrics, appended) = (Arc::clone(metrics), appended.clone());
-        move |durable| {
-            if durable {
+    ) -> impl FnOnce(Option<&Committed>) + Send + 'static {
+        let (metrics, mut appended) = (Arc::clone(metrics), appended.clone());
+        move |committed| match committed {
+            Some(committed) => {
+                settle(&mut appended, committed);
                 self.stored(&metrics, &appended);
-            } else {
-                self.reject_all(&metrics, "not_durable");
             }
+            None => self.reject_all(&metrics, "not_durable"),
         }
     }
 
