@@ -107,7 +107,7 @@ impl<'a> Submission<'a> {
     #[inline]
     pub(super) fn describe(
         &mut self,
-        metric: &Cow<'a, str>,
+        metric: Cow<'a, str>,
         kind: Kind,
         unit: &str,
         batch: &mut Batch<'a>,
@@ -120,7 +120,7 @@ impl<'a> Submission<'a> {
         self.room.take(256 + metric.len() + unit.len())?;
         let family = match metric {
             Cow::Borrowed(metric) => translate::family(settings, metric, kind),
-            Cow::Owned(metric) => Cow::Owned(translate::family(settings, metric, kind).into_owned()),
+            Cow::Owned(metric) => Cow::Owned(translate::family(settings, &metric, kind).into_owned()),
         };
         let metadata = Metadata { kind: metric_type, unit: unit.to_owned(), help: String::new() };
         batch.metadata.push(MetadataRow { family, metadata });

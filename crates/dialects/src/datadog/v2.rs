@@ -120,7 +120,7 @@ fn series<'a>(
     }
     if *described != Some((metric, kind, unit)) {
         *described = Some((metric, kind, unit));
-        submission.describe(&Cow::Borrowed(metric), kind, unit, batch).map_err(full)?;
+        submission.describe(Cow::Borrowed(metric), kind, unit, batch).map_err(full)?;
     }
     let (key, dropped) = (submission.key(&record), submission.dropped(&record));
     submission.keep(rows, record, key, dropped, batch);

@@ -247,7 +247,7 @@ impl<'c, 'a> Series<'c, 'a> {
         if self.described[name_id] != Some((kind, unit_id)) {
             self.described[name_id] = Some((kind, unit_id));
             let metric = Cow::Borrowed(name.text);
-            submission.describe(&metric, kind, unit, batch).map_err(|Full| full(&self.types))?;
+            submission.describe(metric, kind, unit, batch).map_err(|Full| full(&self.types))?;
         }
         Ok(())
     }
