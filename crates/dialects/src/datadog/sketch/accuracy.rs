@@ -119,10 +119,8 @@ fn quantiles_of_sketches_are_within_half_a_percent() {
         |dice| -50.0 * dice.roll().ln(),
         // Uniform.
         |dice| 10.0 + 990.0 * dice.roll(),
-        (
-            "two modes",
-            |dice| if dice.roll() < 0.7 { 20.0 + dice.normal() } else { 300.0 + 30.0 * dice.normal() },
-        ),
+        // Two modes.
+        |dice| if dice.roll() < 0.7 { 20.0 + dice.normal() } else { 300.0 + 30.0 * dice.normal() },
     ];
     for (values, sketches) in [(1000, 20), (20_000, 5)] {
         let (mut all_ours, mut all_floored) = (Vec::new(), Vec::new());
