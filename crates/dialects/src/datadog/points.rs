@@ -153,7 +153,7 @@ impl<'a> Points<'a> {
             self.submission.room_for(tags.len())?;
         }
         if !rows.is_empty(batch) {
-            self.submission.describe(&draft.metric, Kind::Distribution, "", batch)?;
+            self.submission.describe(draft.metric.clone(), Kind::Distribution, "", batch)?;
         }
         let record = Record {
             name: Name::Metric(draft.metric, ""),

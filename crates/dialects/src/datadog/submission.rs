@@ -8,9 +8,10 @@ use std::borrow::Cow;
 
 use model::batch::{MetadataRow, Temporality};
 use model::labels::LABELS_MAX;
-use model::{Batch, Metadata, MetricType, Reason, Signal};
+use model::{Batch, Metadata, Reason, Signal};
 
 use super::record::{Kind, Name, Record, Source};
+use super::settings::Profile;
 use super::translate;
 use crate::Received;
 use crate::rows::{self, Full, Room, Rows};
@@ -103,26 +104,30 @@ impl<'a> Submission<'a> {
         rows.keep_as(batch, labels, key, temporality);
     }
 
-    /// A metric's unit and type as metadata, where there is anything to say.
+    /// A metric's unit and type as metadata. In the profile `plain` the type stands nowhere else; in the other it alone is
+    /// nothing new.
     #[inline]
     pub(super) fn describe(
         &mut self,
-        metric: &Cow<'a, str>,
+        metric: Cow<'a, str>,
         kind: Kind,
         unit: &str,
         batch: &mut Batch<'a>,
     ) -> Result<(), Full> {
         let settings = self.source.settings;
-        let metric_type = translate::metric_type(settings, kind);
-        if metric.is_empty() || unit.is_empty() && metric_type == MetricType::Unknown {
+        if metric.is_empty() || unit.is_empty() && settings.profile == Profile::Opstrace {
             return Ok(());
         }
         self.room.take(256 + metric.len() + unit.len())?;
         let family = match metric {
             Cow::Borrowed(metric) => translate::family(settings, metric, kind),
-            Cow::Owned(metric) => Cow::Owned(translate::family(settings, metric, kind).into_owned()),
+            Cow::Owned(metric) => Cow::Owned(translate::family(settings, &metric, kind).into_owned()),
         };
-        let metadata = Metadata { kind: metric_type, unit: unit.to_owned(), help: String::new() };
+        let metadata = Metadata {
+            kind: translate::metric_type(settings, kind),
+            unit: unit.to_owned(),
+            help: String::new(),
+        };
         batch.metadata.push(MetadataRow { family, metadata });
         Ok(())
     }

@@ -41,14 +41,12 @@ pub fn family<'a>(settings: &Settings, metric: &'a str, kind: Kind) -> Cow<'a, s
     if is_total(settings, kind) { Cow::Owned(format!("{name}_total")) } else { name }
 }
 
-/// A metric's type as metadata, where its labels do not say it.
+/// A metric's type as metadata.
 pub fn metric_type(settings: &Settings, kind: Kind) -> MetricType {
     match kind {
-        _ if settings.profile == Profile::Opstrace => MetricType::Unknown,
-        Kind::Unspecified => MetricType::Unknown,
         Kind::Distribution => MetricType::GaugeHistogram,
         kind if is_total(settings, kind) => MetricType::Counter,
-        Kind::Count | Kind::Rate | Kind::Gauge => MetricType::Gauge,
+        _ => MetricType::Gauge,
     }
 }
 

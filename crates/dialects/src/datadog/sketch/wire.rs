@@ -99,7 +99,7 @@ impl Decoder {
         }
         if !rows.is_empty(batch) {
             let metric = Cow::Borrowed(metric);
-            submission.describe(&metric, Kind::Distribution, "", batch).map_err(full)?;
+            submission.describe(metric, Kind::Distribution, "", batch).map_err(full)?;
         }
         let dropped = submission.dropped(&record);
         self.sketches.keep(rows, record, dropped, Submission::key, submission, batch);

@@ -244,10 +244,10 @@ impl<'c, 'a> Series<'c, 'a> {
         }
         let (kind, unit_id) = (kind.unwrap_or_default(), unit);
         let unit = dictionaries.units[unit_id].text;
-        if self.described[name_id] != Some((kind, unit_id)) {
+        if points > 0 && self.described[name_id] != Some((kind, unit_id)) {
             self.described[name_id] = Some((kind, unit_id));
             let metric = Cow::Borrowed(name.text);
-            submission.describe(&metric, kind, unit, batch).map_err(|Full| full(&self.types))?;
+            submission.describe(metric, kind, unit, batch).map_err(|Full| full(&self.types))?;
         }
         Ok(())
     }
