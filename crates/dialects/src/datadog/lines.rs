@@ -154,8 +154,8 @@ mod tests {
 
     #[test]
     fn fields_that_a_line_cannot_have_are_dropped() {
-        let mut batch = Batch::new(1);
         let long = "x".repeat(FIELD_BYTES_MAX);
+        let mut batch = Batch::new(1);
         for value in ["a", &long, "b"].into_iter().chain(["c"; FIELDS_MAX]) {
             put(&mut batch, &mut Room::new(), "f".into(), value.into()).unwrap();
         }
