@@ -202,6 +202,14 @@ impl Windows {
         closed.into_iter()
     }
 
+    /// Closes the open window and ends all series: their keys mean others from now on.
+    pub fn end(mut self, now_ms: i64) -> Flushed {
+        let (start_ms, end_ms) = (self.start_ms, self.end_ms());
+        let mut closed: Vec<Closed> = self.close(now_ms).collect();
+        closed.extend(self.entries.iter().flatten().map(|entry| entry.end(start_ms, end_ms.min(now_ms))));
+        closed.into_iter()
+    }
+
     /// Finds the key that new bytes mean, or makes it.
     #[cold]
     fn resolve(

@@ -31,6 +31,7 @@ mod run;
 pub mod serve;
 pub mod snapshots;
 pub mod source;
+mod statsd;
 mod stream;
 pub mod system;
 mod tally;

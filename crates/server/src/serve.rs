@@ -30,6 +30,7 @@ use crate::metrics::Metrics;
 use crate::pool::Pool;
 use crate::proxies::Proxies;
 use crate::queries::Queries;
+use crate::statsd::Listeners;
 use crate::tls::acme::challenges;
 use crate::tls::{self, Tls, TlsError};
 use crate::{monitor, routes, upkeep};
@@ -71,6 +72,7 @@ pub struct Server {
     address: SocketAddr,
     app: Arc<App>,
     driver: Driver,
+    statsd: Listeners,
     listeners: Vec<JoinHandle<usize>>,
     stop: watch::Sender<bool>,
     failed: oneshot::Receiver<OpenError>,
@@ -103,6 +105,7 @@ impl Server {
         let (stop, stopped) = watch::channel(false);
         let (fail, failed) = oneshot::channel();
         let driver = Driver::start(Arc::clone(&app), fail)?;
+        let statsd = Listeners::start(&app)?;
         let listener = Listener::new(socket, settings, routes::router(&app), Arc::clone(&app.metrics));
         let listener = listener.speaking(app.tls.clone());
         let mut listeners = vec![runtime.spawn(listener.serve(stopped.clone(), grace))];
@@ -111,12 +114,17 @@ impl Server {
         if !interval.is_zero() {
             runtime.spawn(monitor::write_regularly(Arc::clone(&app), interval));
         }
-        Ok(Self { runtime, address, app, driver, listeners, stop, failed })
+        Ok(Self { runtime, address, app, driver, statsd, listeners, stop, failed })
     }
 
     /// Where it listens.
     pub fn address(&self) -> SocketAddr {
         self.address
+    }
+
+    /// Where it takes StatsD by UDP: the first address of those.
+    pub fn statsd_address(&self) -> Option<SocketAddr> {
+        self.statsd.address()
     }
 
     /// Its parts.
@@ -152,6 +160,8 @@ impl Server {
         if cut > 0 {
             tracing::warn!(connections = cut, "connections were cut while stopping");
         }
+        // What its open windows have goes into the store before that closes.
+        self.statsd.stop();
         // The runtime goes last: it is what hears a second signal.
         let closed = self.driver.stop();
         self.runtime.shutdown_background();

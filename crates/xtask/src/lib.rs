@@ -12,6 +12,7 @@
 
 pub mod bench;
 pub mod ci;
+pub mod clients;
 pub mod conformance;
 pub mod load;
 pub mod needs;

@@ -22,6 +22,8 @@ cargo xtask COMMAND
                           what the data cost, and what the answers cost
   bench tenants [--smoke] [--out=FILE]
                           ten thousand tenants
+  bench statsd [--smoke] [--out=FILE]
+                          datagrams on one core, and a flood of them
   bench table [as above]  all of these, one after another: a night
   bench build             time of a clean release build, size of the binary
   torture [--cycles=N] [--seed=N]
@@ -84,9 +86,12 @@ fn bench(repo: &Repo, arguments: &Arguments) -> Result<()> {
         Some("churn") => bench::churn::churn(repo, &arguments.plan()?),
         Some("query") => bench::query::query(repo, &arguments.plan()?),
         Some("tenants") => bench::tenants::tenants(repo, &arguments.plan()?),
+        Some("statsd") => bench::statsd::statsd(repo, &arguments.plan()?),
         Some("table") => bench::table::table(repo, &arguments.plan()?),
         Some("build") => bench::build::build(repo),
-        _ => bail!("bench what? ingest, disk, memory, restart, churn, query, tenants, table or build"),
+        _ => {
+            bail!("bench what? ingest, disk, memory, restart, churn, query, tenants, statsd, table or build")
+        }
     }
 }
 

@@ -12,7 +12,7 @@ use super::fields::{self, set};
 use super::lines::{self, Lines};
 use super::opening;
 use super::record::{Kind, Name, Record};
-use super::submission::Intake;
+use super::submission::Submission;
 use crate::json::{Json, Token};
 use crate::rows::{Full, Rows};
 use crate::{Malformed, Received};
@@ -26,7 +26,7 @@ pub(super) fn decode<'a>(received: &Received<'a>, batch: &mut Batch<'a>) -> Resu
         return Ok(());
     }
     let mut checks = Checks {
-        intake: Intake::new(received, batch),
+        submission: Submission::new(received, batch),
         batch,
         lines: Lines::default(),
         received_ms: received.received_ms,
@@ -41,8 +41,8 @@ pub(super) fn decode<'a>(received: &Received<'a>, batch: &mut Batch<'a>) -> Resu
         return Err(json.error("invalid JSON doc: neither a check nor a list of checks"));
     }
     json.end()?;
-    let Checks { intake, batch, .. } = checks;
-    intake.finish(batch);
+    let Checks { submission, batch, .. } = checks;
+    submission.finish(batch);
     Ok(())
 }
 
@@ -57,7 +57,7 @@ struct Check<'a> {
 }
 
 struct Checks<'a, 'b> {
-    intake: Intake<'a>,
+    submission: Submission<'a>,
     batch: &'b mut Batch<'a>,
     lines: Lines,
     received_ms: i64,
@@ -67,7 +67,7 @@ struct Checks<'a, 'b> {
 impl<'a> Checks<'a, '_> {
     fn read(&mut self, json: &mut Json<'a>) -> Result<(), Malformed> {
         let token = json.value()?;
-        let tags = self.intake.source.tags.len();
+        let tags = self.submission.source.tags.len();
         let mut check = Check::default();
         if token == Token::Object {
             json.object(|json, key| self.field(json, &key, &mut check, tags))?;
@@ -85,7 +85,7 @@ impl<'a> Checks<'a, '_> {
             }
         };
         if let Some((reason, what)) = fault {
-            self.intake.source.tags.truncate(tags);
+            self.submission.source.tags.truncate(tags);
             self.batch.rejections.add(Signal::Sample, reason, 1);
             let number = self.number;
             self.batch.rejections.explain(|| format!("check {number}: {what}"));
@@ -107,8 +107,8 @@ impl<'a> Checks<'a, '_> {
             "host_name" => set(fields::text(json), &mut check.host, fault, "`host_name` is no text"),
             "message" => set(fields::text(json), &mut check.message, fault, "`message` is no text"),
             "tags" => {
-                self.intake.source.tags.truncate(tags);
-                let read = fields::tags(json, &mut self.intake.source.tags, &mut self.intake.room);
+                self.submission.source.tags.truncate(tags);
+                let read = fields::tags(json, &mut self.submission.source.tags, &mut self.submission.room);
                 set(read, &mut (), fault, "`tags` is no list of texts")
             }
             "status" => {
@@ -129,9 +129,9 @@ impl<'a> Checks<'a, '_> {
         if !check.message.is_empty() {
             self.message(&check, status, tags, timestamp_ms)?;
         }
-        let count = self.intake.source.tags.len() - tags;
+        let count = self.submission.source.tags.len() - tags;
         let row_bytes = size_of::<Record<'_>>() + size_of::<SeriesRow<'_>>();
-        self.intake.room.take(row_bytes + count.saturating_mul(count))?;
+        self.submission.room.take(row_bytes + count.saturating_mul(count))?;
         let rows = Rows::begin(self.batch);
         self.batch.samples.push(Sample { timestamp_ms, value: status as f64, start_ms: 0 });
         let record = Record {
@@ -142,10 +142,10 @@ impl<'a> Checks<'a, '_> {
             device: Cow::Borrowed(""),
             source_type: Cow::Borrowed(""),
             resources: 0..0,
-            tags: tags..self.intake.source.tags.len(),
+            tags: tags..self.submission.source.tags.len(),
         };
-        let (key, dropped) = (self.intake.key(&record), self.intake.dropped(&record));
-        self.intake.keep(rows, record, key, dropped, self.batch);
+        let (key, dropped) = (self.submission.key(&record), self.submission.dropped(&record));
+        self.submission.keep(rows, record, key, dropped, self.batch);
         Ok(())
     }
 
@@ -156,14 +156,15 @@ impl<'a> Checks<'a, '_> {
         tags: usize,
         timestamp_ms: i64,
     ) -> Result<(), Full> {
-        let (batch, room, settings) = (&mut *self.batch, &mut self.intake.room, self.intake.source.settings);
+        let (batch, room, settings) =
+            (&mut *self.batch, &mut self.submission.room, self.submission.source.settings);
         let fields = batch.pairs.len();
         lines::put(batch, room, "check".into(), check.name.clone())?;
         lines::put(batch, room, "status".into(), STATUSES[status].into())?;
         if !check.host.is_empty() {
             lines::put(batch, room, "host".into(), check.host.clone())?;
         }
-        for tag in &self.intake.source.tags[tags..] {
+        for tag in &self.submission.source.tags[tags..] {
             lines::put_tag(batch, room, settings, tag.clone())?;
         }
         let stream = [

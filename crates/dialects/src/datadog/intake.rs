@@ -11,7 +11,7 @@ use super::fields::{self, WrongType};
 use super::lines::Lines;
 use super::record::{Kind, Name, Record};
 use super::settings::HostTagsUse;
-use super::submission::Intake;
+use super::submission::Submission;
 use crate::json::{Json, Token};
 use crate::rows::{Full, Room, Rows};
 use crate::{Malformed, Received};
@@ -123,8 +123,8 @@ fn keep_tags<'a>(
     }
     let rows = Rows::begin(batch);
     batch.samples.push(Sample { timestamp_ms: received.received_ms, value: 1.0, start_ms: 0 });
-    let mut intake = Intake::new(received, batch);
-    intake.source.tags = tags;
+    let mut submission = Submission::new(received, batch);
+    submission.source.tags = tags;
     let record = Record {
         name: Name::HostInfo,
         kind: Kind::Unspecified,
@@ -133,11 +133,11 @@ fn keep_tags<'a>(
         device: Cow::Borrowed(""),
         source_type: Cow::Borrowed(""),
         resources: 0..0,
-        tags: 0..intake.source.tags.len(),
+        tags: 0..submission.source.tags.len(),
     };
-    let (key, dropped) = (intake.key(&record), intake.dropped(&record));
-    intake.keep(rows, record, key, dropped, batch);
-    intake.finish(batch);
+    let (key, dropped) = (submission.key(&record), submission.dropped(&record));
+    submission.keep(rows, record, key, dropped, batch);
+    submission.finish(batch);
 }
 
 /// Keeps `{"<source type, or api>": [event, ...], ...}`.

@@ -20,6 +20,7 @@ mod intake;
 mod lines;
 mod logs;
 mod opening;
+mod points;
 mod query;
 mod reply;
 mod series_json;
@@ -84,6 +85,7 @@ const ROUTES: &[Route] = routes! {
     "POST" "/api/intake/metrics/v3/sketches" => ingest(v3::decode, reply::empty);
     "POST" "/api/beta/sketches" => ingest(sketch::decode, reply::empty);
     "POST" "/api/v1/sketches" => ingest(sketch::decode, reply::empty);
+    "POST" "/api/v1/distribution_points" => ingest(points::decode, reply::status_ok);
     "POST" "/api/v1/series" => ingest(series_v1::decode, reply::status_ok);
     "POST" "/api/v1/check_run" => ingest(checks::decode, reply::status_ok);
     "POST" "/intake" => ingest(intake::decode, reply::status_ok);

@@ -9,8 +9,7 @@ use model::{Batch, Reason, Sample, Signal};
 
 use super::fields::{self, Field};
 use super::record::{Kind, Name, Record};
-use super::submission::Intake;
-use super::translate;
+use super::submission::Submission;
 use crate::json::{Json, Token};
 use crate::rows::{Full, Rows, shown};
 use crate::{Malformed, Received};
@@ -52,7 +51,7 @@ pub(super) struct Series<'a, 'b> {
     /// The one that is being read.
     pub(super) draft: Draft<'a>,
     /// Where it goes.
-    pub(super) intake: Intake<'a>,
+    pub(super) submission: Submission<'a>,
     batch: &'b mut Batch<'a>,
     rows: Rows,
     tags: usize,
@@ -69,10 +68,10 @@ pub(super) fn decode<'a>(
     field: ReadField,
 ) -> Result<(), Malformed> {
     let mut json = Json::new(received.body);
-    let (intake, rows) = (Intake::new(received, batch), Rows::begin(batch));
+    let (submission, rows) = (Submission::new(received, batch), Rows::begin(batch));
     let mut series = Series {
         draft: Draft::default(),
-        intake,
+        submission,
         batch,
         rows,
         tags: 0,
@@ -102,8 +101,8 @@ pub(super) fn decode<'a>(
     if others && !found {
         return Err(json.error("invalid JSON doc: no object with a list `series`"));
     }
-    let Series { intake, batch, .. } = series;
-    intake.finish(batch);
+    let Series { submission, batch, .. } = series;
+    submission.finish(batch);
     Ok(())
 }
 
@@ -135,14 +134,14 @@ impl<'a> Series<'a, '_> {
 
     /// Reads the list of tags.
     pub(super) fn tags(&mut self, json: &mut Json<'a>) -> Result<(), Malformed> {
-        self.intake.source.tags.truncate(self.tags);
-        let read = fields::tags(json, &mut self.intake.source.tags, &mut self.intake.room);
+        self.submission.source.tags.truncate(self.tags);
+        let read = fields::tags(json, &mut self.submission.source.tags, &mut self.submission.room);
         self.named(read, "`tags` is no list of texts")
     }
 
     /// Forgets resources that were read, for the last of equal keys counts.
     pub(super) fn forget_resources(&mut self) {
-        self.intake.source.resources.truncate(self.resources);
+        self.submission.source.resources.truncate(self.resources);
         (self.draft.host, self.draft.device) = (Cow::Borrowed(""), Cow::Borrowed(""));
     }
 
@@ -167,7 +166,7 @@ impl<'a> Series<'a, '_> {
             let timestamp_ms = fields::moment(&seconds, self.received_ms);
             match (timestamp_ms, value.number().filter(|value| value.is_finite())) {
                 (Ok(timestamp_ms), Some(value)) => {
-                    self.intake.room.take(size_of::<Sample>()).map_err(|Full| json.error(Full::WHAT))?;
+                    self.submission.room.take(size_of::<Sample>()).map_err(|Full| json.error(Full::WHAT))?;
                     self.batch.samples.push(Sample { timestamp_ms, value, start_ms: 0 });
                 }
                 _ => self.draft.bad_points += 1,
@@ -179,7 +178,8 @@ impl<'a> Series<'a, '_> {
     fn read(&mut self, json: &mut Json<'a>, field: ReadField) -> Result<(), Malformed> {
         self.draft = Draft::default();
         self.rows = Rows::begin(self.batch);
-        (self.tags, self.resources) = (self.intake.source.tags.len(), self.intake.source.resources.len());
+        (self.tags, self.resources) =
+            (self.submission.source.tags.len(), self.submission.source.resources.len());
         match json.value()? {
             Token::Object => json.object(|json, key| field(self, json, &key))?,
             other => {
@@ -188,8 +188,8 @@ impl<'a> Series<'a, '_> {
             }
         }
         if !self.keep(json)? {
-            self.intake.source.tags.truncate(self.tags);
-            self.intake.source.resources.truncate(self.resources);
+            self.submission.source.tags.truncate(self.tags);
+            self.submission.source.resources.truncate(self.resources);
         }
         self.number += 1;
         Ok(())
@@ -230,11 +230,11 @@ impl<'a> Series<'a, '_> {
             host: draft.host,
             device: draft.device,
             source_type: draft.source_type,
-            resources: self.resources..self.intake.source.resources.len(),
-            tags: self.tags..self.intake.source.tags.len(),
+            resources: self.resources..self.submission.source.resources.len(),
+            tags: self.tags..self.submission.source.tags.len(),
         };
-        let (key, dropped) = (self.intake.key(&record), self.intake.dropped(&record));
-        self.intake.keep(self.rows, record, key, dropped, self.batch);
+        let (key, dropped) = (self.submission.key(&record), self.submission.dropped(&record));
+        self.submission.keep(self.rows, record, key, dropped, self.batch);
         Ok(true)
     }
 
@@ -242,24 +242,18 @@ impl<'a> Series<'a, '_> {
     fn take_room(&mut self, draft: &Draft<'a>) -> Result<(), Full> {
         let texts = [&draft.metric, &draft.host, &draft.device, &draft.source_type, &draft.unit];
         let owned: usize = texts.into_iter().map(fields::owned_bytes).sum();
-        let tags = self.intake.source.tags.len() - self.tags;
+        let tags = self.submission.source.tags.len() - self.tags;
         let row_bytes = size_of::<Record<'_>>() + size_of::<SeriesRow<'_>>();
-        self.intake.room.take(row_bytes + owned + tags.saturating_mul(tags))
+        self.submission.room.take(row_bytes + owned + tags.saturating_mul(tags))
     }
 
     /// Keeps what has no place in labels, once for series that stand together.
     fn describe(&mut self, draft: &Draft<'a>) -> Result<(), Full> {
         let described = (draft.metric.clone(), draft.kind, draft.unit.clone());
-        if !self.intake.is_described(&draft.unit) || self.described.as_ref() == Some(&described) {
+        if self.described.as_ref() == Some(&described) {
             return Ok(());
         }
-        let family = match &draft.metric {
-            Cow::Borrowed(metric) => translate::family(self.intake.source.settings, metric, draft.kind),
-            Cow::Owned(metric) => {
-                translate::family(self.intake.source.settings, metric, draft.kind).into_owned().into()
-            }
-        };
         self.described = Some(described);
-        self.intake.describe_family(family, draft.kind, &draft.unit, self.batch)
+        self.submission.describe(&draft.metric, draft.kind, &draft.unit, self.batch)
     }
 }

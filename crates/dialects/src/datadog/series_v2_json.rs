@@ -110,11 +110,11 @@ fn resources<'a>(series: &mut Series<'a, '_>, json: &mut Json<'a>) -> Result<(),
             _ if kind.is_empty() || name.is_empty() => {}
             _ => {
                 series
-                    .intake
+                    .submission
                     .room
                     .take(2 * size_of::<Cow<'_, str>>())
                     .map_err(|Full| json.error(Full::WHAT))?;
-                series.intake.source.resources.push((kind, name));
+                series.submission.source.resources.push((kind, name));
             }
         }
         Ok(())

@@ -37,6 +37,15 @@ pub fn effective(settings: &Settings, tenant: &TenantName) -> String {
     section(&mut text, "storage", storage);
     section(&mut text, "self_monitoring", self_monitoring);
     section(&mut text, "datadog", datadog);
+    if !settings.statsd.is_empty() {
+        text.push_str("statsd:\n");
+    }
+    for listener in &settings.statsd {
+        let mut shown = String::new();
+        keys(&mut shown, "    ", listener);
+        // The first key of an item stands behind its dash.
+        let _ = writeln!(text, "  - {}", shown.trim());
+    }
     text.push_str("dialects:\n");
     for dialect in dialects::ALL {
         let _ = writeln!(text, "  {}:", dialect.name);

@@ -11,7 +11,7 @@ use super::suggest::nearest;
 use super::tree::{Node, Origin, Shape};
 
 /// Sections with fixed names, as their paths in the file.
-const SECTIONS: [&str; 12] = [
+const SECTIONS: [&str; 13] = [
     "log",
     "http",
     "tls",
@@ -22,6 +22,7 @@ const SECTIONS: [&str; 12] = [
     "storage",
     "self_monitoring",
     "datadog",
+    "statsd",
     "dialects",
     "tenants",
 ];
@@ -126,6 +127,7 @@ impl Layers {
             "storage" => fill(&mut settings.storage, key, node),
             "self_monitoring" => fill(&mut settings.self_monitoring, key, node),
             "datadog" => fill(&mut settings.datadog, key, node),
+            "statsd" => self.statsd(node),
             "dialects" => self.dialects(node),
             "tenants" => self.tenants(node),
             _ => match settings.general.set(key, node) {
@@ -140,6 +142,21 @@ impl Layers {
             },
         };
         self.problems.extend(found);
+    }
+
+    /// One listener, or a list of them. What comes from the environment or from flags is of the first.
+    fn statsd(&mut self, node: &Node) -> Vec<Problem> {
+        let listeners = &mut self.settings.statsd;
+        if let Shape::List(nodes) = &node.shape {
+            let first = listeners.len();
+            listeners.resize_with(first + nodes.len(), Default::default);
+            let sections = listeners[first..].iter_mut().zip(nodes);
+            return sections.flat_map(|(section, node)| fill(section, "statsd", node)).collect();
+        }
+        if listeners.is_empty() {
+            listeners.push(Default::default());
+        }
+        fill(&mut listeners[0], "statsd", node)
     }
 
     fn dialects(&mut self, node: &Node) -> Vec<Problem> {

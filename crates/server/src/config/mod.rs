@@ -15,6 +15,7 @@ mod machine;
 mod resolve;
 mod section;
 mod settings;
+mod statsd;
 mod suggest;
 mod tree;
 pub mod units;
@@ -31,6 +32,7 @@ pub use settings::{
     Acme, Auth, ClientAuth, Dialect, Durability, Format, General, Http, Ingest, Level, Limits, Log, Query,
     SelfMonitoring, Settings, Storage, TenantLimits, TenantSettings, Tls,
 };
+pub use statsd::Statsd;
 pub use tree::Origin;
 pub use value::{Directory, Domain, Pattern, Share, Size};
 

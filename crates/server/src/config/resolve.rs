@@ -20,6 +20,7 @@ use super::section::{Section, When};
 use super::settings::{
     Acme, Auth, ClientAuth, Dialect, Durability, Http, Limits, Log, Settings, Storage, TenantLimits,
 };
+use super::statsd::Statsd;
 use super::tree::Origin;
 use super::{Problem, Size};
 use crate::cors::Origins;
@@ -73,6 +74,8 @@ pub struct Config {
     pub policy: Policy,
     /// What tenants have chosen of the protocols.
     pub choices: DialectSettings,
+    /// Listeners of StatsD.
+    pub statsd: Vec<Statsd>,
     /// The protocols.
     pub dialects: HashMap<&'static str, DialectConfig>,
     /// What was typed, for reloads.
@@ -192,6 +195,7 @@ impl Config {
             storage: storage_options(&settings, memory),
             policy: policy(&settings),
             choices: DialectSettings::new(&settings),
+            statsd: settings.statsd.clone(),
             dialects: dialects::ALL.iter().map(|row| (row.name, dialect(&settings, row, memory))).collect(),
             settings,
         })
@@ -216,6 +220,9 @@ impl Config {
         restarts("storage.", &now.storage, &next.storage, &mut keys);
         restarts("datadog.", &now.datadog, &next.datadog, &mut keys);
         restarts("self_monitoring.", &now.self_monitoring, &next.self_monitoring, &mut keys);
+        if now.statsd != next.statsd {
+            keys.push("statsd".to_owned());
+        }
         let default = Dialect::default();
         for row in dialects::ALL {
             let of = |settings: &Settings| settings.dialects.get(row.name).unwrap_or(&default).clone();
@@ -278,7 +285,10 @@ fn contradictions(settings: &Settings, machine: Machine) -> Vec<Problem> {
         ("query.max_points", query.max_points == 0, "must be more than 0"),
         ("ingest.queue", ingest.queue == 0, "must be more than 0"),
     ];
-    let broken = rules.into_iter().filter(|(_, broken, _)| *broken);
+    let broken = rules
+        .into_iter()
+        .chain(settings.statsd.iter().flat_map(listener_rules))
+        .filter(|(_, broken, _)| *broken);
     broken
         .map(|(key, _, message)| Problem {
             origin: Origin::Whole,
@@ -286,6 +296,23 @@ fn contradictions(settings: &Settings, machine: Machine) -> Vec<Problem> {
             message: message.to_owned(),
         })
         .collect()
+}
+
+/// What must not be true of a listener of StatsD.
+fn listener_rules(listener: &Statsd) -> [(&'static str, bool, &'static str); 4] {
+    let is_open = listener.listen.is_some_and(|address| !address.ip().is_loopback());
+    let same = listener.unix_datagram.is_some() && listener.unix_datagram == listener.unix_stream;
+    [
+        (
+            "statsd.listen",
+            is_open && !listener.allow_unauthenticated,
+            "nobody shows a credential there, so it must be a loopback address like 127.0.0.1:8125; with \
+             `allow_unauthenticated: true` whoever reaches it writes to the tenant",
+        ),
+        ("statsd.unix_stream", same, "is the path of unix_datagram"),
+        ("statsd.receive_buffer", listener.receive_buffer.0 < 4 << 10, "at least 4KiB is needed"),
+        ("statsd.max_keys", listener.max_keys == 0, "must be more than 0"),
+    ]
 }
 
 fn tls(settings: &Settings) -> Option<TlsConfig> {

@@ -255,3 +255,39 @@ fn the_docs_are_those_of_the_table() {
     let found = env::real::read_text(&path).unwrap_or_default();
     assert!(found == markdown(), "docs/config.md is old: run this test once with WEIR_WRITE_DOCS=1");
 }
+
+#[test]
+fn statsd_is_one_listener_or_a_list() {
+    assert!(config("").statsd.is_empty());
+    let one = config("statsd: {listen: \"localhost:8125\", flavor: statsd}\n");
+    assert_eq!(one.statsd.len(), 1);
+    assert_eq!(one.statsd[0].listen, Some("127.0.0.1:8125".parse().unwrap()));
+    let list = "statsd:\n  - listen: 127.0.0.1:8125\n  - {unix_stream: /run/s, tenant: team-a}\n";
+    let settings = typed(list, &[("WEIR_STATSD__HOSTNAME", "web-1")]).unwrap();
+    assert_eq!(settings.statsd.len(), 2);
+    assert_eq!(settings.statsd[0].hostname.as_deref(), Some("web-1"));
+    assert_eq!(settings.statsd[1].tenant.as_str(), "team-a");
+    let wrong = typed("statsd:\n  - lisen: 127.0.0.1:8125\n  - {flavor: etsy, tenant: A}\n", &[]);
+    assert_eq!(
+        wrong.unwrap_err(),
+        [
+            "weir.yaml:2: statsd.lisen: unknown key, did you mean statsd.listen?",
+            "weir.yaml:3: statsd.flavor: expected dogstatsd or statsd, found \"etsy\"",
+            "weir.yaml:3: statsd.tenant: expected a tenant's name, found \"A\"",
+        ]
+    );
+}
+
+#[test]
+fn statsd_off_loopback_is_refused_unless_it_is_meant() {
+    let problem = &refused("statsd: {listen: \"0.0.0.0:8125\"}\n")[0];
+    assert!(
+        problem.contains("statsd.listen") && problem.contains("allow_unauthenticated: true"),
+        "{problem}"
+    );
+    let meant = config("statsd: {listen: \"[::]:8125\", allow_unauthenticated: true}\n");
+    assert!(meant.statsd[0].is_on());
+    assert_eq!(refused("statsd: {unix_datagram: /run/s, unix_stream: /run/s}\n").len(), 1);
+    let default = config("");
+    assert_eq!(default.restart_needed(&meant), ["statsd"]);
+}

@@ -123,6 +123,21 @@ registry! {
     inflight_bytes: Gauge "weir_ingest_inflight_bytes" "bytes" [] "Bytes of bodies that are being read, decoded or stored.";
     ingest_queue: Gauge "weir_ingest_queue_jobs" "jobs" [] "Bodies that wait for a decoding thread.";
 
+    statsd_datagrams: Counter "weir_statsd_datagrams" "" ["transport"] "Datagrams read from StatsD sockets; frames of a stream among them.";
+    statsd_dropped: Counter "weir_statsd_dropped_datagrams" "" [] "Datagrams that the kernel dropped because they came faster than they were read.";
+    statsd_truncated: Counter "weir_statsd_truncated_datagrams" "" [] "Datagrams over 64 KiB, of which only the beginning was read.";
+    statsd_lines: Counter "weir_statsd_lines" "" ["tenant", "kind"] "StatsD lines that could be read, by type (c, g, h, ms, d, s, event, service_check).";
+    statsd_malformed: Counter "weir_statsd_malformed_lines" "" ["tenant", "reason"] "StatsD lines that could not be read, by reason.";
+    statsd_refused: Counter "weir_statsd_refused_lines" "" ["tenant", "reason"] "StatsD lines that were read and not taken into a window, by reason (keys, memory, labels, overflow, waiting).";
+    statsd_keys: Gauge "weir_statsd_keys" "" ["tenant"] "Metrics with their tags that StatsD windows know.";
+    statsd_memory_bytes: Gauge "weir_statsd_memory_bytes" "bytes" ["tenant"] "Memory of StatsD windows.";
+    statsd_flush_seconds: Histogram "weir_statsd_flush_seconds" "seconds" [] "Time to make samples of a StatsD window.";
+    statsd_flush_failures: Counter "weir_statsd_flush_failures" "" [] "Times that the store did not take what StatsD windows saw; it is tried again.";
+    statsd_waiting: Gauge "weir_statsd_waiting_rows" "rows" ["tenant"] "Samples and log lines from StatsD that wait for the store.";
+    statsd_lost: Counter "weir_statsd_lost_rows" "rows" ["tenant", "reason"] "Samples and log lines from StatsD that the store never took.";
+    statsd_streams: Gauge "weir_statsd_streams" "" [] "Open connections to StatsD stream sockets.";
+    statsd_streams_closed: Counter "weir_statsd_streams_closed" "" ["reason"] "Connections to StatsD stream sockets that were closed from here, or in the middle of a datagram.";
+
     queries: Counter "weir_queries" "" ["endpoint", "outcome"] "Queries by endpoint and outcome.";
     query_seconds: Histogram "weir_query_seconds" "seconds" ["endpoint"] "Time that queries took, waiting included.";
     queries_active: Gauge "weir_queries_active" "" [] "Queries that are being evaluated.";

@@ -6,6 +6,7 @@ use std::net::{SocketAddr, TcpStream};
 use std::path::Path;
 use std::time::Duration;
 
+pub(crate) mod acme;
 pub(crate) mod tls;
 
 use env::Env;
@@ -74,7 +75,17 @@ impl Weir {
         change: impl FnOnce(&mut Settings),
         resolved: impl FnOnce(&mut Config),
     ) -> Self {
-        let server = begin(directory.path(), change, resolved).unwrap();
+        Self::begin_on(Env::real(), directory, change, resolved)
+    }
+
+    /// As well, on another machine than the real one.
+    pub(crate) fn begin_on(
+        env: Env,
+        directory: tempfile::TempDir,
+        change: impl FnOnce(&mut Settings),
+        resolved: impl FnOnce(&mut Config),
+    ) -> Self {
+        let server = begin(env, directory.path(), change, resolved).unwrap();
         let read = |name| std::fs::read_to_string(directory.path().join(name)).unwrap().trim().to_owned();
         let (token, system, admin) = (read(DEFAULT_TOKEN), read(SYSTEM_TOKEN), read(ADMIN_TOKEN));
         let address = server.address();
@@ -83,14 +94,19 @@ impl Weir {
 
     /// Why it does not start.
     pub(crate) fn refused_in(directory: &tempfile::TempDir, change: impl FnOnce(&mut Settings)) -> String {
-        begin(directory.path(), change, |_| {}).unwrap_err().to_string()
+        begin(Env::real(), directory.path(), change, |_| {}).unwrap_err().to_string()
+    }
+
+    /// Where it takes StatsD by UDP.
+    pub(crate) fn statsd(&self) -> SocketAddr {
+        self.server.as_ref().unwrap().statsd_address().unwrap()
     }
 
     pub(crate) fn app(&self) -> &App {
         self.server.as_ref().unwrap().app()
     }
 
-    fn wait_until_ready(&self) {
+    pub(crate) fn wait_until_ready(&self) {
         for _ in 0..2000 {
             if self.get("/-/ready", "").status == 200 {
                 return;
@@ -152,6 +168,7 @@ impl Weir {
 }
 
 fn begin(
+    env: Env,
     directory: &Path,
     change: impl FnOnce(&mut Settings),
     resolved: impl FnOnce(&mut Config),
@@ -162,7 +179,6 @@ fn begin(
     change(&mut settings);
     let mut config = Config::resolve(settings, Machine { memory_bytes: 2 << 30, cores: 2 }).unwrap();
     resolved(&mut config);
-    let env = Env::real();
     let (control, _) = Control::open(env.clone(), directory, config.policy.clone()).unwrap();
     Server::start(env, config, control, Box::new(NoReload))
 }

@@ -15,5 +15,6 @@ mod report;
 pub mod restart;
 mod running;
 pub mod session;
+pub mod statsd;
 pub mod table;
 pub mod tenants;

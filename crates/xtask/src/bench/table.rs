@@ -7,7 +7,7 @@
 use anyhow::{Result, bail};
 
 use super::session::{self, Plan};
-use super::{churn, disk, ingest, memory, query, restart, tenants};
+use super::{churn, disk, ingest, memory, query, restart, statsd, tenants};
 use crate::repo::Repo;
 
 type Bench = fn(&Repo, &Plan) -> Result<()>;
@@ -20,6 +20,7 @@ const ALL: &[(&str, Bench)] = &[
     ("churn", churn::churn),
     ("query", query::query),
     ("tenants", tenants::tenants),
+    ("statsd", statsd::statsd),
 ];
 
 /// Runs everything that the plan allows; fails when one of them did.

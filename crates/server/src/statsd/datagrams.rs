@@ -1,0 +1,153 @@
+//! One socket of datagrams: a thread that reads as many at once as have come.
+//!
+//! When few have come it lets some more gather: a wake for each datagram would cost more than the datagram. The pause is
+//! far below what the kernel's buffer holds.
+
+use std::io;
+use std::os::fd::OwnedFd;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
+use std::time::Duration;
+
+use socket2::{SockRef, Socket};
+
+use super::drops::Drops;
+use super::intake::{Door, Intake};
+use crate::app::App;
+
+/// Datagrams that are read at once.
+const BATCH: usize = 64;
+
+/// The longest datagram: UDP has no longer ones, and no client packs to more on a Unix socket.
+const DATAGRAM_BYTES_MAX: usize = 64 << 10;
+
+/// How long datagrams gather after a read that got few.
+const GATHER: Duration = Duration::from_micros(500);
+
+/// How long to wait after an error: a socket that is broken for good must not keep a core busy.
+const ERROR_PAUSE: Duration = Duration::from_millis(100);
+
+/// How datagrams come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Transport {
+    Udp,
+    UnixDatagram,
+    UnixStream,
+}
+
+impl Transport {
+    /// The value of the self-metrics' label `transport`.
+    pub(super) fn as_str(self) -> &'static str {
+        match self {
+            Self::Udp => "udp",
+            Self::UnixDatagram => "unix_datagram",
+            Self::UnixStream => "unix_stream",
+        }
+    }
+}
+
+/// Reads until `stopping`.
+pub(super) fn read(
+    app: &App,
+    socket: &OwnedFd,
+    transport: Transport,
+    door: &Door,
+    intake: &Intake,
+    stopping: &AtomicBool,
+) {
+    let datagrams = app.metrics.statsd_datagrams.with(&[transport.as_str()]);
+    let mut buffers = vec![0; BATCH * DATAGRAM_BYTES_MAX];
+    let mut lengths = Vec::with_capacity(BATCH);
+    let mut drops = Drops::new(transport, socket);
+    loop {
+        lengths.clear();
+        match receive(socket, &mut buffers, &mut lengths, &mut drops) {
+            Ok(truncated) => app.metrics.statsd_truncated.add(truncated),
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => drops.look(),
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => {
+                tracing::warn!(%error, transport = transport.as_str(), "StatsD cannot read");
+                thread::sleep(ERROR_PAUSE);
+            }
+        }
+        app.metrics.statsd_dropped.add(drops.take());
+        if !lengths.is_empty() {
+            datagrams.add(lengths.len() as u64);
+            let read = buffers.chunks_exact(DATAGRAM_BYTES_MAX).zip(&lengths);
+            intake.take(door, app.env.clock.now_ms(), read.map(|(buffer, length)| &buffer[..*length]));
+        } else if stopping.load(Ordering::Relaxed) {
+            // What had come before is read by now.
+            drops.look();
+            app.metrics.statsd_dropped.add(drops.take());
+            return;
+        }
+        if !lengths.is_empty() && lengths.len() < BATCH / 4 {
+            thread::sleep(GATHER);
+        }
+    }
+}
+
+/// Reads what has come, at least one datagram, each into its buffer; how many were longer than that.
+#[cfg(target_os = "linux")]
+fn receive(
+    socket: &OwnedFd,
+    buffers: &mut [u8],
+    lengths: &mut Vec<usize>,
+    drops: &mut Drops,
+) -> io::Result<u64> {
+    use std::io::IoSliceMut;
+    use std::os::fd::AsRawFd;
+
+    use nix::sys::socket::{ControlMessageOwned, MsgFlags, MultiHeaders, recvmmsg};
+
+    let mut slices: Vec<_> =
+        buffers.chunks_exact_mut(DATAGRAM_BYTES_MAX).map(|buffer| [IoSliceMut::new(buffer)]).collect();
+    // Made anew each time: the kernel leaves in it how much room for messages it used, not how much there is.
+    let mut headers = MultiHeaders::<()>::preallocate(slices.len(), Some(nix::cmsg_space!(u32)));
+    let flags = MsgFlags::MSG_WAITFORONE;
+    let received = recvmmsg(socket.as_raw_fd(), &mut headers, slices.iter_mut(), flags, None)?;
+    let mut truncated = 0;
+    for message in received {
+        lengths.push(message.bytes);
+        drops.came();
+        truncated += u64::from(message.flags.contains(MsgFlags::MSG_TRUNC));
+        for control in message.cmsgs()? {
+            if let ControlMessageOwned::RxqOvfl(count) = control {
+                drops.told(count);
+            }
+        }
+    }
+    Ok(truncated)
+}
+
+/// One at a time, where the kernel has no call for more.
+#[cfg(not(target_os = "linux"))]
+fn receive(socket: &OwnedFd, buffers: &mut [u8], lengths: &mut Vec<usize>, _: &mut Drops) -> io::Result<u64> {
+    use std::io::Read;
+    let socket = SockRef::from(socket);
+    lengths.push((&*socket).read(&mut buffers[..DATAGRAM_BYTES_MAX])?);
+    Ok(0)
+}
+
+/// Gives a socket a buffer of `bytes`, or as much as the kernel allows.
+pub(super) fn widen(socket: &Socket, bytes: u64) {
+    let wanted = usize::try_from(bytes).unwrap_or(usize::MAX).min(i32::MAX as usize / 2);
+    #[cfg(target_os = "linux")]
+    let forced =
+        nix::sys::socket::setsockopt(socket, nix::sys::socket::sockopt::RcvBufForce, &wanted).is_ok();
+    #[cfg(not(target_os = "linux"))]
+    let forced = false;
+    if forced {
+        return;
+    }
+    let _ = SockRef::from(socket).set_recv_buffer_size(wanted);
+    // The kernel says twice of what it was asked for: it counts its own bookkeeping.
+    let given = socket.recv_buffer_size().unwrap_or(0) / 2;
+    if given < wanted {
+        tracing::warn!(
+            wanted,
+            given,
+            "the kernel gives StatsD a smaller receive buffer: raise net.core.rmem_max, or give CAP_NET_ADMIN"
+        );
+    }
+}
