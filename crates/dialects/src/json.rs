@@ -70,6 +70,12 @@ impl<'a> Json<'a> {
         self.start() == self.bytes.len()
     }
 
+    /// Whether this byte is next.
+    pub(crate) fn is_next(&mut self, byte: u8) -> bool {
+        let at = self.start();
+        self.bytes.get(at) == Some(&byte)
+    }
+
     /// Complains when something is left.
     pub(crate) fn end(&mut self) -> Result<(), Malformed> {
         if self.is_at_end() {
@@ -87,9 +93,19 @@ impl<'a> Json<'a> {
         self.at
     }
 
+    /// Where the bracket stands that was read last.
+    pub(crate) fn bracket(&self) -> usize {
+        self.at.saturating_sub(1)
+    }
+
     /// What was read since [`Json::start`] was `start`, as text.
     pub(crate) fn since(&self, start: usize) -> Cow<'a, str> {
         String::from_utf8_lossy(&self.bytes[start..self.at])
+    }
+
+    /// The same body, to be read once more from what [`Json::start`] said.
+    pub(crate) fn again(&self, start: usize) -> Self {
+        Self { bytes: self.bytes, at: start, depth: self.depth }
     }
 
     /// The next value.
@@ -164,8 +180,7 @@ impl<'a> Json<'a> {
             let Token::Text(key) = json.value()? else {
                 return Err(json.error("invalid JSON doc: a key is expected"));
             };
-            json.start();
-            if json.bytes.get(json.at) != Some(&b':') {
+            if !json.is_next(b':') {
                 return Err(json.error("invalid JSON doc: a colon is expected"));
             }
             json.at += 1;
@@ -182,8 +197,7 @@ impl<'a> Json<'a> {
             return Err(self.error("invalid JSON doc: nested over 128 deep"));
         }
         self.depth += 1;
-        self.start();
-        if self.bytes.get(self.at) == Some(&bracket) {
+        if self.is_next(bracket) {
             self.at += 1;
         } else {
             loop {

@@ -276,7 +276,8 @@ fn send_native(weir: &Weir) {
         temporality: Temporality::Cumulative,
     });
     let now_ms = 1_700_000_060_000;
-    let context = WriteContext { tenant: tenant.id, limits: &tenant.limits, epoch: tenant.epoch, now_ms };
+    let context =
+        WriteContext { tenant: tenant.id, limits: &tenant.limits, epoch: tenant.epoch, now_ms, digest: None };
     let (ticket, appended) = store.append(&context, &batch).unwrap();
     assert_eq!(appended.accepted.histograms, 1, "{appended:?}");
     ticket.wait().unwrap();

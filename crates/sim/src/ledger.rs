@@ -145,6 +145,11 @@ impl Ledger {
         self.fates[request.0] = fate;
     }
 
+    /// What became of a request, as far as it is known.
+    pub fn fate_of(&self, request: RequestId) -> Fate {
+        self.fates[request.0]
+    }
+
     /// Series that a request wrote to.
     pub fn series_of(&self, tenant: TenantId, request: RequestId) -> Vec<Labels> {
         let wrote = |times: &Times| times.values().flatten().any(|sent| sent.request == Some(request));

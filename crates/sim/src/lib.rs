@@ -29,6 +29,8 @@ pub mod naive;
 
 pub mod ledger;
 
+pub mod lines;
+
 #[cfg(feature = "world")]
 pub mod world;
 

@@ -9,6 +9,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
+use crate::lines::Line;
+
 use model::batch::Exemplar;
 use model::{
     Batch, Counts, Histogram, Labels, Matcher, Metadata, Reason, STALE_NAN_BITS, Signal, TenantId,
@@ -68,6 +70,8 @@ pub struct Judgement {
     pub exemplars: Vec<(Labels, Exemplar)>,
     /// Metadata by family.
     pub metadata: Vec<(String, Metadata)>,
+    /// Log lines, their streams' labels in canonical order.
+    pub lines: Vec<Line>,
     /// Refused things by kind and reason, the decoder's among them.
     pub refused: BTreeMap<(Signal, Reason), u64>,
 }
@@ -104,6 +108,24 @@ impl Judgement {
                     Ok(labels) => judgement.exemplars.push((labels, exemplar.clone())),
                     Err(reason) => judgement.refuse(Signal::Exemplar, reason),
                 }
+            }
+        }
+        for row in &batch.logs {
+            let mut pairs: Vec<_> =
+                batch.pairs[row.stream.clone()].iter().map(|(n, v)| (n.as_ref(), v.as_ref())).collect();
+            let stream = Labels::of_stream(&mut pairs, &limits.labels).map_err(|error| Reason::from(&error));
+            let window = check_window(limits, now_ms, row.timestamp_ns.div_euclid(1_000_000));
+            match window.and(stream) {
+                Ok(stream) => judgement.lines.push(Line {
+                    stream: stream.iter().map(|(n, v)| (n.to_owned(), v.to_owned())).collect(),
+                    fields: batch.pairs[row.fields.clone()]
+                        .iter()
+                        .map(|(n, v)| (n.to_string(), v.to_string()))
+                        .collect(),
+                    timestamp_ns: row.timestamp_ns,
+                    text: row.line.to_string(),
+                }),
+                Err(reason) => judgement.refuse(Signal::LogLine, reason),
             }
         }
         let metadata = batch.metadata.iter().map(|row| (row.family.to_string(), row.metadata.clone()));

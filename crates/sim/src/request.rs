@@ -7,7 +7,9 @@
 use std::borrow::Cow;
 
 use model::batch::{Exemplar, HistogramSample, LabelSource, MetadataRow, SeriesRow, Temporality};
-use model::{Batch, LabelError, Metadata, Sample};
+use model::{Batch, LabelError, LogRow, Metadata, Sample};
+
+use crate::lines::Line;
 use xxhash_rust::xxh3::xxh3_128_with_seed;
 
 /// How a row's labels come.
@@ -66,6 +68,8 @@ pub struct Request {
     pub rows: Vec<Row>,
     /// Metadata by family.
     pub metadata: Vec<(String, Metadata)>,
+    /// Log lines.
+    pub lines: Vec<Line>,
 }
 
 /// A request's bytes, which its batch points into.
@@ -84,9 +88,9 @@ impl Request {
     }
 }
 
-impl Encoded<'_> {
+impl<'b> Encoded<'b> {
     /// What a decoder would hand to the store; keys are made with `seed`.
-    pub fn batch(&self, seed: u64) -> Batch<'_> {
+    pub fn batch(&'b self, seed: u64) -> Batch<'b> {
         let mut batch = Batch::new(seed);
         for (row, wire) in self.request.rows.iter().zip(&self.wires) {
             let labels = match row.encoding {
@@ -112,6 +116,16 @@ impl Encoded<'_> {
                 exemplars: starts.2..batch.exemplars.len(),
                 temporality: Temporality::Cumulative,
             });
+        }
+        for line in &self.request.lines {
+            let mut push = |pairs: &'b [(String, String)]| {
+                let start = batch.pairs.len();
+                batch.pairs.extend(pairs.iter().map(|(n, v)| (Cow::from(n.as_str()), Cow::from(v.as_str()))));
+                start..batch.pairs.len()
+            };
+            let (stream, fields) = (push(&line.stream), push(&line.fields));
+            let (timestamp_ns, line) = (line.timestamp_ns, Cow::from(line.text.as_str()));
+            batch.logs.push(LogRow { stream, fields, timestamp_ns, line });
         }
         let metadata = self.request.metadata.iter();
         batch.metadata.extend(metadata.map(|(family, metadata)| MetadataRow {

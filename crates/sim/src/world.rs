@@ -28,6 +28,7 @@ use tsdb::{Progress, Store, Ticket};
 use crate::clock::SimClock;
 use crate::files::{Fault, SimFiles};
 use crate::ledger::{Ledger, RequestId};
+use crate::lines::Lines;
 use crate::naive::NaiveStore;
 use crate::random::{Rng, SimRandom};
 
@@ -67,6 +68,7 @@ struct Life {
     store: Option<Store>,
     parties: [Party; 2],
     ledger: Ledger,
+    lines: Lines,
     naive: NaiveStore,
     /// Appends that wait for a commit.
     waiting: Vec<(RequestId, usize, Ticket)>,
@@ -156,6 +158,7 @@ impl Life {
             store: Some(store),
             parties,
             ledger: Ledger::default(),
+            lines: Lines::default(),
             naive: NaiveStore::default(),
             waiting: Vec::new(),
             struck: false,

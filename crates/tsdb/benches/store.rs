@@ -44,7 +44,7 @@ fn run(load: &Load) {
     let instances: Vec<String> = (0..load.series).map(|i| format!("host-{}:9100", i / 100)).collect();
     let cpus: Vec<String> = (0..load.series).map(|i| format!("cpu{i}")).collect();
     let limits = TenantLimits { retention_ms: 0, ..TenantLimits::default() };
-    let context = WriteContext { tenant: TENANT, limits: &limits, epoch: 0, now_ms: 1 << 40 };
+    let context = WriteContext { tenant: TENANT, limits: &limits, epoch: 0, now_ms: 1 << 40, digest: None };
     let (mut appending, mut committing, mut flushing) = (Duration::ZERO, Duration::ZERO, Duration::ZERO);
     for step in 0..load.steps {
         for first in (0..load.series).step_by(load.per_request) {

@@ -6,7 +6,10 @@
 use std::sync::atomic::Ordering;
 
 use model::batch::SeriesRow;
-use model::{Batch, Counts, Labels, Reason, Rejections, SeriesId, Signal, TenantId, TenantLimits, TimeRange};
+use model::{
+    Batch, Counts, Labels, Reason, Rejections, Sample, SeriesId, Signal, Temporality, TenantId, TenantLimits,
+    TimeRange,
+};
 
 use crate::head::alias::{ALIASES_MAX, Key};
 use crate::head::side::{exemplar_bytes, histogram_bytes};
@@ -15,7 +18,8 @@ use crate::logs;
 use crate::queue::Queued;
 use crate::record::{Row, SideRow};
 use crate::store::{Inner, Store};
-use crate::ticket::{self, Ticket};
+use crate::ticket::{self, Committed, Ticket};
+use crate::totals::Delta;
 
 /// Who writes, under which limits, when.
 #[derive(Clone, Copy, Debug)]
@@ -28,6 +32,8 @@ pub struct WriteContext<'a> {
     pub epoch: u32,
     /// Wall clock.
     pub now_ms: i64,
+    /// Of the request's bytes, when it may carry deltas: an identical one of the last 20 minutes adds nothing.
+    pub digest: Option<u128>,
 }
 
 /// What an append took and refused; true once its [`Ticket`] completes well.
@@ -37,6 +43,17 @@ pub struct Appended {
     pub accepted: Counts,
     /// Refused by the store, the decoder's rejections included.
     pub rejected: Rejections,
+}
+
+impl Appended {
+    /// What became of it, now that it is durable.
+    pub fn settled(mut self, committed: Committed) -> Self {
+        for (signal, _, count) in committed.rejected.by_reason() {
+            *self.accepted.get_mut(signal) -= count;
+        }
+        self.rejected.merge(committed.rejected);
+        self
+    }
 }
 
 /// Why an append was not queued at all.
@@ -78,6 +95,9 @@ const EXEMPLAR_CHARACTERS_MAX: usize = 128;
 /// Largest native histogram, in bytes of memory: some 60,000 buckets. It must fit in a frame of the log.
 const HISTOGRAM_BYTES_MAX: u64 = 512 << 10;
 
+/// Bytes of a delta in the queue, and of the row that is made of it.
+const DELTA_BYTES: u64 = 160;
+
 /// Bytes of a family's name, unit and help together.
 const METADATA_BYTES_MAX: usize = 32 << 10;
 
@@ -104,17 +124,35 @@ impl Store {
         let metadata = intake.take_metadata(inner);
         let lines = logs::take(context, batch, &mut intake.rejected);
         intake.accepted.log_lines = lines.count;
-        let Intake { rows, sides, accepted, rejected, .. } = intake;
+        let Intake { rows, sides, mut deltas, accepted, rejected, .. } = intake;
         let appended = Appended { accepted, rejected };
-        if rows.is_empty() && sides.is_empty() && metadata.is_empty() && lines.is_empty() {
+        let is_nothing = rows.is_empty() && sides.is_empty() && metadata.is_empty() && lines.is_empty();
+        if is_nothing && deltas.is_empty() {
             return Ok((Ticket::done(), appended));
         }
         let (ticket, completion) = ticket::pair();
-        let bytes = queued_bytes(&rows, &sides, &metadata) + lines.bytes();
+        // What comes in one request is late only when another request was before.
+        deltas.sort_by_key(|delta| (delta.slot, delta.timestamp_ms));
+        let digest = context.digest.filter(|_| !deltas.is_empty());
+        let bytes =
+            queued_bytes(&rows, &sides, &metadata) + lines.bytes() + deltas.len() as u64 * DELTA_BYTES;
         let since = inner.env.clock.monotonic();
         inner.metadata_waiting.fetch_add(u64::from(!metadata.is_empty()), Ordering::Relaxed);
-        let tenant = context.tenant;
-        inner.queue.push(Queued { tenant, rows, sides, metadata, lines, completion, bytes, since });
+        inner.queue.push(Queued {
+            tenant: context.tenant,
+            rows,
+            sides,
+            metadata,
+            lines,
+            deltas,
+            totals: Vec::new(),
+            digest,
+            late: Rejections::default(),
+            repeats: false,
+            completion,
+            bytes,
+            since,
+        });
         Ok((ticket, appended))
     }
 }
@@ -313,6 +351,7 @@ struct Intake<'c, 'b, 'a> {
     window: TimeRange,
     rows: Vec<Row>,
     sides: Vec<SideRow>,
+    deltas: Vec<Delta>,
     accepted: Counts,
     rejected: Rejections,
 }
@@ -321,7 +360,8 @@ impl<'c, 'b, 'a> Intake<'c, 'b, 'a> {
     fn new(context: &'c WriteContext<'c>, batch: &'b Batch<'a>, rejected: Rejections) -> Self {
         let window = window(context);
         let rows = Vec::with_capacity(batch.samples.len());
-        Self { context, batch, window, rows, sides: Vec::new(), accepted: Counts::default(), rejected }
+        let (sides, deltas, accepted) = (Vec::new(), Vec::new(), Counts::default());
+        Self { context, batch, window, rows, sides, deltas, accepted, rejected }
     }
 
     fn take_series(&mut self, index: usize, slot: u32) {
@@ -332,6 +372,11 @@ impl<'c, 'b, 'a> Intake<'c, 'b, 'a> {
         for sample in &self.batch.samples[series.samples.clone()] {
             if !self.window.contains(sample.timestamp_ms) {
                 self.reject_time(Signal::Sample, index, sample.timestamp_ms);
+                continue;
+            }
+            // A marker of an end says nothing of what was added.
+            if series.temporality == Temporality::Delta && !model::is_stale(sample.value) {
+                self.take_delta(index, slot, sample);
                 continue;
             }
             if sample.start_ms != 0 {
@@ -353,6 +398,20 @@ impl<'c, 'b, 'a> Intake<'c, 'b, 'a> {
             }
         }
         self.take_exemplars(index, slot);
+    }
+
+    fn take_delta(&mut self, index: usize, slot: u32, sample: &Sample) {
+        let Sample { timestamp_ms, value, start_ms } = *sample;
+        if value.is_finite() {
+            self.deltas.push(Delta { slot, start_ms, timestamp_ms, value });
+            self.accepted.samples += 1;
+        } else {
+            self.rejected.add(Signal::Sample, Reason::InvalidValue, 1);
+            let batch = self.batch;
+            self.rejected.explain(|| {
+                format!("{value} cannot be added to the total of {:?}", metric_name(batch, index))
+            });
+        }
     }
 
     fn take_exemplars(&mut self, index: usize, slot: u32) {

@@ -9,23 +9,19 @@ use std::io;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use model::labels::push_label;
 use model::{Matcher, TenantId};
 use roaring::RoaringBitmap;
 
+use crate::digests::Digests;
+use crate::frames::Frames;
 use crate::head::side::{exemplar_bytes, histogram_bytes};
 use crate::head::table::Table;
 use crate::logs;
 use crate::queue::Queued;
-use crate::record::{self, SideRow};
+use crate::record::SideRow;
 use crate::store::{Inner, Store};
-use crate::ticket::WriteError;
-
-/// Bytes of a frame's payload at which the next frame begins.
-const FRAME_BYTES: usize = 1 << 20;
-
-/// Rows of one samples record: bounds what a reader holds.
-const RECORD_ROWS: usize = 32 << 10;
+use crate::ticket::{Committed, WriteError};
+use crate::totals::Totals;
 
 /// How often a failing disk is tried, and how often its free space is looked at.
 const PROBE_INTERVAL: Duration = Duration::from_millis(500);
@@ -35,9 +31,13 @@ pub(crate) struct WriterState {
     pub(crate) wal: wal::Writer,
     /// The stream of log lines.
     pub(crate) lines: wal::Writer,
-    payload: Vec<u8>,
+    pub(crate) payload: Vec<u8>,
     /// A series' labels in canonical form.
-    labels: String,
+    pub(crate) labels: String,
+    /// Of series that come as deltas.
+    pub(crate) totals: Totals,
+    /// Requests with deltas.
+    pub(crate) digests: Digests,
     probed: Option<Duration>,
     /// Set by a flush: series without samples in the head should be looked through.
     pub(crate) evict: bool,
@@ -52,6 +52,8 @@ impl WriterState {
             lines,
             payload: Vec::new(),
             labels: String::new(),
+            totals: Totals::default(),
+            digests: Digests::default(),
             probed: None,
             evict: false,
             deleted: Vec::new(),
@@ -95,7 +97,8 @@ impl Store {
 
 impl Inner {
     fn commit_group(&self, writer: &mut WriterState, group: Vec<Queued>) {
-        let group = self.commit_lines(writer, group);
+        let mut group = self.commit_lines(writer, group);
+        self.propose(writer, &mut group);
         let outcome =
             if group.iter().any(Queued::has_metrics) { self.commit_metrics(writer, &group) } else { Ok(()) };
         self.counters.wal_commits.fetch_add(1, Ordering::Relaxed);
@@ -109,8 +112,8 @@ impl Inner {
         // Only now: who finds nothing waiting reads what was applied, or the doubts.
         let with_metadata = items.iter().filter(|item| !item.metadata.is_empty()).count();
         self.metadata_waiting.fetch_sub(with_metadata as u64, Ordering::Relaxed);
-        for item in items {
-            item.completion.complete(outcome.clone());
+        for Queued { completion, late, .. } in items {
+            completion.complete(outcome.clone().map(|()| Committed { rejected: late }));
         }
     }
 
@@ -143,7 +146,7 @@ impl Inner {
         left
     }
 
-    fn written_bytes(&self, writer: &WriterState) -> u64 {
+    pub(crate) fn written_bytes(&self, writer: &WriterState) -> u64 {
         writer.wal.written_bytes() + writer.lines.written_bytes()
     }
 
@@ -158,6 +161,7 @@ impl Inner {
             Ok(()) => {
                 self.health.wal_failing.store(false, Ordering::Relaxed);
                 self.apply(group);
+                self.settle(writer, group);
                 Ok(())
             }
             Err(error) => {
@@ -165,6 +169,7 @@ impl Inner {
                 self.counters.wal_failures.fetch_add(1, Ordering::Relaxed);
                 self.health.wal_failing.store(true, Ordering::Relaxed);
                 writer.probed = Some(self.env.clock.monotonic());
+                writer.totals.drop_proposed();
                 self.doubt_metadata(group);
                 Err(WriteError::Log(error.to_string()))
             }
@@ -176,10 +181,10 @@ impl Inner {
         {
             let table = self.table.read().expect("lock");
             let WriterState { wal, payload, labels, .. } = writer;
-            let mut frames = Frames { wal, payload, labels, table: &table, segment };
-            frames.payload.clear();
+            let mut frames = Frames::new(wal, payload, labels, &table, segment);
+            let now_ms = self.env.clock.now_ms();
             for item in group {
-                frames.item(item);
+                frames.item(item, now_ms);
             }
             frames.end();
         }
@@ -306,94 +311,16 @@ impl Inner {
         let sides = self.sides.read().expect("lock");
         let gone = gone.into_iter().filter(|slot| !sides.contains(*slot)).collect();
         drop(sides);
-        self.remove_series(&gone);
+        self.remove_series(writer, &gone);
     }
 
     /// Removes series. The caller keeps everyone from resolving.
-    fn remove_series(&self, gone: &RoaringBitmap) {
+    fn remove_series(&self, writer: &mut WriterState, gone: &RoaringBitmap) {
         if gone.is_empty() {
             return;
         }
+        writer.totals.forget(gone);
+        self.charge_totals(writer);
         self.table_mut().remove(gone);
-    }
-}
-
-/// Builds a group's frames: whatever a frame names is defined before, in the same segment.
-struct Frames<'a> {
-    wal: &'a mut wal::Writer,
-    payload: &'a mut Vec<u8>,
-    labels: &'a mut String,
-    table: &'a Table,
-    segment: u64,
-}
-
-impl Frames<'_> {
-    fn item(&mut self, item: &Queued) {
-        let mut starts = item.sides.iter().filter_map(|side| match side {
-            SideRow::Start { row, start_ms } => Some((*row, *start_ms)),
-            _ => None,
-        });
-        let mut next_start = starts.next();
-        for (part, rows) in item.rows.chunks(RECORD_ROWS).enumerate() {
-            let first = part * RECORD_ROWS;
-            rows.iter().for_each(|row| self.define(row.slot));
-            record::write_samples(rows, self.payload);
-            let mut of_part = Vec::new();
-            while let Some((row, start_ms)) = next_start.filter(|(row, _)| *row < first + rows.len()) {
-                of_part.push(((row - first) as u32, start_ms));
-                next_start = starts.next();
-            }
-            if !of_part.is_empty() {
-                record::write_starts(&of_part, self.payload);
-            }
-            self.end_if_full();
-        }
-        for side in &item.sides {
-            self.side(side);
-            self.end_if_full();
-        }
-        for (family, metadata) in &item.metadata {
-            record::write_metadata(item.tenant, family, metadata, self.payload);
-            self.end_if_full();
-        }
-    }
-
-    fn side(&mut self, side: &SideRow) {
-        match side {
-            SideRow::Histogram(slot, sample) => {
-                self.define(*slot);
-                record::write_histogram(*slot, sample, self.payload);
-            }
-            SideRow::Exemplar(slot, exemplar) => {
-                self.define(*slot);
-                record::write_exemplar(*slot, exemplar, self.payload);
-            }
-            SideRow::Start { .. } => {}
-        }
-    }
-
-    fn define(&mut self, slot: u32) {
-        let entry = self.table.entry(slot);
-        let segment = self.segment as u32;
-        if entry.segment.load(Ordering::Relaxed) != segment {
-            entry.segment.store(segment, Ordering::Relaxed);
-            self.labels.clear();
-            self.table.texts(entry).for_each(|(name, value)| push_label(self.labels, name, value));
-            record::write_series(slot, entry.tenant, entry.id, self.labels, self.payload);
-            self.end_if_full();
-        }
-    }
-
-    fn end_if_full(&mut self) {
-        if self.payload.len() >= FRAME_BYTES {
-            self.end();
-        }
-    }
-
-    fn end(&mut self) {
-        if !self.payload.is_empty() {
-            self.wal.add(self.payload);
-            self.payload.clear();
-        }
     }
 }

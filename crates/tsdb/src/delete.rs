@@ -49,6 +49,7 @@ impl Store {
         let inner = &*self.inner;
         // Held until the tombstone is written: a flush in between would write a file that it does not name.
         let alone = inner.flushing.lock().expect("lock");
+        matcher_sets.iter().for_each(|matchers| inner.forget_totals(tenant, matchers));
         self.flush_alone(&alone)?;
         let mut compactor = inner.compactor.lock().expect("lock");
         let mut live = inner.manifest.lock().expect("lock");
@@ -86,6 +87,8 @@ impl Store {
         // What was queued before must not come after the floor.
         self.commit_queued();
         inner.metadata.write().expect("lock").remove_tenant(tenant);
+        inner.forget_totals(tenant, &[]);
+        inner.writer.lock().expect("lock").digests.forget_tenant(tenant);
         self.flush()?;
         inner.cut_off(tenant)?;
         let mut writer = inner.writer.lock().expect("lock");

@@ -171,7 +171,7 @@ fn send(store: &Store) {
         Metadata { kind: MetricType::Gauge, unit: String::new(), help: "What was sent.".to_owned() };
     batch.metadata.push(MetadataRow { family: "sent".into(), metadata });
     let limits = TenantLimits { retention_ms: 0, ..TenantLimits::default() };
-    let context = WriteContext { tenant: TENANT, limits: &limits, epoch: 0, now_ms: SENT_MS };
+    let context = WriteContext { tenant: TENANT, limits: &limits, epoch: 0, now_ms: SENT_MS, digest: None };
     let (ticket, appended) = store.append(&context, &batch).expect("there is room");
     assert_eq!(appended.accepted.samples, 2, "{appended:?}");
     store.commit(Duration::ZERO);

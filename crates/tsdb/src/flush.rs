@@ -5,7 +5,7 @@
 //! head still has everything: a flush that fails is a flush that was not there, and its block goes again.
 //!
 //! It syncs five times, however many tenants there are: the block, its name, each copy of the manifest, their names; twice
-//! more when metadata has changed.
+//! more when metadata has changed, and three times when there are totals of deltas, which go into a new segment of the log.
 
 use std::io;
 use std::ops::RangeInclusive;
@@ -70,7 +70,10 @@ impl Inner {
     fn freeze(&self) -> io::Result<Mark> {
         let mut writer = self.writer.lock().expect("lock");
         let replay_segment = writer.wal.roll()?;
-        Ok(self.mark(replay_segment, writer.wal.next_sequence() - 1))
+        let sequence = writer.wal.next_sequence() - 1;
+        // Where the log begins from now on: it must have what blocks do not.
+        self.log_totals(&mut writer)?;
+        Ok(self.mark(replay_segment, sequence))
     }
 
     /// What a flush covers when everything before `replay_segment` is in the head.

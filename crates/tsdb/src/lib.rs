@@ -17,7 +17,10 @@ mod check;
 mod commit;
 mod compact;
 mod delete;
+mod deltas;
+mod digests;
 mod flush;
+mod frames;
 mod head;
 mod lookup;
 mod manifest;
@@ -43,6 +46,7 @@ mod status;
 mod store;
 mod ticket;
 mod tombstone;
+mod totals;
 
 pub use append::{AppendError, Appended, WriteContext};
 pub use cardinality::{BlockPart, Cardinality, Count};
@@ -59,4 +63,4 @@ pub use snapshot::{
 };
 pub use status::{Status, TenantStatus};
 pub use store::{Job, Store};
-pub use ticket::{Ticket, WriteError};
+pub use ticket::{Committed, Ticket, WriteError};

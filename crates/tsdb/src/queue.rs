@@ -10,11 +10,12 @@ use std::sync::{Condvar, Mutex, MutexGuard};
 use std::time::Duration;
 
 use env::Clock;
-use model::{Metadata, TenantId};
+use model::{Metadata, Rejections, TenantId};
 
 use crate::logs::Lines;
 use crate::record::{Row, SideRow};
 use crate::ticket::Completion;
+use crate::totals::{Delta, Total};
 
 /// One append: its series are resolved, its limits checked.
 pub(crate) struct Queued {
@@ -23,6 +24,16 @@ pub(crate) struct Queued {
     pub(crate) sides: Vec<SideRow>,
     pub(crate) metadata: Vec<(String, Metadata)>,
     pub(crate) lines: Lines,
+    /// In order for each series; the writer makes rows of them.
+    pub(crate) deltas: Vec<Delta>,
+    /// Of rows that the writer made: index and total.
+    pub(crate) totals: Vec<(usize, Total)>,
+    /// Of a request with deltas, when it is to be remembered.
+    pub(crate) digest: Option<u128>,
+    /// Deltas that the writer refused.
+    pub(crate) late: Rejections,
+    /// Whether an identical request stands before it in its group.
+    pub(crate) repeats: bool,
     pub(crate) completion: Completion,
     pub(crate) bytes: u64,
     /// Monotonic time at which it was queued.
@@ -30,9 +41,9 @@ pub(crate) struct Queued {
 }
 
 impl Queued {
-    /// Whether anything of it belongs into the stream of metrics.
+    /// Whether it stands and falls with the stream of metrics. Asked when its deltas were looked at.
     pub(crate) fn has_metrics(&self) -> bool {
-        !(self.rows.is_empty() && self.sides.is_empty() && self.metadata.is_empty())
+        self.repeats || !(self.rows.is_empty() && self.sides.is_empty() && self.metadata.is_empty())
     }
 }
 
@@ -190,8 +201,21 @@ mod tests {
 
     fn push(queue: &Queue, bytes: u64, since: Duration) {
         let (_, completion) = ticket::pair();
-        let (rows, sides, metadata, lines) = (Vec::new(), Vec::new(), Vec::new(), Lines::default());
-        queue.push(Queued { tenant: TenantId(1), rows, sides, metadata, lines, completion, bytes, since });
+        queue.push(Queued {
+            tenant: TenantId(1),
+            rows: Vec::new(),
+            sides: Vec::new(),
+            metadata: Vec::new(),
+            lines: Lines::default(),
+            deltas: Vec::new(),
+            totals: Vec::new(),
+            digest: None,
+            late: Rejections::default(),
+            repeats: false,
+            completion,
+            bytes,
+            since,
+        });
     }
 
     /// Lets the writer wait for appends, which come so long after the last group; how many it takes as one.

@@ -13,6 +13,7 @@ use model::labels::LABELS_MAX;
 use model::{LabelsRef, Metadata, MetricType, SeriesId, TenantId};
 
 use crate::block::NO_TENANT;
+use crate::totals::Total;
 
 /// A float sample on its way into the log.
 #[derive(Clone, Copy, Debug)]
@@ -53,6 +54,19 @@ pub(crate) enum Record<'a> {
     },
     /// Start timestamps of floats in the preceding samples record, by index.
     Starts(Vec<(u32, i64)>),
+    /// What was added to series so far, by slot.
+    Totals(Vec<(u32, Total)>),
+    Digest(Digest),
+}
+
+/// A request with deltas that was taken: what came in this frame and the `frames` before it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Digest {
+    pub(crate) tenant: TenantId,
+    pub(crate) digest: u128,
+    /// Wall clock.
+    pub(crate) taken_ms: i64,
+    pub(crate) frames: u64,
 }
 
 pub(crate) const SERIES: u8 = 1;
@@ -64,6 +78,10 @@ const STARTS: u8 = 6;
 
 /// Log lines: the only kind in the other stream ([`crate::logs`]).
 pub(crate) const LINES: u8 = 7;
+
+/// An older Weir may skip these: it takes no deltas.
+const DIGEST: u8 = SKIPPABLE | 1;
+const TOTALS: u8 = SKIPPABLE | 2;
 
 /// The highest kind that this Weir knows.
 pub(crate) const KIND_MAX: u8 = LINES;
@@ -152,6 +170,31 @@ pub(crate) fn write_starts(starts: &[(u32, i64)], out: &mut Vec<u8>) {
     });
 }
 
+/// Appends what was added to series so far, in the order of slots at best.
+pub(crate) fn write_totals(totals: impl ExactSizeIterator<Item = (u32, Total)>, out: &mut Vec<u8>) {
+    record(TOTALS, out, |out| {
+        put_varint(out, totals.len() as u64);
+        let (mut before, mut end_ms) = (0i64, 0i64);
+        for (slot, total) in totals {
+            put_zigzag(out, i64::from(slot) - before - 1);
+            put_zigzag(out, total.end_ms.wrapping_sub(end_ms));
+            put_zigzag(out, total.end_ms.wrapping_sub(total.start_ms));
+            out.extend_from_slice(&total.value.to_bits().to_le_bytes());
+            (before, end_ms) = (i64::from(slot), total.end_ms);
+        }
+    });
+}
+
+/// Appends a request's digest.
+pub(crate) fn write_digest(digest: &Digest, out: &mut Vec<u8>) {
+    record(DIGEST, out, |out| {
+        put_varint(out, u64::from(digest.tenant.0));
+        out.extend_from_slice(&digest.digest.to_le_bytes());
+        put_zigzag(out, digest.taken_ms);
+        put_varint(out, digest.frames);
+    });
+}
+
 /// Why a frame cannot be read to its end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Unreadable {
@@ -182,6 +225,8 @@ pub(crate) fn read<'a>(payload: &'a [u8], mut each: impl FnMut(Record<'a>)) -> R
             EXEMPLAR => each(read_exemplar(&mut body)?),
             METADATA => each(read_metadata(&mut body)?),
             STARTS => each(Record::Starts(read_starts(&mut body)?)),
+            TOTALS => each(Record::Totals(read_totals(&mut body)?)),
+            DIGEST => each(Record::Digest(read_digest(&mut body)?)),
             kind if kind & SKIPPABLE != 0 => skipped += 1,
             kind => return Err(Unreadable::UnknownKind(kind)),
         }
@@ -252,6 +297,25 @@ fn read_starts(body: &mut Reader<'_>) -> Result<Vec<(u32, i64)>, Corrupt> {
     (0..count).map(|_| Ok((body.number()?, body.zigzag()?))).collect()
 }
 
+fn read_totals(body: &mut Reader<'_>) -> Result<Vec<(u32, Total)>, Corrupt> {
+    let count = body.count_of(11)?;
+    let (mut slot, mut end_ms) = (0i64, 0i64);
+    let mut total = || {
+        slot = body.zigzag()?.checked_add(slot + 1).ok_or(Corrupt)?;
+        end_ms = end_ms.wrapping_add(body.zigzag()?);
+        let start_ms = end_ms.wrapping_sub(body.zigzag()?);
+        let value = f64::from_bits(u64::from_le_bytes(body.array()?));
+        Ok((u32::try_from(slot).map_err(|_| Corrupt)?, Total { start_ms, end_ms, value }))
+    };
+    (0..count).map(|_| total()).collect()
+}
+
+fn read_digest(body: &mut Reader<'_>) -> Result<Digest, Corrupt> {
+    let tenant = TenantId(body.number()?);
+    let digest = u128::from_le_bytes(body.array()?);
+    Ok(Digest { tenant, digest, taken_ms: body.zigzag()?, frames: body.varint()? })
+}
+
 fn read_text(body: &mut Reader<'_>) -> Result<String, Corrupt> {
     String::from_utf8(body.bytes()?.to_vec()).map_err(|_| Corrupt)
 }
@@ -280,6 +344,25 @@ mod tests {
             rows.iter().map(|r| (r.slot, r.timestamp_ms, r.value.to_bits())).collect::<Vec<_>>()
         };
         assert_eq!(bits(&back), bits(&rows));
+    }
+
+    #[test]
+    fn totals_and_digests_come_back() {
+        let total = |start_ms, end_ms, value| Total { start_ms, end_ms, value };
+        let totals =
+            [(0, total(i64::MIN, i64::MAX, -0.0)), (u32::MAX, total(5, 6, 1e300)), (3, total(0, 0, 2.5))];
+        let digest = Digest { tenant: TenantId(3), digest: u128::MAX - 1, taken_ms: -1, frames: 300 };
+        let mut payload = Vec::new();
+        write_totals(totals.into_iter(), &mut payload);
+        write_digest(&digest, &mut payload);
+        let mut back = Vec::new();
+        assert_eq!(read(&payload, |record| back.push(record)), Ok(0));
+        match back.as_slice() {
+            [Record::Totals(found), Record::Digest(other)] => {
+                assert_eq!((found.as_slice(), *other), (&totals[..], digest));
+            }
+            other => panic!("{other:?}"),
+        }
     }
 
     /// A series of the tenant that no block can have: the head took it and could never be flushed again.

@@ -4,11 +4,13 @@ use std::sync::atomic::Ordering;
 
 use model::batch::{Exemplar, HistogramSample};
 
+use crate::digests::{Digests, REMEMBERED_MS};
 use crate::head::side::{exemplar_bytes, histogram_bytes};
 use crate::head::table::series_id;
 use crate::open::{OpenError, Progress};
-use crate::record::{self, Record, Row, Unreadable};
+use crate::record::{self, Digest, Record, Row, Unreadable};
 use crate::store::Inner;
+use crate::totals::{Total, Totals};
 
 /// The part of the memory that samples may take before they are flushed during the replay.
 const REPLAY_PART: u64 = 4;
@@ -54,6 +56,10 @@ pub(crate) struct Replay<'a> {
     last_sequence: u64,
     /// Frames up to this one are in blocks.
     flushed_sequence: u64,
+    /// The first frame of those that came one behind the other up to the present one.
+    unbroken_from: u64,
+    totals: Totals,
+    digests: Digests,
     /// Sequences of frames with a record whose series definition was lost in a damaged frame, or that cannot be decoded.
     lost: Vec<u64>,
     /// A record of a newer Weir that must not be skipped.
@@ -71,6 +77,9 @@ impl<'a> Replay<'a> {
             sequence: 0,
             last_sequence: flushed_sequence,
             flushed_sequence,
+            unbroken_from: 0,
+            totals: Totals::default(),
+            digests: Digests::default(),
             lost: Vec::new(),
             unknown_kind: None,
         }
@@ -89,7 +98,10 @@ impl<'a> Replay<'a> {
             self.segment(*number)?;
             progress.replayed.fetch_add(1, Ordering::Relaxed);
             if inner.unflushed_bytes() >= most {
-                let mark = inner.mark(number + 1, self.last_sequence);
+                // Totals cannot be logged again yet: what has them stays where a replay begins.
+                let has_totals = !(self.totals.is_empty() && self.digests.is_empty());
+                let begin = if has_totals { from } else { number + 1 };
+                let mark = inner.mark(begin, self.last_sequence);
                 // A full disk must not keep the store from opening: the log stays, the flush is tried again later.
                 match inner.flush_to(&mark) {
                     Ok(()) => inner.counters.flushes.fetch_add(1, Ordering::Relaxed),
@@ -103,6 +115,8 @@ impl<'a> Replay<'a> {
         let next_segment = numbers.last().map_or(1, |last| last + 1).max(from);
         let mut writer = inner.writer.lock().expect("lock");
         writer.wal.go_on(next_segment, self.last_sequence + 1);
+        (writer.totals, writer.digests) = (self.totals, self.digests);
+        inner.charge_totals(&writer);
         Ok(())
     }
 
@@ -142,13 +156,18 @@ impl<'a> Replay<'a> {
     }
 
     fn frame(&mut self, sequence: u64, payload: &[u8]) {
+        if sequence != self.sequence + 1 {
+            self.unbroken_from = sequence;
+        }
         self.sequence = sequence;
         self.last_sequence = self.last_sequence.max(sequence);
         // Without a manifest a segment comes here that was flushed, and that a power cut has brought back: blocks that were
         // written after it must not be overwritten by it.
         let is_flushed = sequence <= self.flushed_sequence;
         let each = |record: Record<'_>| {
-            if !is_flushed || matches!(record, Record::Series { .. }) {
+            let counts_anyway =
+                matches!(record, Record::Series { .. } | Record::Totals(_) | Record::Digest(_));
+            if !is_flushed || counts_anyway {
                 self.record(record);
             }
         };
@@ -183,6 +202,8 @@ impl<'a> Replay<'a> {
             Record::Starts(starts) => self.starts(&starts),
             Record::Histogram(slot, sample) => self.histogram(slot, sample),
             Record::Exemplar(slot, exemplar) => self.exemplar(slot, exemplar),
+            Record::Totals(totals) => self.totals(totals),
+            Record::Digest(digest) => self.digest(digest),
             Record::Metadata { tenant, family, metadata } => {
                 self.inner.metadata.write().expect("lock").set(tenant, &family, metadata);
             }
@@ -249,6 +270,31 @@ impl<'a> Replay<'a> {
         sides.of(slot).exemplars.push(exemplar);
         drop(sides);
         self.note_unflushed();
+    }
+
+    fn totals(&mut self, totals: Vec<(u32, Total)>) {
+        for (slot, total) in totals {
+            match self.slots.get(slot) {
+                Some(slot) => self.totals.set(slot, total),
+                None => self.lose(),
+            }
+        }
+    }
+
+    /// A request is known when all of it is there. Of one that was torn what is there is late when it comes again, and the
+    /// rest is not.
+    fn digest(&mut self, digest: Digest) {
+        let Digest { tenant, digest, taken_ms, frames } = digest;
+        let first = self.sequence.saturating_sub(frames);
+        if first < self.unbroken_from || self.lost.last().is_some_and(|lost| *lost >= first) {
+            return;
+        }
+        let clock = &self.inner.env.clock;
+        // A clock that was set back makes it young.
+        let age_ms = clock.now_ms().saturating_sub(taken_ms).max(0);
+        if age_ms <= REMEMBERED_MS {
+            self.digests.remember(tenant, digest, self.inner.monotonic_ms() - age_ms);
+        }
     }
 
     fn note_unflushed(&self) {

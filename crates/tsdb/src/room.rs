@@ -71,7 +71,8 @@ impl Inner {
         let merge = self.counters.compaction_memory_bytes.load(Ordering::Relaxed);
         let used = self.unflushed_bytes() + self.cache.bytes() + self.queue.bytes() + merge;
         let metadata = self.metadata.read().expect("lock").bytes();
-        let beside = metadata + used.max(reserve.min(options.memory_bytes / 2));
+        let totals = self.counters.totals_bytes.load(Ordering::Relaxed);
+        let beside = metadata + totals + used.max(reserve.min(options.memory_bytes / 2));
         SeriesRoom { bounds: Bounds::of(options.memory_bytes), beside, aliases }
     }
 }

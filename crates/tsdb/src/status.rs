@@ -17,7 +17,7 @@ pub struct Status {
     pub head_series: u64,
     /// Samples in the head.
     pub head_samples: u64,
-    /// Bytes of the head (samples, entries, index, aliases, metadata).
+    /// Bytes of the head (samples, entries, index, aliases, metadata, totals of deltas).
     pub head_bytes: u64,
     /// Series made since start.
     pub series_created: u64,
@@ -116,6 +116,7 @@ pub(crate) struct Counters {
     pub(crate) flushes: AtomicU64,
     pub(crate) flush_failures: AtomicU64,
     pub(crate) wal_commits: AtomicU64,
+    pub(crate) totals_bytes: AtomicU64,
     pub(crate) wal_failures: AtomicU64,
     wal_written_bytes: AtomicU64,
     wal_sync_micros: AtomicU64,
@@ -202,7 +203,8 @@ impl Inner {
     /// Bytes of the head, estimated.
     pub(crate) fn head_bytes(&self) -> u64 {
         let table = self.table.read().expect("lock").bytes();
-        table + self.metadata.read().expect("lock").bytes() + self.unflushed_bytes()
+        let totals = self.counters.totals_bytes.load(Ordering::Relaxed);
+        table + totals + self.metadata.read().expect("lock").bytes() + self.unflushed_bytes()
     }
 
     /// Bytes that a flush frees.

@@ -3,6 +3,8 @@
 use std::fmt;
 use std::sync::{Arc, Condvar, Mutex};
 
+use model::Rejections;
+
 /// Why a queued append did not become durable. Its samples may or may not be there later; resending is safe.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum WriteError {
@@ -14,7 +16,14 @@ pub enum WriteError {
     Closing,
 }
 
-type Outcome = Result<(), WriteError>;
+/// What is known of an append only once it is durable.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Committed {
+    /// Deltas that [`crate::Appended`] counts as accepted and that were refused when their turn came.
+    pub rejected: Rejections,
+}
+
+type Outcome = Result<Committed, WriteError>;
 
 /// A queued append. Completes after its bytes are synced and the head has them. Dropping it cancels nothing.
 pub struct Ticket {
@@ -50,12 +59,12 @@ impl Ticket {
     /// A ticket for an append with nothing to write.
     pub(crate) fn done() -> Ticket {
         let (ticket, completion) = pair();
-        completion.complete(Ok(()));
+        completion.complete(Ok(Committed::default()));
         ticket
     }
 
     /// Blocks until the append is durable and queryable.
-    pub fn wait(self) -> Result<(), WriteError> {
+    pub fn wait(self) -> Result<Committed, WriteError> {
         let mut state = self.shared.state.lock().expect("lock");
         loop {
             if let State::Done(outcome) = &*state {
@@ -66,7 +75,7 @@ impl Ticket {
     }
 
     /// The outcome, when there is one already.
-    pub fn outcome(&self) -> Option<Result<(), WriteError>> {
+    pub fn outcome(&self) -> Option<Result<Committed, WriteError>> {
         match &*self.shared.state.lock().expect("lock") {
             State::Done(outcome) => Some(outcome.clone()),
             _ => None,
@@ -74,7 +83,7 @@ impl Ticket {
     }
 
     /// Calls `done` once, from the writer's thread (or at once when it has completed already).
-    pub fn on_done(self, done: impl FnOnce(Result<(), WriteError>) + Send + 'static) {
+    pub fn on_done(self, done: impl FnOnce(Result<Committed, WriteError>) + Send + 'static) {
         let mut state = self.shared.state.lock().expect("lock");
         match &*state {
             State::Done(outcome) => {
@@ -128,9 +137,9 @@ mod tests {
         let (ticket, completion) = pair();
         let (sender, receiver) = sync_channel(1);
         ticket.on_done(move |outcome| sender.send(outcome).expect("receiver"));
-        completion.complete(Ok(()));
-        assert_eq!(receiver.recv(), Ok(Ok(())));
-        assert_eq!(Ticket::done().wait(), Ok(()));
+        completion.complete(Ok(Committed::default()));
+        assert_eq!(receiver.recv(), Ok(Ok(Committed::default())));
+        assert_eq!(Ticket::done().wait(), Ok(Committed::default()));
     }
 
     #[test]

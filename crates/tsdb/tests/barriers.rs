@@ -49,7 +49,8 @@ fn rows(n: i64) -> Vec<(u32, i64, f64)> {
 fn write(store: &Store, n: i64) {
     let batch = common::batch(store.seed(), &rows(n));
     let limits = TenantLimits { retention_ms: 0, ..TenantLimits::default() };
-    let context = WriteContext { tenant: TENANT, limits: &limits, epoch: 0, now_ms: 100 * 24 * HOUR_MS };
+    let context =
+        WriteContext { tenant: TENANT, limits: &limits, epoch: 0, now_ms: 100 * 24 * HOUR_MS, digest: None };
     let (ticket, _) = store.append(&context, &batch).unwrap();
     store.commit(Duration::ZERO);
     ticket.wait().unwrap();

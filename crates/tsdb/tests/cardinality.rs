@@ -21,7 +21,8 @@ fn write(store: &Store, tenant: TenantId, series: std::ops::Range<u32>, ms: i64)
     let rows: Vec<_> = series.map(|i| (i, ms, 1.0)).collect();
     let batch = common::batch(store.seed(), &rows);
     let limits = TenantLimits { retention_ms: 0, ..TenantLimits::default() };
-    let context = WriteContext { tenant, limits: &limits, epoch: 0, now_ms: Env::real().clock.now_ms() };
+    let context =
+        WriteContext { tenant, limits: &limits, epoch: 0, now_ms: Env::real().clock.now_ms(), digest: None };
     let (ticket, _) = store.append(&context, &batch).unwrap();
     store.commit(Duration::ZERO);
     ticket.wait().unwrap();

@@ -31,7 +31,7 @@ fn write(store: &Store, model: &mut Model, tenant: TenantId, rows: &[(u32, i64, 
     model.extend(rows.iter().map(|(i, timestamp_ms, value)| ((tenant, *i, *timestamp_ms), *value)));
     let batch = common::batch(store.seed(), rows);
     let limits = TenantLimits { retention_ms: 0, ..TenantLimits::default() };
-    let context = WriteContext { tenant, limits: &limits, epoch: 0, now_ms: 100 * DAY_MS };
+    let context = WriteContext { tenant, limits: &limits, epoch: 0, now_ms: 100 * DAY_MS, digest: None };
     let (ticket, appended) = store.append(&context, &batch).unwrap();
     assert_eq!(appended.accepted.samples, rows.len() as u64, "{appended:?}");
     store.commit(Duration::ZERO);

@@ -112,7 +112,7 @@ fn write(store: &Store, model: &mut Model, minutes: &[i64]) {
     }
     let limits = TenantLimits { retention_ms: 0, ..TenantLimits::default() };
     let now_ms = FIRST_MS + 100 * HOUR_MS;
-    let context = WriteContext { tenant: TENANT, limits: &limits, epoch: 0, now_ms };
+    let context = WriteContext { tenant: TENANT, limits: &limits, epoch: 0, now_ms, digest: None };
     let (ticket, appended) = store.append(&context, &batch).unwrap();
     assert!(appended.rejected.is_empty(), "{appended:?}");
     store.commit(Duration::ZERO);

@@ -44,7 +44,8 @@ fn write(store: &Store) -> BTreeMap<i64, u64> {
         model.extend(rows.iter().map(|(_, ms, value)| (*ms, value.to_bits())));
         let batch = common::batch(store.seed(), &rows);
         let limits = TenantLimits { retention_ms: 0, ..TenantLimits::default() };
-        let context = WriteContext { tenant: TENANT, limits: &limits, epoch: 0, now_ms: 50 * HOUR_MS };
+        let context =
+            WriteContext { tenant: TENANT, limits: &limits, epoch: 0, now_ms: 50 * HOUR_MS, digest: None };
         let (ticket, _) = store.append(&context, &batch).unwrap();
         store.commit(Duration::ZERO);
         ticket.wait().unwrap();

@@ -99,7 +99,8 @@ fn append(store: &Store, tenant: u32) {
         metadata: Metadata { kind: MetricType::Counter, unit: "seconds".into(), help: "Pinned.".into() },
     });
     let limits = TenantLimits { retention_ms: 0, ..TenantLimits::default() };
-    let context = WriteContext { tenant: TenantId(tenant), limits: &limits, epoch: 0, now_ms: NOW_MS };
+    let context =
+        WriteContext { tenant: TenantId(tenant), limits: &limits, epoch: 0, now_ms: NOW_MS, digest: None };
     let (ticket, appended) = store.append(&context, &batch).unwrap();
     assert!(appended.rejected.is_empty(), "{appended:?}");
     store.commit(Duration::ZERO);

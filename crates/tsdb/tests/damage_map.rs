@@ -163,7 +163,8 @@ fn write(store: &Store, tenant: u32, series: std::ops::Range<u32>) {
 
 fn append(store: &Store, tenant: u32, batch: &model::Batch<'_>) {
     let limits = TenantLimits { retention_ms: 0, ..TenantLimits::default() };
-    let context = WriteContext { tenant: TenantId(tenant), limits: &limits, epoch: 0, now_ms: 1_000_000 };
+    let context =
+        WriteContext { tenant: TenantId(tenant), limits: &limits, epoch: 0, now_ms: 1_000_000, digest: None };
     let (ticket, _) = store.append(&context, batch).unwrap();
     store.commit(Duration::ZERO);
     ticket.wait().unwrap();

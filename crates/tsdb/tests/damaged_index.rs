@@ -69,7 +69,7 @@ fn send(store: &Store, series: impl IntoIterator<Item = u32>) {
         });
     }
     let limits = TenantLimits { retention_ms: 0, ..TenantLimits::default() };
-    let context = WriteContext { tenant: TENANT, limits: &limits, epoch: 0, now_ms: 1_000_000 };
+    let context = WriteContext { tenant: TENANT, limits: &limits, epoch: 0, now_ms: 1_000_000, digest: None };
     let (ticket, _) = store.append(&context, &batch).unwrap();
     store.commit(Duration::ZERO);
     ticket.wait().unwrap();

@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use env::Env;
 use model::{Budget, Hints, MatchOp, Matcher, TenantId, TenantLimits, TimeRange};
-use tsdb::{AppendError, Appended, Job, Keep, Options, Progress, Store, Ticket, WriteContext};
+use tsdb::{AppendError, Appended, Committed, Job, Keep, Options, Progress, Store, Ticket, WriteContext};
 
 const HOUR_MS: i64 = 3_600_000;
 const DAY_MS: i64 = 24 * HOUR_MS;
@@ -33,7 +33,8 @@ fn append(
 ) -> Result<(Ticket, Appended), AppendError> {
     let batch = common::batch(store.seed(), rows);
     let limits = TenantLimits { retention_ms: 0, ..TenantLimits::default() };
-    let context = WriteContext { tenant, limits: &limits, epoch: 0, now_ms: Env::real().clock.now_ms() };
+    let context =
+        WriteContext { tenant, limits: &limits, epoch: 0, now_ms: Env::real().clock.now_ms(), digest: None };
     store.append(&context, &batch)
 }
 
@@ -197,7 +198,7 @@ fn what_waits_or_comes_late_of_a_deleted_tenant_is_not_kept() {
     let (waiting, _) = append(&store, THEIRS, &[(1, 1000, 1.0)]).unwrap();
     assert_eq!(store.tenants_in_blocks(), BTreeSet::new());
     store.delete_tenant(THEIRS).unwrap();
-    assert_eq!(waiting.outcome(), Some(Ok(())), "it came before");
+    assert_eq!(waiting.outcome(), Some(Ok(Committed::default())), "it came before");
     assert_eq!(append(&store, THEIRS, &[(2, 1000, 1.0)]).err(), Some(AppendError::Deleted));
     assert_eq!(store.tenant_status(THEIRS).head_series, 1, "until the next commit");
     write(&store, &mut model, OURS, &[(2, 1000, 1.0)]);
@@ -322,7 +323,7 @@ fn a_delete_lets_no_series_leave_that_an_append_names() {
     let limits = TenantLimits { retention_ms: 0, ..TenantLimits::default() };
     let append = |tenant, i, timestamp_ms| {
         let batch = common::batch(store.seed(), &[(i, timestamp_ms, f64::from(i))]);
-        let context = WriteContext { tenant, limits: &limits, epoch: 0, now_ms: 1_000_000 };
+        let context = WriteContext { tenant, limits: &limits, epoch: 0, now_ms: 1_000_000, digest: None };
         store.append(&context, &batch).unwrap().0.wait().unwrap();
     };
     thread::scope(|scope| {

@@ -55,7 +55,8 @@ fn model(blocks: impl Iterator<Item = i64>) -> Model {
 fn write(store: &Store, n: i64) {
     let batch = common::batch(store.seed(), &rows(n));
     let limits = TenantLimits { retention_ms: 0, ..TenantLimits::default() };
-    let context = WriteContext { tenant: TENANT, limits: &limits, epoch: 0, now_ms: 100 * 24 * HOUR_MS };
+    let context =
+        WriteContext { tenant: TENANT, limits: &limits, epoch: 0, now_ms: 100 * 24 * HOUR_MS, digest: None };
     let (ticket, _) = store.append(&context, &batch).unwrap();
     store.commit(Duration::ZERO);
     ticket.wait().unwrap();

@@ -62,7 +62,8 @@ impl World {
 fn write(store: &Store, tenant: u32, rows: &[(u32, i64, f64)]) {
     let batch = common::batch(store.seed(), rows);
     let limits = TenantLimits { retention_ms: 0, ..TenantLimits::default() };
-    let context = WriteContext { tenant: TenantId(tenant), limits: &limits, epoch: 0, now_ms: 1_000_000 };
+    let context =
+        WriteContext { tenant: TenantId(tenant), limits: &limits, epoch: 0, now_ms: 1_000_000, digest: None };
     let (ticket, _) = store.append(&context, &batch).unwrap();
     store.commit(Duration::ZERO);
     ticket.wait().unwrap();

@@ -134,7 +134,7 @@ impl Pair {
         let batch = encoded.batch(self.store.seed());
         let (tenant, limits, now_ms) = (TENANTS[index], &self.limits[index], self.clock.now_ms());
         let judgement = self.naive.append(tenant, limits, now_ms, &batch);
-        let context = WriteContext { tenant, limits, epoch: self.epoch, now_ms };
+        let context = WriteContext { tenant, limits, epoch: self.epoch, now_ms, digest: None };
         let (ticket, appended) = self.store.append(&context, &batch).unwrap();
         self.store.commit(Duration::ZERO);
         ticket.wait().unwrap();

@@ -12,7 +12,7 @@ use sim::clock::SimClock;
 use sim::files::{Failure, Fault, Op, SimFiles};
 use sim::random::SimRandom;
 use tsdb::logs::{self, FIELDS_MAX, LINE_BYTES_MAX};
-use tsdb::{AppendError, Appended, Options, Progress, SnapshotName, Store, Ticket, WriteContext};
+use tsdb::{AppendError, Appended, Committed, Options, Progress, SnapshotName, Store, Ticket, WriteContext};
 
 mod common;
 
@@ -79,7 +79,7 @@ fn plain(seed: u64, lines: &[&str]) -> Batch<'static> {
 
 fn queue(store: &Store, tenant: TenantId, batch: &Batch<'_>) -> Result<(Ticket, Appended), AppendError> {
     let limits = TenantLimits::default();
-    store.append(&WriteContext { tenant, limits: &limits, epoch: 0, now_ms: NOW_MS }, batch)
+    store.append(&WriteContext { tenant, limits: &limits, epoch: 0, now_ms: NOW_MS, digest: None }, batch)
 }
 
 fn append(store: &Store, tenant: TenantId, batch: &Batch<'_>) -> Appended {
@@ -294,7 +294,7 @@ fn a_deleted_tenants_lines_are_not_read_any_more() {
     append(&store, TENANT, &plain(store.seed(), &["mine"]));
     let (waiting, _) = queue(&store, TENANT, &plain(store.seed(), &["waiting"])).unwrap();
     append(&store, TenantId(2), &plain(store.seed(), &["another's"]));
-    assert_eq!(waiting.outcome(), Some(Ok(())));
+    assert_eq!(waiting.outcome(), Some(Ok(Committed::default())));
     store.delete_tenant(TENANT).unwrap();
     assert_eq!(lines(&store, TENANT), Vec::<String>::new());
     assert_eq!(lines(&store, TenantId(2)), ["another's"]);

@@ -53,7 +53,7 @@ fn what_lies_in_spans_of_several_days_counts_and_goes() {
             .collect();
         let limits = TenantLimits { retention_ms: 0, ..TenantLimits::default() };
         let now_ms = 2 * DAYS * DAY_MS;
-        let context = WriteContext { tenant: TENANT, limits: &limits, epoch: 0, now_ms };
+        let context = WriteContext { tenant: TENANT, limits: &limits, epoch: 0, now_ms, digest: None };
         let (ticket, _) = store.append(&context, &common::batch(store.seed(), &rows)).unwrap();
         store.commit(Duration::ZERO);
         ticket.wait().unwrap();

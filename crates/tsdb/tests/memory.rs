@@ -55,7 +55,7 @@ impl World {
 
     fn append(&self, tenant: TenantId, batch: &Batch<'_>) -> Result<Appended, AppendError> {
         let limits = TenantLimits { retention_ms: 0, ..TenantLimits::default() };
-        let context = WriteContext { tenant, limits: &limits, epoch: 0, now_ms: 1_000_000 };
+        let context = WriteContext { tenant, limits: &limits, epoch: 0, now_ms: 1_000_000, digest: None };
         let (ticket, appended) = self.store.append(&context, batch)?;
         self.clock.advance(Duration::from_secs(1));
         self.store.commit(Duration::ZERO);
@@ -156,7 +156,7 @@ fn after_a_failed_group_metadata_is_written_once_more() {
     // Written whole, but told to be lost: a restart finds it.
     world.disk.plan(Fault::new(Op::Sync, Failure::Io).on("wal").forever());
     let limits = TenantLimits { retention_ms: 0, ..TenantLimits::default() };
-    let context = WriteContext { tenant: SMALL, limits: &limits, epoch: 0, now_ms: 1_000_000 };
+    let context = WriteContext { tenant: SMALL, limits: &limits, epoch: 0, now_ms: 1_000_000, digest: None };
     let (ticket, _) = world.store.append(&context, &world.metadata(&[("family", "failed")])).unwrap();
     world.store.commit(Duration::ZERO);
     ticket.wait().unwrap_err();

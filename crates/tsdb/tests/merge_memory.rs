@@ -61,7 +61,13 @@ impl World {
             self.samples.extend(rows.iter().map(|(i, ms, _)| (*i, *ms)));
             let batch = common::batch(self.store.seed(), &rows);
             let limits = TenantLimits { retention_ms: 0, ..TenantLimits::default() };
-            let context = WriteContext { tenant: TENANT, limits: &limits, epoch: 0, now_ms: 50 * HOUR_MS };
+            let context = WriteContext {
+                tenant: TENANT,
+                limits: &limits,
+                epoch: 0,
+                now_ms: 50 * HOUR_MS,
+                digest: None,
+            };
             let (ticket, appended) = self.store.append(&context, &batch).unwrap();
             assert_eq!(appended.accepted.samples, u64::from(series.end - series.start));
             self.store.commit(Duration::ZERO);

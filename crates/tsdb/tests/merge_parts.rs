@@ -63,7 +63,8 @@ impl World {
 
     fn append(&self, batch: &Batch<'_>) {
         let limits = TenantLimits { retention_ms: 0, ..TenantLimits::default() };
-        let context = WriteContext { tenant: TENANT, limits: &limits, epoch: 0, now_ms: 1 << 40 };
+        let context =
+            WriteContext { tenant: TENANT, limits: &limits, epoch: 0, now_ms: 1 << 40, digest: None };
         let (ticket, appended) = self.store.append(&context, batch).unwrap();
         assert!(appended.rejected.is_empty(), "{appended:?}");
         self.store.commit(Duration::ZERO);

@@ -26,7 +26,7 @@ fn open(disk: &SimFiles) -> Store {
 fn write(store: &Store, series: std::ops::Range<u32>) {
     let rows: Vec<_> = series.map(|i| (i, i64::from(i), f64::from(i) * 1.37)).collect();
     let limits = TenantLimits { retention_ms: 0, ..TenantLimits::default() };
-    let context = WriteContext { tenant: TENANT, limits: &limits, epoch: 0, now_ms: 1_000_000 };
+    let context = WriteContext { tenant: TENANT, limits: &limits, epoch: 0, now_ms: 1_000_000, digest: None };
     let (ticket, _) = store.append(&context, &common::batch(store.seed(), &rows)).unwrap();
     store.commit(Duration::ZERO);
     ticket.wait().unwrap();

@@ -60,7 +60,8 @@ fn write(store: &Store, rows: &[(i64, u64, ResetHint)]) {
         temporality: Temporality::Cumulative,
     });
     let limits = TenantLimits { retention_ms: 0, ..TenantLimits::default() };
-    let context = WriteContext { tenant: TenantId(1), limits: &limits, epoch: 0, now_ms: 1_000_000 };
+    let context =
+        WriteContext { tenant: TenantId(1), limits: &limits, epoch: 0, now_ms: 1_000_000, digest: None };
     let (ticket, appended) = store.append(&context, &batch).unwrap();
     assert!(appended.rejected.is_empty());
     store.commit(Duration::ZERO);

@@ -40,7 +40,8 @@ impl World {
                 let batch = common::batch(store.seed(), &rows);
                 let limits = TenantLimits { retention_ms: 0, ..TenantLimits::default() };
                 let tenant = TenantId(tenant);
-                let context = WriteContext { tenant, limits: &limits, epoch: 0, now_ms: 1_000_000 };
+                let context =
+                    WriteContext { tenant, limits: &limits, epoch: 0, now_ms: 1_000_000, digest: None };
                 let (ticket, _) = store.append(&context, &batch).unwrap();
                 store.commit(Duration::ZERO);
                 ticket.wait().unwrap();

@@ -44,7 +44,7 @@ fn write(store: &Store, model: &mut Model, rows: &[(u32, i64, f64)]) {
         }
     }
     let limits = TenantLimits { retention_ms: 0, ..TenantLimits::default() };
-    let context = WriteContext { tenant: TENANT, limits: &limits, epoch: 0, now_ms: 1 << 40 };
+    let context = WriteContext { tenant: TENANT, limits: &limits, epoch: 0, now_ms: 1 << 40, digest: None };
     let (ticket, _) = store.append(&context, &common::batch(store.seed(), rows)).unwrap();
     store.commit(Duration::ZERO);
     ticket.wait().unwrap();

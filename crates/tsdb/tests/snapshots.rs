@@ -21,7 +21,7 @@ fn open(directory: &Path) -> Store {
 fn write(store: &Store, rows: &[(u32, i64, f64)]) {
     let batch = common::batch(store.seed(), rows);
     let limits = TenantLimits { retention_ms: 0, ..TenantLimits::default() };
-    let context = WriteContext { tenant: TENANT, limits: &limits, epoch: 0, now_ms: 1_000_000 };
+    let context = WriteContext { tenant: TENANT, limits: &limits, epoch: 0, now_ms: 1_000_000, digest: None };
     let (ticket, _) = store.append(&context, &batch).unwrap();
     store.commit(Duration::ZERO);
     ticket.wait().unwrap();

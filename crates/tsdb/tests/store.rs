@@ -25,7 +25,7 @@ fn limits() -> TenantLimits {
 fn write(store: &Store, rows: &[(u32, i64, f64)]) {
     let batch = common::batch(store.seed(), rows);
     let limits = limits();
-    let context = WriteContext { tenant: TENANT, limits: &limits, epoch: 0, now_ms: 1_000_000 };
+    let context = WriteContext { tenant: TENANT, limits: &limits, epoch: 0, now_ms: 1_000_000, digest: None };
     let (ticket, appended) = store.append(&context, &batch).unwrap();
     assert_eq!(appended.accepted.samples, rows.len() as u64, "{appended:?}");
     store.commit(Duration::ZERO);

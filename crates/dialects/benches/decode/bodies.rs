@@ -19,7 +19,7 @@ pub(crate) struct Case {
 }
 
 /// Every decoder's.
-pub(crate) const CASES: [Case; 6] = [
+pub(crate) const CASES: [Case; 7] = [
     Case {
         name: "remote write 1.0",
         path: "/api/v1/write",
@@ -61,6 +61,13 @@ pub(crate) const CASES: [Case; 6] = [
         content_type: "application/x-protobuf",
         body: datadog_sketches,
         rows: 3,
+    },
+    Case {
+        name: "Datadog series v1",
+        path: "/api/v1/series",
+        content_type: "application/json",
+        body: datadog_v1,
+        rows: 1,
     },
 ];
 
@@ -148,6 +155,21 @@ fn text(series: usize) -> Vec<u8> {
         body += &format!("{name}{{{}}} {} {}\n", rest.join(","), value(i), timestamp_ms(i));
     }
     body.into_bytes()
+}
+
+/// `/api/v1/series` as an Agent writes it.
+fn datadog_v1(series: usize) -> Vec<u8> {
+    let rows: Vec<_> = (0..series)
+        .map(|i| {
+            let [(_, name), (_, device), (_, env), (_, host), (_, job)] = labels(i);
+            format!(
+                r#"{{"metric":"{name}","points":[[{},{}]],"tags":["device:{device}","env:{env}","job:{job}"],"host":"{host}","type":"gauge","interval":0,"source_type_name":"System"}}"#,
+                timestamp_ms(i) / 1000,
+                value(i),
+            )
+        })
+        .collect();
+    format!(r#"{{"series":[{}]}}"#, rows.join(",")).into_bytes()
 }
 
 /// The metric of series `i`.

@@ -5,14 +5,16 @@
 
 use std::borrow::Cow;
 
+use model::batch::SeriesRow;
 use model::{Batch, Reason, Sample, Signal};
 
-use super::fields::{self, WrongType};
+use super::fields::{self, set};
 use super::lines::{self, Lines};
 use super::opening;
-use super::record::{Kind, Name, Record, Source};
+use super::record::{Kind, Name, Record};
+use super::submission::Submission;
 use crate::json::{Json, Token};
-use crate::rows::{Full, Room, Rows};
+use crate::rows::{Full, Rows};
 use crate::{Malformed, Received};
 
 /// What statuses are called, by number.
@@ -23,29 +25,24 @@ pub(super) fn decode<'a>(received: &Received<'a>, batch: &mut Batch<'a>) -> Resu
     if !opening::has_body(received)? {
         return Ok(());
     }
-    let source = Source::new(received);
     let mut checks = Checks {
-        key_seed: source.key_seed(batch),
-        source,
+        submission: Submission::new(received, batch),
         batch,
         lines: Lines::default(),
-        room: Room::new(),
         received_ms: received.received_ms,
         number: 0,
-        scratch: Vec::new(),
     };
     let mut json = Json::new(received.body);
-    match json.value()? {
-        Token::List => json.list(|json| {
-            let token = json.value()?;
-            checks.read(json, token)
-        })?,
-        token @ Token::Object => checks.read(&mut json, token)?,
-        _ => return Err(json.error("invalid JSON doc: neither a check nor a list of checks")),
+    if json.is_next(b'{') {
+        checks.read(&mut json)?;
+    } else if json.value()? == Token::List {
+        json.list(|json| checks.read(json))?;
+    } else {
+        return Err(json.error("invalid JSON doc: neither a check nor a list of checks"));
     }
     json.end()?;
-    let Checks { source, batch, .. } = checks;
-    batch.source = Some(Box::new(source));
+    let Checks { submission, batch, .. } = checks;
+    submission.finish(batch);
     Ok(())
 }
 
@@ -56,32 +53,30 @@ struct Check<'a> {
     message: Cow<'a, str>,
     status: Option<usize>,
     timestamp_ms: Option<i64>,
-    fault: Option<(Reason, &'static str)>,
+    fault: Option<&'static str>,
 }
 
 struct Checks<'a, 'b> {
-    source: Source<'a>,
+    submission: Submission<'a>,
     batch: &'b mut Batch<'a>,
     lines: Lines,
-    room: Room,
     received_ms: i64,
-    key_seed: u64,
     number: usize,
-    scratch: Vec<u8>,
 }
 
 impl<'a> Checks<'a, '_> {
-    fn read(&mut self, json: &mut Json<'a>, token: Token<'a>) -> Result<(), Malformed> {
-        let tags = self.source.tags.len();
+    fn read(&mut self, json: &mut Json<'a>) -> Result<(), Malformed> {
+        let token = json.value()?;
+        let tags = self.submission.source.tags.len();
         let mut check = Check::default();
         if token == Token::Object {
             json.object(|json, key| self.field(json, &key, &mut check, tags))?;
         } else {
             json.rest_of(&token)?;
-            check.fault = Some((Reason::InvalidSeries, "it is no object"));
+            check.fault = Some("it is no object");
         }
         let fault = match (check.fault, check.status) {
-            (Some(fault), _) => Some(fault),
+            (Some(what), _) => Some((Reason::InvalidSeries, what)),
             _ if check.name.is_empty() => Some((Reason::MissingName, "no `check`")),
             (None, None) => Some((Reason::InvalidValue, "`status` is not 0 to 3")),
             (None, Some(status)) => {
@@ -90,7 +85,7 @@ impl<'a> Checks<'a, '_> {
             }
         };
         if let Some((reason, what)) = fault {
-            self.source.tags.truncate(tags);
+            self.submission.source.tags.truncate(tags);
             self.batch.rejections.add(Signal::Sample, reason, 1);
             let number = self.number;
             self.batch.rejections.explain(|| format!("check {number}: {what}"));
@@ -106,39 +101,27 @@ impl<'a> Checks<'a, '_> {
         check: &mut Check<'a>,
         tags: usize,
     ) -> Result<(), Malformed> {
-        let what = match key {
-            "check" => match fields::text(json)? {
-                Ok(name) => return Ok(check.name = name),
-                Err(WrongType) => "`check` is no text",
-            },
-            "host_name" => match fields::text(json)? {
-                Ok(host) => return Ok(check.host = host),
-                Err(WrongType) => "`host_name` is no text",
-            },
-            "message" => match fields::text(json)? {
-                Ok(message) => return Ok(check.message = message),
-                Err(WrongType) => "`message` is no text",
-            },
+        let fault = &mut check.fault;
+        match key {
+            "check" => set(fields::text(json), &mut check.name, fault, "`check` is no text"),
+            "host_name" => set(fields::text(json), &mut check.host, fault, "`host_name` is no text"),
+            "message" => set(fields::text(json), &mut check.message, fault, "`message` is no text"),
             "tags" => {
-                self.source.tags.truncate(tags);
-                match fields::tags(json, &mut self.source.tags, &mut self.room)? {
-                    Ok(()) => return Ok(()),
-                    Err(WrongType) => "`tags` is no list of texts",
-                }
+                self.submission.source.tags.truncate(tags);
+                let read = fields::tags(json, &mut self.submission.source.tags, &mut self.submission.room);
+                set(read, &mut (), fault, "`tags` is no list of texts")
             }
             "status" => {
                 let status = json.scalar()?.number();
                 check.status = (0..STATUSES.len()).find(|known| status == Some(*known as f64));
-                return Ok(());
+                Ok(())
             }
-            "timestamp" => match fields::moment(&json.scalar()?, self.received_ms) {
-                Ok(timestamp_ms) => return Ok(check.timestamp_ms = Some(timestamp_ms)),
-                Err(WrongType) => "`timestamp` is no number",
-            },
-            _ => return json.scalar().map(drop),
-        };
-        check.fault.get_or_insert((Reason::InvalidSeries, what));
-        Ok(())
+            "timestamp" => {
+                let moment = fields::moment(&json.scalar()?, self.received_ms).map(Some);
+                set(Ok(moment), &mut check.timestamp_ms, fault, "`timestamp` is no number")
+            }
+            _ => json.scalar().map(drop),
+        }
     }
 
     fn keep(&mut self, check: Check<'a>, status: usize, tags: usize) -> Result<(), Full> {
@@ -146,7 +129,9 @@ impl<'a> Checks<'a, '_> {
         if !check.message.is_empty() {
             self.message(&check, status, tags, timestamp_ms)?;
         }
-        self.room.take(size_of::<Record<'_>>() + size_of::<model::batch::SeriesRow<'_>>())?;
+        let count = self.submission.source.tags.len() - tags;
+        let row_bytes = size_of::<Record<'_>>() + size_of::<SeriesRow<'_>>();
+        self.submission.room.take(row_bytes + count.saturating_mul(count))?;
         let rows = Rows::begin(self.batch);
         self.batch.samples.push(Sample { timestamp_ms, value: status as f64, start_ms: 0 });
         let record = Record {
@@ -157,12 +142,10 @@ impl<'a> Checks<'a, '_> {
             device: Cow::Borrowed(""),
             source_type: Cow::Borrowed(""),
             resources: 0..0,
-            tags: tags..self.source.tags.len(),
+            tags: tags..self.submission.source.tags.len(),
         };
-        let key = self.source.key(&record, self.key_seed, &mut self.scratch);
-        let labels = self.source.push(record);
-        rows.keep(self.batch, labels, key);
-        self.source.note_dropped(tags, self.batch);
+        let (key, dropped) = (self.submission.key(&record), self.submission.dropped(&record));
+        self.submission.keep(rows, record, key, dropped, self.batch);
         Ok(())
     }
 
@@ -173,14 +156,15 @@ impl<'a> Checks<'a, '_> {
         tags: usize,
         timestamp_ms: i64,
     ) -> Result<(), Full> {
-        let (batch, room, settings) = (&mut *self.batch, &mut self.room, self.source.settings);
+        let (batch, room, settings) =
+            (&mut *self.batch, &mut self.submission.room, self.submission.source.settings);
         let fields = batch.pairs.len();
         lines::put(batch, room, "check".into(), check.name.clone())?;
         lines::put(batch, room, "status".into(), STATUSES[status].into())?;
         if !check.host.is_empty() {
             lines::put(batch, room, "host".into(), check.host.clone())?;
         }
-        for tag in &self.source.tags[tags..] {
+        for tag in &self.submission.source.tags[tags..] {
             lines::put_tag(batch, room, settings, tag.clone())?;
         }
         let stream = [

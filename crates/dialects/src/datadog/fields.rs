@@ -44,7 +44,7 @@ pub(super) fn tags<'a>(json: &mut Json<'a>, tags: &mut Vec<Cow<'a, str>>, room: 
     json.list(|json| {
         match json.scalar()? {
             Token::Text(tag) => {
-                room.take(size_of::<Cow<'_, str>>()).map_err(|Full| json.error(Full::WHAT))?;
+                room.take(size_of_val(&tag) + owned_bytes(&tag)).map_err(|Full| json.error(Full::WHAT))?;
                 tags.push(tag);
             }
             Token::Null => {}
@@ -53,6 +53,29 @@ pub(super) fn tags<'a>(json: &mut Json<'a>, tags: &mut Vec<Cow<'a, str>>, room: 
         Ok(())
     })?;
     Ok(result)
+}
+
+/// Puts a field's value where it belongs, or `what` is wrong with its object; the first fault stays.
+pub(super) fn set<T>(
+    field: Field<T>,
+    to: &mut T,
+    fault: &mut Option<&'static str>,
+    what: &'static str,
+) -> Result<(), Malformed> {
+    match field? {
+        Ok(value) => *to = value,
+        Err(WrongType) => drop(fault.get_or_insert(what)),
+    }
+    Ok(())
+}
+
+/// The bytes that a text takes beside the body.
+#[allow(clippy::ptr_arg)] // What counts is whose it is.
+pub(super) fn owned_bytes(text: &Cow<'_, str>) -> usize {
+    match text {
+        Cow::Borrowed(_) => 0,
+        Cow::Owned(text) => text.len(),
+    }
 }
 
 /// A time in seconds as milliseconds; absent, zero or before 1970 = when the request came.

@@ -7,12 +7,17 @@ use model::Batch;
 use model::batch::Pair;
 use model::log::LogRow;
 
+use super::fields::owned_bytes;
 use super::settings::{BareTags, Profile, Settings};
 use super::translate::sanitised;
 use crate::rows::{Full, Room};
 
 /// The longest line that is kept whole, in bytes: what Datadog itself keeps.
 const LINE_BYTES_MAX: usize = 1_000_000;
+
+/// Fields of a line that the store takes, and their bytes: a line with more would be refused as a whole.
+const FIELDS_MAX: usize = 256;
+const FIELD_BYTES_MAX: usize = 256 << 10;
 
 /// The lines of a body.
 #[derive(Debug, Default)]
@@ -31,6 +36,8 @@ impl Lines {
         timestamp_ns: i64,
         line: Cow<'a, str>,
     ) -> Result<(), Full> {
+        let dropped = drop_fields(batch, fields);
+        batch.note("log_fields_dropped", dropped as u64);
         let fields = fields..batch.pairs.len();
         for (name, value) in stream {
             if !value.is_empty() {
@@ -45,10 +52,27 @@ impl Lines {
         }
         let (line, is_cut) = cut(line);
         batch.note("log_lines_cut", u64::from(is_cut));
-        room.take(size_of::<LogRow<'_>>())?;
+        room.take(size_of::<LogRow<'_>>() + owned_bytes(&line))?;
         batch.logs.push(LogRow { stream: self.last_stream.clone(), fields, timestamp_ns, line });
         Ok(())
     }
+}
+
+/// Drops the pairs from `fields` on that a line cannot have; how many.
+fn drop_fields(batch: &mut Batch<'_>, fields: usize) -> usize {
+    let (mut end, mut bytes) = (fields, 0);
+    for at in fields..batch.pairs.len() {
+        let (name, value) = &batch.pairs[at];
+        let with_it = bytes + name.len() + value.len();
+        if end - fields < FIELDS_MAX && with_it <= FIELD_BYTES_MAX {
+            bytes = with_it;
+            batch.pairs.swap(end, at);
+            end += 1;
+        }
+    }
+    let dropped = batch.pairs.len() - end;
+    batch.pairs.truncate(end);
+    dropped
 }
 
 /// Appends a pair.
@@ -58,8 +82,7 @@ pub(super) fn put<'a>(
     name: Cow<'a, str>,
     value: Cow<'a, str>,
 ) -> Result<(), Full> {
-    let owned = |text: &Cow<'_, str>| if let Cow::Owned(text) = text { text.len() } else { 0 };
-    room.take(size_of::<Pair<'_>>() + owned(&name) + owned(&value))?;
+    room.take(size_of::<Pair<'_>>() + owned_bytes(&name) + owned_bytes(&value))?;
     batch.pairs.push((name, value));
     Ok(())
 }
@@ -127,6 +150,18 @@ mod tests {
         let (line, is_cut) = cut(Cow::Owned(format!("x{}", "ü".repeat(LINE_BYTES_MAX))));
         assert_eq!((line.len(), is_cut), (LINE_BYTES_MAX - 1, true));
         assert_eq!(cut("a\nb\r\n".into()), ("a\nb".into(), false));
+    }
+
+    #[test]
+    fn fields_that_a_line_cannot_have_are_dropped() {
+        let long = "x".repeat(FIELD_BYTES_MAX);
+        let mut batch = Batch::new(1);
+        for value in ["a", &long, "b"].into_iter().chain(["c"; FIELDS_MAX]) {
+            put(&mut batch, &mut Room::new(), "f".into(), value.into()).unwrap();
+        }
+        assert_eq!(drop_fields(&mut batch, 1), 2);
+        let first: Vec<_> = batch.pairs[..4].iter().map(|(_, value)| value.as_ref()).collect();
+        assert_eq!((first, batch.pairs.len()), (vec!["a", "b", "c", "c"], 1 + FIELDS_MAX));
     }
 
     #[test]

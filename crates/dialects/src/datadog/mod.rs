@@ -10,9 +10,18 @@ pub mod record;
 pub mod translate;
 
 mod checks;
+mod event;
+mod events;
 mod fields;
+#[cfg(test)]
+mod hostile;
+mod instant;
+mod intake;
 mod lines;
+mod logs;
 mod opening;
+mod points;
+mod query;
 mod reply;
 mod series_json;
 mod series_v1;
@@ -76,8 +85,14 @@ const ROUTES: &[Route] = routes! {
     "POST" "/api/intake/metrics/v3/sketches" => ingest(v3::decode, reply::empty);
     "POST" "/api/beta/sketches" => ingest(sketch::decode, reply::empty);
     "POST" "/api/v1/sketches" => ingest(sketch::decode, reply::empty);
+    "POST" "/api/v1/distribution_points" => ingest(points::decode, reply::status_ok);
     "POST" "/api/v1/series" => ingest(series_v1::decode, reply::status_ok);
     "POST" "/api/v1/check_run" => ingest(checks::decode, reply::status_ok);
+    "POST" "/intake" => ingest(intake::decode, reply::status_ok);
+    "POST" "/api/v1/events" => ingest(events::decode, reply::event);
+    "POST" "/api/v2/logs" => ingest(logs::decode, reply::empty);
+    "POST" "/v1/input" => ingest(logs::decode, reply::empty);
+    "POST" "/v1/input/{key}" => ingest(logs::decode, reply::empty);
     "POST" "/api/intake/metrics/v3beta/series" => DROP;
     "POST" "/api/intake/metrics/v3beta/sketches" => DROP;
     "POST" "/api/v1/metadata" => DROP;

@@ -111,12 +111,6 @@ impl<'a> Source<'a> {
         LabelSource::Made(u32::try_from(number).expect("a body has less than 2^32 series"))
     }
 
-    /// Notes how many of the tags from `first` on have no place as labels.
-    pub fn note_dropped(&self, first: usize, batch: &mut Batch<'_>) {
-        let dropped = self.tags[first..].iter().filter(|tag| translate::is_dropped(self.settings, tag));
-        batch.note("bare_tags_dropped", dropped.count() as u64);
-    }
-
     /// The seed of this request's keys: it tells tenants' choices and states of host tags apart.
     pub fn key_seed(&self, batch: &Batch<'_>) -> u64 {
         let attached = match self.settings.host_tags {

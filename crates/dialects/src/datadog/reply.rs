@@ -19,6 +19,17 @@ pub(super) fn no_errors(_: &Request<'_>, verdict: &Verdict) -> Reply {
     or_stored(verdict, DIALECT.statuses.stored, r#"{"errors":[]}"#)
 }
 
+/// `POST /api/v1/events`: official clients read the event that they sent from its answer.
+pub(super) fn event(request: &Request<'_>, verdict: &Verdict) -> Reply {
+    match &verdict.echo {
+        Some(event) => {
+            let body = format!(r#"{{"status":"ok","event":{event}}}"#);
+            or_stored(verdict, DIALECT.statuses.stored, &body)
+        }
+        None => status_ok(request, verdict),
+    }
+}
+
 /// Routes whose answer nobody reads.
 pub(super) fn empty(_: &Request<'_>, verdict: &Verdict) -> Reply {
     or_stored(verdict, DIALECT.statuses.stored, "{}")

@@ -4,20 +4,22 @@
 
 use std::borrow::Cow;
 
-use model::batch::{LabelSource, MetadataRow, SeriesRow, Temporality};
-use model::{Batch, Metadata, MetricType, Reason, Sample, Signal};
+use model::batch::SeriesRow;
+use model::{Batch, Reason, Sample, Signal};
 
 use super::fields::{self, Field};
-use super::record::{Kind, Name, Record, Source};
-use super::settings::Profile;
-use super::translate;
+use super::record::{Kind, Name, Record};
+use super::submission::Submission;
 use crate::json::{Json, Token};
-use crate::rows::{Full, Room, Rows, shown};
+use crate::rows::{Full, Rows, shown};
 use crate::{Malformed, Received};
 
 /// Reads one field of a series.
 pub(super) type ReadField =
     for<'a> fn(&mut Series<'a, '_>, &mut Json<'a>, key: &str) -> Result<(), Malformed>;
+
+/// A point's seconds and its value, as they were sent.
+pub(super) type Point<'a> = (Token<'a>, Token<'a>);
 
 /// A series as far as it was read.
 #[derive(Default)]
@@ -48,18 +50,15 @@ pub(super) struct Draft<'a> {
 pub(super) struct Series<'a, 'b> {
     /// The one that is being read.
     pub(super) draft: Draft<'a>,
-    /// Where records, tags and resources go.
-    pub(super) source: Source<'a>,
-    /// What there is room for.
-    pub(super) room: Room,
+    /// Where it goes.
+    pub(super) submission: Submission<'a>,
     batch: &'b mut Batch<'a>,
     rows: Rows,
     tags: usize,
     resources: usize,
     number: usize,
     received_ms: i64,
-    key_seed: u64,
-    scratch: Vec<u8>,
+    described: Option<(Cow<'a, str>, Kind, Cow<'a, str>)>,
 }
 
 /// Reads `{"series": [...]}`, each field of a series by `field`.
@@ -69,21 +68,17 @@ pub(super) fn decode<'a>(
     field: ReadField,
 ) -> Result<(), Malformed> {
     let mut json = Json::new(received.body);
-    let source = Source::new(received);
-    let key_seed = source.key_seed(batch);
-    let rows = Rows::begin(batch);
+    let (submission, rows) = (Submission::new(received, batch), Rows::begin(batch));
     let mut series = Series {
         draft: Draft::default(),
-        source,
-        room: Room::new(),
+        submission,
         batch,
         rows,
         tags: 0,
         resources: 0,
         number: 0,
         received_ms: received.received_ms,
-        key_seed,
-        scratch: Vec::new(),
+        described: None,
     };
     if json.value()? != Token::Object {
         return Err(json.error("invalid JSON doc: no object with a list `series`"));
@@ -106,8 +101,8 @@ pub(super) fn decode<'a>(
     if others && !found {
         return Err(json.error("invalid JSON doc: no object with a list `series`"));
     }
-    let Series { source, batch, .. } = series;
-    batch.source = Some(Box::new(source));
+    let Series { submission, batch, .. } = series;
+    submission.finish(batch);
     Ok(())
 }
 
@@ -139,22 +134,22 @@ impl<'a> Series<'a, '_> {
 
     /// Reads the list of tags.
     pub(super) fn tags(&mut self, json: &mut Json<'a>) -> Result<(), Malformed> {
-        self.source.tags.truncate(self.tags);
-        let read = fields::tags(json, &mut self.source.tags, &mut self.room);
+        self.submission.source.tags.truncate(self.tags);
+        let read = fields::tags(json, &mut self.submission.source.tags, &mut self.submission.room);
         self.named(read, "`tags` is no list of texts")
     }
 
     /// Forgets resources that were read, for the last of equal keys counts.
     pub(super) fn forget_resources(&mut self) {
-        self.source.resources.truncate(self.resources);
+        self.submission.source.resources.truncate(self.resources);
         (self.draft.host, self.draft.device) = (Cow::Borrowed(""), Cow::Borrowed(""));
     }
 
-    /// Goes through the list of points; `point` reads the one whose first token it is given, and says its time and value.
+    /// Goes through the list of points; `point` reads one.
     pub(super) fn points(
         &mut self,
         json: &mut Json<'a>,
-        point: fn(&mut Json<'a>, Token<'a>) -> Result<(Token<'a>, Token<'a>), Malformed>,
+        point: fn(&mut Json<'a>) -> Result<Point<'a>, Malformed>,
     ) -> Result<(), Malformed> {
         self.rows.forget(self.batch);
         self.draft.bad_points = 0;
@@ -167,12 +162,11 @@ impl<'a> Series<'a, '_> {
             return Ok(());
         }
         json.list(|json| {
-            let first = json.value()?;
-            let (seconds, value) = point(json, first)?;
+            let (seconds, value) = point(json)?;
             let timestamp_ms = fields::moment(&seconds, self.received_ms);
             match (timestamp_ms, value.number().filter(|value| value.is_finite())) {
                 (Ok(timestamp_ms), Some(value)) => {
-                    self.room.take(size_of::<Sample>()).map_err(|Full| json.error(Full::WHAT))?;
+                    self.submission.room.take(size_of::<Sample>()).map_err(|Full| json.error(Full::WHAT))?;
                     self.batch.samples.push(Sample { timestamp_ms, value, start_ms: 0 });
                 }
                 _ => self.draft.bad_points += 1,
@@ -184,7 +178,8 @@ impl<'a> Series<'a, '_> {
     fn read(&mut self, json: &mut Json<'a>, field: ReadField) -> Result<(), Malformed> {
         self.draft = Draft::default();
         self.rows = Rows::begin(self.batch);
-        (self.tags, self.resources) = (self.source.tags.len(), self.source.resources.len());
+        (self.tags, self.resources) =
+            (self.submission.source.tags.len(), self.submission.source.resources.len());
         match json.value()? {
             Token::Object => json.object(|json, key| field(self, json, &key))?,
             other => {
@@ -193,8 +188,8 @@ impl<'a> Series<'a, '_> {
             }
         }
         if !self.keep(json)? {
-            self.source.tags.truncate(self.tags);
-            self.source.resources.truncate(self.resources);
+            self.submission.source.tags.truncate(self.tags);
+            self.submission.source.resources.truncate(self.resources);
         }
         self.number += 1;
         Ok(())
@@ -226,10 +221,8 @@ impl<'a> Series<'a, '_> {
         if points == 0 {
             return Ok(false);
         }
-        let row_bytes = size_of::<Record<'_>>() + size_of::<SeriesRow<'_>>();
-        self.room.take(row_bytes).map_err(|Full| json.error(Full::WHAT))?;
-        self.metadata(&draft);
-        self.convert(&draft, points);
+        self.take_room(&draft).map_err(|Full| json.error(Full::WHAT))?;
+        self.describe(&draft).map_err(|Full| json.error(Full::WHAT))?;
         let record = Record {
             name: Name::Metric(draft.metric, ""),
             kind: draft.kind,
@@ -237,65 +230,30 @@ impl<'a> Series<'a, '_> {
             host: draft.host,
             device: draft.device,
             source_type: draft.source_type,
-            resources: self.resources..self.source.resources.len(),
-            tags: self.tags..self.source.tags.len(),
+            resources: self.resources..self.submission.source.resources.len(),
+            tags: self.tags..self.submission.source.tags.len(),
         };
-        let key = self.source.key(&record, self.key_seed, &mut self.scratch);
-        let labels = self.source.push(record);
-        push(self.batch, self.rows, labels, key, temporality(&self.source, draft.kind));
-        self.source.note_dropped(self.tags, self.batch);
+        let (key, dropped) = (self.submission.key(&record), self.submission.dropped(&record));
+        self.submission.keep(self.rows, record, key, dropped, self.batch);
         Ok(true)
     }
 
-    /// Points become what the tenant stores, oldest first.
-    fn convert(&mut self, draft: &Draft<'a>, points: usize) {
-        let settings = self.source.settings;
-        let start = self.batch.samples.len() - points;
-        let samples = &mut self.batch.samples[start..];
-        if !samples.is_sorted_by_key(|sample| sample.timestamp_ms) {
-            samples.sort_by_key(|sample| sample.timestamp_ms);
-        }
-        let interval_ms = draft.interval_s.max(0).saturating_mul(1000);
-        let is_total = translate::is_total(settings, draft.kind);
-        for sample in samples {
-            sample.value = translate::value(settings, draft.kind, draft.interval_s, sample.value);
-            if is_total && interval_ms > 0 {
-                sample.start_ms = sample.timestamp_ms.saturating_sub(interval_ms);
-            }
-        }
+    /// Takes room for the series' row. Making its labels compares each tag with those before it.
+    fn take_room(&mut self, draft: &Draft<'a>) -> Result<(), Full> {
+        let texts = [&draft.metric, &draft.host, &draft.device, &draft.source_type, &draft.unit];
+        let owned: usize = texts.into_iter().map(fields::owned_bytes).sum();
+        let tags = self.submission.source.tags.len() - self.tags;
+        let row_bytes = size_of::<Record<'_>>() + size_of::<SeriesRow<'_>>();
+        self.submission.room.take(row_bytes + owned + tags.saturating_mul(tags))
     }
 
-    /// A unit has no place in labels, nor has a type in the profile `plain`.
-    fn metadata(&mut self, draft: &Draft<'a>) {
-        let settings = self.source.settings;
-        let kind = match draft.kind {
-            _ if settings.profile == Profile::Opstrace => MetricType::Unknown,
-            Kind::Unspecified | Kind::Distribution => MetricType::Unknown,
-            kind if translate::is_total(settings, kind) => MetricType::Counter,
-            Kind::Count | Kind::Rate | Kind::Gauge => MetricType::Gauge,
-        };
-        if draft.unit.is_empty() && kind == MetricType::Unknown {
-            return;
+    /// Keeps what has no place in labels, once for series that stand together.
+    fn describe(&mut self, draft: &Draft<'a>) -> Result<(), Full> {
+        let described = (draft.metric.clone(), draft.kind, draft.unit.clone());
+        if self.described.as_ref() == Some(&described) {
+            return Ok(());
         }
-        let family = translate::family(settings, &draft.metric, draft.kind).into_owned();
-        // Series of a metric mostly stand together.
-        if self.batch.metadata.last().is_none_or(|row| row.family != family) {
-            let metadata = Metadata { kind, unit: draft.unit.clone().into_owned(), help: String::new() };
-            self.batch.metadata.push(MetadataRow { family: family.into(), metadata });
-        }
+        self.described = Some(described);
+        self.submission.describe(&draft.metric, draft.kind, &draft.unit, self.batch)
     }
-}
-
-fn temporality(source: &Source<'_>, kind: Kind) -> Temporality {
-    match translate::is_total(source.settings, kind) {
-        true => Temporality::Delta,
-        false => Temporality::Cumulative,
-    }
-}
-
-/// Gives rows their labels, as what they are.
-fn push<'a>(batch: &mut Batch<'a>, rows: Rows, labels: LabelSource<'a>, key: u128, temporality: Temporality) {
-    let before = batch.series.len();
-    rows.keep(batch, labels, key);
-    batch.series[before..].iter_mut().for_each(|series| series.temporality = temporality);
 }

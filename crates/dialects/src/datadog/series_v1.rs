@@ -6,7 +6,7 @@ use model::{Batch, Reason};
 use super::fields;
 use super::opening;
 use super::record::Kind;
-use super::series_json::{self, Series};
+use super::series_json::{self, Point, Series};
 use crate::json::{Json, Token};
 use crate::{Malformed, Received};
 
@@ -52,8 +52,9 @@ fn kind_of(name: &str) -> Kind {
 }
 
 /// `[seconds, value]`; what is not there is no number.
-fn point<'a>(json: &mut Json<'a>, first: Token<'a>) -> Result<(Token<'a>, Token<'a>), Malformed> {
+fn point<'a>(json: &mut Json<'a>) -> Result<Point<'a>, Malformed> {
     let (mut seconds, mut value) = (Token::Null, Token::Null);
+    let first = json.value()?;
     if first != Token::List {
         json.rest_of(&first)?;
         return Ok((seconds, value));

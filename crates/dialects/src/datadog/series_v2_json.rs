@@ -7,17 +7,14 @@ use model::{Batch, Reason};
 
 use super::fields;
 use super::record::Kind;
-use super::series_json::{self, Series};
+use super::series_json::{self, Point, Series};
 use crate::json::{Json, Token};
 use crate::rows::Full;
 use crate::{Malformed, Received};
 
-/// Decodes a body into `batch`.
+/// Decodes a body that is not empty into `batch`.
 pub(super) fn decode<'a>(received: &Received<'a>, batch: &mut Batch<'a>) -> Result<(), Malformed> {
-    match received.body.is_empty() {
-        true => Ok(()),
-        false => series_json::decode(received, batch, field),
-    }
+    series_json::decode(received, batch, field)
 }
 
 fn field<'a>(series: &mut Series<'a, '_>, json: &mut Json<'a>, key: &str) -> Result<(), Malformed> {
@@ -112,8 +109,12 @@ fn resources<'a>(series: &mut Series<'a, '_>, json: &mut Json<'a>) -> Result<(),
             "device" => series.draft.device = name,
             _ if kind.is_empty() || name.is_empty() => {}
             _ => {
-                series.room.take(2 * size_of::<Cow<'_, str>>()).map_err(|Full| json.error(Full::WHAT))?;
-                series.source.resources.push((kind, name));
+                series
+                    .submission
+                    .room
+                    .take(2 * size_of::<Cow<'_, str>>())
+                    .map_err(|Full| json.error(Full::WHAT))?;
+                series.submission.source.resources.push((kind, name));
             }
         }
         Ok(())
@@ -121,8 +122,9 @@ fn resources<'a>(series: &mut Series<'a, '_>, json: &mut Json<'a>) -> Result<(),
 }
 
 /// `{"timestamp": seconds, "value": value}`; what is not there is no number.
-fn point<'a>(json: &mut Json<'a>, first: Token<'a>) -> Result<(Token<'a>, Token<'a>), Malformed> {
+fn point<'a>(json: &mut Json<'a>) -> Result<Point<'a>, Malformed> {
     let (mut seconds, mut value) = (Token::Null, Token::Null);
+    let first = json.value()?;
     if first != Token::Object {
         json.rest_of(&first)?;
         return Ok((seconds, value));

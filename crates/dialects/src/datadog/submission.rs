@@ -11,13 +11,12 @@ use model::labels::LABELS_MAX;
 use model::{Batch, Metadata, MetricType, Reason, Signal};
 
 use super::record::{Kind, Name, Record, Source};
-use super::settings::Profile;
 use super::translate;
 use crate::Received;
 use crate::rows::{self, Full, Room, Rows};
 
 /// A request's records, and the room for them.
-pub(super) struct Intake<'a> {
+pub(super) struct Submission<'a> {
     pub(super) source: Source<'a>,
     pub(super) room: Room,
     /// Of this request's keys.
@@ -26,7 +25,7 @@ pub(super) struct Intake<'a> {
     dropped: u64,
 }
 
-impl<'a> Intake<'a> {
+impl<'a> Submission<'a> {
     /// No records yet.
     pub(super) fn new(received: &Received<'a>, batch: &Batch<'_>) -> Self {
         let source = Source::new(received);
@@ -104,32 +103,27 @@ impl<'a> Intake<'a> {
         rows.keep_as(batch, labels, key, temporality);
     }
 
-    /// Whether a metric with this unit has metadata: in the profile `plain` its type stands nowhere else.
+    /// A metric's unit and type as metadata, where there is anything to say.
     #[inline]
-    pub(super) fn is_described(&self, unit: &str) -> bool {
-        !unit.is_empty() || self.source.settings.profile == Profile::Plain
-    }
-
-    /// A metric's type and unit as metadata.
     pub(super) fn describe(
         &mut self,
-        metric: &'a str,
+        metric: &Cow<'a, str>,
         kind: Kind,
         unit: &str,
         batch: &mut Batch<'a>,
     ) -> Result<(), Full> {
-        if metric.is_empty() {
+        let settings = self.source.settings;
+        let metric_type = translate::metric_type(settings, kind);
+        if metric.is_empty() || unit.is_empty() && metric_type == MetricType::Unknown {
             return Ok(());
         }
         self.room.take(256 + metric.len() + unit.len())?;
-        let settings = self.source.settings;
-        let metric_type = match kind {
-            Kind::Distribution => MetricType::GaugeHistogram,
-            kind if translate::is_total(settings, kind) => MetricType::Counter,
-            _ => MetricType::Gauge,
+        let family = match metric {
+            Cow::Borrowed(metric) => translate::family(settings, metric, kind),
+            Cow::Owned(metric) => Cow::Owned(translate::family(settings, metric, kind).into_owned()),
         };
         let metadata = Metadata { kind: metric_type, unit: unit.to_owned(), help: String::new() };
-        batch.metadata.push(MetadataRow { family: translate::family(settings, metric, kind), metadata });
+        batch.metadata.push(MetadataRow { family, metadata });
         Ok(())
     }
 }
@@ -143,9 +137,12 @@ fn fault(record: &Record<'_>) -> Option<(Reason, &'static str)> {
         .then_some((Reason::LabelLimit, "more tags than a series can have labels"))
 }
 
-/// Refuses the rows of a series as a whole.
+/// Refuses the rows of a series as a whole. Where there are none, nothing was lost.
 #[cold]
 pub(super) fn refuse(rows: Rows, record: &Record<'_>, reason: Reason, what: &str, batch: &mut Batch<'_>) {
+    if rows.is_empty(batch) {
+        return;
+    }
     rows.reject(batch, reason);
     batch.rejections.explain(|| format!("{}: {what}", shown(record)));
 }

@@ -4,17 +4,20 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
+use codec::inflate::{Encoding, inflate};
 use model::Batch;
 use serde_json::Value;
 
 use super::sketch::accuracy::{compare, errors, floored, quantile};
 use crate::{Kind, Received, Request, Settings, find};
 
-/// A case's body, which has to be unpacked already.
-fn body(name: &str) -> Vec<u8> {
+/// A case's body, unpacked.
+fn body(name: &str, encoding: Encoding) -> Vec<u8> {
     let bytes = std::fs::read(folder().join(name)).expect("a case");
     let head = memchr::memmem::find(&bytes, b"\n\n").expect("an empty line ends the head");
-    bytes[head + 2..].to_vec()
+    let mut body = Vec::new();
+    inflate(encoding, &bytes[head + 2..], 1 << 20, &mut body).expect("a body that can be unpacked");
+    body
 }
 
 fn folder() -> &'static Path {
@@ -103,76 +106,90 @@ fn samples(batch: &Batch<'_>, index: usize) -> Vec<(i64, f64)> {
 
 #[test]
 fn series_v2_are_as_an_independent_decoder_reads_them() {
-    decoded("/api/v2/series", &body("v2-series-identity.in"), Settings::standard(), |batch| {
-        let expected = expected("v2-series.expected.json");
-        let expected = expected.as_array().unwrap();
-        assert_eq!(batch.series.len(), expected.len());
-        for (index, series) in expected.iter().enumerate() {
-            let text = |key: &str| series[key].as_str().unwrap_or("");
-            let facts =
-                [("instance", text("host")), ("device", text("device")), ("source_type_name", text("stn"))];
-            let interval = series["interval"].as_i64().unwrap_or(0);
-            let mut wanted =
-                wanted_labels(text("name"), kind(&series["mtype"]), interval, facts, &series["tags"]);
-            for resource in series["resources"].as_array().into_iter().flatten() {
-                wanted.insert(
-                    format!("ddres_{}", resource[0].as_str().unwrap()),
-                    resource[1].as_str().unwrap().into(),
-                );
+    decoded(
+        "/api/v2/series",
+        &body("v2-series-identity.in", Encoding::Identity),
+        Settings::standard(),
+        |batch| {
+            let expected = expected("v2-series.expected.json");
+            let expected = expected.as_array().unwrap();
+            assert_eq!(batch.series.len(), expected.len());
+            for (index, series) in expected.iter().enumerate() {
+                let text = |key: &str| series[key].as_str().unwrap_or("");
+                let facts = [
+                    ("instance", text("host")),
+                    ("device", text("device")),
+                    ("source_type_name", text("stn")),
+                ];
+                let interval = series["interval"].as_i64().unwrap_or(0);
+                let mut wanted =
+                    wanted_labels(text("name"), kind(&series["mtype"]), interval, facts, &series["tags"]);
+                for resource in series["resources"].as_array().into_iter().flatten() {
+                    wanted.insert(
+                        format!("ddres_{}", resource[0].as_str().unwrap()),
+                        resource[1].as_str().unwrap().into(),
+                    );
+                }
+                assert_eq!(labels(batch, index), wanted);
+                assert_eq!(samples(batch, index), points(&series["pts"]));
+                if !text("unit").is_empty() {
+                    let is_named =
+                        |row: &&model::batch::MetadataRow<'_>| row.family == underscores(text("name"));
+                    assert_eq!(batch.metadata.iter().find(is_named).unwrap().metadata.unit, text("unit"));
+                }
             }
-            assert_eq!(labels(batch, index), wanted);
-            assert_eq!(samples(batch, index), points(&series["pts"]));
-            if !text("unit").is_empty() {
-                let is_named = |row: &&model::batch::MetadataRow<'_>| row.family == underscores(text("name"));
-                assert_eq!(batch.metadata.iter().find(is_named).unwrap().metadata.unit, text("unit"));
-            }
-        }
-        assert_eq!(batch.metadata.len(), 1);
-        assert_eq!(batch.notes, [("bare_tags_dropped", 1)]);
-    });
+            assert_eq!(batch.metadata.len(), 1);
+            assert_eq!(batch.notes, [("bare_tags_dropped", 1)]);
+        },
+    );
 }
 
 #[test]
 fn series_v3_are_as_an_independent_decoder_reads_them() {
-    decoded("/api/intake/metrics/v3/series", &body("v3-series-identity.in"), Settings::standard(), |batch| {
-        let expected = expected("v3-series.expected.json");
-        let expected = expected.as_array().unwrap();
-        assert_eq!(batch.series.len(), expected.len());
-        let mut units = Vec::new();
-        for (index, series) in expected.iter().enumerate() {
-            let resource = |wanted: &str| {
-                let pairs = series["resources"].as_array().unwrap();
-                pairs.iter().find(|pair| pair[0] == wanted).map_or("", |pair| pair[1].as_str().unwrap())
-            };
-            let facts = [
-                ("instance", resource("host")),
-                ("device", resource("device")),
-                ("source_type_name", series["source_type_name"].as_str().unwrap()),
-            ];
-            let (metric, interval) =
-                (series["metric"].as_str().unwrap(), series["interval"].as_i64().unwrap());
-            let wanted = wanted_labels(metric, kind(&series["type"]), interval, facts, &series["tags"]);
-            assert_eq!(labels(batch, index), wanted);
-            let near = |(a, b): (&(i64, f64), &(i64, f64))| {
-                a.0 == b.0 && (a.1 - b.1).abs() < 1e-7 * b.1.abs().max(1.0)
-            };
-            let (got, wanted) = (samples(batch, index), points(&series["points"]));
-            assert!(got.len() == wanted.len() && got.iter().zip(&wanted).all(near), "{got:?} {wanted:?}");
-            units.extend(series["unit"].as_str().map(|unit| (underscores(metric), unit.to_owned())));
-        }
-        let got: Vec<_> =
-            batch.metadata.iter().map(|row| (row.family.to_string(), row.metadata.unit.clone())).collect();
-        assert_eq!(got, units);
-        assert_eq!(batch.notes, [("bare_tags_dropped", 2)]);
-    });
+    decoded(
+        "/api/intake/metrics/v3/series",
+        &body("v3-series-identity.in", Encoding::Identity),
+        Settings::standard(),
+        |batch| {
+            let expected = expected("v3-series.expected.json");
+            let expected = expected.as_array().unwrap();
+            assert_eq!(batch.series.len(), expected.len());
+            let mut units = Vec::new();
+            for (index, series) in expected.iter().enumerate() {
+                let resource = |wanted: &str| {
+                    let pairs = series["resources"].as_array().unwrap();
+                    pairs.iter().find(|pair| pair[0] == wanted).map_or("", |pair| pair[1].as_str().unwrap())
+                };
+                let facts = [
+                    ("instance", resource("host")),
+                    ("device", resource("device")),
+                    ("source_type_name", series["source_type_name"].as_str().unwrap()),
+                ];
+                let (metric, interval) =
+                    (series["metric"].as_str().unwrap(), series["interval"].as_i64().unwrap());
+                let wanted = wanted_labels(metric, kind(&series["type"]), interval, facts, &series["tags"]);
+                assert_eq!(labels(batch, index), wanted);
+                let near = |(a, b): (&(i64, f64), &(i64, f64))| {
+                    a.0 == b.0 && (a.1 - b.1).abs() < 1e-7 * b.1.abs().max(1.0)
+                };
+                let (got, wanted) = (samples(batch, index), points(&series["points"]));
+                assert!(got.len() == wanted.len() && got.iter().zip(&wanted).all(near), "{got:?} {wanted:?}");
+                units.extend(series["unit"].as_str().map(|unit| (underscores(metric), unit.to_owned())));
+            }
+            let got: Vec<_> = batch
+                .metadata
+                .iter()
+                .map(|row| (row.family.to_string(), row.metadata.unit.clone()))
+                .collect();
+            assert_eq!(got, units);
+            assert_eq!(batch.notes, [("bare_tags_dropped", 2)]);
+        },
+    );
 }
 
 #[test]
 fn sketches_are_as_an_independent_decoder_reads_them() {
-    let case = std::fs::read(folder().join("sketches-zstd.in")).expect("a case");
-    let head = memchr::memmem::find(&case, b"\n\n").expect("an empty line ends the head");
-    let mut body = Vec::new();
-    codec::inflate::inflate(codec::inflate::Encoding::Zstd, &case[head + 2..], 1 << 20, &mut body).unwrap();
+    let body = body("sketches-zstd.in", Encoding::Zstd);
     decoded("/api/beta/sketches", &body, Settings::standard(), |batch| {
         let expected = expected("sketches.expected.json");
         let mut index = 0;
@@ -224,4 +241,12 @@ fn bins(flush: &Value) -> Vec<(i32, u64)> {
     let numbers =
         |key: &str| flush[key].as_array().unwrap().iter().map(|n| n.as_i64().unwrap()).collect::<Vec<_>>();
     numbers("k").into_iter().zip(numbers("n")).map(|(k, n)| (k as i32, n as u64)).collect()
+}
+
+/// An Agent packs each column of v3 as a frame of its own: whoever stops behind the first one sees three bytes.
+#[test]
+fn many_frames_are_one_body() {
+    let identity = body("v3-series-identity.in", Encoding::Identity);
+    assert_eq!(body("v3-series-oneframe-zstd.in", Encoding::Zstd), identity);
+    assert_eq!(body("v3-series-multiframe-zstd.in", Encoding::Zstd), identity);
 }

@@ -6,8 +6,8 @@
 
 use std::borrow::Cow;
 
-use model::LabelError;
 use model::batch::Pair;
+use model::{LabelError, MetricType};
 
 use super::record::{Kind, Name, Record, Source};
 use super::settings::{BareTags, Counts, DuplicateTags, HostTagsUse, Names, Profile, Settings};
@@ -41,6 +41,17 @@ pub fn family<'a>(settings: &Settings, metric: &'a str, kind: Kind) -> Cow<'a, s
     if is_total(settings, kind) { Cow::Owned(format!("{name}_total")) } else { name }
 }
 
+/// A metric's type as metadata, where its labels do not say it.
+pub fn metric_type(settings: &Settings, kind: Kind) -> MetricType {
+    match kind {
+        _ if settings.profile == Profile::Opstrace => MetricType::Unknown,
+        Kind::Unspecified => MetricType::Unknown,
+        Kind::Distribution => MetricType::GaugeHistogram,
+        kind if is_total(settings, kind) => MetricType::Counter,
+        Kind::Count | Kind::Rate | Kind::Gauge => MetricType::Gauge,
+    }
+}
+
 /// Appends a record's labels. A name that comes twice is no error of the sender: the knob for duplicate tags decides.
 pub fn labels<'b>(
     source: &'b Source<'_>,
@@ -69,10 +80,10 @@ pub fn labels<'b>(
     Ok(())
 }
 
-/// Whether a tag has no place under these settings.
+/// Whether a tag has no place under these settings. An empty one is no tag.
 #[inline]
 pub fn is_dropped(settings: &Settings, tag: &str) -> bool {
-    settings.bare_tags == BareTags::Drop && memchr::memchr(b':', tag.as_bytes()).is_none()
+    settings.bare_tags == BareTags::Drop && !tag.is_empty() && memchr::memchr(b':', tag.as_bytes()).is_none()
 }
 
 fn fixed<'b>(settings: &Settings, record: &'b Record<'_>, pairs: &mut Vec<Pair<'b>>) {
@@ -123,6 +134,7 @@ fn put_tag<'b>(settings: &Settings, tag: &'b str, first_tag: usize, pairs: &mut 
     let (key, value) = match (tag.split_once(':'), settings.bare_tags) {
         (Some((key, value)), _) => (key, value),
         (None, BareTags::Drop) => return,
+        (None, _) if tag.is_empty() => return,
         (None, BareTags::Label) => (tag, "true"),
         (None, BareTags::Value) => (tag, "no_label_value"),
     };

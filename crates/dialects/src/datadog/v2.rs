@@ -9,7 +9,7 @@ use codec::proto::{FIXED64, LEN, Reader, VARINT, WireError, key, known};
 use model::{Batch, Reason, Sample};
 
 use super::record::{Kind, Name, Record};
-use super::submission::{Intake, milliseconds, refuse, tag};
+use super::submission::{Submission, milliseconds, refuse, tag};
 use crate::rows::{Full, Rows};
 use crate::{Malformed, Received};
 
@@ -17,16 +17,16 @@ const SERIES: u32 = key(1, LEN);
 
 /// Decodes a `MetricPayload`.
 pub(super) fn decode<'a>(received: &Received<'a>, batch: &mut Batch<'a>) -> Result<(), Malformed> {
-    let mut intake = Intake::new(received, batch);
+    let mut submission = Submission::new(received, batch);
     let mut payload = Reader::new(received.body);
     let mut described = None;
     while let Some(key) = payload.key()? {
         match key {
-            SERIES => series(payload.message()?, &mut described, &mut intake, batch)?,
+            SERIES => series(payload.message()?, &mut described, &mut submission, batch)?,
             _ => payload.skip(key, known(&[1]))?,
         }
     }
-    intake.finish(batch);
+    submission.finish(batch);
     Ok(())
 }
 
@@ -36,7 +36,7 @@ type Described<'a> = Option<(&'a str, Kind, &'a str)>;
 fn series<'a>(
     message: Reader<'a>,
     described: &mut Described<'a>,
-    intake: &mut Intake<'a>,
+    submission: &mut Submission<'a>,
     batch: &mut Batch<'a>,
 ) -> Result<(), WireError> {
     const RESOURCE: u32 = key(1, LEN);
@@ -50,7 +50,7 @@ fn series<'a>(
     const METADATA: u32 = key(9, LEN);
 
     let rows = Rows::begin(batch);
-    let (first_tag, first_resource) = (intake.source.tags.len(), intake.source.resources.len());
+    let (first_tag, first_resource) = (submission.source.tags.len(), submission.source.resources.len());
     let (mut metric, mut unit, mut source_type): (&[u8], &[u8], &[u8]) = (b"", b"", b"");
     let (mut host, mut device): (&[u8], &[u8]) = (b"", b"");
     let (mut kind, mut interval_s, mut is_text) = (Kind::Unspecified, 0, true);
@@ -58,11 +58,11 @@ fn series<'a>(
     while let Some(key) = reader.key()? {
         match key {
             TAG => {
-                intake.room.take_for(2 * size_of::<Cow<'_, str>>(), &reader)?;
-                intake.source.tags.push(tag(reader.bytes()?));
+                submission.room.take_for(2 * size_of::<Cow<'_, str>>(), &reader)?;
+                submission.source.tags.push(tag(reader.bytes()?));
             }
             POINT => {
-                intake.room.take_for(2 * size_of::<Sample>(), &reader)?;
+                submission.room.take_for(2 * size_of::<Sample>(), &reader)?;
                 batch.samples.push(point(reader.message()?)?);
             }
             METRIC => metric = reader.bytes()?,
@@ -71,8 +71,8 @@ fn series<'a>(
                 (b"device", name) => device = name,
                 (kind, name) => match (std::str::from_utf8(kind), std::str::from_utf8(name)) {
                     (Ok(kind), Ok(name)) => {
-                        intake.room.take_for(4 * size_of::<Cow<'_, str>>(), &reader)?;
-                        intake.source.resources.push((kind.into(), name.into()));
+                        submission.room.take_for(4 * size_of::<Cow<'_, str>>(), &reader)?;
+                        submission.source.resources.push((kind.into(), name.into()));
                     }
                     _ => is_text = false,
                 },
@@ -93,9 +93,9 @@ fn series<'a>(
             _ => reader.skip(key, known(&[1, 2, 3, 4, 5, 6, 7, 8, 9]))?,
         }
     }
-    let tags = first_tag..intake.source.tags.len();
+    let tags = first_tag..submission.source.tags.len();
     let full = |Full| message.error(Full::WHAT);
-    intake.room_for(tags.len()).map_err(full)?;
+    submission.room_for(tags.len()).map_err(full)?;
     let mut text = |bytes: &'a [u8]| match std::str::from_utf8(bytes) {
         Ok(text) => text,
         Err(_) => {
@@ -111,19 +111,19 @@ fn series<'a>(
         host: Cow::Borrowed(text(host)),
         device: Cow::Borrowed(text(device)),
         source_type: Cow::Borrowed(text(source_type)),
-        resources: first_resource..intake.source.resources.len(),
+        resources: first_resource..submission.source.resources.len(),
         tags,
     };
     if !is_text {
         refuse(rows, &record, Reason::InvalidLabels, "text that is not valid UTF-8", batch);
         return Ok(());
     }
-    if intake.is_described(unit) && *described != Some((metric, kind, unit)) {
+    if *described != Some((metric, kind, unit)) {
         *described = Some((metric, kind, unit));
-        intake.describe(metric, kind, unit, batch).map_err(full)?;
+        submission.describe(&Cow::Borrowed(metric), kind, unit, batch).map_err(full)?;
     }
-    let (key, dropped) = (intake.key(&record), intake.dropped(&record));
-    intake.keep(rows, record, key, dropped, batch);
+    let (key, dropped) = (submission.key(&record), submission.dropped(&record));
+    submission.keep(rows, record, key, dropped, batch);
     Ok(())
 }
 

@@ -106,7 +106,7 @@ impl Stored {
     fn append(&self, series: &[LoadedSeries]) {
         // Scripts begin at the epoch, and some go far into the future.
         let limits = TenantLimits { retention_ms: 0, future_ms: i64::MAX, ..TenantLimits::default() };
-        let context = WriteContext { tenant: TENANT, limits: &limits, epoch: 0, now_ms: 0 };
+        let context = WriteContext { tenant: TENANT, limits: &limits, epoch: 0, now_ms: 0, digest: None };
         let batch = batch(self.store.seed(), series);
         let (ticket, appended) = self.store.append(&context, &batch).expect("the append is queued");
         assert!(appended.rejected.is_empty(), "refused: {:?}", appended.rejected);

@@ -6,6 +6,7 @@ use std::net::{SocketAddr, TcpStream};
 use std::path::Path;
 use std::time::Duration;
 
+pub(crate) mod acme;
 pub(crate) mod tls;
 
 use env::Env;

@@ -6,7 +6,9 @@ use std::sync::Arc;
 use anyhow::{Context, Result, ensure};
 use model::{Budget, Hints, Matcher, SeriesBlock, TenantId, TimeRange};
 use tsdb::Store;
+use tsdb::logs::LogRecord;
 
+use crate::lines::Line;
 use crate::naive::{Answer, Point, Value};
 
 /// All time.
@@ -40,6 +42,22 @@ pub fn select(
         }
     }
     Ok((answer, selection.warnings()))
+}
+
+/// A tenant's log lines, and what is said of damage among them.
+pub(super) fn lines(store: &Store, tenant: TenantId) -> Result<(Vec<Line>, Vec<String>)> {
+    let mut found = Vec::new();
+    let owned = |(name, value): (&str, &str)| (name.to_owned(), value.to_owned());
+    let mut each = |line: LogRecord<'_>| {
+        found.push(Line {
+            stream: line.stream.iter().map(owned).collect(),
+            fields: line.fields.iter().copied().map(owned).collect(),
+            timestamp_ns: line.timestamp_ns,
+            text: line.line.to_owned(),
+        });
+    };
+    let warnings = store.log_lines(tenant, i64::MIN..=i64::MAX, &mut each).context("log lines")?;
+    Ok((found, warnings))
 }
 
 fn check_shape(block: &SeriesBlock) -> Result<()> {

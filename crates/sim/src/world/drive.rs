@@ -38,7 +38,14 @@ impl Life {
         let batch = encoded.batch(store.seed());
         let judgement = Judgement::new(&party.limits, now_ms, &batch);
         let id = self.ledger.send(party.tenant, &judgement);
-        let context = WriteContext { tenant: party.tenant, limits: &party.limits, epoch: self.epoch, now_ms };
+        self.lines.send(party.tenant, id, &judgement.lines);
+        let context = WriteContext {
+            tenant: party.tenant,
+            limits: &party.limits,
+            epoch: self.epoch,
+            now_ms,
+            digest: None,
+        };
         self.tally.requests += 1;
         match store.append(&context, &batch) {
             Ok((ticket, appended)) => {
@@ -58,6 +65,7 @@ impl Life {
                 let party = &self.parties[index];
                 self.naive.append(party.tenant, &unlimited(party.limits), now_ms, &batch);
                 self.tally.samples_accepted += appended.accepted.samples + appended.accepted.histograms;
+                self.tally.lines += appended.accepted.log_lines;
                 self.tally.samples_rejected += appended.rejected.counts().total();
                 self.waiting.push((id, index, ticket));
                 Ok(true)
@@ -65,7 +73,16 @@ impl Life {
             Err(error) => {
                 self.ledger.settle(id, Fate::Refused);
                 self.tally.turned_away += 1;
-                let expected = matches!(error, AppendError::Disk(_)) && self.writes_may_fail();
+                let expected = match error {
+                    AppendError::Disk(_) => self.writes_may_fail(),
+                    AppendError::LogsFailing => self.writes_may_fail() && !batch.logs.is_empty(),
+                    AppendError::LogsFull => {
+                        self.tally.lines_turned_away += batch.logs.len() as u64;
+                        let status = store.status();
+                        !batch.logs.is_empty() && status.log_bytes >= status.log_bytes_max
+                    }
+                    _ => false,
+                };
                 ensure!(expected, "an append is turned away: {error}");
                 Ok(false)
             }
@@ -134,7 +151,7 @@ impl Life {
         let may_fail = self.writes_may_fail();
         for (id, index, ticket) in std::mem::take(&mut self.waiting) {
             match ticket.outcome() {
-                Some(Ok(())) => {
+                Some(Ok(_)) => {
                     self.ledger.settle(id, Fate::Acknowledged);
                     self.tally.acknowledged += 1;
                     let labels = self.ledger.series_of(self.parties[index].tenant, id);

@@ -172,16 +172,19 @@ impl Life {
 
     /// Sequences of the log grow over all segments and all restarts: whatever is ordered by them stays ordered.
     fn check_sequences(&self) -> Result<()> {
-        let directory = Path::new(DIRECTORY).join("wal/metrics");
         let disk = self.disk.fork(0);
         disk.heal();
-        let mut last = 0;
-        for number in wal::segments(&disk, &directory)? {
-            wal::read_segment(&disk, &directory, wal::Stream::Metrics, number, &mut |sequence, _| {
-                let grows = std::mem::replace(&mut last, sequence) < sequence;
-                if grows { Ok(()) } else { Err(std::io::Error::other(format!("sequence {sequence} again"))) }
-            })
-            .with_context(|| format!("segment {number}"))?;
+        for (part, stream) in [("wal/metrics", wal::Stream::Metrics), ("wal/logs", wal::Stream::Logs)] {
+            let directory = Path::new(DIRECTORY).join(part);
+            let mut last = 0;
+            for number in wal::segments(&disk, &directory)? {
+                wal::read_segment(&disk, &directory, stream, number, &mut |sequence, _| {
+                    let grows = std::mem::replace(&mut last, sequence) < sequence;
+                    let again = || std::io::Error::other(format!("sequence {sequence} again"));
+                    grows.then_some(()).ok_or_else(again)
+                })
+                .with_context(|| format!("segment {number} of {part}"))?;
+            }
         }
         Ok(())
     }
@@ -200,6 +203,9 @@ impl Life {
             if let Some(answer) = answer {
                 let metadata = store.metadata(party.tenant);
                 self.ledger.settle_restart(party.tenant, answer, &metadata, party.floor_ms);
+                if let Ok((found, _)) = super::answer::lines(&store, party.tenant) {
+                    self.lines.settle_restart(party.tenant, &found);
+                }
             }
         }
     }

@@ -69,6 +69,7 @@ impl Scenario {
                 _ => Durability::Fsync,
             },
             queue_bytes: 1 << 20,
+            log_bytes: if rng.chance(1, 4) { 1 << rng.range(12..17) } else { 1 << 30 },
             flush_bytes: 1 << rng.range(8..16),
             flush_interval: seconds(rng, 5, 300),
             idle: seconds(rng, 5, 600),

@@ -10,6 +10,7 @@ use model::batch::{Exemplar, HistogramSample};
 use model::histogram::{BucketCounts, CUSTOM_BOUNDS_SCHEMA, ResetHint, Span};
 use model::{Histogram, Metadata, MetricType, STALE_NAN_BITS, Sample, TenantLimits};
 
+use crate::lines::Line;
 use crate::random::Rng;
 use crate::request::{Encoding, Request, Row};
 
@@ -23,12 +24,14 @@ pub struct Senders {
     series: usize,
     /// What was sent lately, to be sent again.
     recent: Vec<Row>,
+    /// Log lines so far: each has a number.
+    lines: u64,
 }
 
 impl Senders {
     /// Senders of so many different series.
     pub fn new(rng: Rng, series: usize) -> Self {
-        Self { rng, series, recent: Vec::new() }
+        Self { rng, series, recent: Vec::new(), lines: 0 }
     }
 
     /// The next request.
@@ -46,6 +49,12 @@ impl Senders {
         if limits.active_series == u64::MAX && self.rng.chance(1, 4) {
             request.metadata.push((self.family(), self.metadata()));
         }
+        if self.rng.chance(1, 3) {
+            for _ in 0..1 + self.rng.index(6) {
+                let line = self.line(now_ms, limits);
+                request.lines.push(line);
+            }
+        }
         // Within one request, which of a float and a histogram of the same timestamp wins is nobody's promise.
         let floats = self.rng.chance(5, 6);
         for row in &mut request.rows {
@@ -59,6 +68,25 @@ impl Senders {
             self.recent[at] = row;
         }
         request
+    }
+
+    /// A line that was never sent before. Those of one request are mostly of one stream; some are wrong.
+    fn line(&mut self, now_ms: i64, limits: &TenantLimits) -> Line {
+        self.lines += 1;
+        let mut stream = vec![("app".to_owned(), ["api", "db"][self.rng.index(2)].to_owned())];
+        match self.rng.below(12) {
+            0 => stream.push(("app".to_owned(), "again".to_owned())),
+            1 => stream.insert(0, ("host".to_owned(), "ünï".to_owned())),
+            2 => stream.push(("empty".to_owned(), String::new())),
+            3 => stream.clear(),
+            _ => {}
+        }
+        let fields = (0..self.rng.index(3)).map(|n| (format!("field_{n}"), "x".repeat(n * 30))).collect();
+        let noise = if self.rng.chance(1, 12) { self.rng.index(4000) } else { self.rng.index(100) };
+        let noise: String = (0..noise).map(|_| char::from(b' ' + self.rng.below(90) as u8)).collect();
+        let timestamp_ns =
+            self.time(now_ms, limits).saturating_mul(1_000_000).saturating_add(self.rng.range(0..1_000_000));
+        Line { stream, fields, timestamp_ns, text: format!("line {} {noise}", self.lines) }
     }
 
     fn family(&mut self) -> String {

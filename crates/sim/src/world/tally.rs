@@ -13,6 +13,8 @@ pub struct Tally {
     pub failed: u64,
     pub samples_accepted: u64,
     pub samples_rejected: u64,
+    pub lines: u64,
+    pub lines_turned_away: u64,
     pub answers: u64,
     pub flushes: u64,
     pub flush_failures: u64,
@@ -39,7 +41,7 @@ pub struct Tally {
 
 impl Tally {
     /// Names and counts.
-    pub fn rows(&self) -> [(&'static str, u64); 29] {
+    pub fn rows(&self) -> [(&'static str, u64); 31] {
         [
             ("lives", self.lives),
             ("requests", self.requests),
@@ -48,6 +50,8 @@ impl Tally {
             ("failed", self.failed),
             ("samples accepted", self.samples_accepted),
             ("samples rejected", self.samples_rejected),
+            ("log lines", self.lines),
+            ("log lines turned away", self.lines_turned_away),
             ("answers checked", self.answers),
             ("flushes", self.flushes),
             ("failed flushes", self.flush_failures),
@@ -82,6 +86,8 @@ impl Tally {
         self.failed += other.failed;
         self.samples_accepted += other.samples_accepted;
         self.samples_rejected += other.samples_rejected;
+        self.lines += other.lines;
+        self.lines_turned_away += other.lines_turned_away;
         self.answers += other.answers;
         self.flushes += other.flushes;
         self.flush_failures += other.flush_failures;

@@ -3,7 +3,7 @@
 use anyhow::{Context, Result, bail, ensure};
 use model::{Budget, MatchOp, Matcher, TenantId, TimeRange};
 
-use super::answer::{ALWAYS, narrow, select};
+use super::answer::{ALWAYS, lines, narrow, select};
 use super::{Life, Party, Trouble};
 use crate::ledger::Leniency;
 use crate::naive::Answer;
@@ -46,6 +46,9 @@ impl Life {
         self.tally.answers += 1;
         self.check_report(index, &answer, &warnings)?;
         self.check_metadata(tenant)?;
+        if self.disk.failures() == failures {
+            self.check_lines(tenant)?;
+        }
         if self.scenario.trouble == Trouble::None && self.scenario.quota == u64::MAX {
             self.check_naive(index, &answer)?;
         }
@@ -74,6 +77,18 @@ impl Life {
         ensure!(counted > 0 || !warnings.is_empty(), "{missing} samples are lost and nobody says so");
         self.tally.losses_reported += 1;
         Ok(())
+    }
+
+    fn check_lines(&self, tenant: TenantId) -> Result<()> {
+        let failures = self.disk.failures();
+        let (found, warnings) = match lines(&self.store(), tenant) {
+            Ok(found) => found,
+            Err(_) if self.disk.is_down() || self.disk.failures() > failures => return Ok(()),
+            Err(error) => return Err(error),
+        };
+        let damaged = self.damaged || self.disk.failures() > failures;
+        let wrong = self.lines.check(tenant, &found, |request| self.ledger.fate_of(request), damaged);
+        wrong.map_or(Ok(()), |wrong| bail!("{wrong} (warnings: {warnings:?})"))
     }
 
     fn check_metadata(&self, tenant: TenantId) -> Result<()> {

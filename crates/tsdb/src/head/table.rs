@@ -256,18 +256,23 @@ impl Table {
         idle_before_s: u32,
         deleted: &[(TenantId, Vec<Matcher>)],
     ) -> RoaringBitmap {
-        let satisfies = |entry: &Entry, matchers: &[Matcher]| {
-            let value =
-                |name: &str| self.texts(entry).find(|(n, _)| *n == name).map_or("", |(_, value)| value);
-            matchers.iter().all(|m| m.matches(value(&m.name)))
-        };
         let leaves = |entry: &Entry| {
             entry.tail.load(Ordering::Relaxed) < base
                 && (entry.seen_s.load(Ordering::Relaxed) < idle_before_s
                     || entry.stale.load(Ordering::Relaxed)
-                    || deleted.iter().any(|(tenant, of)| *tenant == entry.tenant && satisfies(entry, of)))
+                    || deleted.iter().any(|(tenant, of)| self.is_of(entry, *tenant, of)))
         };
         self.entries.iter().filter(|(_, entry)| leaves(entry)).map(|(slot, _)| slot).collect()
+    }
+
+    /// Whether a slot's series is the tenant's and satisfies all matchers.
+    pub(crate) fn satisfies(&self, slot: u32, tenant: TenantId, matchers: &[Matcher]) -> bool {
+        self.get(slot).is_some_and(|entry| self.is_of(entry, tenant, matchers))
+    }
+
+    fn is_of(&self, entry: &Entry, tenant: TenantId, matchers: &[Matcher]) -> bool {
+        let value = |name: &str| self.texts(entry).find(|(n, _)| *n == name).map_or("", |(_, value)| value);
+        entry.tenant == tenant && matchers.iter().all(|m| m.matches(value(&m.name)))
     }
 
     /// A tenant's part, if it has series.

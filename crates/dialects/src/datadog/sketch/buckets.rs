@@ -18,8 +18,12 @@ pub(super) const ZERO_THRESHOLD: f64 = 9.941_854_089_121_45e-10;
 const BIAS: f64 = 1338.0;
 /// The logarithm of gamma = 1 + 1/64, in buckets: how wide a bin is.
 const WIDTH: f64 = 0.022_367_813_028_454_51 * PER_DOUBLING;
+/// The logarithm of [`ZERO_THRESHOLD`], in buckets: the middle of the lowest bin.
+const LOWEST: f64 = (1.0 - BIAS) * WIDTH;
 /// The key of values that are too large for a bin, negated for negative ones.
 const KEY_BEYOND: u32 = 32767;
+/// Empty buckets that do not end a run.
+const GAP_MAX: i32 = 2;
 /// The bucket that ends at 2^1024.
 const BUCKET_MAX: i32 = 1024 << SCHEMA;
 
@@ -70,8 +74,10 @@ impl Buckets {
                 count += n;
                 match (spans.last_mut(), counts.last_mut()) {
                     (Some(_), Some(last)) if bucket == end - 1 => *last += n,
-                    (Some(run), Some(_)) if bucket == end => {
-                        run.length += 1;
+                    // One or two empty buckets take less than a span of their own.
+                    (Some(run), Some(_)) if bucket - end <= GAP_MAX => {
+                        run.length += (bucket - end) as u32 + 1;
+                        counts.resize(counts.len() + (bucket - end) as usize, 0);
                         counts.push(n);
                     }
                     _ => {
@@ -116,17 +122,23 @@ fn add<'b>(bins: impl Iterator<Item = &'b (i32, u64)>, largest: f64, buckets: &m
 
 /// Adds one bin to the one or two buckets that it lies in. `carry` is what the buckets below have too little.
 fn split(key: u32, count: u64, carry: &mut f64, buckets: &mut Vec<(i32, u64)>) {
-    let low = (f64::from(key) - BIAS - 0.5) * WIDTH;
+    // What the lowest bin would hold below the threshold is in the zero bucket.
+    let low = ((f64::from(key) - BIAS - 0.5) * WIDTH).max(LOWEST);
     // Bucket i holds what is over i - 1, up to i.
     let first = low.floor() as i32 + 1;
     let part = (f64::from(first) - low) / WIDTH;
     if part >= 1.0 {
         return push(buckets, first, count);
     }
-    let wanted = count as f64 * part + *carry;
-    let got = wanted.round().clamp(0.0, count as f64);
-    *carry = wanted - got;
-    let got = (got as u64).min(count);
+    // A single observation lies where the middle of its bin does: to move it for the sake of others would show.
+    let got = if count == 1 {
+        u64::from(part >= 0.5)
+    } else {
+        let wanted = count as f64 * part + *carry;
+        let got = wanted.round().clamp(0.0, count as f64);
+        *carry = wanted - got;
+        (got as u64).min(count)
+    };
     push(buckets, first, got);
     push(buckets, first + 1, count - got);
 }
@@ -200,12 +212,21 @@ mod tests {
         let mut buckets = Buckets::default();
         buckets.add_bins(&mut [(1338, 1000)], 1.0, 1.0);
         assert_eq!(positive(&buckets.take(1000.0)), [(0, 500), (1, 500)]);
-        // Many bins of one: what rounding gave to one side comes back from the next.
+        // Bins of one, narrower than buckets: each lies in one of them.
         let mut ones: Vec<_> = (1300..1400).map(|key| (key, 1)).collect();
         buckets.add_bins(&mut ones, 1.0, 1.0);
         let ones = positive(&buckets.take(0.0));
         assert_eq!(ones.iter().map(|(_, n)| n).sum::<u64>(), 100);
         assert!(ones.iter().all(|(_, n)| (1..=2).contains(n)), "{ones:?}");
+    }
+
+    #[test]
+    fn no_bucket_lies_in_the_zero_bucket() {
+        let mut buckets = Buckets::default();
+        buckets.add_bins(&mut [(-1, 1000), (1, 1000)], 0.0, 0.0);
+        let histogram = buckets.take(0.0);
+        assert_eq!(positive(&histogram), [(bucket_of(ZERO_THRESHOLD.next_up()), 1000)]);
+        assert_eq!(histogram.negative_spans, histogram.positive_spans);
     }
 
     #[test]

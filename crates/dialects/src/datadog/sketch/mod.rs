@@ -15,7 +15,7 @@ use model::{Batch, Reason, Sample, Signal};
 
 use self::buckets::Buckets;
 use super::record::{Kind, Name, Record};
-use super::submission::{Intake, shown};
+use super::submission::{Submission, shown};
 use crate::rows::Rows;
 
 pub(super) use wire::decode;
@@ -80,7 +80,7 @@ impl Sketches {
         self.bins.clear();
     }
 
-    /// Forgets what is not kept with its rows, for a series that is refused as a whole.
+    /// Forgets what was pushed, for a series that is refused as a whole.
     pub(super) fn forget(&mut self) {
         self.min.clear();
         self.max.clear();
@@ -111,8 +111,8 @@ impl Sketches {
         rows: Rows,
         record: Record<'a>,
         dropped: usize,
-        mut key: impl FnMut(&mut Intake<'a>, &Record<'a>) -> u128,
-        intake: &mut Intake<'a>,
+        mut key: impl FnMut(&mut Submission<'a>, &Record<'a>) -> u128,
+        submission: &mut Submission<'a>,
         batch: &mut Batch<'a>,
     ) {
         self.report(&record, batch);
@@ -123,13 +123,13 @@ impl Sketches {
             }
             (record, samples)
         });
-        let key_of_all = key(intake, &record);
-        intake.keep(rows, record, key_of_all, dropped, batch);
+        let key_of_all = key(submission, &record);
+        submission.keep(rows, record, key_of_all, dropped, batch);
         for (record, samples) in extremes {
             let rows = Rows::begin(batch);
             batch.samples.append(samples);
-            let key = key(intake, &record);
-            intake.keep(rows, record, key, 0, batch);
+            let key = key(submission, &record);
+            submission.keep(rows, record, key, 0, batch);
         }
     }
 

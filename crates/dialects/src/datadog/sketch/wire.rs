@@ -9,7 +9,7 @@ use model::{Batch, Histogram, Reason, Sample};
 
 use super::{Sketches, Summary};
 use crate::datadog::record::{Kind, Name, Record};
-use crate::datadog::submission::{Intake, milliseconds, refuse, tag};
+use crate::datadog::submission::{Submission, milliseconds, refuse, tag};
 use crate::rows::{Full, Rows};
 use crate::{Malformed, Received};
 
@@ -21,17 +21,17 @@ pub(in crate::datadog) fn decode<'a>(
     received: &Received<'a>,
     batch: &mut Batch<'a>,
 ) -> Result<(), Malformed> {
-    let mut intake = Intake::new(received, batch);
+    let mut submission = Submission::new(received, batch);
     let mut payload = Reader::new(received.body);
     let mut decoder = Decoder::default();
     while let Some(key) = payload.key()? {
         match key {
-            SKETCHES => decoder.series(payload.message()?, &mut intake, batch)?,
+            SKETCHES => decoder.series(payload.message()?, &mut submission, batch)?,
             METADATA => drop(payload.message()?),
             _ => payload.skip(key, known(&[1, 2]))?,
         }
     }
-    intake.finish(batch);
+    submission.finish(batch);
     Ok(())
 }
 
@@ -47,7 +47,7 @@ impl Decoder {
     fn series<'a>(
         &mut self,
         message: Reader<'a>,
-        intake: &mut Intake<'a>,
+        submission: &mut Submission<'a>,
         batch: &mut Batch<'a>,
     ) -> Result<(), WireError> {
         const METRIC: u32 = key(1, LEN);
@@ -58,7 +58,7 @@ impl Decoder {
         const METADATA: u32 = key(8, LEN);
 
         let rows = Rows::begin(batch);
-        let first_tag = intake.source.tags.len();
+        let first_tag = submission.source.tags.len();
         let (mut metric, mut host): (&[u8], &[u8]) = (b"", b"");
         let mut reader = message;
         while let Some(key) = reader.key()? {
@@ -66,18 +66,18 @@ impl Decoder {
                 METRIC => metric = reader.bytes()?,
                 HOST => host = reader.bytes()?,
                 TAG => {
-                    intake.room.take_for(2 * size_of::<Cow<'_, str>>(), &reader)?;
-                    intake.source.tags.push(tag(reader.bytes()?));
+                    submission.room.take_for(2 * size_of::<Cow<'_, str>>(), &reader)?;
+                    submission.source.tags.push(tag(reader.bytes()?));
                 }
-                SKETCH => self.sketch(reader.message()?, intake, batch)?,
+                SKETCH => self.sketch(reader.message()?, submission, batch)?,
                 DISTRIBUTION | METADATA => drop(reader.message()?),
                 _ => reader.skip(key, known(&[1, 2, 3, 4, 7, 8]))?,
             }
         }
         let full = |Full| message.error(Full::WHAT);
-        let tags = first_tag..intake.source.tags.len();
+        let tags = first_tag..submission.source.tags.len();
         for _ in 0..3 {
-            intake.room_for(tags.len()).map_err(full)?;
+            submission.room_for(tags.len()).map_err(full)?;
         }
         let text = (std::str::from_utf8(metric), std::str::from_utf8(host));
         let (metric, host) = (text.0.unwrap_or(""), text.1.unwrap_or(""));
@@ -92,22 +92,24 @@ impl Decoder {
             tags,
         };
         if text.0.is_err() || text.1.is_err() {
+            self.sketches.report(&record, batch);
             self.sketches.forget();
             refuse(rows, &record, Reason::InvalidLabels, "text that is not valid UTF-8", batch);
             return Ok(());
         }
-        if intake.is_described("") && !rows.is_empty(batch) {
-            intake.describe(metric, Kind::Distribution, "", batch).map_err(full)?;
+        if !rows.is_empty(batch) {
+            let metric = Cow::Borrowed(metric);
+            submission.describe(&metric, Kind::Distribution, "", batch).map_err(full)?;
         }
-        let dropped = intake.dropped(&record);
-        self.sketches.keep(rows, record, dropped, Intake::key, intake, batch);
+        let dropped = submission.dropped(&record);
+        self.sketches.keep(rows, record, dropped, Submission::key, submission, batch);
         Ok(())
     }
 
     fn sketch<'a>(
         &mut self,
         mut message: Reader<'a>,
-        intake: &mut Intake<'a>,
+        submission: &mut Submission<'a>,
         batch: &mut Batch<'a>,
     ) -> Result<(), WireError> {
         const TIMESTAMP: u32 = key(1, VARINT);
@@ -123,7 +125,7 @@ impl Decoder {
 
         // A bin is two bytes at least; here it is a bucket, and a span in the worst case.
         let size = size_of::<Histogram>() + 2 * (size_of::<HistogramSample>() + 2 * size_of::<Sample>());
-        intake.room.take_for(size + 8 * message.rest().len(), &message)?;
+        submission.room.take_for(size + 8 * message.rest().len(), &message)?;
         let mut summary = Summary::default();
         self.keys.clear();
         self.counts.clear();

@@ -12,7 +12,7 @@ use codec::proto::{Reader, WireError};
 use codec::varint::unzigzag;
 
 use super::columns::{self as column, Columns};
-use crate::datadog::submission::{Intake, tag};
+use crate::datadog::submission::{Submission, tag};
 use crate::datadog::translate;
 
 /// A part of a series' key.
@@ -69,14 +69,14 @@ struct Tag<'a> {
 
 impl<'a> Dictionaries<'a> {
     /// Reads the dictionaries; tags and resources go to the source.
-    pub(super) fn read(columns: &Columns<'a>, intake: &mut Intake<'a>) -> Result<Self, WireError> {
-        let seed = intake.seed ^ KEY_DOMAIN;
-        let mut texts = |number| texts(columns.text(number), seed, intake);
+    pub(super) fn read(columns: &Columns<'a>, submission: &mut Submission<'a>) -> Result<Self, WireError> {
+        let seed = submission.seed ^ KEY_DOMAIN;
+        let mut texts = |number| texts(columns.text(number), seed, submission);
         let (names, source_types) = (texts(column::NAME_STR)?, texts(column::SOURCE_TYPE_STR)?);
         let (units, resource_texts) = (texts(column::UNIT_STR)?, texts(column::RESOURCE_STR)?);
-        let resources = resource_sets(columns, &resource_texts, seed, intake)?;
-        let tags = tags(columns.text(column::TAG_STR), seed, intake)?;
-        let tagsets = tagsets(columns, &tags, seed, intake)?;
+        let resources = resource_sets(columns, &resource_texts, seed, submission)?;
+        let tags = tags(columns.text(column::TAG_STR), seed, submission)?;
+        let tagsets = tagsets(columns, &tags, seed, submission)?;
         let mut reader = columns.reader(column::ORIGINS);
         let mut origins = 0;
         while !reader.is_empty() {
@@ -93,10 +93,14 @@ fn hash(seed: u64, bytes: &[u8]) -> Hash {
     key128(seed, bytes).to_le_bytes()
 }
 
-fn texts<'a>(mut reader: Reader<'a>, seed: u64, intake: &mut Intake<'a>) -> Result<Vec<Text<'a>>, WireError> {
+fn texts<'a>(
+    mut reader: Reader<'a>,
+    seed: u64,
+    submission: &mut Submission<'a>,
+) -> Result<Vec<Text<'a>>, WireError> {
     let mut texts = vec![Text { text: "", hash: hash(seed, b"") }];
     while !reader.is_empty() {
-        intake.room.take_for(2 * size_of::<Text<'_>>(), &reader)?;
+        submission.room.take_for(2 * size_of::<Text<'_>>(), &reader)?;
         let text = utf8(reader.message()?)?;
         texts.push(Text { text, hash: hash(seed, text.as_bytes()) });
     }
@@ -107,21 +111,29 @@ fn utf8(message: Reader<'_>) -> Result<&str, WireError> {
     std::str::from_utf8(message.rest()).map_err(|_| message.error("text that is not valid UTF-8"))
 }
 
-fn tags<'a>(mut reader: Reader<'a>, seed: u64, intake: &mut Intake<'a>) -> Result<Vec<Tag<'a>>, WireError> {
+fn tags<'a>(
+    mut reader: Reader<'a>,
+    seed: u64,
+    submission: &mut Submission<'a>,
+) -> Result<Vec<Tag<'a>>, WireError> {
     let mut tags = vec![Tag { text: Cow::Borrowed(""), hash: [0; 16], is_dropped: false }];
     while !reader.is_empty() {
-        intake.room.take_for(2 * size_of::<Tag<'_>>(), &reader)?;
-        tags.push(read_tag(reader.message()?, seed, intake)?);
+        submission.room.take_for(2 * size_of::<Tag<'_>>(), &reader)?;
+        tags.push(read_tag(reader.message()?, seed, submission)?);
     }
     Ok(tags)
 }
 
-fn read_tag<'a>(message: Reader<'a>, seed: u64, intake: &mut Intake<'a>) -> Result<Tag<'a>, WireError> {
+fn read_tag<'a>(
+    message: Reader<'a>,
+    seed: u64,
+    submission: &mut Submission<'a>,
+) -> Result<Tag<'a>, WireError> {
     let text = tag(message.rest());
     if let Cow::Owned(text) = &text {
-        intake.room.take_for(text.len(), &message)?;
+        submission.room.take_for(text.len(), &message)?;
     }
-    let is_dropped = translate::is_dropped(intake.source.settings, &text);
+    let is_dropped = translate::is_dropped(submission.source.settings, &text);
     Ok(Tag { hash: hash(seed, text.as_bytes()), text, is_dropped })
 }
 
@@ -140,26 +152,26 @@ fn tagsets<'a>(
     columns: &Columns<'a>,
     tags: &[Tag<'a>],
     seed: u64,
-    intake: &mut Intake<'a>,
+    submission: &mut Submission<'a>,
 ) -> Result<Vec<Tagset>, WireError> {
     let mut of_all = Vec::with_capacity(columns.tags.len());
     for bytes in &columns.tags {
-        of_all.push(read_tag(Reader::new(bytes), seed, intake)?);
+        of_all.push(read_tag(Reader::new(bytes), seed, submission)?);
     }
     let mut sets = Tagsets { tags, of_all, hashes: Vec::new(), sets: Vec::new(), seed };
-    debug_assert!(intake.source.tags.is_empty(), "hashes are in step with the source's tags");
+    debug_assert!(submission.source.tags.is_empty(), "hashes are in step with the source's tags");
     let mut reader = columns.reader(column::TAGSETS);
-    let empty = sets.begin(intake, &reader)?;
+    let empty = sets.begin(submission, &reader)?;
     sets.end(empty, 0);
     while !reader.is_empty() {
-        let start = sets.begin(intake, &reader)?;
+        let start = sets.begin(submission, &reader)?;
         let count = usize::try_from(unzigzag(reader.varint()?));
         let count = count.map_err(|_| reader.error("tagset with a negative length"))?;
         let (mut id, mut dropped) = (0i64, 0);
         for _ in 0..count {
             let delta = unzigzag(reader.varint()?);
             id = id.checked_add(delta).ok_or_else(|| reader.error("tag reference out of range"))?;
-            dropped += sets.take(id, intake, &reader)?;
+            dropped += sets.take(id, submission, &reader)?;
         }
         sets.end(start, dropped);
     }
@@ -168,17 +180,22 @@ fn tagsets<'a>(
 
 impl<'a> Tagsets<'_, 'a> {
     /// Begins a set with the tags of all; where.
-    fn begin(&mut self, intake: &mut Intake<'a>, reader: &Reader<'_>) -> Result<usize, WireError> {
+    fn begin(&mut self, submission: &mut Submission<'a>, reader: &Reader<'_>) -> Result<usize, WireError> {
         let start = self.hashes.len();
-        intake.room.take_for(2 * size_of::<Tagset>(), reader)?;
+        submission.room.take_for(2 * size_of::<Tagset>(), reader)?;
         for tag in &self.of_all {
-            push(tag.text.clone(), tag.hash, &mut self.hashes, intake, reader)?;
+            push(tag.text.clone(), tag.hash, &mut self.hashes, submission, reader)?;
         }
         Ok(start)
     }
 
     /// Takes a tag, or an earlier set whole, into the set that was begun; how many of them have no place.
-    fn take(&mut self, id: i64, intake: &mut Intake<'a>, reader: &Reader<'_>) -> Result<usize, WireError> {
+    fn take(
+        &mut self,
+        id: i64,
+        submission: &mut Submission<'a>,
+        reader: &Reader<'_>,
+    ) -> Result<usize, WireError> {
         let out_of_range = || reader.error("tag reference out of range");
         let index = usize::try_from(id.unsigned_abs()).map_err(|_| out_of_range())?;
         if id == 0 {
@@ -186,7 +203,7 @@ impl<'a> Tagsets<'_, 'a> {
         }
         if id > 0 {
             let tag = self.tags.get(index).ok_or_else(out_of_range)?;
-            push(tag.text.clone(), tag.hash, &mut self.hashes, intake, reader)?;
+            push(tag.text.clone(), tag.hash, &mut self.hashes, submission, reader)?;
             return Ok(usize::from(tag.is_dropped));
         }
         let set = self.sets.get(index).ok_or_else(out_of_range)?;
@@ -194,7 +211,7 @@ impl<'a> Tagsets<'_, 'a> {
         let own = set.tags.start + self.of_all.len()..set.tags.end;
         let of_all = self.of_all.iter().filter(|tag| tag.is_dropped).count();
         for at in own {
-            push(intake.source.tags[at].clone(), self.hashes[at], &mut self.hashes, intake, reader)?;
+            push(submission.source.tags[at].clone(), self.hashes[at], &mut self.hashes, submission, reader)?;
         }
         Ok(set.dropped - of_all)
     }
@@ -212,12 +229,12 @@ fn push<'a>(
     text: Cow<'a, str>,
     hash: Hash,
     hashes: &mut Vec<Hash>,
-    intake: &mut Intake<'a>,
+    submission: &mut Submission<'a>,
     reader: &Reader<'_>,
 ) -> Result<(), WireError> {
     let owned = if let Cow::Owned(text) = &text { text.len() } else { 0 };
-    intake.room.take_for(2 * (size_of::<Cow<'_, str>>() + size_of::<Hash>()) + owned, reader)?;
-    intake.source.tags.push(text);
+    submission.room.take_for(2 * (size_of::<Cow<'_, str>>() + size_of::<Hash>()) + owned, reader)?;
+    submission.source.tags.push(text);
     hashes.push(hash);
     Ok(())
 }
@@ -226,7 +243,7 @@ fn resource_sets<'a>(
     columns: &Columns<'a>,
     texts: &[Text<'a>],
     seed: u64,
-    intake: &mut Intake<'a>,
+    submission: &mut Submission<'a>,
 ) -> Result<Vec<ResourceSet<'a>>, WireError> {
     let mut of_all = Vec::with_capacity(columns.resources.len() / 2);
     let (pairs, rest) = columns.resources.as_chunks::<2>();
@@ -239,7 +256,7 @@ fn resource_sets<'a>(
     let mut lengths = columns.reader(column::RESOURCE_LEN);
     let (mut types, mut names) =
         (columns.reader(column::RESOURCE_TYPE), columns.reader(column::RESOURCE_NAME));
-    let mut sets = vec![resource_set(&of_all, &[], seed, intake, &lengths)?];
+    let mut sets = vec![resource_set(&of_all, &[], seed, submission, &lengths)?];
     let mut own = Vec::new();
     while !lengths.is_empty() {
         let count = lengths.varint()?;
@@ -247,10 +264,10 @@ fn resource_sets<'a>(
         let (mut kind, mut name) = (0, 0);
         for _ in 0..count {
             let pair = (text(&mut types, &mut kind, texts)?, text(&mut names, &mut name, texts)?);
-            intake.room.take_for(2 * size_of_val(&pair), &types)?;
+            submission.room.take_for(2 * size_of_val(&pair), &types)?;
             own.push(pair);
         }
-        sets.push(resource_set(&of_all, &own, seed, intake, &lengths)?);
+        sets.push(resource_set(&of_all, &own, seed, submission, &lengths)?);
     }
     if !types.is_empty() || !names.is_empty() {
         return Err(types.error("more resources than their sets have"));
@@ -267,35 +284,35 @@ fn text<'a>(deltas: &mut Reader<'_>, id: &mut i64, texts: &[Text<'a>]) -> Result
     Ok(text.text)
 }
 
-/// A set of its own resources and those of the whole payload, which give no series another host.
+/// A set of the resources of the whole payload and its own: of several hosts the last one counts.
 fn resource_set<'a>(
     of_all: &[(&'a str, &'a str)],
     own: &[(&'a str, &'a str)],
     seed: u64,
-    intake: &mut Intake<'a>,
+    submission: &mut Submission<'a>,
     reader: &Reader<'_>,
 ) -> Result<ResourceSet<'a>, WireError> {
     let (mut host, mut device) = ("", "");
-    let first = intake.source.resources.len();
-    let bytes: usize = own.iter().map(|(kind, name)| kind.len() + name.len()).sum();
+    let first = submission.source.resources.len();
+    let all = || of_all.iter().chain(own);
+    let bytes: usize = all().map(|(kind, name)| kind.len() + name.len() + 8).sum();
     let resource = 2 * size_of::<(Cow<'_, str>, Cow<'_, str>)>();
     let room = 2 * size_of::<ResourceSet<'_>>() + (own.len() + of_all.len()) * resource + bytes;
-    intake.room.take_for(room, reader)?;
-    let mut parts = Vec::with_capacity(bytes + 16 * own.len());
-    for (kind, name) in own {
+    submission.room.take_for(room, reader)?;
+    let mut parts = Vec::with_capacity(bytes);
+    for (kind, name) in all() {
         for text in [kind, name] {
             parts.extend_from_slice(&(text.len() as u32).to_le_bytes());
             parts.extend_from_slice(text.as_bytes());
         }
     }
-    for (kind, name) in own.iter().chain(of_all) {
+    for (kind, name) in all() {
         match *kind {
-            "host" if host.is_empty() => host = *name,
-            "device" if device.is_empty() => device = *name,
-            "host" | "device" => {}
-            _ => intake.source.resources.push(((*kind).into(), (*name).into())),
+            "host" => host = *name,
+            "device" => device = *name,
+            _ => submission.source.resources.push(((*kind).into(), (*name).into())),
         }
     }
-    let others = first..intake.source.resources.len();
+    let others = first..submission.source.resources.len();
     Ok(ResourceSet { host, device, others, hash: hash(seed, &parts) })
 }

@@ -6,6 +6,8 @@
 //! A column that is not there at all is one of zeros, as protobuf has it. The types of metrics are open: points of one
 //! that is not known are read, to come to the next series', and refused.
 
+#[cfg(test)]
+mod beside_v2;
 mod columns;
 mod dictionaries;
 #[cfg(test)]
@@ -24,22 +26,22 @@ use self::columns::Columns;
 use self::dictionaries::Dictionaries;
 use super::record::{Kind, Name, Record};
 use super::sketch::{Sketches, Summary};
-use super::submission::{Intake, milliseconds, refuse};
+use super::submission::{Submission, milliseconds, refuse};
 use crate::rows::{Full, Rows};
 use crate::{Malformed, Received};
 
 /// Decodes a `Payload`.
 pub(super) fn decode<'a>(received: &Received<'a>, batch: &mut Batch<'a>) -> Result<(), Malformed> {
-    let mut intake = Intake::new(received, batch);
-    let columns = Columns::read(received.body, &mut intake.room)?;
-    let dictionaries = Dictionaries::read(&columns, &mut intake)?;
+    let mut submission = Submission::new(received, batch);
+    let columns = Columns::read(received.body, &mut submission.room)?;
+    let dictionaries = Dictionaries::read(&columns, &mut submission)?;
     let mut series = Series::new(&columns, &dictionaries);
     batch.series.reserve(series.rows());
     while !series.types.is_empty() {
-        series.read(&mut intake, batch)?;
+        series.read(&mut submission, batch)?;
     }
     series.end()?;
-    intake.finish(batch);
+    submission.finish(batch);
     Ok(())
 }
 
@@ -153,7 +155,7 @@ impl<'c, 'a> Series<'c, 'a> {
     }
 
     #[inline]
-    fn read(&mut self, intake: &mut Intake<'a>, batch: &mut Batch<'a>) -> Result<(), WireError> {
+    fn read(&mut self, submission: &mut Submission<'a>, batch: &mut Batch<'a>) -> Result<(), WireError> {
         const HAS_UNIT: u64 = 0x200;
         let bits = self.types.varint()?;
         let values = match bits & 0xf0 {
@@ -197,7 +199,7 @@ impl<'c, 'a> Series<'c, 'a> {
         let full = |reader: &Reader<'_>| reader.error(Full::WHAT);
         for _ in 0..if is_sketch { 3 } else { 1 } {
             let tags = tagset.tags.len() + resources.others.len();
-            intake.room_for(tags).map_err(|Full| full(&self.types))?;
+            submission.room_for(tags).map_err(|Full| full(&self.types))?;
         }
         let key = |record: &Record<'_>| {
             let mut parts = [0; 80];
@@ -219,10 +221,10 @@ impl<'c, 'a> Series<'c, 'a> {
         let rows = Rows::begin(batch);
         if is_sketch {
             for _ in 0..points {
-                self.points.sketch(values, &mut self.sketches, intake, batch)?;
+                self.points.sketch(values, &mut self.sketches, submission, batch)?;
             }
-            let key = |_: &mut Intake<'a>, record: &Record<'a>| key(record);
-            self.sketches.keep(rows, record, tagset.dropped, key, intake, batch);
+            let key = |_: &mut Submission<'a>, record: &Record<'a>| key(record);
+            self.sketches.keep(rows, record, tagset.dropped, key, submission, batch);
         } else {
             for _ in 0..points {
                 let point = Sample {
@@ -230,7 +232,7 @@ impl<'c, 'a> Series<'c, 'a> {
                     value: self.points.value(values)?,
                     start_ms: 0,
                 };
-                intake.room.take_for(2 * size_of::<Sample>(), &self.points.timestamps)?;
+                submission.room.take_for(2 * size_of::<Sample>(), &self.points.timestamps)?;
                 batch.samples.push(point);
             }
             if kind.is_none() {
@@ -238,13 +240,14 @@ impl<'c, 'a> Series<'c, 'a> {
                 return Ok(());
             }
             let key = key(&record);
-            intake.keep(rows, record, key, tagset.dropped, batch);
+            submission.keep(rows, record, key, tagset.dropped, batch);
         }
         let (kind, unit_id) = (kind.unwrap_or_default(), unit);
         let unit = dictionaries.units[unit_id].text;
-        if intake.is_described(unit) && self.described[name_id] != Some((kind, unit_id)) {
+        if self.described[name_id] != Some((kind, unit_id)) {
             self.described[name_id] = Some((kind, unit_id));
-            intake.describe(name.text, kind, unit, batch).map_err(|Full| full(&self.types))?;
+            let metric = Cow::Borrowed(name.text);
+            submission.describe(&metric, kind, unit, batch).map_err(|Full| full(&self.types))?;
         }
         Ok(())
     }
@@ -302,18 +305,18 @@ impl Points<'_> {
         &mut self,
         values: Values,
         sketches: &mut Sketches,
-        intake: &mut Intake<'a>,
+        submission: &mut Submission<'a>,
         batch: &mut Batch<'a>,
     ) -> Result<(), WireError> {
         let timestamp_ms = self.timestamp_ms()?;
         let [sum, min, max] = [self.value(values)?, self.value(values)?, self.value(values)?];
         let count = unzigzag(self.sint64.varint()?);
         let size = size_of::<Histogram>() + 2 * (size_of::<HistogramSample>() + 2 * size_of::<Sample>());
-        intake.room.take_for(size, &self.timestamps)?;
+        submission.room.take_for(size, &self.timestamps)?;
         let mut key = 0i32;
         for _ in 0..self.num_bins.varint()? {
             // A bucket, and a span in the worst case.
-            intake.room.take_for(16, &self.bin_keys)?;
+            submission.room.take_for(16, &self.bin_keys)?;
             key = key.wrapping_add(unzigzag(self.bin_keys.varint()?) as i32);
             sketches.bins.push((key, u64::from(self.bin_counts.varint()? as u32)));
         }

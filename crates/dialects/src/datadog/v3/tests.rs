@@ -7,78 +7,78 @@ use crate::datadog::tests::{decoded, labels};
 use crate::rows::Full;
 use crate::{Kind, Received, Request, Settings, find};
 
-const PATH: &str = "/api/intake/metrics/v3/series";
+pub(super) const PATH: &str = "/api/intake/metrics/v3/series";
 
 #[derive(Clone, PartialEq, prost::Message)]
-struct Payload {
+pub(super) struct Payload {
     #[prost(message, optional, tag = "2")]
-    metadata: Option<Metadata>,
+    pub(super) metadata: Option<Metadata>,
     #[prost(message, optional, tag = "3")]
-    data: Option<Data>,
+    pub(super) data: Option<Data>,
 }
 
 #[derive(Clone, PartialEq, prost::Message)]
-struct Metadata {
+pub(super) struct Metadata {
     #[prost(string, repeated, tag = "1")]
-    tags: Vec<String>,
+    pub(super) tags: Vec<String>,
     #[prost(string, repeated, tag = "2")]
-    resources: Vec<String>,
+    pub(super) resources: Vec<String>,
 }
 
 #[derive(Clone, PartialEq, prost::Message)]
-struct Data {
+pub(super) struct Data {
     #[prost(bytes = "vec", tag = "1")]
-    names: Vec<u8>,
+    pub(super) names: Vec<u8>,
     #[prost(bytes = "vec", tag = "2")]
-    tags: Vec<u8>,
+    pub(super) tags: Vec<u8>,
     #[prost(sint64, repeated, tag = "3")]
-    tagsets: Vec<i64>,
+    pub(super) tagsets: Vec<i64>,
     #[prost(bytes = "vec", tag = "4")]
-    resources: Vec<u8>,
+    pub(super) resources: Vec<u8>,
     #[prost(int64, repeated, tag = "5")]
-    resource_lens: Vec<i64>,
+    pub(super) resource_lens: Vec<i64>,
     #[prost(sint64, repeated, tag = "6")]
-    resource_types: Vec<i64>,
+    pub(super) resource_types: Vec<i64>,
     #[prost(sint64, repeated, tag = "7")]
-    resource_names: Vec<i64>,
+    pub(super) resource_names: Vec<i64>,
     #[prost(bytes = "vec", tag = "8")]
-    source_types: Vec<u8>,
+    pub(super) source_types: Vec<u8>,
     #[prost(int32, repeated, tag = "9")]
-    origins: Vec<i32>,
+    pub(super) origins: Vec<i32>,
     #[prost(uint64, repeated, tag = "10")]
-    types: Vec<u64>,
+    pub(super) types: Vec<u64>,
     #[prost(sint64, repeated, tag = "11")]
-    name_refs: Vec<i64>,
+    pub(super) name_refs: Vec<i64>,
     #[prost(sint64, repeated, tag = "12")]
-    tagset_refs: Vec<i64>,
+    pub(super) tagset_refs: Vec<i64>,
     #[prost(sint64, repeated, tag = "13")]
-    resource_refs: Vec<i64>,
+    pub(super) resource_refs: Vec<i64>,
     #[prost(uint64, repeated, tag = "14")]
-    intervals: Vec<u64>,
+    pub(super) intervals: Vec<u64>,
     #[prost(uint64, repeated, tag = "15")]
-    num_points: Vec<u64>,
+    pub(super) num_points: Vec<u64>,
     #[prost(sint64, repeated, tag = "16")]
-    timestamps: Vec<i64>,
+    pub(super) timestamps: Vec<i64>,
     #[prost(sint64, repeated, tag = "17")]
-    sint64: Vec<i64>,
+    pub(super) sint64: Vec<i64>,
     #[prost(float, repeated, tag = "18")]
-    float32: Vec<f32>,
+    pub(super) float32: Vec<f32>,
     #[prost(double, repeated, tag = "19")]
-    float64: Vec<f64>,
+    pub(super) float64: Vec<f64>,
     #[prost(uint64, repeated, tag = "20")]
-    num_bins: Vec<u64>,
+    pub(super) num_bins: Vec<u64>,
     #[prost(sint32, repeated, tag = "21")]
-    bin_keys: Vec<i32>,
+    pub(super) bin_keys: Vec<i32>,
     #[prost(uint32, repeated, tag = "22")]
-    bin_counts: Vec<u32>,
+    pub(super) bin_counts: Vec<u32>,
     #[prost(sint64, repeated, tag = "23")]
-    source_type_refs: Vec<i64>,
+    pub(super) source_type_refs: Vec<i64>,
     #[prost(sint64, repeated, tag = "24")]
-    origin_refs: Vec<i64>,
+    pub(super) origin_refs: Vec<i64>,
     #[prost(bytes = "vec", tag = "25")]
-    units: Vec<u8>,
+    pub(super) units: Vec<u8>,
     #[prost(sint64, repeated, tag = "26")]
-    unit_refs: Vec<i64>,
+    pub(super) unit_refs: Vec<i64>,
 }
 
 /// A dictionary of texts.
@@ -222,6 +222,50 @@ fn tags_and_resources_of_the_payload_are_those_of_every_series() {
     );
 }
 
+/// Keys are what the store knows series by, from one request to the next.
+#[test]
+fn keys_are_of_what_was_sent_and_not_of_where_it_lay() {
+    let keys = |metadata: &[&str], data: Data| {
+        let list = |from: usize| metadata.iter().skip(from).step_by(2).map(|text| (*text).to_owned());
+        let resources = list(0).zip(list(1)).flat_map(|(kind, name)| [kind, name]).collect();
+        let payload = Payload { metadata: Some(Metadata { tags: vec![], resources }), data: Some(data) };
+        let keys =
+            |batch: &model::Batch<'_>| batch.series.iter().map(|series| series.key).collect::<Vec<_>>();
+        decoded(PATH, &payload.encode_to_vec(), Settings::standard(), keys)
+    };
+    let known = keys(&[], data());
+    // The same series with other dictionaries: the last alone, then in another order.
+    let last = Data {
+        names: texts(&["x", "c"]),
+        resources: texts(&["web-1", "host"]),
+        resource_lens: vec![1],
+        resource_types: vec![2],
+        resource_names: vec![1],
+        types: vec![0x03],
+        name_refs: vec![2],
+        resource_refs: vec![1],
+        ..Data::default()
+    };
+    let count =
+        Data { types: vec![0x01], intervals: vec![10], num_points: vec![1], timestamps: vec![1], ..last };
+    assert_eq!(keys(&[], count.clone()), known[2..]);
+    // Whatever is a label tells series apart.
+    let others: [fn(&mut Data); 5] = [
+        |d| d.types[0] = 0x02,
+        |d| d.intervals[0] = 11,
+        |d| d.name_refs[0] = 1,
+        |d| d.resource_refs[0] = 0,
+        |d| (d.source_types, d.source_type_refs) = (texts(&["s"]), vec![1]),
+    ];
+    for change in others {
+        let mut other = count.clone();
+        change(&mut other);
+        assert_ne!(keys(&[], other), known[2..]);
+    }
+    assert_ne!(keys(&["cluster", "c-1"], count.clone()), known[2..]);
+    assert_ne!(keys(&["cluster", "c-1"], count.clone()), keys(&["cluster", "c-2"], count));
+}
+
 #[test]
 fn text_that_is_not_utf8_is_mended_in_tags_and_refused_elsewhere() {
     let mut tags = data();
@@ -260,7 +304,7 @@ fn whatever_leads_nowhere_refuses_the_body() {
         (|d| d.tagsets[3] = i64::MAX, "truncated varint"),
         (|d| d.resource_types[0] = 7, "resource reference out of range"),
         (|d| d.resource_names[0] = -1, "resource reference out of range"),
-        (|d| d.resource_lens[0] = -1, "truncated varint"),
+        (|d| d.resource_lens[0] = -1, "resource reference out of range"),
         (|d| d.resource_lens[1] = 2, "more resources than their sets have"),
         (|d| d.num_points[2] = u64::MAX, "truncated varint"),
         (|d| d.types[0] = 0x42, "unknown type of values"),
@@ -273,12 +317,12 @@ fn whatever_leads_nowhere_refuses_the_body() {
         assert_eq!(fault(&encoded(data.clone())), wanted, "{data:?}");
     }
     let columns: [fn(&mut Data); 9] = [
-        |d| drop(d.name_refs.pop()),
-        |d| drop(d.num_points.pop()),
-        |d| drop(d.timestamps.pop()),
-        |d| drop(d.sint64.pop()),
-        |d| drop(d.float32.pop()),
-        |d| drop(d.float64.pop()),
+        |d| d.name_refs.truncate(2),
+        |d| d.num_points.truncate(2),
+        |d| d.timestamps.truncate(2),
+        |d| d.sint64.clear(),
+        |d| d.float32.clear(),
+        |d| d.float64.clear(),
         |d| d.timestamps.push(0),
         |d| d.float64.push(0.0),
         |d| d.intervals.push(0),

@@ -12,8 +12,10 @@ use instant_acme::{ChallengeType, KeyAuthorization};
 use rcgen::{CertificateParams, CustomExtension, DistinguishedName, KeyPair};
 use rustls::ServerConfig;
 use rustls::pki_types::{PrivateKeyDer, PrivatePkcs8KeyDer};
+use rustls::sign::CertifiedKey;
 
 use crate::tls::certificate::provider;
+use crate::tls::resolve::One;
 
 /// Where a challenge is answered.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -127,8 +129,10 @@ fn handshake(name: &str, digest: &[u8]) -> Result<ServerConfig, ChallengeError> 
     let key = KeyPair::generate()?;
     let chain = vec![params.self_signed(&key)?.der().clone()];
     let key = PrivateKeyDer::Pkcs8(PrivatePkcs8KeyDer::from(key.serialize_der()));
+    // They belong together, and rustls would look into a certificate with an extension that it does not know.
+    let shown = CertifiedKey::new(chain, provider().key_provider.load_private_key(key)?);
     let builder = ServerConfig::builder_with_provider(provider()).with_safe_default_protocol_versions()?;
-    let mut config = builder.with_no_client_auth().with_single_cert(chain, key)?;
+    let mut config = builder.with_no_client_auth().with_cert_resolver(Arc::new(One(Arc::new(shown))));
     config.alpn_protocols = vec![b"acme-tls/1".to_vec()];
     Ok(config)
 }

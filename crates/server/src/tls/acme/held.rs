@@ -47,6 +47,11 @@ impl Held {
         }
     }
 
+    /// How many there are.
+    pub(super) fn number(&self) -> usize {
+        self.shown.load().wanted.iter().filter(|(_, certificate)| certificate.is_some()).count()
+    }
+
     /// The certificate for these names.
     pub(super) fn of(&self, names: &Names) -> Option<Certificate> {
         let shown = self.shown.load();

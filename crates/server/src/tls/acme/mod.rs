@@ -85,6 +85,11 @@ impl Acme {
         &self.held
     }
 
+    /// How many certificates there are.
+    pub fn number(&self) -> usize {
+        self.held.number()
+    }
+
     /// What the authority asks for just now.
     pub fn challenges(&self) -> &Arc<Challenges> {
         &self.challenges

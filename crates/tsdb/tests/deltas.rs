@@ -1,0 +1,602 @@
+//! Deltas become running totals, each counted once: whatever was sent again, however the store stopped in between.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use env::{Clock, Env, Files};
+use model::batch::{LabelSource, SeriesRow, Temporality};
+use model::{
+    Batch, Budget, Hints, Reason, STALE_NAN_BITS, Sample, Signal, TenantId, TenantLimits, TimeRange,
+};
+use sim::clock::SimClock;
+use sim::files::{Failure, Fault, Op, SimFiles};
+use sim::random::{Rng, SimRandom};
+use tsdb::{AppendError, Appended, Options, Progress, Store, Ticket, WriteContext};
+
+const TENANT: TenantId = TenantId(1);
+const BEGIN_MS: i64 = 1_800_000_000_000;
+
+/// What was added to a series: its number, begin and end in ms after [`BEGIN_MS`] (a begin of -1 is not told), how much.
+type Delta = (u32, i64, i64, f64);
+
+/// Time in ms after [`BEGIN_MS`], value, start.
+type Point = (i64, f64, i64);
+
+struct World {
+    disk: SimFiles,
+    clock: SimClock,
+    options: Options,
+}
+
+impl World {
+    fn new(seed: u64) -> Self {
+        let disk = SimFiles::new(seed);
+        disk.create_dir(Path::new("/data")).unwrap();
+        disk.sync_dir(Path::new("/")).unwrap();
+        let options = Options { disk_reserve_bytes: 0, ..Options::default() };
+        Self { disk, clock: SimClock::new(BEGIN_MS), options }
+    }
+
+    fn env(&self) -> Env {
+        Env {
+            clock: Arc::new(self.clock.clone()),
+            files: Arc::new(self.disk.clone()),
+            random: Arc::new(SimRandom::new(7)),
+        }
+    }
+
+    fn open(&self) -> Store {
+        open(&self.env(), Path::new("/data"), &self.options)
+    }
+}
+
+fn open(env: &Env, directory: &Path, options: &Options) -> Store {
+    Store::open(env.clone(), directory, options.clone(), &Progress::default()).unwrap()
+}
+
+/// A request with deltas; its digest is made of what is in it. With `padding` each series has so long a label.
+fn queue_padded(
+    store: &Store,
+    now_ms: i64,
+    deltas: &[Delta],
+    padding: &str,
+) -> Result<(Ticket, Appended), AppendError> {
+    let mut batch = Batch::new(store.seed());
+    for (at, (series, start_ms, end_ms, value)) in deltas.iter().enumerate() {
+        let first = batch.pairs.len();
+        batch.pairs.push(("__name__".into(), "requests_total".into()));
+        batch.pairs.push(("i".into(), series.to_string().into()));
+        batch.pairs.push(("padding".into(), format!("{padding}{series}").into()));
+        let start_ms = if *start_ms < 0 { 0 } else { BEGIN_MS + start_ms };
+        batch.samples.push(Sample { timestamp_ms: BEGIN_MS + end_ms, value: *value, start_ms });
+        batch.series.push(SeriesRow {
+            labels: LabelSource::Pairs(first..first + 3),
+            key: u128::from(*series),
+            samples: at..at + 1,
+            histograms: 0..0,
+            exemplars: 0..0,
+            temporality: Temporality::Delta,
+        });
+    }
+    let digest = deltas.iter().fold(1u128, |hash, (series, start, end, value)| {
+        [u64::from(*series), *start as u64, *end as u64, value.to_bits()]
+            .iter()
+            .fold(hash, |hash, part| hash.wrapping_mul(0x0100_0000_01b3) ^ u128::from(*part))
+    });
+    let limits = TenantLimits { retention_ms: 0, future_ms: i64::MAX / 2, ..TenantLimits::default() };
+    let context = WriteContext { tenant: TENANT, limits: &limits, epoch: 0, now_ms, digest: Some(digest) };
+    store.append(&context, &batch)
+}
+
+fn queue(store: &Store, deltas: &[Delta]) -> (Ticket, Appended) {
+    queue_padded(store, BEGIN_MS, deltas, "").unwrap()
+}
+
+/// What became of a request in the end.
+fn send(store: &Store, deltas: &[Delta]) -> Appended {
+    let (ticket, appended) = queue(store, deltas);
+    store.commit(Duration::ZERO);
+    appended.settled(ticket.wait().unwrap())
+}
+
+/// Everything by series.
+fn points(store: &Store) -> BTreeMap<u32, Vec<Point>> {
+    let (budget, always) = (Budget::new(1 << 30), TimeRange { start_ms: i64::MIN, end_ms: i64::MAX });
+    let mut selection = store.select(TENANT, &[], always, &Hints::default(), &budget).unwrap();
+    let (mut found, mut block) = (BTreeMap::new(), model::SeriesBlock::default());
+    while selection.next_block(&mut block).unwrap() {
+        for (index, series) in block.series.iter().enumerate() {
+            let labels = selection.labels(*series).unwrap().unwrap();
+            let rows = block.offsets[index] as usize..block.offsets[index + 1] as usize;
+            let columns = &block.columns;
+            let start = |row: usize| columns.starts.get(row).copied().unwrap_or(0);
+            let point =
+                |row: usize| (columns.timestamps[row] - BEGIN_MS, columns.values[row], start(row) - BEGIN_MS);
+            let series: u32 = labels.get("i").unwrap().parse().unwrap();
+            assert!(found.insert(series, rows.map(point).collect()).is_none());
+        }
+    }
+    assert_eq!(selection.warnings(), Vec::<String>::new());
+    found
+}
+
+#[test]
+fn deltas_add_up_from_the_first_ones_start() {
+    let store = World::new(1).open();
+    assert_eq!(send(&store, &[(1, 0, 10, 2.0), (2, -1, 10, 5.0)]).accepted.samples, 2);
+    send(&store, &[(1, 10, 20, 3.0), (2, -1, 20, 0.5), (1, 20, 30, 1.0)]);
+    let wanted = [(1, vec![(10, 2.0, 0), (20, 5.0, 0), (30, 6.0, 0)]), (2, vec![(10, 5.0, 9), (20, 5.5, 9)])];
+    assert_eq!(points(&store), BTreeMap::from(wanted));
+    store.flush().unwrap();
+    assert_eq!(points(&store)[&1].len(), 3);
+}
+
+/// The promise: three times the same, with a kill after each.
+#[test]
+fn the_same_request_three_times_with_kills_between_counts_once() {
+    let world = World::new(1);
+    for flushed in [false, true] {
+        for kill in [SimFiles::kill, SimFiles::crash] {
+            let round = points(&world.open()).get(&1).map_or(0, Vec::len) as i64;
+            let deltas = [(1, round * 10, round * 10 + 10, 7.0), (2, -1, round * 10 + 10, 1.0)];
+            for _ in 0..3 {
+                let store = world.open();
+                let appended = send(&store, &deltas);
+                assert_eq!((appended.accepted.samples, appended.rejected.is_empty()), (2, true));
+                if flushed {
+                    store.flush().unwrap();
+                }
+                drop(store);
+                kill(&world.disk);
+            }
+            let found = points(&world.open());
+            assert_eq!(found[&1].last(), Some(&(round * 10 + 10, 7.0 * (round + 1) as f64, 0)));
+            assert_eq!(found[&1].len() as i64, round + 1);
+        }
+    }
+}
+
+#[test]
+fn the_same_request_three_times_on_a_real_disk_counts_once() {
+    let directory = tempfile::tempdir().unwrap();
+    let (env, options) = (Env::real(), Options { disk_reserve_bytes: 0, ..Options::default() });
+    for _ in 0..3 {
+        let store = open(&env, directory.path(), &options);
+        let (ticket, appended) = queue_padded(&store, env.clock.now_ms(), &[(1, 0, 10, 7.0)], "").unwrap();
+        store.commit(Duration::ZERO);
+        assert!(appended.settled(ticket.wait().unwrap()).rejected.is_empty());
+    }
+    let store = open(&env, directory.path(), &options);
+    assert_eq!(points(&store)[&1], [(10, 7.0, 0)]);
+}
+
+#[test]
+fn two_that_are_the_same_in_one_group_count_once() {
+    let world = World::new(1);
+    let store = world.open();
+    let (one, _) = queue(&store, &[(1, 0, 10, 7.0)]);
+    let (other, _) = queue(&store, &[(2, 0, 10, 1.0)]);
+    let (again, appended) = queue(&store, &[(1, 0, 10, 7.0)]);
+    assert_eq!(store.commit(Duration::ZERO), 3);
+    assert!(one.wait().is_ok() && other.wait().is_ok());
+    assert!(appended.settled(again.wait().unwrap()).rejected.is_empty());
+    assert_eq!(points(&store)[&1], [(10, 7.0, 0)]);
+    // They fail together: neither may be told that it was taken.
+    world.disk.plan(Fault::new(Op::Sync, Failure::Io).forever());
+    let (one, _) = queue(&store, &[(1, 10, 20, 7.0)]);
+    let (again, _) = queue(&store, &[(1, 10, 20, 7.0)]);
+    store.commit(Duration::ZERO);
+    assert!(one.wait().is_err() && again.wait().is_err());
+}
+
+#[test]
+fn a_late_delta_is_refused_by_name() {
+    let store = World::new(1).open();
+    send(&store, &[(1, 10, 20, 1.0)]);
+    let appended = send(&store, &[(1, 0, 10, 2.0), (1, 10, 20, 4.0), (1, 20, 30, 8.0), (2, 0, 10, 1.0)]);
+    let rejected: Vec<_> = appended.rejected.by_reason().collect();
+    assert_eq!(rejected, [(Signal::Sample, Reason::LateDelta, 2)]);
+    assert_eq!(appended.accepted.samples, 2);
+    let why = &appended.rejected.details()[0];
+    assert!(why.contains("requests_total") && why.contains("taken before"), "{why}");
+    assert_eq!(points(&store)[&1], [(20, 1.0, 10), (30, 9.0, 10)]);
+    // Nothing of a number that is none, or that would make the total one.
+    let appended = send(&store, &[(1, 30, 40, f64::NAN), (1, 40, 50, f64::INFINITY), (2, 10, 20, f64::MAX)]);
+    assert_eq!((appended.accepted.samples, appended.rejected.counts().samples), (1, 2));
+    let appended = send(&store, &[(2, 20, 30, f64::MAX)]);
+    assert_eq!(appended.rejected.by_reason().next(), Some((Signal::Sample, Reason::InvalidValue, 1)));
+}
+
+/// A group that fails was never proposed; what of it did reach the disk does not come back once the log went on.
+#[test]
+fn what_failed_is_dropped_and_may_be_sent_again() {
+    let world = World::new(1);
+    let store = world.open();
+    send(&store, &[(1, 0, 10, 100.0)]);
+    // The bytes are there, and the sync says that they are not.
+    world.disk.plan(Fault::new(Op::Sync, Failure::Io).on("wal").forever());
+    let (ticket, _) = queue(&store, &[(1, 10, 20, 50.0), (2, 10, 20, 50.0)]);
+    store.commit(Duration::ZERO);
+    ticket.wait().unwrap_err();
+    world.disk.heal();
+    for _ in 0..3 {
+        world.clock.advance(Duration::from_secs(1));
+        store.commit(Duration::ZERO);
+    }
+    // Somebody else's comes first: the one that failed is late now for series 1, and not for series 2.
+    send(&store, &[(1, 20, 30, 1.0)]);
+    let appended = send(&store, &[(1, 10, 20, 50.0), (2, 10, 20, 50.0)]);
+    assert_eq!((appended.accepted.samples, appended.rejected.counts().samples), (1, 1));
+    let wanted = BTreeMap::from([(1, vec![(10, 100.0, 0), (30, 101.0, 0)]), (2, vec![(20, 50.0, 10)])]);
+    assert_eq!(points(&store), wanted);
+    drop(store);
+    world.disk.kill();
+    let store = world.open();
+    assert_eq!(points(&store), wanted, "after a restart");
+    send(&store, &[(1, 30, 40, 1.0), (2, 20, 30, 1.0)]);
+    assert_eq!(points(&store)[&1].last(), Some(&(40, 102.0, 0)));
+    assert_eq!(points(&store)[&2].last(), Some(&(30, 51.0, 10)));
+}
+
+#[test]
+fn totals_and_digests_survive_flushes_and_restarts() {
+    let world = World::new(1);
+    let mut total = 0.0;
+    for round in 0..8 {
+        let store = world.open();
+        let (start_ms, end_ms) = (round * 10, round * 10 + 10);
+        // The one before, again, before anything else is written.
+        if round > 0 {
+            let again = send(&store, &[(1, start_ms - 10, start_ms, 1.5)]);
+            assert!(again.rejected.is_empty(), "round {round}: {again:?}");
+        }
+        send(&store, &[(1, start_ms, end_ms, 1.5)]);
+        total += 1.5;
+        match round % 4 {
+            0 => store.close().unwrap(),
+            1 => store.flush().unwrap(),
+            2 => (0..3).for_each(|_| store.flush().unwrap()),
+            _ => {}
+        }
+        drop(store);
+        if round % 2 == 0 {
+            world.disk.crash()
+        } else {
+            world.disk.kill()
+        }
+        let found = points(&world.open());
+        assert_eq!(found[&1].last(), Some(&(end_ms, total, 0)), "round {round}");
+        assert_eq!(found[&1].len() as i64, round + 1);
+    }
+}
+
+/// Replaying more than memory allows flushes on the way, when totals cannot be logged again yet.
+#[test]
+fn totals_survive_flushes_during_a_replay() {
+    let mut world = World::new(1);
+    world.options.segment_bytes = 16 << 10;
+    let store = world.open();
+    let series = 300u32;
+    let round = |n: i64| (0..series).map(|i| (i, n * 10, n * 10 + 10, f64::from(i))).collect::<Vec<Delta>>();
+    (0..40).for_each(|n| drop(send(&store, &round(n))));
+    drop(store);
+    world.disk.kill();
+    world.options.memory_bytes = 1 << 20;
+    world.options.flush_bytes = 4096;
+    for n in 40..43 {
+        let store = world.open();
+        assert!(n > 40 || store.status().flushes > 0, "the replay flushes");
+        world.options.memory_bytes = 1 << 30;
+        drop(store);
+        let store = world.open();
+        assert!(send(&store, &round(n - 1)).rejected.is_empty(), "round {n}");
+        send(&store, &round(n));
+        drop(store);
+        world.disk.kill();
+        world.options.memory_bytes = 1 << 20;
+    }
+    world.options.memory_bytes = 1 << 30;
+    let found = points(&world.open());
+    for i in 0..series {
+        let wanted = (1..=43).map(|n| (n * 10, n as f64 * f64::from(i), 0));
+        assert_eq!(found[&i], wanted.collect::<Vec<_>>(), "series {i}");
+    }
+}
+
+#[test]
+fn a_series_that_left_the_head_starts_anew() {
+    let world = World::new(1);
+    let store = world.open();
+    send(&store, &[(1, 0, 10, 5.0), (2, 0, 10, 5.0)]);
+    let before = store.status().head_bytes;
+    store.flush().unwrap();
+    world.clock.advance(world.options.idle + Duration::from_secs(1));
+    send(&store, &[(2, 10, 20, 1.0)]);
+    store.flush().unwrap();
+    store.commit(Duration::ZERO);
+    assert_eq!(store.status().head_series, 1);
+    assert!(store.status().head_bytes < before);
+    send(&store, &[(1, -1, 30, 9.0), (2, 20, 30, 1.0)]);
+    assert_eq!(points(&store)[&1], [(10, 5.0, 0), (30, 9.0, 29)]);
+    assert_eq!(points(&store)[&2], [(10, 5.0, 0), (20, 6.0, 0), (30, 7.0, 0)]);
+    // So does one that was deleted, whatever the log still has of it.
+    store.delete_series(TENANT, &[vec![]], TimeRange { start_ms: i64::MIN, end_ms: i64::MAX }).unwrap();
+    drop(store);
+    world.disk.kill();
+    let store = world.open();
+    assert_eq!(store.status().head_series, 0);
+    send(&store, &[(2, 30, 40, 4.0)]);
+    assert_eq!(points(&store), BTreeMap::from([(2, vec![(40, 4.0, 30)])]));
+}
+
+#[test]
+fn a_request_is_known_for_20_minutes() {
+    let world = World::new(1);
+    let deltas = [(1, 0, 10, 5.0)];
+    send(&world.open(), &deltas);
+    for (minutes, known) in [(19, true), (2, false)] {
+        world.clock.advance(Duration::from_secs(minutes * 60));
+        let store = world.open();
+        let appended = send(&store, &deltas);
+        assert_eq!(appended.rejected.is_empty(), known, "{appended:?}");
+        store.flush().unwrap();
+        assert_eq!(points(&store)[&1], [(10, 5.0, 0)]);
+    }
+}
+
+#[test]
+fn a_marker_of_an_end_adds_nothing() {
+    let store = World::new(1).open();
+    send(&store, &[(1, 0, 10, 5.0)]);
+    send(&store, &[(1, -1, 20, f64::from_bits(STALE_NAN_BITS))]);
+    send(&store, &[(1, 10, 30, 1.0)]);
+    let found = points(&store)[&1].clone();
+    assert_eq!((found[0], found[2]), ((10, 5.0, 0), (30, 6.0, 0)));
+    assert!(model::is_stale(found[1].1));
+}
+
+/// Bits of a total below those of requests that their sender gives up when they fail, so that nobody knows whether they
+/// count: each of these adds a power of two of its own.
+const LOW: u64 = (1 << 20) - 1;
+
+/// So many of them are there at most.
+const GIVEN_UP: u32 = 30;
+
+/// One sender: it sends a request until it is acknowledged, or gives it up, and then sends the next one.
+struct Sender {
+    series: Vec<u32>,
+    now_ms: i64,
+    pending: Option<Vec<Delta>>,
+    last: Option<Vec<Delta>>,
+    /// Whether the pending one is given up when it fails.
+    gives_up: bool,
+    /// When each request ended that may have been given up.
+    marks: Vec<i64>,
+    /// What was acknowledged of all its series: end and value; values are one more in each series.
+    acknowledged: Vec<(i64, u64)>,
+    waiting: Vec<(Ticket, Appended)>,
+}
+
+impl Sender {
+    /// The next request, unless one is pending. Every series gets the same.
+    fn next(&mut self, rng: &mut Rng) -> Vec<Delta> {
+        if self.pending.is_none() {
+            let start_ms = self.now_ms;
+            self.now_ms += rng.range(1..20_000);
+            self.gives_up = self.marks.len() < GIVEN_UP as usize && rng.chance(1, 4);
+            let value = if self.gives_up { 1u64 << (20 + self.marks.len()) } else { rng.below(1000) };
+            self.marks.extend(self.gives_up.then_some(self.now_ms));
+            let deltas = self.series.iter().map(|i| (*i, start_ms, self.now_ms, value as f64)).collect();
+            self.pending = Some(deltas);
+        }
+        self.pending.clone().expect("just made")
+    }
+
+    /// Takes the answers; what is said to be taken, if anything.
+    fn hear(&mut self) -> Option<Vec<Delta>> {
+        let waiting = std::mem::take(&mut self.waiting);
+        let mut heard = waiting.iter().map(|(ticket, _)| ticket.outcome().expect("it was committed"));
+        if heard.any(|outcome| outcome.is_ok()) {
+            return self.pending.take();
+        }
+        if self.gives_up && !waiting.is_empty() {
+            self.pending = None;
+        }
+        None
+    }
+
+    fn check(&self, found: &BTreeMap<u32, Vec<Point>>) {
+        for series in self.series.iter().filter(|_| !self.acknowledged.is_empty()) {
+            let points = &found[series];
+            let mut total = 0;
+            for (end_ms, value) in &self.acknowledged {
+                total += value;
+                let at = points.binary_search_by_key(end_ms, |(ms, ..)| *ms);
+                let at = at.unwrap_or_else(|_| panic!("series {series} has nothing at {end_ms}: {points:?}"));
+                let there = points[at].1 as u64;
+                let marks = self.marks.iter().take_while(|ms| *ms <= end_ms).count();
+                let right =
+                    there & LOW == total & LOW && there & total == total && there >> (20 + marks) == 0;
+                let sent = &self.acknowledged;
+                assert!(
+                    right,
+                    "series {series} at {end_ms}: {there:#x} for {total:#x} in {points:?}, sent {sent:?}"
+                );
+            }
+            assert!(
+                points.is_sorted_by_key(|(_, value, _)| *value),
+                "series {series} starts anew: {points:?}"
+            );
+            assert!(points.iter().all(|(.., start_ms)| *start_ms == points[0].2), "{points:?}");
+        }
+    }
+}
+
+struct Life {
+    rng: Rng,
+    world: World,
+    store: Option<Store>,
+    senders: Vec<Sender>,
+    padding: String,
+    acknowledged: u64,
+    restarts: u64,
+    late: u64,
+}
+
+impl Life {
+    fn new(seed: u64) -> Self {
+        let mut rng = Rng::new(seed);
+        let mut world = World::new(seed);
+        world.options.segment_bytes = 1 << rng.range(10..16);
+        world.options.idle = Duration::from_secs(1_000_000);
+        // Definitions that take more than a frame, so that groups have several.
+        let padding = if rng.chance(1, 4) { "ab:".repeat(2700) } else { String::new() };
+        let series = if padding.is_empty() { 4 } else { 60 };
+        let sender = |n: u32| Sender {
+            series: (n * series..(n + 1) * series).collect(),
+            now_ms: 0,
+            pending: None,
+            last: None,
+            gives_up: false,
+            marks: Vec::new(),
+            acknowledged: Vec::new(),
+            waiting: Vec::new(),
+        };
+        let senders = (0..3).map(sender).collect();
+        let store = Some(world.open());
+        Self { rng, world, store, senders, padding, acknowledged: 0, restarts: 0, late: 0 }
+    }
+
+    fn run(&mut self) {
+        for step in 0..60 {
+            match self.rng.below(14) {
+                0..6 => self.send(),
+                6..9 => self.commit(),
+                9 => drop(self.store().flush()),
+                10 => self.world.clock.advance(Duration::from_secs(self.rng.below(400))),
+                11 => self.world.disk.crash_after(self.rng.below(30)),
+                12 => {
+                    let failure = *self.rng.pick(&[Failure::Io, Failure::NoSpace, Failure::LostPages]);
+                    let op = *self.rng.pick(&[Op::Sync, Op::Sync, Op::Write, Op::Create, Op::SyncDir]);
+                    let fault = Fault::new(op, failure).after(self.rng.below(4));
+                    self.world.disk.plan(if self.rng.chance(1, 2) { fault.forever() } else { fault });
+                }
+                _ => self.restart(),
+            }
+            if self.world.disk.is_down() {
+                self.restart();
+            }
+            if step % 7 == 0 {
+                self.world.disk.heal();
+                self.world.clock.advance(Duration::from_secs(1));
+                self.commit();
+            }
+        }
+        self.restart();
+        for _ in 0..6 {
+            self.world.clock.advance(Duration::from_secs(1));
+            self.send();
+            self.commit();
+        }
+        self.check();
+    }
+
+    fn store(&self) -> Store {
+        self.store.clone().expect("open except during a restart")
+    }
+
+    fn send(&mut self) {
+        let (store, now_ms) = (self.store(), self.world.clock.now_ms());
+        let at = self.rng.index(self.senders.len());
+        let (rng, sender) = (&mut self.rng, &mut self.senders[at]);
+        // What was acknowledged once is acknowledged again, and changes nothing.
+        if let Some(last) = sender.last.clone().filter(|_| rng.chance(1, 3)) {
+            drop(queue_padded(&store, now_ms, &last, &self.padding));
+        }
+        if !sender.waiting.is_empty() {
+            return;
+        }
+        let deltas = sender.next(rng);
+        for _ in 0..1 + rng.below(2) {
+            match queue_padded(&store, now_ms, &deltas, &self.padding) {
+                Ok(queued) => sender.waiting.push(queued),
+                // It is sent later.
+                Err(AppendError::Disk(_) | AppendError::QueueFull) => {}
+                Err(error) => panic!("{error}"),
+            }
+        }
+    }
+
+    fn commit(&mut self) {
+        let store = self.store();
+        while store.commit(Duration::ZERO) > 0 {}
+        for sender in &mut self.senders {
+            for (ticket, appended) in &sender.waiting {
+                if let Some(Ok(committed)) = ticket.outcome() {
+                    self.late += appended.clone().settled(committed).rejected.counts().samples;
+                }
+            }
+            if let Some(deltas) = sender.hear() {
+                let (_, _, end_ms, value) = deltas[0];
+                sender.acknowledged.push((end_ms, value as u64));
+                sender.last = Some(deltas);
+                self.acknowledged += 1;
+            }
+        }
+    }
+
+    fn restart(&mut self) {
+        self.restarts += 1;
+        for sender in &mut self.senders {
+            // Nobody hears of what was under way.
+            if !sender.waiting.is_empty() && sender.gives_up {
+                sender.pending = None;
+            }
+            sender.waiting.clear();
+        }
+        if self.rng.chance(1, 4) && !self.world.disk.is_down() {
+            drop(self.store().close());
+        }
+        self.world.disk.power_off();
+        self.store = None;
+        if self.rng.chance(1, 2) {
+            self.world.disk.kill()
+        } else {
+            self.world.disk.crash()
+        }
+        self.world.disk.heal();
+        self.store = Some(self.world.open());
+        self.check();
+    }
+
+    fn check(&self) {
+        let found = points(&self.store());
+        self.senders.iter().for_each(|sender| sender.check(&found));
+    }
+}
+
+/// Against senders that only add up: on a disk that fails, tears and loses power, with flushes, restarts, requests that come
+/// twice and requests that are given up, every acknowledged delta counts once, and none that was given up counts twice.
+#[test]
+fn every_delta_counts_once_in_300_lives() {
+    let (mut acknowledged, mut restarts, mut late) = (0, 0, 0);
+    let seeds = std::env::var("WEIR_DELTA_SEEDS").map_or(0..300, |seeds| {
+        let (from, to) = seeds.split_once("..").unwrap();
+        from.parse().unwrap()..to.parse().unwrap()
+    });
+    for seed in seeds {
+        let life = std::panic::catch_unwind(|| {
+            let mut life = Life::new(seed);
+            life.run();
+            life
+        });
+        let life = life.unwrap_or_else(|_| panic!("seed {seed}"));
+        acknowledged += life.acknowledged;
+        restarts += life.restarts;
+        late += life.late;
+    }
+    println!("{acknowledged} acknowledged, {restarts} restarts, {late} late");
+    assert!(acknowledged > 1000 && restarts > 500 && late > 0, "{acknowledged} {restarts} {late}");
+}

@@ -1,0 +1,244 @@
+//! Datadog's own clients against the real binary: what they send comes back by PromQL under both profiles, and what they
+//! are answered is what they want to read. The clients are fetched once, into the target directory.
+#![allow(clippy::disallowed_methods, reason = "a test of processes reads the clock")]
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use serde_json::Value;
+use xtask::load::http::{Connection, encoded};
+use xtask::load::process::Process;
+use xtask::rig::weir::Home;
+use xtask::rig::writer::now_ms;
+
+/// Official clients with a folder of their own.
+struct Clients {
+    folder: &'static str,
+    install: &'static str,
+    packages: &'static [&'static str],
+}
+
+const PYTHON: Clients = Clients {
+    folder: "datadog-python",
+    install: "python3 -m pip install --quiet --disable-pip-version-check --target",
+    packages: &["datadog==0.56.0", "datadog-api-client==2.62.0"],
+};
+const NODE: Clients = Clients {
+    folder: "datadog-node",
+    install: "npm install --silent --no-audit --no-fund --prefix",
+    packages: &["@datadog/datadog-api-client@1.64.0"],
+};
+
+impl Clients {
+    /// Where they are, fetched if need be; else why they are not there.
+    fn get(&self) -> Result<PathBuf, String> {
+        let clients = Path::new(env!("CARGO_TARGET_TMPDIR")).join("clients");
+        let (ready, fresh) = (clients.join(self.folder), tempfile::tempdir().expect("a directory"));
+        if ready.exists() {
+            return Ok(ready);
+        }
+        let mut words = self.install.split(' ');
+        let mut command = Command::new(words.next().expect("a program"));
+        command.args(words).arg(fresh.path()).args(self.packages);
+        match command.output() {
+            Ok(output) if output.status.success() => {}
+            Ok(output) => return Err(String::from_utf8_lossy(&output.stderr).trim().to_owned()),
+            Err(error) => return Err(format!("{}: {error}", self.install)),
+        }
+        std::fs::create_dir_all(&clients).expect("room");
+        // Another test may have been faster; then its copy is as good.
+        let copied = Command::new("cp").arg("-r").arg(fresh.path()).arg(&ready).status();
+        copied.is_ok_and(|status| status.success()).then_some(ready).ok_or_else(|| "cp failed".to_owned())
+    }
+}
+
+struct Weir {
+    process: Process,
+    token: String,
+    _directory: tempfile::TempDir,
+}
+
+impl Weir {
+    fn start(config: &str) -> Self {
+        let directory = tempfile::tempdir().expect("a directory");
+        let data = directory.path().join("data");
+        let home = Home::new(Path::new(env!("CARGO_BIN_EXE_weir")), directory.path(), &data, config);
+        let process = home.start().expect("Weir starts");
+        let token = std::fs::read_to_string(data.join("tenant-api-token-default")).expect("a token");
+        Self { process, token: token.trim().to_owned(), _directory: directory }
+    }
+
+    fn url(&self) -> String {
+        format!("http://{}", self.process.address)
+    }
+
+    /// The series that an expression selects now, with their values, in their order; the time of a sample is `now_s`.
+    fn query(&self, expression: &str, now_s: i64) -> Vec<String> {
+        let mut connection = Connection::open(self.process.address, Some(&self.token)).expect("Weir answers");
+        let question = format!("/api/v1/query?time={now_s}&query={}", encoded(expression));
+        let answer = connection.get(&question).expect("an answer");
+        let json: Value = serde_json::from_slice(&answer.body).expect("JSON");
+        assert_eq!((answer.status, &json["status"]), (200, &Value::from("success")), "{expression}: {json}");
+        let rows = json["data"]["result"].as_array().expect("a list");
+        let mut shown: Vec<String> = rows.iter().map(row).collect();
+        shown.sort();
+        shown
+    }
+}
+
+/// `name{label=value,...} value`, or of a histogram its count and sum.
+fn row(row: &Value) -> String {
+    let labels = row["metric"].as_object().expect("labels");
+    let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
+    let mut pairs: Vec<_> = labels.iter().filter(|(name, _)| *name != "__name__").collect();
+    pairs.sort_by_key(|(name, _)| *name);
+    let pairs: Vec<_> = pairs.into_iter().map(|(name, value)| format!("{name}={}", text(value))).collect();
+    let value = match &row["histogram"] {
+        Value::Null => text(&row["value"][1]),
+        histogram => format!("{}/{}", text(&histogram[1]["count"]), text(&histogram[1]["sum"])),
+    };
+    let name = labels.get("__name__").map(text).unwrap_or_default();
+    format!("{name}{{{}}} {value}", pairs.join(","))
+}
+
+/// Runs a client's script and returns its lines.
+fn run(command: &mut Command) -> Vec<String> {
+    let output = command.output().expect("it starts");
+    let (printed, errors) =
+        (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+    assert!(output.status.success(), "{printed}\n{errors}");
+    printed.lines().map(str::to_owned).collect()
+}
+
+fn script(name: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests").join("datadog").join(name)
+}
+
+fn python(clients: &Path, weir: &Weir, now_s: i64) -> Vec<String> {
+    let mut command = Command::new("python3");
+    command.arg(script("send.py")).args([weir.url(), weir.token.clone(), now_s.to_string()]);
+    run(command.env("PYTHONPATH", clients))
+}
+
+/// Each line says that all was well, but those of the wrong key.
+fn check_answers(lines: &[String], wrong: &[&str]) {
+    let (refused, taken): (Vec<&String>, Vec<&String>) =
+        lines.iter().partition(|line| line.starts_with("wrong"));
+    for line in &taken {
+        assert!(line.contains(" ok") && !line.contains("'errors': ['"), "{line}");
+    }
+    assert_eq!(refused.len(), wrong.len(), "{refused:?}");
+    for (line, wanted) in refused.iter().zip(wrong) {
+        assert!(line.contains(wanted), "{line}");
+    }
+}
+
+#[test]
+fn e2e_python_clients_are_read_back_as_opstrace_had_them() {
+    let clients = match PYTHON.get() {
+        Ok(clients) => clients,
+        Err(why) => {
+            return xtask::test::skipped("e2e_python_clients_are_read_back_as_opstrace_had_them", &why);
+        }
+    };
+    let (weir, now_s) = (Weir::start(""), now_ms() / 1000);
+    let lines = python(&clients, &weir, now_s);
+    check_answers(&lines, &["403", "status 403", "status 403"]);
+    assert!(lines.contains(&"api event ok Example True ['test:e']".to_owned()), "{lines:#?}");
+    assert!(lines.contains(&"py event ok Something big happened! int".to_owned()), "{lines:#?}");
+
+    assert_eq!(
+        weir.query(r#"{job="ddagent", __name__=~"my_.*|app_ok", __name__!~"my_dist.*"}"#, now_s),
+        [
+            "app_ok{ddtag_redis=6379,instance=app1,job=ddagent} 1",
+            "my_1_gauge_x{ddtag_a=2,instance=h1,job=ddagent,type=gauge} 1",
+            "my_2_rate{device=sda,instance=host-a,interval=10,job=ddagent,type=rate} 2",
+            "my_series{ddtag_k8s=a:b:c,ddtag_version=1,instance=h.example,interval=10,job=ddagent,type=count} 16.5",
+            "my_zipped{instance=host-a,job=ddagent} 1",
+        ]
+    );
+    assert_eq!(weir.query("page_views", now_s + 5), ["page_views{instance=host-a,job=ddagent} 1000"]);
+    assert_eq!(
+        weir.query("my_2_rate", now_s - 1),
+        ["my_2_rate{device=sda,instance=host-a,interval=10,job=ddagent,type=rate} 3"]
+    );
+    assert_eq!(
+        weir.query(r#"{__name__=~"my_dist|api_dist"}"#, now_s),
+        [
+            "api_dist{ddtag_a=b,instance=h1,job=ddagent,type=distribution} 2/24",
+            "my_dist{ddtag_env=prod,instance=h1,job=ddagent,type=distribution} 3/7",
+        ]
+    );
+    let api: Vec<String> = ["deflate", "gzip", "identity"]
+        .map(|name| format!("api_v1_{name}{{ddtag_t=E,instance=h1,job=ddagent,type=gauge}} 1.1"))
+        .into_iter()
+        .chain(["deflate", "gzip", "identity", "zstd1"].map(|name| {
+            format!("api_v2_{name}{{ddtag_k=w,device=sda,instance=h1,interval=10,job=ddagent,type=rate}} 3.5")
+        }))
+        .collect();
+    assert_eq!(weir.query(r#"{__name__=~"api_v.*"}"#, now_s), api);
+    assert!(weir.query("wrong", now_s + 5).is_empty());
+}
+
+#[test]
+fn e2e_python_clients_are_read_back_in_the_plain_profile() {
+    let clients = match PYTHON.get() {
+        Ok(clients) => clients,
+        Err(why) => {
+            return xtask::test::skipped("e2e_python_clients_are_read_back_in_the_plain_profile", &why);
+        }
+    };
+    let (weir, now_s) = (Weir::start("datadog:\n  profile: plain\n"), now_ms() / 1000);
+    check_answers(&python(&clients, &weir, now_s), &["403", "status 403", "status 403"]);
+    assert_eq!(
+        weir.query(
+            r#"{__name__=~"my_.*|datadog_.*|api_v2_zstd1", __name__!~"my_dist.*", __name__!="datadog_host_info"}"#,
+            now_s
+        ),
+        [
+            "api_v2_zstd1{device=sda,host=h1,k=v,w} 35",
+            "datadog_service_check_status{bare=no_label_value,check=app.ok,host=app1,redis=6379} 1",
+            "datadog_service_check_status{check=api.ok,e=t,host=h} 0",
+            "my_1_gauge_x{a=1,2,host=h1} 1",
+            "my_2_rate{device=sda,host=host-a} 20",
+            "my_series{bare=no_label_value,host=h.example,k8s=a:b:c,version=1} 16.5",
+            "my_zipped{host=host-a} 1",
+        ]
+    );
+    assert_eq!(weir.query("my_dist", now_s), ["my_dist{env=prod,host=h1} 3/7"]);
+    assert_eq!(weir.query("my_dist_max", now_s), ["my_dist_max{env=prod,host=h1} 4"]);
+}
+
+#[test]
+fn e2e_a_node_client_is_read_back() {
+    let clients = match NODE.get() {
+        Ok(clients) => clients,
+        Err(why) => return xtask::test::skipped("e2e_a_node_client_is_read_back", &why),
+    };
+    for (config, label, rest) in [
+        ("", "instance", ["ddtag_a=b,", ",job=ddagent", ",type=gauge"]),
+        ("datadog:\n  profile: plain\n", "host", ["a=b,", "", ""]),
+    ] {
+        let (weir, now_s) = (Weir::start(config), now_ms() / 1000);
+        let mut command = Command::new("node");
+        command.arg(script("send.js")).arg(&clients);
+        command.args([weir.url(), weir.token.clone(), now_s.to_string()]);
+        check_answers(&run(&mut command), &["status 403", "status 403"]);
+        let [tags, job, kind] = rest;
+        let wanted: Vec<String> = ["npm_v1_deflate 1.5 h1", "npm_v1_identity 1.5 h1"]
+            .into_iter()
+            .chain([
+                "npm_v2_deflate 0.7 dummyhost",
+                "npm_v2_gzip 0.7 dummyhost",
+                "npm_v2_identity 0.7 dummyhost",
+            ])
+            .map(|line| {
+                let mut words = line.split(' ');
+                let [name, value, host] = std::array::from_fn(|_| words.next().expect("a word"));
+                format!("{name}{{{tags}{label}={host}{job}{kind}}} {value}")
+            })
+            .collect();
+        assert_eq!(weir.query(r#"{__name__=~"npm_v.*"}"#, now_s), wanted);
+        assert_eq!(weir.query("count({__name__=\"npm_dist\"})", now_s), ["{} 1"]);
+    }
+}
