@@ -198,6 +198,7 @@ fn append<'a, T>(
         limits: &tenant.limits,
         epoch: tenant.epoch,
         now_ms: app.env.clock.now_ms(),
+        digest: None,
     };
     match store.append(&context, &batch) {
         Ok((ticket, appended)) => {
