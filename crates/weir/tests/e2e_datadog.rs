@@ -1,55 +1,24 @@
 //! Datadog's own clients against the real binary: what they send comes back by PromQL under both profiles, and what they
-//! are answered is what they want to read. The clients are fetched once, into the target directory.
+//! are answered is what they want to read.
 #![allow(clippy::disallowed_methods, reason = "a test of processes reads the clock")]
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use serde_json::Value;
+use xtask::clients;
 use xtask::load::http::{Connection, encoded};
 use xtask::load::process::Process;
 use xtask::rig::weir::Home;
 use xtask::rig::writer::now_ms;
 
-/// Official clients with a folder of their own.
-struct Clients {
-    folder: &'static str,
-    install: &'static str,
-    packages: &'static [&'static str],
-}
-
-const PYTHON: Clients = Clients {
-    folder: "datadog-python",
-    install: "python3 -m pip install --quiet --disable-pip-version-check --target",
-    packages: &["datadog==0.56.0", "datadog-api-client==2.62.0"],
-};
-const NODE: Clients = Clients {
-    folder: "datadog-node",
-    install: "npm install --silent --no-audit --no-fund --prefix",
-    packages: &["@datadog/datadog-api-client@1.64.0"],
-};
-
-impl Clients {
-    /// Where they are, fetched if need be; else why they are not there.
-    fn get(&self) -> Result<PathBuf, String> {
-        let clients = Path::new(env!("CARGO_TARGET_TMPDIR")).join("clients");
-        let (ready, fresh) = (clients.join(self.folder), tempfile::tempdir().expect("a directory"));
-        if ready.exists() {
-            return Ok(ready);
-        }
-        let mut words = self.install.split(' ');
-        let mut command = Command::new(words.next().expect("a program"));
-        command.args(words).arg(fresh.path()).args(self.packages);
-        match command.output() {
-            Ok(output) if output.status.success() => {}
-            Ok(output) => return Err(String::from_utf8_lossy(&output.stderr).trim().to_owned()),
-            Err(error) => return Err(format!("{}: {error}", self.install)),
-        }
-        std::fs::create_dir_all(&clients).expect("room");
-        // Another test may have been faster; then its copy is as good.
-        let copied = Command::new("cp").arg("-r").arg(fresh.path()).arg(&ready).status();
-        copied.is_ok_and(|status| status.success()).then_some(ready).ok_or_else(|| "cp failed".to_owned())
-    }
+/// The Python clients' directories, as `PYTHONPATH` wants them; else why they are not there.
+fn python_clients() -> Result<String, String> {
+    let paths: Result<Vec<_>, _> = ["datadog==0.56.0", "datadog-api-client[zstandard]==2.62.0"]
+        .into_iter()
+        .map(clients::python)
+        .collect();
+    Ok(paths?.iter().map(|path| path.display().to_string()).collect::<Vec<_>>().join(":"))
 }
 
 struct Weir {
@@ -114,7 +83,7 @@ fn script(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests").join("datadog").join(name)
 }
 
-fn python(clients: &Path, weir: &Weir, now_s: i64) -> Vec<String> {
+fn python(clients: &str, weir: &Weir, now_s: i64) -> Vec<String> {
     let mut command = Command::new("python3");
     command.arg(script("send.py")).args([weir.url(), weir.token.clone(), now_s.to_string()]);
     run(command.env("PYTHONPATH", clients))
@@ -135,7 +104,7 @@ fn check_answers(lines: &[String], wrong: &[&str]) {
 
 #[test]
 fn e2e_python_clients_are_read_back_as_opstrace_had_them() {
-    let clients = match PYTHON.get() {
+    let clients = match python_clients() {
         Ok(clients) => clients,
         Err(why) => {
             return xtask::test::skipped("e2e_python_clients_are_read_back_as_opstrace_had_them", &why);
@@ -182,7 +151,7 @@ fn e2e_python_clients_are_read_back_as_opstrace_had_them() {
 
 #[test]
 fn e2e_python_clients_are_read_back_in_the_plain_profile() {
-    let clients = match PYTHON.get() {
+    let clients = match python_clients() {
         Ok(clients) => clients,
         Err(why) => {
             return xtask::test::skipped("e2e_python_clients_are_read_back_in_the_plain_profile", &why);
@@ -211,7 +180,7 @@ fn e2e_python_clients_are_read_back_in_the_plain_profile() {
 
 #[test]
 fn e2e_a_node_client_is_read_back() {
-    let clients = match NODE.get() {
+    let clients = match clients::node("@datadog/datadog-api-client@1.64.0") {
         Ok(clients) => clients,
         Err(why) => return xtask::test::skipped("e2e_a_node_client_is_read_back", &why),
     };
