@@ -112,7 +112,7 @@ fn e2e_python_clients_are_read_back_as_opstrace_had_them() {
     };
     let (weir, now_s) = (Weir::start(""), now_ms() / 1000);
     let lines = python(&clients, &weir, now_s);
-    check_answers(&lines, &["403", "status 403", "status 403"]);
+    check_answers(&lines, &["Forbidden", "status 403", "status 403"]);
     assert!(lines.contains(&"api event ok Example True ['test:e']".to_owned()), "{lines:#?}");
     assert!(lines.contains(&"py event ok Something big happened! int".to_owned()), "{lines:#?}");
 
@@ -158,7 +158,7 @@ fn e2e_python_clients_are_read_back_in_the_plain_profile() {
         }
     };
     let (weir, now_s) = (Weir::start("datadog:\n  profile: plain\n"), now_ms() / 1000);
-    check_answers(&python(&clients, &weir, now_s), &["403", "status 403", "status 403"]);
+    check_answers(&python(&clients, &weir, now_s), &["Forbidden", "status 403", "status 403"]);
     assert_eq!(
         weir.query(
             r#"{__name__=~"my_.*|datadog_.*|api_v2_zstd1", __name__!~"my_dist.*", __name__!="datadog_host_info"}"#,
