@@ -9,6 +9,7 @@ use serde_json::Value;
 use xtask::clients;
 use xtask::load::http::{Connection, encoded};
 use xtask::load::process::Process;
+use xtask::repo::Repo;
 use xtask::rig::weir::Home;
 use xtask::rig::writer::now_ms;
 
@@ -210,4 +211,32 @@ fn e2e_a_node_client_is_read_back() {
         assert_eq!(weir.query(r#"{__name__=~"npm_v.*"}"#, now_s), wanted);
         assert_eq!(weir.query("count({__name__=\"npm_dist\"})", now_s), ["{} 1"]);
     }
+}
+
+/// The first block of docs/send/datadog.md in this language, for this Weir.
+fn documented(language: &str, weir: &Weir) -> String {
+    let page = Repo::here().read("docs/send/datadog.md").expect("the page");
+    let block = page.split(&format!("```{language}\n")).nth(1).expect("a block");
+    let block = block.split("```").next().unwrap_or_default();
+    block.replace("http://localhost:9347", &weir.url()).replace("<token>", &weir.token)
+}
+
+#[test]
+fn e2e_the_pages_lines_work_when_pasted() {
+    let test = "e2e_the_pages_lines_work_when_pasted";
+    let weir = Weir::start("");
+    let clients = match python_clients() {
+        Ok(clients) => clients,
+        Err(why) => return xtask::test::skipped(test, &why),
+    };
+    if !xtask::run::exists("curl") {
+        return xtask::test::skipped(test, "curl is not installed");
+    }
+    let mut curl = Command::new("sh");
+    curl.args(["-c", &documented("sh", &weir)]).env("TOKEN", &weir.token);
+    assert_eq!(run(&mut curl), ["{\"status\": \"ok\"}"]);
+    let mut python = Command::new("python3");
+    run(python.args(["-c", &documented("python", &weir)]).env("PYTHONPATH", &clients));
+    let found = weir.query("count by (type, ddtag_env) (page_views)", now_ms() / 1000 + 5);
+    assert_eq!(found, ["{ddtag_env=prod,type=gauge} 1", "{ddtag_env=prod} 1"]);
 }
