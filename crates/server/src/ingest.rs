@@ -13,7 +13,7 @@ use axum::body::{Body, Bytes};
 use dialects::{ByteLimits, Decode, Dialect, Encoding, Received, Refusal, ReplyTo, Verdict};
 use http::request::Parts;
 use http::{Request, StatusCode, header};
-use model::Batch;
+use model::{Batch, Temporality};
 use tokio::sync::oneshot;
 use tsdb::{AppendError, Appended, Ticket, WriteContext, WriteError};
 
@@ -76,9 +76,11 @@ async fn take(app: &Arc<App>, entry: Entry, parts: &Arc<Parts>, body: Body) -> R
 }
 
 async fn store(app: &App, work: Work, permit: Permit, grant: Grant) -> Result<Verdict, Refusal> {
-    let (appended, durable) = work.run(permit, grant).await?;
+    let durable = work.run(permit, grant).await?;
     match durable.await {
-        Ok(Ok(())) => Ok(Verdict { accepted: appended.accepted, rejected: appended.rejected, refusal: None }),
+        Ok(Ok(appended)) => {
+            Ok(Verdict { accepted: appended.accepted, rejected: appended.rejected, refusal: None })
+        }
         Ok(Err(error)) => Err(not_durable(app, &error)),
         Err(_) => Err(Refusal::Internal),
     }
@@ -110,7 +112,7 @@ struct Work {
     bytes: Bytes,
 }
 
-type Queued = (Appended, oneshot::Receiver<Result<(), WriteError>>);
+type Queued = oneshot::Receiver<Result<Appended, WriteError>>;
 
 impl Work {
     async fn run(self, permit: Permit, grant: Grant) -> Result<Queued, Refusal> {
@@ -180,12 +182,10 @@ impl Work {
             limits: &tenant.limits,
             epoch: tenant.epoch,
             now_ms: received.received_ms,
+            digest: digest_of(batch, received.body),
         };
         match store.append(&context, batch) {
-            Ok((ticket, appended)) => {
-                let durable = bridge(ticket, tally.appended(&app.metrics, &appended));
-                Ok((appended, durable))
-            }
+            Ok((ticket, appended)) => Ok(bridge(ticket, appended, tally.appended(&app.metrics))),
             Err(error) => {
                 tally.refused(&app.metrics);
                 Err(not_queued(app, grant, &error))
@@ -198,14 +198,22 @@ impl Work {
 /// still waits.
 fn bridge(
     ticket: Ticket,
-    tally: impl FnOnce(bool) + Send + 'static,
-) -> oneshot::Receiver<Result<(), WriteError>> {
+    appended: Appended,
+    tally: impl FnOnce(Option<&Appended>) + Send + 'static,
+) -> Queued {
     let (done, durable) = oneshot::channel();
     ticket.on_done(move |result| {
-        tally(result.is_ok());
+        let result = result.map(|committed| appended.settled(committed));
+        tally(result.as_ref().ok());
         let _ = done.send(result);
     });
     durable
+}
+
+/// What tells a request with deltas from others; those without need none.
+fn digest_of(batch: &Batch<'_>, body: &[u8]) -> Option<u128> {
+    let has_deltas = batch.series.iter().any(|series| series.temporality == Temporality::Delta);
+    has_deltas.then(|| codec::hash::key128(0, body))
 }
 
 /// What a thread keeps between bodies.

@@ -37,19 +37,12 @@ impl Tally {
         self.reject_all(metrics, "not_taken");
     }
 
-    /// Queued: what to call with whether it became durable.
-    pub(crate) fn appended(
-        self,
-        metrics: &Arc<Metrics>,
-        appended: &Appended,
-    ) -> impl FnOnce(bool) + Send + 'static {
-        let (metrics, appended) = (Arc::clone(metrics), appended.clone());
-        move |durable| {
-            if durable {
-                self.stored(&metrics, &appended);
-            } else {
-                self.reject_all(&metrics, "not_durable");
-            }
+    /// Queued: what to call with what was taken, or nothing when it did not become durable.
+    pub(crate) fn appended(self, metrics: &Arc<Metrics>) -> impl FnOnce(Option<&Appended>) + Send + 'static {
+        let metrics = Arc::clone(metrics);
+        move |durable| match durable {
+            Some(appended) => self.stored(&metrics, appended),
+            None => self.reject_all(&metrics, "not_durable"),
         }
     }
 
