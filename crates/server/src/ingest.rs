@@ -23,7 +23,7 @@ use crate::body::{self, ReadError};
 use crate::gate;
 use crate::pool::PoolError;
 use crate::respond::{self, Answer};
-use crate::tally::{self, Tally};
+use crate::tally::Tally;
 
 /// Bodies up to this many bytes are decoded where they are; larger ones would keep the runtime from other sockets.
 const INLINE_BYTES_MAX: usize = 64 << 10;
@@ -102,13 +102,13 @@ async fn take(app: &Arc<App>, entry: Entry, parts: &Arc<Parts>, body: Body) -> R
 }
 
 async fn store(app: &Arc<App>, work: Work, permit: Permit, grant: Grant) -> Result<Verdict, Refusal> {
-    let Queued { mut appended, durable, echo, hosts_changed } = work.run(permit, grant).await?;
+    let Queued { appended, durable, echo, hosts_changed } = work.run(permit, grant).await?;
     if hosts_changed {
         save_hosts(app).await?;
     }
     match durable.await {
         Ok(Ok(committed)) => {
-            tally::settle(&mut appended, &committed);
+            let appended = appended.settled(committed);
             Ok(Verdict { accepted: appended.accepted, rejected: appended.rejected, refusal: None, echo })
         }
         Ok(Err(error)) => Err(not_durable(app, &error)),

@@ -10,15 +10,6 @@ use tsdb::{Appended, Committed};
 
 use crate::metrics::Metrics;
 
-/// Takes what was refused at the last moment out of what counted as accepted.
-pub(crate) fn settle(appended: &mut Appended, committed: &Committed) {
-    let late = committed.rejected.counts();
-    for signal in Signal::ALL {
-        *appended.accepted.get_mut(signal) -= late.get(signal);
-    }
-    appended.rejected.merge(committed.rejected.clone());
-}
-
 /// A batch that was decoded and not counted yet.
 #[derive(Debug)]
 pub(crate) struct Tally {
@@ -52,11 +43,10 @@ impl Tally {
         metrics: &Arc<Metrics>,
         appended: &Appended,
     ) -> impl FnOnce(Option<&Committed>) + Send + 'static {
-        let (metrics, mut appended) = (Arc::clone(metrics), appended.clone());
+        let (metrics, appended) = (Arc::clone(metrics), appended.clone());
         move |committed| match committed {
             Some(committed) => {
-                settle(&mut appended, committed);
-                self.stored(&metrics, &appended);
+                self.stored(&metrics, &appended.settled(committed.clone()));
             }
             None => self.reject_all(&metrics, "not_durable"),
         }
