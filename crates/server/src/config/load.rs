@@ -156,7 +156,10 @@ impl Layers {
         if listeners.is_empty() {
             listeners.push(Default::default());
         }
-        fill(&mut listeners[0], "statsd", node)
+        let problems = fill(&mut listeners[0], "statsd", node);
+        // A section whose keys are all commented out, or that says what is so anyway.
+        listeners.retain(|listener| *listener != Default::default());
+        problems
     }
 
     fn dialects(&mut self, node: &Node) -> Vec<Problem> {

@@ -24,6 +24,9 @@ const DATAGRAM_BYTES_MAX: usize = 64 << 10;
 /// How long datagrams gather after a read that got few.
 const GATHER: Duration = Duration::from_micros(500);
 
+/// Reads after which a stop does not wait for an empty socket any longer: somebody goes on sending.
+const LAST_BATCHES: u32 = 4096;
+
 /// How long to wait after an error: a socket that is broken for good must not keep a core busy.
 const ERROR_PAUSE: Duration = Duration::from_millis(100);
 
@@ -59,6 +62,7 @@ pub(super) fn read(
     let mut buffers = vec![0; BATCH * DATAGRAM_BYTES_MAX];
     let mut lengths = Vec::with_capacity(BATCH);
     let mut drops = Drops::new(transport, socket);
+    let mut last_batches = LAST_BATCHES;
     loop {
         lengths.clear();
         match receive(socket, &mut buffers, &mut lengths, &mut drops) {
@@ -75,8 +79,13 @@ pub(super) fn read(
             datagrams.add(lengths.len() as u64);
             let read = buffers.chunks_exact(DATAGRAM_BYTES_MAX).zip(&lengths);
             intake.take(door, app.env.clock.now_ms(), read.map(|(buffer, length)| &buffer[..*length]));
-        } else if stopping.load(Ordering::Relaxed) {
-            // What had come before is read by now.
+        }
+        if stopping.load(Ordering::Relaxed) {
+            last_batches -= 1;
+            // What had come before is read by now, unless it does not end.
+            if !lengths.is_empty() && last_batches > 0 {
+                continue;
+            }
             drops.look();
             app.metrics.statsd_dropped.add(drops.take());
             return;

@@ -24,6 +24,9 @@ const STREAMS_MAX: usize = 512;
 /// Bytes that are read at once.
 const READ_BYTES: usize = 64 << 10;
 
+/// Reads after which a stop does not wait for an empty stream any longer.
+const LAST_READS: u32 = 256;
+
 const STACK_BYTES: usize = 256 << 10;
 
 /// How long to wait after a connection that could not be accepted.
@@ -115,6 +118,7 @@ fn read(
     let datagrams = app.metrics.statsd_datagrams.with(&[Transport::UnixStream.as_str()]);
     let mut bytes = Vec::new();
     let mut chunk = vec![0; READ_BYTES];
+    let mut last_reads = LAST_READS;
     loop {
         match stream.read(&mut chunk) {
             Ok(0) if bytes.is_empty() => return Ok(()),
@@ -127,6 +131,12 @@ fn read(
         let rest = take_frames(app, &bytes, door, intake, &datagrams).ok_or("frame_too_long")?;
         let taken = bytes.len() - rest;
         bytes.drain(..taken);
+        if stopping.load(Ordering::Relaxed) {
+            last_reads -= 1;
+            if last_reads == 0 {
+                return Ok(());
+            }
+        }
     }
 }
 
