@@ -6,7 +6,7 @@
 
 use std::borrow::Cow;
 
-use model::batch::{MetadataRow, Temporality};
+use model::batch::{MetadataRow, SeriesRow, Temporality};
 use model::labels::LABELS_MAX;
 use model::{Batch, Metadata, Reason, Signal};
 
@@ -40,11 +40,12 @@ impl<'a> Submission<'a> {
         batch.source = Some(Box::new(self.source));
     }
 
-    /// Takes room for one more series with so many tags. Making its labels compares each tag with those before it.
+    /// Takes room for one more series with so many tags. Making its labels compares each tag with those before it; of a
+    /// series that has too many of them none are made.
     #[inline]
     pub(super) fn room_for(&mut self, tags: usize) -> Result<(), Full> {
-        let comparisons = tags.saturating_mul(tags.saturating_add(64));
-        self.room.take(comparisons.saturating_add(2 * size_of::<Record<'_>>() + 256))
+        let comparisons = if tags > LABELS_MAX { 0 } else { tags * tags };
+        self.room.take(comparisons + size_of::<Record<'_>>() + size_of::<SeriesRow<'_>>())
     }
 
     /// A record's key, from its text.

@@ -7,6 +7,7 @@
 use std::borrow::Cow;
 
 use model::batch::Pair;
+use model::labels::LENGTH_MAX;
 use model::{LabelError, MetricType};
 
 use super::record::{Kind, Name, Record, Source};
@@ -161,15 +162,24 @@ fn put<'b>(
     match settings.duplicate_tags {
         DuplicateTags::Last => *before = value,
         DuplicateTags::First => {}
+        // One that is too long to be a value gets no longer.
+        DuplicateTags::Join if before.len() > LENGTH_MAX => {}
         DuplicateTags::Join => *before = joined(before, &value),
     }
 }
 
 /// A set of values, sorted. A value with a comma in it is several.
 fn joined(before: &str, value: &str) -> Cow<'static, str> {
-    let mut values: Vec<&str> = before.split(',').chain(value.split(',')).collect();
-    values.sort_unstable();
+    let mut values: Vec<&str> = before.split(',').collect();
+    if !values.is_sorted() {
+        values.sort_unstable();
+    }
     values.dedup();
+    for value in value.split(',') {
+        if let Err(place) = values.binary_search(&value) {
+            values.insert(place, value);
+        }
+    }
     Cow::Owned(values.join(","))
 }
 

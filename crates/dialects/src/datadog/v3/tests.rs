@@ -411,6 +411,24 @@ fn a_sketch_has_its_summary_where_its_type_says_and_its_count_behind() {
 }
 
 #[test]
+fn what_is_only_announced_takes_no_memory() {
+    let body = encoded(Data { types: vec![0x04; 4 << 20], ..Data::default() });
+    let (_, route) = find("POST", PATH).expect("a route");
+    let Kind::Ingest { decode, .. } = route.kind else { panic!("it takes bodies") };
+    let mut batch = model::Batch::new(42);
+    let received = Received { body: &body, ..Received::new(Request::default()) };
+    assert_eq!(decode(&received, &mut batch).map_err(|malformed| malformed.what), Err("truncated varint"));
+    assert!(batch.series.capacity() < 1 << 17);
+    // Tags of all that are taken over again and again with an empty set.
+    let metadata = Metadata { tags: vec![String::new(); 200_000], resources: vec![] };
+    let tagsets = [vec![0, 1_000_000], vec![-1], vec![0; 999_999]].concat();
+    let data = Data { types: vec![], tagsets, ..Data::default() };
+    let body = Payload { metadata: Some(metadata), data: Some(data) }.encode_to_vec();
+    let received = Received { body: &body, ..Received::new(Request::default()) };
+    assert_eq!(decode(&received, &mut model::Batch::new(42)), Ok(()));
+}
+
+#[test]
 fn sets_that_double_are_refused_before_they_fill_the_memory() {
     // Each set takes the one before over twice.
     let mut data = Data { tags: texts(&["a:b"]), tagsets: vec![2, 1, 0], ..Data::default() };
