@@ -143,7 +143,10 @@ impl Listener {
                     let stream = Paced::new(stream, place.activity().blocked());
                     serve_connection(stream, (peer, None), settings, router, place.activity(), stop).await
                 }
-                Some(tls) => serve_tls(&tls, stream, peer, settings, router, place.activity(), stop).await,
+                // Boxed, because the state of a handshake is some kilobytes that connections without one would have too.
+                Some(tls) => {
+                    Box::pin(serve_tls(&tls, stream, peer, settings, router, place.activity(), stop)).await
+                }
             };
             match ended {
                 Ok(Ended::Itself) => {}
