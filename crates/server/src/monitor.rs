@@ -43,6 +43,9 @@ pub fn refresh(app: &App) {
     }
     let authority = app.authority();
     metrics.tenants.set(authority.tenants().count() as f64);
+    if let Some(acme) = app.tls.as_ref().and_then(|tls| tls.acme()) {
+        acme.tell(&authority);
+    }
     let (Some(store), Some(status)) = (app.store(), app.status()) else { return };
     copy_status(metrics, &status);
     metrics.active_series.clear();

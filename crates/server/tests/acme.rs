@@ -99,7 +99,7 @@ fn a_first_start_orders_for_the_domain_and_every_tenant() {
     assert_eq!(weir.get("/-/healthy", "").status, 200);
     assert_eq!(weir.metric("weir_acme_certificates_missing"), 0.0);
     assert_eq!(weir.metric("weir_acme_orders_total{outcome=\"success\"}"), 3.0);
-    let now_s = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap().as_secs_f64();
+    let now_s = weir.app().env.clock.now_ms() as f64 / 1000.0;
     let left =
         weir.metric("weir_tls_certificate_expiry_timestamp_seconds{name=\"default.weir.example\"}") - now_s;
     assert!((89.0 * 86_400.0..=90.0 * 86_400.0).contains(&left), "{left}");

@@ -197,6 +197,43 @@ fn contradictions_are_refused() {
 }
 
 #[test]
+fn tls_has_one_source_of_certificates() {
+    let wrong = |text: &str| {
+        let problems = refused(text);
+        problems[0].strip_prefix("configuration: ").unwrap().split_once(": ").unwrap().0.to_owned()
+    };
+    let acme = "acme: {directory: letsencrypt, accept_terms: true}\n";
+    assert_eq!(wrong("tls: {cert: a}"), "tls.key");
+    assert_eq!(wrong("tls: {key: a}"), "tls.key");
+    assert_eq!(wrong("tls: {cert: a, key: b, client_auth: required}"), "tls.client_auth");
+    assert_eq!(wrong("tls: {cert: a, key: b, client_ca: c}"), "tls.client_auth");
+    assert_eq!(wrong("tls: {client_ca: c, client_auth: optional}"), "tls.client_ca");
+    assert_eq!(wrong(&format!("domain: a.example\ntls: {{cert: a, key: b}}\n{acme}")), "acme.directory");
+    assert_eq!(wrong(acme), "acme.directory");
+    assert_eq!(wrong("acme: {http_listen: \"0.0.0.0:80\"}"), "acme.directory");
+    assert_eq!(wrong("domain: a.example\nacme: {directory: letsencrypt}"), "acme.accept_terms");
+    assert!(typed("acme: {directory: \"http://ca.example/\"}", &[]).is_err());
+
+    let staging =
+        "domain: a.example\nacme: {directory: letsencrypt-staging, accept_terms: true, contact: a@b.example}";
+    let now = config(staging);
+    let Some(TlsConfig { identity: Identity::Acme(ordered), clients: None }) = &now.tls else {
+        panic!("{now:?}")
+    };
+    assert_eq!(ordered.directory, "https://acme-staging-v02.api.letsencrypt.org/directory");
+    assert_eq!(
+        (ordered.folder.as_str(), ordered.contact.as_slice()),
+        ("letsencrypt-staging", &["mailto:a@b.example".to_owned()][..])
+    );
+    assert_eq!(now.external_url, "https://127.0.0.1:9347");
+    assert_eq!(now.restart_needed(&config(&staging.replace("-staging", ""))), ["acme.directory"]);
+    // Another certificate is taken at a reload; whether there is one at all is not.
+    let files = config("tls: {cert: a, key: b}");
+    assert!(files.restart_needed(&config("tls: {cert: c, key: d}")).is_empty());
+    assert_eq!(files.restart_needed(&config("")), ["tls.cert"]);
+}
+
+#[test]
 fn features_are_named_as_upstream_names_them() {
     use promql::Feature::{DelayedNameRemoval, ExperimentalFunctions};
     let on = |text| config(text).query_features;

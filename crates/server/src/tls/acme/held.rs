@@ -1,6 +1,6 @@
 //! The certificates that connections are greeted with, by name.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use arc_swap::ArcSwap;
@@ -19,66 +19,59 @@ pub struct Held {
 
 #[derive(Clone, Debug, Default)]
 struct Shown {
-    /// Those that are wanted, in their order.
-    wanted: Vec<(Names, Option<Certificate>)>,
-    by_name: HashMap<String, Arc<CertifiedKey>>,
-}
-
-impl Shown {
-    fn of(wanted: Vec<(Names, Option<Certificate>)>) -> Self {
-        let mut by_name = HashMap::new();
-        for (names, certificate) in &wanted {
-            let Some(certificate) = certificate else { continue };
-            by_name.extend(names.all().iter().map(|name| (name.clone(), Arc::clone(&certificate.key))));
-        }
-        Self { wanted, by_name }
-    }
+    /// What is wanted; the domain's first.
+    wanted: Vec<Names>,
+    /// What there is of it, under each of its names.
+    certificates: HashMap<String, Certificate>,
 }
 
 impl Held {
     /// What a client is shown that asks for `name` (in lower case); without one, the domain's certificate.
     pub fn shown(&self, name: Option<&str>) -> Option<Arc<CertifiedKey>> {
         let shown = self.shown.load();
-        match name {
-            Some(name) => shown.by_name.get(name).cloned(),
-            None => {
-                shown.wanted.first().and_then(|(_, certificate)| Some(Arc::clone(&certificate.as_ref()?.key)))
-            }
-        }
+        let name = match name {
+            Some(name) => name,
+            None => shown.wanted.first()?.first(),
+        };
+        shown.certificates.get(name).map(|certificate| Arc::clone(&certificate.key))
     }
 
     /// How many there are.
     pub(super) fn number(&self) -> usize {
-        self.shown.load().wanted.iter().filter(|(_, certificate)| certificate.is_some()).count()
+        let shown = self.shown.load();
+        shown.wanted.iter().filter(|names| shown.certificates.contains_key(names.first())).count()
     }
 
     /// The certificate for these names.
     pub(super) fn of(&self, names: &Names) -> Option<Certificate> {
-        let shown = self.shown.load();
-        shown.wanted.iter().find(|(wanted, _)| wanted == names)?.1.clone()
+        self.shown.load().certificates.get(names.first()).cloned()
     }
 
     /// From now on these are wanted. Gives those that are not any more.
     pub(super) fn want(&self, wanted: &[Names]) -> Vec<Names> {
         let _changing = self.changing.lock().unwrap_or_else(PoisonError::into_inner);
-        let now = self.shown.load();
-        if now.wanted.iter().map(|(names, _)| names).eq(wanted) {
+        let mut next = Shown::clone(&self.shown.load());
+        if next.wanted == wanted {
             return Vec::new();
         }
-        let gone = now.wanted.iter().map(|(names, _)| names).filter(|names| !wanted.contains(names));
-        let gone = gone.cloned().collect();
-        let next = wanted.iter().map(|names| (names.clone(), self.of(names))).collect();
-        self.shown.store(Arc::new(Shown::of(next)));
+        let stay: HashSet<&Names> = wanted.iter().collect();
+        let before = std::mem::replace(&mut next.wanted, wanted.to_vec());
+        let gone: Vec<Names> = before.into_iter().filter(|names| !stay.contains(names)).collect();
+        for name in gone.iter().flat_map(Names::all) {
+            next.certificates.remove(name);
+        }
+        self.shown.store(Arc::new(next));
         gone
     }
 
-    /// Shows a certificate from now on, if it is still wanted.
-    pub(super) fn put(&self, names: &Names, certificate: Certificate) {
+    /// Shows certificates from now on, as far as they are still wanted.
+    pub(super) fn put(&self, certificates: Vec<(&Names, Certificate)>) {
         let _changing = self.changing.lock().unwrap_or_else(PoisonError::into_inner);
-        let mut wanted = self.shown.load().wanted.clone();
-        if let Some((_, place)) = wanted.iter_mut().find(|(wanted, _)| wanted == names) {
-            *place = Some(certificate);
+        let mut next = Shown::clone(&self.shown.load());
+        let wanted: HashSet<&Names> = next.wanted.iter().collect();
+        for (names, certificate) in certificates.into_iter().filter(|(names, _)| wanted.contains(names)) {
+            next.certificates.extend(names.all().iter().map(|name| (name.clone(), certificate.clone())));
         }
-        self.shown.store(Arc::new(Shown::of(wanted)));
+        self.shown.store(Arc::new(next));
     }
 }

@@ -99,12 +99,8 @@ impl Acme {
     pub fn take_from_shelf(&self, authority: &admission::Authority) {
         let wanted = names::wanted(authority);
         self.held.want(&wanted);
-        for names in wanted.iter().filter(|names| self.held.of(names).is_none()) {
-            if let Some(certificate) = self.shelf.certificate(names) {
-                self.held.put(names, certificate);
-            }
-        }
-        self.tell(&wanted);
+        let found = wanted.iter().filter_map(|names| Some((names, self.shelf.certificate(names)?)));
+        self.held.put(found.collect());
     }
 
     /// Orders what is missing or old, again and again, until the task is dropped.
@@ -132,8 +128,6 @@ impl Acme {
                 self.order(app, names, &mut ordering).await;
             }
         }
-        drop(ordering);
-        self.tell(&wanted);
     }
 
     /// Whether two thirds of the certificate's life are over, or there is none.
@@ -154,7 +148,7 @@ impl Acme {
                 self.metrics.acme_orders.with(&["success"]).add(1);
                 ordering.patience.succeeded(names);
                 let until_s = certificate.not_after_s;
-                self.held.put(names, certificate);
+                self.held.put(vec![(names, certificate)]);
                 tracing::info!(name = names.first(), until_s, "a certificate was issued");
             }
             Err(error) => {
@@ -226,7 +220,8 @@ impl Acme {
     }
 
     /// Copies what there is into the self-metrics.
-    fn tell(&self, wanted: &[Names]) {
+    pub fn tell(&self, authority: &admission::Authority) {
+        let wanted = names::wanted(authority);
         let mut held: Vec<(&Names, u64)> =
             wanted.iter().filter_map(|names| Some((names, self.held.of(names)?.not_after_s))).collect();
         self.metrics.acme_missing.set((wanted.len() - held.len()) as f64);

@@ -366,7 +366,8 @@ impl Shared {
         }
         let mut params = CertificateParams::new(names).unwrap();
         params.distinguished_name = DistinguishedName::new();
-        let now = std::time::SystemTime::now();
+        let now_ms = env::Env::real().clock.now_ms();
+        let now = std::time::UNIX_EPOCH + Duration::from_millis(now_ms as u64);
         params.not_before = now.into();
         params.not_after = (now + Duration::from_secs(life_s as u64)).into();
         let certificate = params.signed_by(&Point(request.point), self.issuing.issuer()).unwrap();
