@@ -13,9 +13,10 @@ use axum::body::{Body, Bytes};
 use dialects::{ByteLimits, Decode, Dialect, Encoding, Received, Refusal, ReplyTo, Verdict};
 use http::request::Parts;
 use http::{Request, StatusCode, header};
-use model::Batch;
+use model::{Batch, Temporality};
+use sha2::{Digest, Sha256};
 use tokio::sync::oneshot;
-use tsdb::{AppendError, Appended, Ticket, WriteContext, WriteError};
+use tsdb::{AppendError, Appended, Committed, Ticket, WriteContext, WriteError};
 
 use crate::app::App;
 use crate::body::{self, ReadError};
@@ -106,7 +107,8 @@ async fn store(app: &Arc<App>, work: Work, permit: Permit, grant: Grant) -> Resu
         save_hosts(app).await?;
     }
     match durable.await {
-        Ok(Ok(())) => {
+        Ok(Ok(committed)) => {
+            let appended = appended.settled(committed);
             Ok(Verdict { accepted: appended.accepted, rejected: appended.rejected, refusal: None, echo })
         }
         Ok(Err(error)) => Err(not_durable(app, &error)),
@@ -155,7 +157,7 @@ struct Work {
 /// A batch that waits for the disk.
 struct Queued {
     appended: Appended,
-    durable: oneshot::Receiver<Result<(), WriteError>>,
+    durable: oneshot::Receiver<Result<Committed, WriteError>>,
     /// What the answer repeats.
     echo: Option<String>,
     /// Whether tags of hosts are to be saved.
@@ -226,6 +228,20 @@ impl Work {
         Ok(out)
     }
 
+    /// What tells a request with deltas from others: sent again, it counts once. SHA-256 of route and body, cut to 128 bits.
+    fn digest(&self, batch: &Batch<'_>) -> Option<u128> {
+        if batch.series.iter().all(|series| series.temporality == Temporality::Cumulative) {
+            return None;
+        }
+        let mut hash = Sha256::new();
+        hash.update(self.parts.uri.path().as_bytes());
+        hash.update([0]);
+        hash.update(&self.bytes);
+        let digest: [u8; 32] = hash.finalize().into();
+        let (half, _) = digest.split_first_chunk().expect("32 bytes have 16");
+        Some(u128::from_le_bytes(*half))
+    }
+
     fn decode_into<'a>(
         &self,
         received: Received<'a>,
@@ -246,6 +262,7 @@ impl Work {
             limits: &tenant.limits,
             epoch: tenant.epoch,
             now_ms: received.received_ms,
+            digest: self.digest(batch),
         };
         match store.append(&context, batch) {
             Ok((ticket, appended)) => {
@@ -266,11 +283,11 @@ impl Work {
 /// still waits.
 fn bridge(
     ticket: Ticket,
-    tally: impl FnOnce(bool) + Send + 'static,
-) -> oneshot::Receiver<Result<(), WriteError>> {
+    tally: impl FnOnce(Option<&Committed>) + Send + 'static,
+) -> oneshot::Receiver<Result<Committed, WriteError>> {
     let (done, durable) = oneshot::channel();
     ticket.on_done(move |result| {
-        tally(result.is_ok());
+        tally(result.as_ref().ok());
         let _ = done.send(result);
     });
     durable

@@ -144,12 +144,13 @@ fn write(app: &App, store: &Store) -> bool {
         limits: &tenant.limits,
         epoch: tenant.epoch,
         now_ms: received.received_ms,
+        digest: None,
     };
     match store.append(&context, &batch) {
         Ok((ticket, appended)) => {
             ticket.on_done({
                 let count = tally.appended(&app.metrics, &appended);
-                move |result| count(result.is_ok())
+                move |result| count(result.as_ref().ok())
             });
             true
         }

@@ -345,12 +345,12 @@ mod tests {
     #[test]
     fn every_route_stands_once_with_its_owner() {
         let mut owners = BTreeMap::new();
-        let mut shared = BTreeSet::from([("/api/v1/series", "POST")]);
+        let shared = ("/api/v1/series", "POST");
         for row in table(&HashMap::new()) {
             // A dialect's row that claims its requests comes first.
             let before = owners.insert((row.path, row.method), row.owner);
-            let shared = shared.remove(&(row.path, row.method));
-            assert!(before.is_none() || shared, "{} {} has two owners", row.method, row.path);
+            let is_shared = || shared == (row.path, row.method) && before == Some("datadog");
+            assert!(before.is_none() || is_shared(), "{} {} has two owners", row.method, row.path);
         }
         let fixed = [
             ("/", "GET", "system"),

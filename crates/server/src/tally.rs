@@ -6,7 +6,7 @@
 use std::sync::Arc;
 
 use model::{Batch, Counts, Signal};
-use tsdb::Appended;
+use tsdb::{Appended, Committed};
 
 use crate::metrics::Metrics;
 
@@ -37,19 +37,18 @@ impl Tally {
         self.reject_all(metrics, "not_taken");
     }
 
-    /// Queued: what to call with whether it became durable.
+    /// Queued: what to call with what became of it, `None` when it did not become durable.
     pub(crate) fn appended(
         self,
         metrics: &Arc<Metrics>,
         appended: &Appended,
-    ) -> impl FnOnce(bool) + Send + 'static {
+    ) -> impl FnOnce(Option<&Committed>) + Send + 'static {
         let (metrics, appended) = (Arc::clone(metrics), appended.clone());
-        move |durable| {
-            if durable {
-                self.stored(&metrics, &appended);
-            } else {
-                self.reject_all(&metrics, "not_durable");
+        move |committed| match committed {
+            Some(committed) => {
+                self.stored(&metrics, &appended.settled(committed.clone()));
             }
+            None => self.reject_all(&metrics, "not_durable"),
         }
     }
 

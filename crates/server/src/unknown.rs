@@ -90,11 +90,12 @@ fn tell(app: &App, method: &str, path: &str) {
         line: format!("a Datadog sender asks for {method} {path}, which nothing answers").into(),
     });
     let tally = Tally::of(system.name.as_str(), &batch);
-    let context = WriteContext { tenant: system.id, limits: &system.limits, epoch: system.epoch, now_ms };
+    let context =
+        WriteContext { tenant: system.id, limits: &system.limits, epoch: system.epoch, now_ms, digest: None };
     match store.append(&context, &batch) {
         Ok((ticket, appended)) => {
             let count = tally.appended(&app.metrics, &appended);
-            ticket.on_done(move |result| count(result.is_ok()));
+            ticket.on_done(move |result| count(result.as_ref().ok()));
         }
         Err(_) => tally.refused(&app.metrics),
     }

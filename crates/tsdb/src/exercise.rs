@@ -17,18 +17,20 @@ use codec::exercise::change;
 use env::Env;
 use model::batch::{Exemplar, HistogramSample, LabelSource, MetadataRow, SeriesRow, Temporality};
 use model::{
-    Batch, Budget, Hints, Histogram, Labels, LabelsRef, MatchOp, Matcher, Metadata, MetricType, Sample,
-    SeriesBlock, TenantId, TenantLimits, TimeRange,
+    Batch, Budget, Hints, Histogram, Labels, LabelsRef, LogRow, MatchOp, Matcher, Metadata, MetricType,
+    Sample, SeriesBlock, TenantId, TenantLimits, TimeRange,
 };
 
 use crate::block;
 use crate::head::table::series_id;
+use crate::logs;
 use crate::manifest::{self, Manifest};
 use crate::named::Named;
 use crate::open::{self, OpenError, Progress};
-use crate::record::{self, Record, Row, Unreadable};
+use crate::record::{self, Digest, Record, Row, Unreadable};
 use crate::select::SelectError;
 use crate::store::{Store, wal_directory};
+use crate::totals::Total;
 use crate::{Options, SnapshotName, WriteContext, check, metadata, snapshot};
 
 /// The key of series ids.
@@ -206,6 +208,51 @@ pub fn replay(env: &Env, input: &[u8]) {
     assert_eq!(report.damage, []);
 }
 
+/// Writes frames of log lines as `input` says, and reads them.
+///
+/// # Panics
+/// When the store does not open on them, or does not have the same lines after another one and a restart.
+pub fn lines(env: &Env, input: &[u8]) {
+    let (files, path) = (&*env.files, logs::directory(directory()));
+    files.create_dir(&path).expect("the disk is empty");
+    let options = wal::Options { segment_bytes: 4 << 10, durability: wal::Durability::Fsync };
+    let mut writer = wal::Writer::new(env.clone(), &path, wal::Stream::Logs, options, 1, 1);
+    let mut reader = Reader::new(input);
+    while let Ok(kind) = reader.byte() {
+        let Ok(body) = reader.bytes() else { break };
+        let mut payload = Vec::new();
+        match kind % 4 {
+            0 => payload.extend_from_slice(body),
+            1 => record::record(kind, &mut payload, |out| out.extend_from_slice(body)),
+            _ => record::record(record::LINES, &mut payload, |out| out.extend_from_slice(body)),
+        }
+        writer.segment().expect("the disk has room");
+        writer.add(&payload);
+        writer.commit().expect("the disk works");
+    }
+    let see = || {
+        let mut found = Vec::new();
+        logs::read(files, directory(), &|_| true, i64::MIN..=i64::MAX, &mut |line| {
+            found.push((line.tenant, line.timestamp_ns, line.fields.len(), line.line.to_owned()));
+        })
+        .map(|damage| (found, damage))
+    };
+    let is_known = !matches!(see(), Err(OpenError::Newer { .. }));
+    let store = open(env).expect("what is in frames of lines keeps no store from opening");
+    let Some((mut found, damage)) = unless_newer(!is_known, see()) else { return };
+    let mut batch = Batch::new(store.seed());
+    batch.logs.push(LogRow { stream: 0..0, fields: 0..0, timestamp_ns: 5, line: "one more".into() });
+    let limits = TenantLimits { retention_ms: 0, ..TenantLimits::default() };
+    let context = WriteContext { tenant: TENANT, limits: &limits, epoch: 0, now_ms: SENT_MS, digest: None };
+    let (ticket, _) = store.append(&context, &batch).expect("there is room");
+    store.commit(Duration::ZERO);
+    ticket.wait().expect("the disk works");
+    drop(store);
+    found.push((TENANT, 5, 0, "one more".to_owned()));
+    open(env).expect("what a store has written opens");
+    assert_eq!(see().expect("it was read before"), (found, damage));
+}
+
 /// Writes the records; returns whose they are, and whether all of their kinds are known.
 fn write_log(env: &Env, input: &[u8]) -> (BTreeSet<TenantId>, bool) {
     let options = wal::Options { segment_bytes: 64 << 10, durability: wal::Durability::Fsync };
@@ -283,7 +330,7 @@ fn records(kind: u8, reader: &mut Reader<'_>, out: &mut Vec<u8>) -> Result<(), C
 
 /// Appends a record of a kind that has more in it than numbers.
 fn sample_record(which: u8, out: &mut Vec<u8>) {
-    match which % 4 {
+    match which % 6 {
         0 => {
             let histogram = Arc::new(block::exercise::histogram(5, 4));
             let sample = HistogramSample { timestamp_ms: 2_000, start_ms: 1_000, histogram };
@@ -294,6 +341,14 @@ fn sample_record(which: u8, out: &mut Vec<u8>) {
             record::write_exemplar(1, &Exemplar { labels, value: 0.5, timestamp_ms: 2_000 }, out);
         }
         2 => {
+            let total = |slot: u32| (slot, Total { start_ms: 1_000, end_ms: 2_000, value: f64::from(slot) });
+            record::write_totals([0, 1].map(total).into_iter(), out);
+        }
+        3 => {
+            let digest = Digest { tenant: TENANT, digest: 5, taken_ms: 1_000, frames: 0 };
+            record::write_digest(&digest, out);
+        }
+        4 => {
             let (unit, help) = ("seconds".to_owned(), "How long.".to_owned());
             let metadata = Metadata { kind: MetricType::Counter, unit, help };
             record::write_metadata(TENANT, "metric", &metadata, out);

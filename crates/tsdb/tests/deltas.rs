@@ -118,7 +118,6 @@ fn points(store: &Store) -> BTreeMap<u32, Vec<Point>> {
             assert!(found.insert(series, rows.map(point).collect()).is_none());
         }
     }
-    assert_eq!(selection.warnings(), Vec::<String>::new());
     found
 }
 
@@ -357,6 +356,53 @@ fn a_marker_of_an_end_adds_nothing() {
     assert!(model::is_stale(found[1].1));
 }
 
+/// A request of several frames of which a power cut leaves all but one: what of it is there is late when it comes again, the
+/// rest is taken, and a digest whose request is not all there is not believed.
+#[test]
+fn a_torn_request_counts_once_when_it_comes_again() {
+    let deltas: Vec<Delta> = (0..120_000).map(|n| (1 + n as u32 / 60_000, n + 10, n + 11, 1.0)).collect();
+    let world = World::new(1);
+    let store = world.open();
+    send(&store, &[(1, 0, 10, 1.0)]);
+    send(&store, &deltas);
+    drop(store);
+    world.disk.kill();
+    let log = Path::new("/data/wal/metrics/000000000001.wal");
+    let content = world.disk.content(log).unwrap();
+    let frames: Vec<usize> = (0..content.len()).filter(|at| content[*at..].starts_with(b"FRM1")).collect();
+    assert!(frames.len() > 3, "{frames:?}");
+    let mut found_there = Vec::new();
+    for (torn, begin) in frames.iter().enumerate().skip(1) {
+        let end = frames.get(torn + 1).copied().unwrap_or(content.len());
+        let world = World { disk: world.disk.fork(1), options: world.options.clone(), ..World::new(1) };
+        world.disk.damage(log, |bytes| bytes[*begin..end].fill(0)).unwrap();
+        let store = world.open();
+        assert_eq!(store.status().replay_damaged_frames, 0, "it is torn, not damaged");
+        let there = points(&store).values().map(Vec::len).sum::<usize>() as u64 - 1;
+        let again = send(&store, &deltas);
+        let late = again.rejected.counts().samples;
+        assert!(
+            late >= there && again.accepted.samples + late == 120_000,
+            "frame {torn}: {there} there, {late} late"
+        );
+        let check = |store: &Store| {
+            let found = points(store);
+            let last = |series| found[&series].last().map(|(ms, value, _)| (*ms, *value));
+            assert_eq!(last(1), Some((60_010, 60_001.0)), "frame {torn}");
+            assert_eq!(last(2), Some((120_010, 60_000.0)), "frame {torn}");
+        };
+        check(&store);
+        // Now it is known, unless there was nothing to be taken.
+        assert!(late == 120_000 || send(&store, &deltas).rejected.is_empty());
+        store.flush().unwrap();
+        drop(store);
+        world.disk.crash();
+        check(&world.open());
+        found_there.push(there);
+    }
+    assert!(found_there.iter().any(|there| *there > 0), "{found_there:?}");
+}
+
 /// Bits of a total below those of requests that their sender gives up when they fail, so that nobody knows whether they
 /// count: each of these adds a power of two of its own.
 const LOW: u64 = (1 << 20) - 1;
@@ -442,7 +488,6 @@ struct Life {
     padding: String,
     acknowledged: u64,
     restarts: u64,
-    late: u64,
 }
 
 impl Life {
@@ -466,7 +511,7 @@ impl Life {
         };
         let senders = (0..3).map(sender).collect();
         let store = Some(world.open());
-        Self { rng, world, store, senders, padding, acknowledged: 0, restarts: 0, late: 0 }
+        Self { rng, world, store, senders, padding, acknowledged: 0, restarts: 0 }
     }
 
     fn run(&mut self) {
@@ -533,11 +578,6 @@ impl Life {
         let store = self.store();
         while store.commit(Duration::ZERO) > 0 {}
         for sender in &mut self.senders {
-            for (ticket, appended) in &sender.waiting {
-                if let Some(Ok(committed)) = ticket.outcome() {
-                    self.late += appended.clone().settled(committed).rejected.counts().samples;
-                }
-            }
             if let Some(deltas) = sender.hear() {
                 let (_, _, end_ms, value) = deltas[0];
                 sender.acknowledged.push((end_ms, value as u64));
@@ -581,7 +621,7 @@ impl Life {
 /// twice and requests that are given up, every acknowledged delta counts once, and none that was given up counts twice.
 #[test]
 fn every_delta_counts_once_in_300_lives() {
-    let (mut acknowledged, mut restarts, mut late) = (0, 0, 0);
+    let (mut acknowledged, mut restarts) = (0, 0);
     let seeds = std::env::var("WEIR_DELTA_SEEDS").map_or(0..300, |seeds| {
         let (from, to) = seeds.split_once("..").unwrap();
         from.parse().unwrap()..to.parse().unwrap()
@@ -595,8 +635,6 @@ fn every_delta_counts_once_in_300_lives() {
         let life = life.unwrap_or_else(|_| panic!("seed {seed}"));
         acknowledged += life.acknowledged;
         restarts += life.restarts;
-        late += life.late;
     }
-    println!("{acknowledged} acknowledged, {restarts} restarts, {late} late");
-    assert!(acknowledged > 1000 && restarts > 500 && late > 0, "{acknowledged} {restarts} {late}");
+    assert!(acknowledged > 1000 && restarts > 500, "{acknowledged} acknowledged, {restarts} restarts");
 }

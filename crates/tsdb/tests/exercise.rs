@@ -36,11 +36,24 @@ fn whatever_lies_in_the_log_is_replayed_or_refused() {
     let whole = [
         &[1, 0, 1, 5, 1, 1, 2, 6][..],
         &[3, 3, 0, 0xb8, 0x17, 9, 1, 0xb8, 0x17, 0x81, 2, 0, 0xd0, 0x0f, 0],
-        &[5, 3, 0, 5, 0, 0, 5, 1, 0, 5, 2, 0, 0x80],
+        &[5, 5, 0, 5, 0, 0, 5, 1, 0, 5, 2, 0, 5, 3, 0, 5, 4, 0, 0x80],
         &[4, 1, 1, 7, 0, 1, b'a', 0, 2, b'b', b'c', 3, 1, 1, 0, 0, 0],
     ]
     .concat();
     run(2500, exercise::replay, |rng| match rng.below(3) {
+        0 => noise(rng, Vec::new()),
+        _ => changed(rng, &whole),
+    });
+}
+
+#[test]
+fn whatever_lies_among_the_log_lines_is_read_or_named() {
+    // Two records: a stream with a label and two lines, one with a field; a stream without labels.
+    let lines =
+        [&[1, 6, 0, 1, b'a', 0, 1, b'b'][..], &[10, 1, 1, b'n', 1, b'v', 3, b'o', b'n', b'e'], &[3, 0, 0]];
+    let lines = lines.concat();
+    let whole = [&[2, lines.len() as u8][..], &lines, &[3, 6, 2, 0, 5, 0, 1, b'x'][..]].concat();
+    run(2500, exercise::lines, |rng| match rng.below(3) {
         0 => noise(rng, Vec::new()),
         _ => changed(rng, &whole),
     });

@@ -180,8 +180,8 @@ pub fn map_segment(
     Ok((damage, ranges))
 }
 
-/// Where the acknowledged frames of a segment end, as the next one says; 0 = nobody knows. One that was never made, or only
-/// in part, says nothing and is passed over.
+/// Where the acknowledged frames of a segment end, as the next one says; 0 = nobody knows. One whose
+/// making failed says nothing and is passed over.
 fn acknowledged_of(
     files: &dyn Files,
     directory: &Path,
@@ -192,8 +192,8 @@ fn acknowledged_of(
         let Some(segment) = Segment::open(files, directory, next)? else { return Ok(0) };
         match segment.header(stream, next)? {
             Some(header) => return Ok(header.acknowledged_before),
-            None if segment.end_of_data(0)? == 0 && segment.unreadable_bytes() == 0 => {}
-            None => return Ok(0),
+            None if segment.has_frames()? || segment.unreadable_bytes() > 0 => return Ok(0),
+            None => {}
         }
     }
     Ok(0)
@@ -269,6 +269,23 @@ impl Segment {
 
     fn unreadable_bytes(&self) -> u64 {
         self.unreadable.borrow().iter().map(|at| SECTOR_BYTES.min(self.length - at)).sum()
+    }
+
+    /// Whether anything in it looks like a frame.
+    fn has_frames(&self) -> io::Result<bool> {
+        let mut buffer = vec![0; self.window(WINDOW_BYTES, 0)];
+        let mut at = 0;
+        loop {
+            let got = self.read_at(&mut buffer, at)?;
+            if frame::next_magic(&buffer[..got], 0).is_some() {
+                return Ok(true);
+            }
+            // Three bytes of a magic may stand at the window's end.
+            match got.saturating_sub(3) {
+                0 => return Ok(false),
+                done => at += done as u64,
+            }
+        }
     }
 
     /// Where the last byte behind `from` that is not zero ends; `from` when there is none.

@@ -88,6 +88,9 @@ pub(crate) struct Server {
     /// Where Weir is [default: http://127.0.0.1:9347]
     #[arg(long, value_name = "URL", env = "WEIR_URL", hide_env_values = true)]
     pub(crate) url: Option<String>,
+    /// File with the authorities by which an https server is known, PEM [default: those of the system]
+    #[arg(long, value_name = "FILE", env = "WEIR_CA_CERT", hide_env_values = true)]
+    pub(crate) ca_cert: Option<PathBuf>,
     /// The token; other users of the machine may see it, so rather --token-file or WEIR_TOKEN
     #[arg(long, value_name = "TOKEN", conflicts_with = "token_file")]
     pub(crate) token: Option<String>,

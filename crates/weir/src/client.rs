@@ -1,10 +1,12 @@
 //! HTTP to a Weir server: where it is, as whom, and what a failure means.
 
 use std::path::Path;
+use std::sync::Arc;
 use std::time::Duration;
 
 use serde_json::Value;
 use ureq::http::Response;
+use ureq::tls::{Certificate, RootCerts, TlsConfig};
 use ureq::{Agent, Body};
 
 use crate::arguments;
@@ -43,11 +45,13 @@ impl Client {
     ) -> Result<Self, Failure> {
         let base = flags.url.as_deref().unwrap_or(DEFAULT_URL).trim_end_matches('/').to_owned();
         let local = check_url(&base)?;
+        let tls = if base.starts_with("https:") { tls(flags)? } else { TlsConfig::default() };
         let mut config = Agent::config_builder()
             .http_status_as_error(false)
             // A redirect would take the token along to wherever it points.
             .max_redirects(0)
             .max_redirects_will_error(false)
+            .tls_config(tls)
             .user_agent(concat!("weir/", env!("CARGO_PKG_VERSION")))
             .timeout_connect(Some(Duration::from_secs(10)))
             .timeout_recv_response(Some(Duration::from_secs(180)));
@@ -154,16 +158,22 @@ impl Answer {
     }
 }
 
+/// How a server that speaks TLS is known: with the server's own crypto, for there is one of it in the binary.
+fn tls(flags: &arguments::Server) -> Result<TlsConfig, Failure> {
+    let trusted = server::tls::trusted(flags.ca_cert.as_deref());
+    let trusted = trusted.map_err(|error| Failure::new(Code::Usage, format_args!("--ca-cert: {error}")))?;
+    let roots: Vec<_> = trusted.iter().map(|authority| Certificate::from_der(authority).to_owned()).collect();
+    Ok(TlsConfig::builder()
+        .unversioned_rustls_crypto_provider(server::tls::certificate::provider())
+        .root_certs(RootCerts::Specific(Arc::new(roots)))
+        .build())
+}
+
 /// Checks the URL and says whether it is on this machine.
 fn check_url(base: &str) -> Result<bool, Failure> {
     let usage = |message: String| Failure::new(Code::Usage, message);
-    if base.starts_with("https://") {
-        return Err(usage(format!(
-            "{base}: https is not supported yet; reach Weir by http on a trusted network"
-        )));
-    }
     let uri: ureq::http::Uri = base.parse().map_err(|error| usage(format!("{base}: {error}")))?;
-    let (Some("http"), Some(authority)) = (uri.scheme_str(), uri.authority()) else {
+    let (Some("http" | "https"), Some(authority)) = (uri.scheme_str(), uri.authority()) else {
         return Err(usage(format!("{base}: expected a URL like {DEFAULT_URL}")));
     };
     if authority.as_str().contains('@') {
@@ -206,15 +216,15 @@ mod tests {
     #[test]
     fn urls_are_checked_before_a_token_goes_out() {
         for local in
-            ["http://127.0.0.1:9347", "http://localhost", "http://[::1]:1", "http://127.9.9.9:1/prefix"]
+            ["http://127.0.0.1:9347", "http://localhost", "http://[::1]:1", "https://127.9.9.9:1/prefix"]
         {
             assert!(check_url(local).unwrap(), "{local}");
         }
-        for remote in ["http://weir.example:9347", "http://10.0.0.1", "http://127.0.0.1.example"] {
+        for remote in ["https://weir.example:9347", "http://10.0.0.1", "http://127.0.0.1.example"] {
             assert!(!check_url(remote).unwrap(), "{remote}");
         }
         for bad in
-            ["https://weir.example", "weir.example:9347", "ftp://x", "http://user:pass@weir", "", "http://"]
+            ["https://user:pass@weir", "weir.example:9347", "ftp://x", "http://user:pass@weir", "", "http://"]
         {
             assert!(check_url(bad).is_err(), "{bad}");
         }

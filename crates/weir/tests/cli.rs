@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
+use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
 use xtask::load::http::free_address;
 use xtask::load::process::Process;
 
@@ -104,7 +105,9 @@ fn usage_errors_are_2_and_wrong_configurations_78() {
     place.run(&["serv"]).expect(2).says("similar subcommand exists: 'serve'");
     place.run(&["push", "metrics", "--fromat", "x"]).expect(2).says("--format");
     place.run(&["query", "instant"]).expect(2);
-    place.run(&["query", "instant", "up", "--url", "https://x"]).expect(2).says("https is not supported yet");
+    place.run(&["query", "instant", "up", "--url", "ftp://x"]).expect(2).says("expected a URL like http");
+    let missing = ["query", "instant", "up", "--url", "https://x", "--ca-cert", "none.pem"];
+    place.run(&missing).expect(2).says("--ca-cert: none.pem: ");
     place.run(&["tenant", "limits", "../x", "retention=1d"]).expect(2).says("invalid tenant name");
     place.run(&["query", "instant", "up", "--tenant", "../x"]).expect(2).says("invalid tenant name");
     place.run(&["tenant", "delete", "x"]).expect(2).says("--yes");
@@ -465,4 +468,72 @@ fn completions_and_the_man_page_are_printed() {
     }
     let page = place.run(&["man"]).expect(0).stdout;
     assert!(page.contains(".TH weir") && page.contains("WEIR PUSH METRICS"), "{page:.500}");
+}
+
+/// An authority's certificate and one that it signed for this machine, with its key: PEM.
+fn authority() -> (String, String, String) {
+    let mut params = CertificateParams::new(Vec::new()).expect("no names");
+    params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+    let authority =
+        CertifiedIssuer::self_signed(params, KeyPair::generate().expect("a key")).expect("signed");
+    let key = KeyPair::generate().expect("a key");
+    let params = CertificateParams::new(vec!["127.0.0.1".to_owned()]).expect("an address");
+    let signed = params.signed_by(&key, &authority).expect("signed");
+    (authority.pem(), signed.pem(), key.serialize_pem())
+}
+
+#[test]
+fn the_command_line_speaks_tls_and_sighup_reads_certificates() {
+    let place = Place::new();
+    let (first, second) = (authority(), authority());
+    let write = |(authority, certificate, key): &(String, String, String), name: &str| {
+        place.write(name, authority);
+        place.write("tls.crt", certificate);
+        place.write("tls.key", key);
+    };
+    write(&first, "first.pem");
+    let address = free_address().expect("an address");
+    place.write(
+        "weir.yaml",
+        &format!("listen: {address}\ndata_dir: data\ntls: {{cert: tls.crt, key: tls.key}}\n"),
+    );
+    let server = Process::start(place.command(&["serve"]), address, &place.path("log")).expect("it starts");
+    let url = format!("https://{address}");
+    let asks = |roots: &str| {
+        let query = ["query", "instant", "1", "--url", &url, "--data-dir", "data", "--ca-cert", roots];
+        place.run(&query).code == Some(0)
+    };
+    let until = |roots: &str| {
+        for _ in 0..600 {
+            if asks(roots) {
+                return;
+            }
+            std::thread::sleep(Duration::from_millis(50));
+        }
+        panic!("{roots}: {}", std::fs::read_to_string(place.path("log")).unwrap_or_default());
+    };
+    until("first.pem");
+    let greeting = std::fs::read_to_string(place.path("log")).expect("a log");
+    assert!(greeting.contains(&format!(" {url}/api/v1/import/prometheus")), "{greeting}");
+    write(&second, "second.pem");
+    assert!(!asks("second.pem"), "nobody has looked");
+    Command::new("kill").args(["-HUP", &server.id().to_string()]).status().expect("kill runs");
+    until("second.pem");
+    assert!(!asks("first.pem"));
+    // The system does not know the authority.
+    let plain = ["query", "instant", "1", "--url", &url, "--data-dir", "data"];
+    place.run(&plain).expect(5).says("no answer from https://127.0.0.1:");
+    place.run_with(&plain, b"", &[("WEIR_CA_CERT", "second.pem")]).expect(0);
+    // A reload with a pair that does not belong together names it and applies nothing.
+    place.write("tls.key", &first.2);
+    Command::new("kill").args(["-HUP", &server.id().to_string()]).status().expect("kill runs");
+    let told = || std::fs::read_to_string(place.path("log")).unwrap_or_default();
+    for _ in 0..600 {
+        if told().contains("nothing was applied: tls.key is not the key of tls.crt") {
+            break;
+        }
+        std::thread::sleep(Duration::from_millis(50));
+    }
+    assert!(told().contains("nothing was applied: tls.key is not the key of tls.crt"), "{}", told());
+    assert!(asks("second.pem"));
 }

@@ -1,55 +1,25 @@
 //! Datadog's own clients against the real binary: what they send comes back by PromQL under both profiles, and what they
-//! are answered is what they want to read. The clients are fetched once, into the target directory.
+//! are answered is what they want to read.
 #![allow(clippy::disallowed_methods, reason = "a test of processes reads the clock")]
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use serde_json::Value;
+use xtask::clients;
 use xtask::load::http::{Connection, encoded};
 use xtask::load::process::Process;
+use xtask::repo::Repo;
 use xtask::rig::weir::Home;
 use xtask::rig::writer::now_ms;
 
-/// Official clients with a folder of their own.
-struct Clients {
-    folder: &'static str,
-    install: &'static str,
-    packages: &'static [&'static str],
-}
-
-const PYTHON: Clients = Clients {
-    folder: "datadog-python",
-    install: "python3 -m pip install --quiet --disable-pip-version-check --target",
-    packages: &["datadog==0.56.0", "datadog-api-client==2.62.0"],
-};
-const NODE: Clients = Clients {
-    folder: "datadog-node",
-    install: "npm install --silent --no-audit --no-fund --prefix",
-    packages: &["@datadog/datadog-api-client@1.64.0"],
-};
-
-impl Clients {
-    /// Where they are, fetched if need be; else why they are not there.
-    fn get(&self) -> Result<PathBuf, String> {
-        let clients = Path::new(env!("CARGO_TARGET_TMPDIR")).join("clients");
-        let (ready, fresh) = (clients.join(self.folder), tempfile::tempdir().expect("a directory"));
-        if ready.exists() {
-            return Ok(ready);
-        }
-        let mut words = self.install.split(' ');
-        let mut command = Command::new(words.next().expect("a program"));
-        command.args(words).arg(fresh.path()).args(self.packages);
-        match command.output() {
-            Ok(output) if output.status.success() => {}
-            Ok(output) => return Err(String::from_utf8_lossy(&output.stderr).trim().to_owned()),
-            Err(error) => return Err(format!("{}: {error}", self.install)),
-        }
-        std::fs::create_dir_all(&clients).expect("room");
-        // Another test may have been faster; then its copy is as good.
-        let copied = Command::new("cp").arg("-r").arg(fresh.path()).arg(&ready).status();
-        copied.is_ok_and(|status| status.success()).then_some(ready).ok_or_else(|| "cp failed".to_owned())
-    }
+/// The Python clients' directories, as `PYTHONPATH` wants them; else why they are not there.
+fn python_clients() -> Result<String, String> {
+    let paths: Result<Vec<_>, _> = ["datadog==0.56.0", "datadog-api-client[zstandard]==2.62.0"]
+        .into_iter()
+        .map(clients::python)
+        .collect();
+    Ok(paths?.iter().map(|path| path.display().to_string()).collect::<Vec<_>>().join(":"))
 }
 
 struct Weir {
@@ -114,7 +84,7 @@ fn script(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests").join("datadog").join(name)
 }
 
-fn python(clients: &Path, weir: &Weir, now_s: i64) -> Vec<String> {
+fn python(clients: &str, weir: &Weir, now_s: i64) -> Vec<String> {
     let mut command = Command::new("python3");
     command.arg(script("send.py")).args([weir.url(), weir.token.clone(), now_s.to_string()]);
     run(command.env("PYTHONPATH", clients))
@@ -135,7 +105,7 @@ fn check_answers(lines: &[String], wrong: &[&str]) {
 
 #[test]
 fn e2e_python_clients_are_read_back_as_opstrace_had_them() {
-    let clients = match PYTHON.get() {
+    let clients = match python_clients() {
         Ok(clients) => clients,
         Err(why) => {
             return xtask::test::skipped("e2e_python_clients_are_read_back_as_opstrace_had_them", &why);
@@ -143,7 +113,7 @@ fn e2e_python_clients_are_read_back_as_opstrace_had_them() {
     };
     let (weir, now_s) = (Weir::start(""), now_ms() / 1000);
     let lines = python(&clients, &weir, now_s);
-    check_answers(&lines, &["403", "status 403", "status 403"]);
+    check_answers(&lines, &["Forbidden", "status 403", "status 403"]);
     assert!(lines.contains(&"api event ok Example True ['test:e']".to_owned()), "{lines:#?}");
     assert!(lines.contains(&"py event ok Something big happened! int".to_owned()), "{lines:#?}");
 
@@ -182,14 +152,14 @@ fn e2e_python_clients_are_read_back_as_opstrace_had_them() {
 
 #[test]
 fn e2e_python_clients_are_read_back_in_the_plain_profile() {
-    let clients = match PYTHON.get() {
+    let clients = match python_clients() {
         Ok(clients) => clients,
         Err(why) => {
             return xtask::test::skipped("e2e_python_clients_are_read_back_in_the_plain_profile", &why);
         }
     };
     let (weir, now_s) = (Weir::start("datadog:\n  profile: plain\n"), now_ms() / 1000);
-    check_answers(&python(&clients, &weir, now_s), &["403", "status 403", "status 403"]);
+    check_answers(&python(&clients, &weir, now_s), &["Forbidden", "status 403", "status 403"]);
     assert_eq!(
         weir.query(
             r#"{__name__=~"my_.*|datadog_.*|api_v2_zstd1", __name__!~"my_dist.*", __name__!="datadog_host_info"}"#,
@@ -211,7 +181,7 @@ fn e2e_python_clients_are_read_back_in_the_plain_profile() {
 
 #[test]
 fn e2e_a_node_client_is_read_back() {
-    let clients = match NODE.get() {
+    let clients = match clients::node("@datadog/datadog-api-client@1.64.0") {
         Ok(clients) => clients,
         Err(why) => return xtask::test::skipped("e2e_a_node_client_is_read_back", &why),
     };
@@ -241,4 +211,32 @@ fn e2e_a_node_client_is_read_back() {
         assert_eq!(weir.query(r#"{__name__=~"npm_v.*"}"#, now_s), wanted);
         assert_eq!(weir.query("count({__name__=\"npm_dist\"})", now_s), ["{} 1"]);
     }
+}
+
+/// The first block of docs/send/datadog.md in this language, for this Weir.
+fn documented(language: &str, weir: &Weir) -> String {
+    let page = Repo::here().read("docs/send/datadog.md").expect("the page");
+    let block = page.split(&format!("```{language}\n")).nth(1).expect("a block");
+    let block = block.split("```").next().unwrap_or_default();
+    block.replace("http://localhost:9347", &weir.url()).replace("<token>", &weir.token)
+}
+
+#[test]
+fn e2e_the_pages_lines_work_when_pasted() {
+    let test = "e2e_the_pages_lines_work_when_pasted";
+    let weir = Weir::start("");
+    let clients = match python_clients() {
+        Ok(clients) => clients,
+        Err(why) => return xtask::test::skipped(test, &why),
+    };
+    if !xtask::run::exists("curl") {
+        return xtask::test::skipped(test, "curl is not installed");
+    }
+    let mut curl = Command::new("sh");
+    curl.args(["-c", &documented("sh", &weir)]).env("TOKEN", &weir.token);
+    assert_eq!(run(&mut curl), ["{\"status\": \"ok\"}"]);
+    let mut python = Command::new("python3");
+    run(python.args(["-c", &documented("python", &weir)]).env("PYTHONPATH", &clients));
+    let found = weir.query("count by (type, ddtag_env) (page_views)", now_ms() / 1000 + 5);
+    assert_eq!(found, ["{ddtag_env=prod,type=gauge} 1", "{ddtag_env=prod} 1"]);
 }

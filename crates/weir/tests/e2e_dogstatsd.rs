@@ -175,7 +175,8 @@ fn the_tutorial_reads_as_it_is_printed() {
     );
     // Beside the aggregates stands the whole distribution.
     let quantile = weir.number("histogram_quantile(0.99, sum(sum_over_time(blog_app_testhist[2m])))");
-    assert!(quantile.is_some_and(|quantile| (2.9..=3.0).contains(&quantile)), "{quantile:?}");
+    // 3 is a value that many have: the quantile lies somewhere in its bucket.
+    assert!(quantile.is_some_and(|quantile| (2.9..=3.1).contains(&quantile)), "{quantile:?}");
 }
 
 /// PyPI `datadog` on one transport: what it is told to send under a prefix.

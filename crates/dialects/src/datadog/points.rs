@@ -4,8 +4,7 @@
 
 use std::borrow::Cow;
 
-use model::batch::HistogramSample;
-use model::{Batch, Histogram, Reason, Sample, Signal};
+use model::{Batch, Reason, Signal};
 
 use super::fields::{self, Field};
 use super::record::{Kind, Name, Record};
@@ -153,7 +152,7 @@ impl<'a> Points<'a> {
             self.submission.room_for(tags.len())?;
         }
         if !rows.is_empty(batch) {
-            self.submission.describe(&draft.metric, Kind::Distribution, "", batch)?;
+            self.submission.describe(draft.metric.clone(), Kind::Distribution, "", batch)?;
         }
         let record = Record {
             name: Name::Metric(draft.metric, ""),
@@ -188,10 +187,9 @@ impl<'a> Points<'a> {
             let is_good = self.point(json)?;
             match is_good.and_then(|time| Some((time, self.summed()?))) {
                 Some((timestamp_ms, true)) => {
-                    let sample = size_of::<HistogramSample>() + 2 * size_of::<Sample>();
-                    let room = self.submission.room.take(size_of::<Histogram>() + 2 * sample);
-                    room.map_err(|Full| json.error(Full::WHAT))?;
-                    self.sketches.push_values(timestamp_ms, &self.values, batch);
+                    let room = &mut self.submission.room;
+                    let pushed = self.sketches.push_values(timestamp_ms, &self.values, room, batch);
+                    pushed.map_err(|Full| json.error(Full::WHAT))?;
                 }
                 // Nothing was observed.
                 Some((_, false)) => {}
@@ -239,7 +237,7 @@ impl<'a> Points<'a> {
 
     /// Takes a value; whether it is a finite number.
     fn value(&mut self, token: &Token<'_>) -> Result<bool, Full> {
-        // A bucket, and a span in the worst case.
+        // The value, and its bucket while these are put in order.
         self.submission.room.take(64)?;
         let value = token.number().filter(|value| value.is_finite());
         self.values.extend(value);

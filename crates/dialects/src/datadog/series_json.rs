@@ -254,6 +254,6 @@ impl<'a> Series<'a, '_> {
             return Ok(());
         }
         self.described = Some(described);
-        self.submission.describe(&draft.metric, draft.kind, &draft.unit, self.batch)
+        self.submission.describe(draft.metric.clone(), draft.kind, &draft.unit, self.batch)
     }
 }

@@ -6,11 +6,12 @@
 
 use std::borrow::Cow;
 
-use model::batch::{MetadataRow, Temporality};
+use model::batch::{MetadataRow, SeriesRow, Temporality};
 use model::labels::LABELS_MAX;
-use model::{Batch, Metadata, MetricType, Reason, Signal};
+use model::{Batch, Metadata, Reason, Signal};
 
 use super::record::{Kind, Name, Record, Source};
+use super::settings::Profile;
 use super::translate;
 use crate::Received;
 use crate::rows::{self, Full, Room, Rows};
@@ -39,11 +40,12 @@ impl<'a> Submission<'a> {
         batch.source = Some(Box::new(self.source));
     }
 
-    /// Takes room for one more series with so many tags. Making its labels compares each tag with those before it.
+    /// Takes room for one more series with so many tags. Making its labels compares each tag with those before it; of a
+    /// series that has too many of them none are made.
     #[inline]
     pub(super) fn room_for(&mut self, tags: usize) -> Result<(), Full> {
-        let comparisons = tags.saturating_mul(tags.saturating_add(64));
-        self.room.take(comparisons.saturating_add(2 * size_of::<Record<'_>>() + 256))
+        let comparisons = if tags > LABELS_MAX { 0 } else { tags * tags };
+        self.room.take(comparisons + size_of::<Record<'_>>() + size_of::<SeriesRow<'_>>())
     }
 
     /// A record's key, from its text.
@@ -103,26 +105,30 @@ impl<'a> Submission<'a> {
         rows.keep_as(batch, labels, key, temporality);
     }
 
-    /// A metric's unit and type as metadata, where there is anything to say.
+    /// A metric's unit and type as metadata. In the profile `plain` the type stands nowhere else; in the other it alone is
+    /// nothing new.
     #[inline]
     pub(super) fn describe(
         &mut self,
-        metric: &Cow<'a, str>,
+        metric: Cow<'a, str>,
         kind: Kind,
         unit: &str,
         batch: &mut Batch<'a>,
     ) -> Result<(), Full> {
         let settings = self.source.settings;
-        let metric_type = translate::metric_type(settings, kind);
-        if metric.is_empty() || unit.is_empty() && metric_type == MetricType::Unknown {
+        if metric.is_empty() || unit.is_empty() && settings.profile == Profile::Opstrace {
             return Ok(());
         }
         self.room.take(256 + metric.len() + unit.len())?;
         let family = match metric {
             Cow::Borrowed(metric) => translate::family(settings, metric, kind),
-            Cow::Owned(metric) => Cow::Owned(translate::family(settings, metric, kind).into_owned()),
+            Cow::Owned(metric) => Cow::Owned(translate::family(settings, &metric, kind).into_owned()),
         };
-        let metadata = Metadata { kind: metric_type, unit: unit.to_owned(), help: String::new() };
+        let metadata = Metadata {
+            kind: translate::metric_type(settings, kind),
+            unit: unit.to_owned(),
+            help: String::new(),
+        };
         batch.metadata.push(MetadataRow { family, metadata });
         Ok(())
     }

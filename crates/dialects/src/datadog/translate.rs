@@ -7,6 +7,7 @@
 use std::borrow::Cow;
 
 use model::batch::Pair;
+use model::labels::LENGTH_MAX;
 use model::{LabelError, MetricType};
 
 use super::record::{Kind, Name, Record, Source};
@@ -41,14 +42,12 @@ pub fn family<'a>(settings: &Settings, metric: &'a str, kind: Kind) -> Cow<'a, s
     if is_total(settings, kind) { Cow::Owned(format!("{name}_total")) } else { name }
 }
 
-/// A metric's type as metadata, where its labels do not say it.
+/// A metric's type as metadata.
 pub fn metric_type(settings: &Settings, kind: Kind) -> MetricType {
     match kind {
-        _ if settings.profile == Profile::Opstrace => MetricType::Unknown,
-        Kind::Unspecified => MetricType::Unknown,
         Kind::Distribution => MetricType::GaugeHistogram,
         kind if is_total(settings, kind) => MetricType::Counter,
-        Kind::Count | Kind::Rate | Kind::Gauge => MetricType::Gauge,
+        _ => MetricType::Gauge,
     }
 }
 
@@ -163,15 +162,24 @@ fn put<'b>(
     match settings.duplicate_tags {
         DuplicateTags::Last => *before = value,
         DuplicateTags::First => {}
+        // One that is too long to be a value gets no longer.
+        DuplicateTags::Join if before.len() > LENGTH_MAX => {}
         DuplicateTags::Join => *before = joined(before, &value),
     }
 }
 
 /// A set of values, sorted. A value with a comma in it is several.
 fn joined(before: &str, value: &str) -> Cow<'static, str> {
-    let mut values: Vec<&str> = before.split(',').chain(value.split(',')).collect();
-    values.sort_unstable();
+    let mut values: Vec<&str> = before.split(',').collect();
+    if !values.is_sorted() {
+        values.sort_unstable();
+    }
     values.dedup();
+    for value in value.split(',') {
+        if let Err(place) = values.binary_search(&value) {
+            values.insert(place, value);
+        }
+    }
     Cow::Owned(values.join(","))
 }
 

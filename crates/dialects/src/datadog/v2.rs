@@ -118,9 +118,9 @@ fn series<'a>(
         refuse(rows, &record, Reason::InvalidLabels, "text that is not valid UTF-8", batch);
         return Ok(());
     }
-    if *described != Some((metric, kind, unit)) {
+    if !rows.is_empty(batch) && *described != Some((metric, kind, unit)) {
         *described = Some((metric, kind, unit));
-        submission.describe(&Cow::Borrowed(metric), kind, unit, batch).map_err(full)?;
+        submission.describe(Cow::Borrowed(metric), kind, unit, batch).map_err(full)?;
     }
     let (key, dropped) = (submission.key(&record), submission.dropped(&record));
     submission.keep(rows, record, key, dropped, batch);

@@ -143,7 +143,10 @@ impl Listener {
                     let stream = Paced::new(stream, place.activity().blocked());
                     serve_connection(stream, (peer, None), settings, router, place.activity(), stop).await
                 }
-                Some(tls) => serve_tls(&tls, stream, peer, settings, router, place.activity(), stop).await,
+                // Boxed, because the state of a handshake is some kilobytes that connections without one would have too.
+                Some(tls) => {
+                    Box::pin(serve_tls(&tls, stream, peer, settings, router, place.activity(), stop)).await
+                }
             };
             match ended {
                 Ok(Ended::Itself) => {}
@@ -287,11 +290,16 @@ fn builder(head_bytes_max: usize) -> auto::Builder<TokioExecutor> {
 
 #[cfg(test)]
 mod tests {
+    use rustls::pki_types::PrivateKeyDer;
+    use rustls::{ClientConfig, RootCertStore, ServerConfig};
     use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream, duplex};
     use tokio::task::JoinHandle;
     use tokio::time::{Instant, sleep};
+    use tokio_rustls::client::TlsStream;
+    use tokio_rustls::{TlsAcceptor, TlsConnector};
 
     use super::*;
+    use crate::tls::certificate::{prepare, provider};
 
     const BODY_BYTES: usize = 600_000;
     /// What may be on its way in buffers that are no longer the server's.
@@ -452,6 +460,64 @@ mod tests {
             answered |= kind == 1;
         }
         assert!(answered);
+        assert_eq!(task.await.unwrap().unwrap(), Ended::Itself);
+    }
+
+    /// Both ends of a TLS connection in `crowd`, through which few bytes fit.
+    async fn connect_secretly(
+        crowd: &Arc<Crowd>,
+    ) -> (TlsStream<DuplexStream>, JoinHandle<Result<Ended, BoxError>>) {
+        let signed = rcgen::generate_simple_self_signed(vec!["a.example".to_owned()]).unwrap();
+        let key = PrivateKeyDer::Pkcs8(signed.signing_key.serialize_der().into());
+        let mut roots = RootCertStore::empty();
+        roots.add(signed.cert.der().clone()).unwrap();
+        let config = ClientConfig::builder_with_provider(provider())
+            .with_safe_default_protocol_versions()
+            .unwrap()
+            .with_root_certificates(roots)
+            .with_no_client_auth();
+        let served = ServerConfig::builder_with_provider(provider())
+            .with_safe_default_protocol_versions()
+            .unwrap()
+            .with_no_client_auth()
+            .with_single_cert(vec![signed.cert.der().clone()], key)
+            .unwrap();
+        let place = crowd.enter().await.unwrap();
+        let (ours, theirs) = duplex(8 << 10);
+        let router = Router::new().route("/", axum::routing::get(|| async { vec![b'x'; BODY_BYTES] }));
+        let task = tokio::spawn(async move {
+            let (_stop, stopped) = watch::channel(false);
+            let paced = Paced::new(ours, place.activity().blocked());
+            let accept = TlsAcceptor::from(Arc::new(served)).accept_with(paced, prepare);
+            let peer = SocketAddr::from(([127, 0, 0, 1], 1));
+            let stream = accept.await.unwrap();
+            serve_connection(stream, (peer, None), SETTINGS, router, place.activity(), stopped).await
+        });
+        let connector = TlsConnector::from(Arc::new(config));
+        (connector.connect("a.example".try_into().unwrap(), theirs).await.unwrap(), task)
+    }
+
+    /// What was encrypted and not sent yet counted as taken: the connection was idle with 64 KiB of its answer to come.
+    #[tokio::test(start_paused = true)]
+    async fn a_slow_reader_gets_its_whole_answer_over_tls() {
+        let crowd = Arc::new(Crowd::new(1));
+        let (mut stream, task) = connect_secretly(&crowd).await;
+        stream.write_all(b"GET / HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n").await.unwrap();
+        let mut read = Vec::with_capacity(2 * BODY_BYTES);
+        let mut part = [0; 16 << 10];
+        loop {
+            let length = stream.read(&mut part).await.unwrap();
+            if length == 0 {
+                break;
+            }
+            read.extend_from_slice(&part[..length]);
+            sleep(Duration::from_millis(2500)).await;
+            if read.len() + BUFFERED_BYTES < BODY_BYTES {
+                nobody_makes_way(&crowd).await;
+            }
+        }
+        let head = read.windows(4).position(|at| at == b"\r\n\r\n").unwrap() + 4;
+        assert_eq!(read.len() - head, BODY_BYTES);
         assert_eq!(task.await.unwrap().unwrap(), Ended::Itself);
     }
 }

@@ -203,14 +203,15 @@ fn append<'a, T>(
     match store.append(&context, &batch) {
         Ok((ticket, appended)) => {
             let (samples, count) = (tally.samples(), tally.appended(&app.metrics, &appended));
-            let durable = ticket.wait().is_ok();
-            if durable {
-                app.rates.charge(tenant.id, &tenant.limits, samples, app.env.clock.monotonic());
-                count(true);
-            } else {
-                app.metrics.statsd_flush_failures.add(1);
+            let committed = ticket.wait();
+            match &committed {
+                Ok(committed) => {
+                    app.rates.charge(tenant.id, &tenant.limits, samples, app.env.clock.monotonic());
+                    count(Some(committed));
+                }
+                Err(_) => app.metrics.statsd_flush_failures.add(1),
             }
-            durable
+            committed.is_ok()
         }
         Err(AppendError::Deleted | AppendError::Closing) => {
             tally.refused(&app.metrics);

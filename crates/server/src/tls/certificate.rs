@@ -73,7 +73,7 @@ impl Certificate {
 }
 
 /// All certificates of a PEM file; at least one.
-fn certificates(pem: &[u8]) -> Result<Vec<CertificateDer<'static>>, BadCertificate> {
+pub(super) fn certificates(pem: &[u8]) -> Result<Vec<CertificateDer<'static>>, BadCertificate> {
     let chain: Vec<_> =
         CertificateDer::pem_slice_iter(pem).collect::<Result<_, _>>().map_err(BadCertificate::Pem)?;
     if chain.is_empty() { Err(BadCertificate::NoCertificate) } else { Ok(chain) }
@@ -149,7 +149,7 @@ pub(super) fn client_verifier(
 }
 
 /// Prepares a connection of the server's before its handshake.
-pub(super) fn prepare(connection: &mut rustls::ServerConnection) {
+pub(crate) fn prepare(connection: &mut rustls::ServerConnection) {
     connection.set_buffer_limit(Some(UNSENT_BYTES_MAX));
 }
 

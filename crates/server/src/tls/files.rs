@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use env::real::{self, Stamp};
+use rustls::pki_types::CertificateDer;
 use rustls::server::danger::ClientCertVerifier;
 
 use super::TlsError;
@@ -49,8 +50,20 @@ pub(super) fn clients(config: &TlsConfig) -> Result<Option<Arc<dyn ClientCertVer
 }
 
 /// Reads authorities.
-pub(super) fn authorities(path: &Path) -> Result<rustls::RootCertStore, TlsError> {
+fn authorities(path: &Path) -> Result<rustls::RootCertStore, TlsError> {
     certificate::authorities(&read(path)?).map_err(|error| bad(path, error))
+}
+
+/// By whom servers are known: the authorities in a file, else those that the system believes.
+pub fn trusted(path: Option<&Path>) -> Result<Vec<CertificateDer<'static>>, TlsError> {
+    if let Some(path) = path {
+        return certificate::certificates(&read(path)?).map_err(|error| bad(path, error));
+    }
+    let found = rustls_native_certs::load_native_certs();
+    for error in &found.errors {
+        tracing::warn!(%error, "authorities of the system cannot be read");
+    }
+    Ok(found.certs)
 }
 
 fn read(path: &Path) -> Result<Vec<u8>, TlsError> {

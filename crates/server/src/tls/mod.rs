@@ -24,6 +24,7 @@ mod greeting;
 mod resolve;
 
 pub use failure::Failure;
+pub use files::trusted;
 pub use greeting::Greeting;
 
 use crate::app::App;

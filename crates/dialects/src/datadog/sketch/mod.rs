@@ -11,14 +11,18 @@ mod wire;
 use std::sync::Arc;
 
 use model::batch::HistogramSample;
-use model::{Batch, Reason, Sample, Signal};
+use model::histogram::BucketCounts;
+use model::{Batch, Histogram, Reason, Sample, Signal};
 
 use self::buckets::Buckets;
 use super::record::{Kind, Name, Record};
 use super::submission::{Submission, shown};
-use crate::rows::Rows;
+use crate::rows::{Full, Room, Rows};
 
 pub(super) use wire::decode;
+
+/// The most bins of one sketch: many times what Agents have, which write a bin of many observations as several.
+const BINS_MAX: usize = 1 << 16;
 
 /// What a sketch says beside its bins.
 #[derive(Clone, Copy, Debug, Default)]
@@ -48,7 +52,7 @@ struct Refused {
 #[derive(Debug, Default)]
 pub(super) struct Sketches {
     /// Keys and counts of the next sketch.
-    pub(super) bins: Vec<(i32, u64)>,
+    bins: Vec<(i32, u64)>,
     buckets: Buckets,
     min: Vec<Sample>,
     max: Vec<Sample>,
@@ -59,25 +63,39 @@ pub(super) struct Sketches {
 }
 
 impl Sketches {
-    /// Adds the sketch whose bins were put in [`Sketches::bins`].
-    pub(super) fn push(&mut self, summary: Summary, batch: &mut Batch<'_>) {
+    /// Adds a bin to the next sketch.
+    #[inline]
+    pub(super) fn bin(&mut self, key: i32, count: u32) {
+        if self.bins.len() <= BINS_MAX {
+            self.bins.push((key, u64::from(count)));
+        }
+    }
+
+    /// Adds the sketch whose bins were added.
+    pub(super) fn push(
+        &mut self,
+        summary: Summary,
+        room: &mut Room,
+        batch: &mut Batch<'_>,
+    ) -> Result<(), Full> {
         let count: u64 = self.bins.iter().map(|(_, count)| count).sum();
-        if count == 0 && summary.count != 0 {
+        let mut result = Ok(());
+        if count == 0 && summary.count != 0 || self.bins.len() > BINS_MAX {
             self.refused.bins += 1;
         } else if ![summary.sum, summary.min, summary.max].iter().all(|value| value.is_finite()) {
             self.refused.values += 1;
         } else {
             self.differ += u64::from(i64::try_from(count) != Ok(summary.count));
             self.buckets.add_bins(&mut self.bins, summary.min, summary.max);
-            self.take(summary, count > 0, batch);
+            result = self.take(summary, count > 0, room, batch);
         }
         self.bins.clear();
+        result
     }
 
-    /// Refuses the sketch whose bins were put in [`Sketches::bins`]: they do not fit together.
+    /// Refuses a sketch whose bins do not fit together.
     pub(super) fn refuse(&mut self) {
         self.refused.bins += 1;
-        self.bins.clear();
     }
 
     /// Forgets what was pushed, for a series that is refused as a whole.
@@ -87,22 +105,37 @@ impl Sketches {
     }
 
     /// Adds the distribution of `values`.
-    pub(super) fn push_values(&mut self, timestamp_ms: i64, values: &[f64], batch: &mut Batch<'_>) {
+    pub(super) fn push_values(
+        &mut self,
+        timestamp_ms: i64,
+        values: &[f64],
+        room: &mut Room,
+        batch: &mut Batch<'_>,
+    ) -> Result<(), Full> {
         let (min, max) = (values.iter().copied().fold(f64::INFINITY, f64::min), values.iter().copied());
         let (sum, max) = (values.iter().sum(), max.fold(f64::NEG_INFINITY, f64::max));
         values.iter().for_each(|value| self.buckets.add_value(*value));
-        self.take(Summary { timestamp_ms, count: 0, sum, min, max }, !values.is_empty(), batch);
+        self.take(Summary { timestamp_ms, count: 0, sum, min, max }, !values.is_empty(), room, batch)
     }
 
-    fn take(&mut self, summary: Summary, has_extremes: bool, batch: &mut Batch<'_>) {
+    fn take(
+        &mut self,
+        summary: Summary,
+        has_extremes: bool,
+        room: &mut Room,
+        batch: &mut Batch<'_>,
+    ) -> Result<(), Full> {
         let Summary { timestamp_ms, sum, min, max, .. } = summary;
-        let histogram = Arc::new(self.buckets.take(sum));
+        let histogram = self.buckets.take(sum);
+        room.take(2 * (size_of::<HistogramSample>() + 2 * size_of::<Sample>()) + bytes(&histogram))?;
+        let histogram = Arc::new(histogram);
         batch.histograms.push(HistogramSample { timestamp_ms, start_ms: 0, histogram });
         // Of nothing there is no smallest.
         if has_extremes {
             self.min.push(Sample { timestamp_ms, value: min, start_ms: 0 });
             self.max.push(Sample { timestamp_ms, value: max, start_ms: 0 });
         }
+        Ok(())
     }
 
     /// Gives what was pushed since `rows` to a record and to those of its extremes.
@@ -146,4 +179,14 @@ impl Sketches {
             }
         }
     }
+}
+
+/// What a histogram takes in memory.
+fn bytes(histogram: &Histogram) -> usize {
+    let spans = histogram.positive_spans.capacity() + histogram.negative_spans.capacity();
+    let counts = match &histogram.counts {
+        BucketCounts::Integer { positive, negative, .. } => positive.capacity() + negative.capacity(),
+        BucketCounts::Float { positive, negative, .. } => positive.capacity() + negative.capacity(),
+    };
+    size_of::<Histogram>() + size_of::<u64>() * (spans + counts)
 }

@@ -4,10 +4,9 @@ use std::borrow::Cow;
 
 use codec::proto::{FIXED64, LEN, Reader, VARINT, WireError, key, known};
 use codec::varint::unzigzag;
-use model::batch::HistogramSample;
-use model::{Batch, Histogram, Reason, Sample};
+use model::{Batch, Reason};
 
-use super::{Sketches, Summary};
+use super::{BINS_MAX, Sketches, Summary};
 use crate::datadog::record::{Kind, Name, Record};
 use crate::datadog::submission::{Submission, milliseconds, refuse, tag};
 use crate::rows::{Full, Rows};
@@ -40,7 +39,7 @@ pub(in crate::datadog) fn decode<'a>(
 struct Decoder {
     sketches: Sketches,
     keys: Vec<i32>,
-    counts: Vec<u64>,
+    counts: Vec<u32>,
 }
 
 impl Decoder {
@@ -99,7 +98,7 @@ impl Decoder {
         }
         if !rows.is_empty(batch) {
             let metric = Cow::Borrowed(metric);
-            submission.describe(&metric, Kind::Distribution, "", batch).map_err(full)?;
+            submission.describe(metric, Kind::Distribution, "", batch).map_err(full)?;
         }
         let dropped = submission.dropped(&record);
         self.sketches.keep(rows, record, dropped, Submission::key, submission, batch);
@@ -123,9 +122,6 @@ impl Decoder {
         const COUNTS: u32 = key(8, LEN);
         const BIN_COUNT: u32 = key(8, VARINT);
 
-        // A bin is two bytes at least; here it is a bucket, and a span in the worst case.
-        let size = size_of::<Histogram>() + 2 * (size_of::<HistogramSample>() + 2 * size_of::<Sample>());
-        submission.room.take_for(size + 8 * message.rest().len(), &message)?;
         let mut summary = Summary::default();
         self.keys.clear();
         self.counts.clear();
@@ -139,10 +135,10 @@ impl Decoder {
                 // It is the sum divided by the count.
                 AVERAGE => drop(message.double()?),
                 SUM => summary.sum = message.double()?,
-                KEYS => message.packed_varints(|number| self.keys.push(key_of(number)))?,
-                KEY => self.keys.push(key_of(message.varint()?)),
-                COUNTS => message.packed_varints(|count| self.counts.push(u64::from(count as u32)))?,
-                BIN_COUNT => self.counts.push(u64::from(message.varint()? as u32)),
+                KEYS => message.packed_varints(|number| push(&mut self.keys, key_of(number)))?,
+                KEY => push(&mut self.keys, key_of(message.varint()?)),
+                COUNTS => message.packed_varints(|count| push(&mut self.counts, count as u32))?,
+                BIN_COUNT => push(&mut self.counts, message.varint()? as u32),
                 _ => message.skip(key, known(&[1, 2, 3, 4, 5, 6, 7, 8]))?,
             }
         }
@@ -150,8 +146,17 @@ impl Decoder {
             self.sketches.refuse();
             return Ok(());
         }
-        self.sketches.bins.extend(self.keys.iter().copied().zip(self.counts.iter().copied()));
-        self.sketches.push(summary, batch);
-        Ok(())
+        for (key, count) in self.keys.iter().zip(&self.counts) {
+            self.sketches.bin(*key, *count);
+        }
+        let pushed = self.sketches.push(summary, &mut submission.room, batch);
+        pushed.map_err(|Full| message.error(Full::WHAT))
+    }
+}
+
+/// Takes what belongs to one bin more than a sketch may have, by which it is refused, and nothing behind it.
+fn push<T>(list: &mut Vec<T>, item: T) {
+    if list.len() <= BINS_MAX {
+        list.push(item);
     }
 }

@@ -142,6 +142,8 @@ struct Tagsets<'t, 'a> {
     tags: &'t [Tag<'a>],
     /// The payload's own.
     of_all: Vec<Tag<'a>>,
+    /// How many of these have no place.
+    dropped_of_all: usize,
     /// The hashes of the source's tags, in step with them.
     hashes: Vec<Hash>,
     sets: Vec<Tagset>,
@@ -158,7 +160,8 @@ fn tagsets<'a>(
     for bytes in &columns.tags {
         of_all.push(read_tag(Reader::new(bytes), seed, submission)?);
     }
-    let mut sets = Tagsets { tags, of_all, hashes: Vec::new(), sets: Vec::new(), seed };
+    let dropped_of_all = of_all.iter().filter(|tag| tag.is_dropped).count();
+    let mut sets = Tagsets { tags, of_all, dropped_of_all, hashes: Vec::new(), sets: Vec::new(), seed };
     debug_assert!(submission.source.tags.is_empty(), "hashes are in step with the source's tags");
     let mut reader = columns.reader(column::TAGSETS);
     let empty = sets.begin(submission, &reader)?;
@@ -209,18 +212,16 @@ impl<'a> Tagsets<'_, 'a> {
         let set = self.sets.get(index).ok_or_else(out_of_range)?;
         // The tags of all stand there already.
         let own = set.tags.start + self.of_all.len()..set.tags.end;
-        let of_all = self.of_all.iter().filter(|tag| tag.is_dropped).count();
         for at in own {
             push(submission.source.tags[at].clone(), self.hashes[at], &mut self.hashes, submission, reader)?;
         }
-        Ok(set.dropped - of_all)
+        Ok(set.dropped - self.dropped_of_all)
     }
 
     fn end(&mut self, start: usize, dropped: usize) {
         let tags = start..self.hashes.len();
-        let of_all = self.of_all.iter().filter(|tag| tag.is_dropped).count();
         let hash = hash(self.seed, self.hashes[tags.clone()].as_flattened());
-        self.sets.push(Tagset { tags, hash, dropped: dropped + of_all });
+        self.sets.push(Tagset { tags, hash, dropped: dropped + self.dropped_of_all });
     }
 }
 

@@ -18,8 +18,7 @@ use std::borrow::Cow;
 use codec::hash::key128;
 use codec::proto::{Reader, WireError};
 use codec::varint::unzigzag;
-use model::batch::HistogramSample;
-use model::{Batch, Histogram, Reason, Sample};
+use model::{Batch, Reason, Sample};
 
 use self::columns as column;
 use self::columns::Columns;
@@ -30,13 +29,16 @@ use super::submission::{Submission, milliseconds, refuse};
 use crate::rows::{Full, Rows};
 use crate::{Malformed, Received};
 
+/// The most series that room is made for before they are read: a byte is enough to announce one.
+const ROWS_MAX: usize = 1 << 16;
+
 /// Decodes a `Payload`.
 pub(super) fn decode<'a>(received: &Received<'a>, batch: &mut Batch<'a>) -> Result<(), Malformed> {
     let mut submission = Submission::new(received, batch);
     let columns = Columns::read(received.body, &mut submission.room)?;
     let dictionaries = Dictionaries::read(&columns, &mut submission)?;
     let mut series = Series::new(&columns, &dictionaries);
-    batch.series.reserve(series.rows());
+    batch.series.reserve(series.rows().min(ROWS_MAX));
     while !series.types.is_empty() {
         series.read(&mut submission, batch)?;
     }
@@ -244,10 +246,10 @@ impl<'c, 'a> Series<'c, 'a> {
         }
         let (kind, unit_id) = (kind.unwrap_or_default(), unit);
         let unit = dictionaries.units[unit_id].text;
-        if self.described[name_id] != Some((kind, unit_id)) {
+        if points > 0 && self.described[name_id] != Some((kind, unit_id)) {
             self.described[name_id] = Some((kind, unit_id));
             let metric = Cow::Borrowed(name.text);
-            submission.describe(&metric, kind, unit, batch).map_err(|Full| full(&self.types))?;
+            submission.describe(metric, kind, unit, batch).map_err(|Full| full(&self.types))?;
         }
         Ok(())
     }
@@ -311,16 +313,12 @@ impl Points<'_> {
         let timestamp_ms = self.timestamp_ms()?;
         let [sum, min, max] = [self.value(values)?, self.value(values)?, self.value(values)?];
         let count = unzigzag(self.sint64.varint()?);
-        let size = size_of::<Histogram>() + 2 * (size_of::<HistogramSample>() + 2 * size_of::<Sample>());
-        submission.room.take_for(size, &self.timestamps)?;
         let mut key = 0i32;
         for _ in 0..self.num_bins.varint()? {
-            // A bucket, and a span in the worst case.
-            submission.room.take_for(16, &self.bin_keys)?;
             key = key.wrapping_add(unzigzag(self.bin_keys.varint()?) as i32);
-            sketches.bins.push((key, u64::from(self.bin_counts.varint()? as u32)));
+            sketches.bin(key, self.bin_counts.varint()? as u32);
         }
-        sketches.push(Summary { timestamp_ms, count, sum, min, max }, batch);
-        Ok(())
+        let summary = Summary { timestamp_ms, count, sum, min, max };
+        sketches.push(summary, &mut submission.room, batch).map_err(|Full| self.timestamps.error(Full::WHAT))
     }
 }

@@ -81,6 +81,9 @@ pub(super) struct Data {
     pub(super) unit_refs: Vec<i64>,
 }
 
+/// Changes a payload.
+type Change = fn(&mut Data);
+
 /// A dictionary of texts.
 fn texts(texts: &[&str]) -> Vec<u8> {
     texts.iter().flat_map(|text| [&[text.len() as u8], text.as_bytes()].concat()).collect()
@@ -250,7 +253,7 @@ fn keys_are_of_what_was_sent_and_not_of_where_it_lay() {
         Data { types: vec![0x01], intervals: vec![10], num_points: vec![1], timestamps: vec![1], ..last };
     assert_eq!(keys(&[], count.clone()), known[2..]);
     // Whatever is a label tells series apart.
-    let others: [fn(&mut Data); 5] = [
+    let others: [Change; 5] = [
         |d| d.types[0] = 0x02,
         |d| d.intervals[0] = 11,
         |d| d.name_refs[0] = 1,
@@ -286,7 +289,7 @@ fn text_that_is_not_utf8_is_mended_in_tags_and_refused_elsewhere() {
 
 #[test]
 fn whatever_leads_nowhere_refuses_the_body() {
-    let faults: [(fn(&mut Data), &str); 22] = [
+    let faults: [(Change, &str); 22] = [
         (|d| d.name_refs[0] = 4, "reference out of its dictionary's range"),
         (|d| d.name_refs[0] = -1, "reference out of its dictionary's range"),
         (|d| d.name_refs[1] = i64::MAX, "reference out of its dictionary's range"),
@@ -316,7 +319,7 @@ fn whatever_leads_nowhere_refuses_the_body() {
         change(&mut data);
         assert_eq!(fault(&encoded(data.clone())), wanted, "{data:?}");
     }
-    let columns: [fn(&mut Data); 9] = [
+    let columns: [Change; 9] = [
         |d| d.name_refs.truncate(2),
         |d| d.num_points.truncate(2),
         |d| d.timestamps.truncate(2),
@@ -405,6 +408,24 @@ fn a_sketch_has_its_summary_where_its_type_says_and_its_count_behind() {
             "{bits:#x}"
         );
     }
+}
+
+#[test]
+fn what_is_only_announced_takes_no_memory() {
+    let body = encoded(Data { types: vec![0x04; 4 << 20], ..Data::default() });
+    let (_, route) = find("POST", PATH).expect("a route");
+    let Kind::Ingest { decode, .. } = route.kind else { panic!("it takes bodies") };
+    let mut batch = model::Batch::new(42);
+    let received = Received { body: &body, ..Received::new(Request::default()) };
+    assert_eq!(decode(&received, &mut batch).map_err(|malformed| malformed.what), Err("truncated varint"));
+    assert!(batch.series.capacity() < 1 << 17);
+    // Tags of all that are taken over again and again with an empty set.
+    let metadata = Metadata { tags: vec![String::new(); 200_000], resources: vec![] };
+    let tagsets = [vec![0, 1_000_000], vec![-1], vec![0; 999_999]].concat();
+    let data = Data { types: vec![], tagsets, ..Data::default() };
+    let body = Payload { metadata: Some(metadata), data: Some(data) }.encode_to_vec();
+    let received = Received { body: &body, ..Received::new(Request::default()) };
+    assert_eq!(decode(&received, &mut model::Batch::new(42)), Ok(()));
 }
 
 #[test]

@@ -93,15 +93,3 @@ impl HttpClient for Client {
         })
     }
 }
-
-/// The authorities that the system believes.
-pub(super) fn system_roots() -> RootCertStore {
-    let found = rustls_native_certs::load_native_certs();
-    for error in &found.errors {
-        tracing::warn!(%error, "authorities of the system cannot be read");
-    }
-    let mut roots = RootCertStore::empty();
-    // Some that a system has are too old to be understood; the others count.
-    roots.add_parsable_certificates(found.certs);
-    roots
-}

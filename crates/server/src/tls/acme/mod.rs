@@ -219,10 +219,10 @@ impl Acme {
 
     /// By whom the directory is known.
     fn roots(&self) -> Result<RootCertStore, TlsError> {
-        match &self.config.directory_ca {
-            Some(path) => super::files::authorities(path),
-            None => Ok(client::system_roots()),
-        }
+        let mut roots = RootCertStore::empty();
+        // Some that a system has are too old to be understood; the others count.
+        roots.add_parsable_certificates(super::trusted(self.config.directory_ca.as_deref())?);
+        Ok(roots)
     }
 
     /// Copies what there is into the self-metrics.

@@ -1,0 +1,99 @@
+//! A sender that gets no answer sends again: over kills of the real binary, each thing that it sent counts once.
+#![allow(clippy::disallowed_methods, reason = "a test of processes reads the clock")]
+
+use std::path::Path;
+
+use xtask::load::http::{Connection, encoded};
+use xtask::load::process::Process;
+use xtask::rig::weir::Home;
+use xtask::rig::writer::now_ms;
+
+const CONFIG: &str = "datadog: {profile: plain, counts: cumulative, host_tags: attach}\n";
+
+struct Rig {
+    home: Home,
+    directory: tempfile::TempDir,
+}
+
+impl Rig {
+    fn new(config: &str) -> Self {
+        let directory = tempfile::tempdir().unwrap();
+        let data = directory.path().join("data");
+        let home = Home::new(Path::new(env!("CARGO_BIN_EXE_weir")), directory.path(), &data, config);
+        Self { home, directory }
+    }
+
+    fn start(&self) -> Process {
+        self.home.start().unwrap()
+    }
+
+    fn token(&self) -> String {
+        let path = self.directory.path().join("data").join("tenant-api-token-default");
+        std::fs::read_to_string(path).unwrap().trim().to_owned()
+    }
+
+    fn send(&self, weir: &Process, path: &str, body: &str) {
+        let headers = format!("Content-Type: application/json\r\nDD-API-KEY: {}\r\n", self.token());
+        let answer =
+            Connection::open(weir.address, None).unwrap().post(path, &headers, body.as_bytes()).unwrap();
+        assert_eq!((answer.status, answer.header("x-weir-rejected")), (202, None), "{}", answer.text());
+    }
+
+    /// The only value of an expression.
+    fn ask(&self, weir: &Process, expression: &str) -> serde_json::Value {
+        let target = format!("/api/v1/query?query={}", encoded(expression));
+        let answer = Connection::open(weir.address, Some(&self.token())).unwrap().get(&target).unwrap();
+        let json: serde_json::Value = serde_json::from_slice(&answer.body).unwrap();
+        json["data"]["result"][0].clone()
+    }
+}
+
+fn counted(value: u32, second: i64) -> String {
+    format!(
+        r#"{{"series":[{{"metric":"visits","type":"count","interval":10,"host":"web-1","points":[[{second},{value}]]}}]}}"#
+    )
+}
+
+#[test]
+fn rig_deltas_that_are_sent_again_count_once() {
+    let rig = Rig::new(CONFIG);
+    let now = now_ms() / 1000 - 60;
+    let (first, second) = (counted(5, now), counted(7, now + 10));
+    let mut weir = rig.start();
+    rig.send(&weir, "/api/v1/series", &first);
+    weir.kill().unwrap();
+    weir = rig.start();
+    rig.send(&weir, "/api/v1/series", &first);
+    rig.send(&weir, "/api/v1/series", &second);
+    assert_eq!(rig.ask(&weir, "visits_total")["value"][1], "12");
+    weir.kill().unwrap();
+    weir = rig.start();
+    // The one before is sent again after a later one was taken.
+    rig.send(&weir, "/api/v1/series", &first);
+    rig.send(&weir, "/api/v1/series", &second);
+    assert_eq!(rig.ask(&weir, "visits_total")["value"][1], "12");
+    assert_eq!(rig.ask(&weir, "count_over_time(visits_total[5m])")["value"][1], "2");
+    // What was flushed in good order goes on from there, too.
+    weir.stop(std::time::Duration::from_secs(30)).unwrap();
+    weir = rig.start();
+    rig.send(&weir, "/api/v1/series", &second);
+    rig.send(&weir, "/api/v1/series", &counted(1, now + 20));
+    assert_eq!(rig.ask(&weir, "visits_total")["value"][1], "13");
+}
+
+#[test]
+fn rig_tags_of_hosts_are_there_after_a_kill() {
+    let rig = Rig::new(CONFIG);
+    let mut weir = rig.start();
+    let told = r#"{"internalHostname":"web-1","host-tags":{"system":["env:prod","role:web"]}}"#;
+    rig.send(&weir, "/intake/", told);
+    weir.kill().unwrap();
+    weir = rig.start();
+    rig.send(&weir, "/api/v1/series", &counted(5, now_ms() / 1000));
+    let labels = rig.ask(&weir, "visits_total")["metric"].clone();
+    let wanted =
+        serde_json::json!({"__name__": "visits_total", "host": "web-1", "env": "prod", "role": "web"});
+    assert_eq!(labels, wanted);
+    let info = rig.ask(&weir, "datadog_host_info");
+    assert_eq!((&info["metric"]["env"], &info["value"][1]), (&"prod".into(), &"1".into()));
+}
