@@ -1,4 +1,4 @@
-//! StatsD listeners of a server in this process, by a wall clock that the test puts forward.
+//! StatsD listeners of a server in this process, by a wall clock that goes on when the test says so.
 
 mod common;
 
@@ -12,15 +12,15 @@ use common::{Weir, until};
 use env::{Clock, Env};
 use server::config::{Settings, Statsd};
 
-/// The real clock, and as much more as the test says.
-struct Ahead {
+/// A wall clock that stands still.
+struct Still {
     real: Arc<dyn Clock>,
-    by_ms: AtomicI64,
+    now_ms: AtomicI64,
 }
 
-impl Clock for Ahead {
+impl Clock for Still {
     fn now_ms(&self) -> i64 {
-        self.real.now_ms() + self.by_ms.load(Ordering::SeqCst)
+        self.now_ms.load(Ordering::SeqCst)
     }
 
     fn monotonic(&self) -> Duration {
@@ -30,7 +30,7 @@ impl Clock for Ahead {
 
 struct Rig {
     weir: Weir,
-    clock: Arc<Ahead>,
+    clock: Arc<Still>,
     socket: UdpSocket,
 }
 
@@ -41,9 +41,9 @@ impl Rig {
 
     fn start_with(change: impl FnOnce(&mut Statsd), settings: impl FnOnce(&mut Settings)) -> Self {
         let real = Env::real();
-        let clock = Arc::new(Ahead { real: Arc::clone(&real.clock), by_ms: AtomicI64::new(0) });
-        // In the middle of a window, so that the test has time in it.
-        clock.by_ms.store(12_000 - clock.now_ms().rem_euclid(10_000), Ordering::SeqCst);
+        // In the middle of a window.
+        let now_ms = real.clock.now_ms() / 10_000 * 10_000 + 2000;
+        let clock = Arc::new(Still { real: Arc::clone(&real.clock), now_ms: AtomicI64::new(now_ms) });
         let env = Env { clock: Arc::clone(&clock) as Arc<dyn Clock>, ..real };
         let mut section = Statsd {
             listen: Some("127.0.0.1:0".parse().unwrap()),
@@ -77,7 +77,7 @@ impl Rig {
 
     /// Puts the clock forward.
     fn pass(&self, seconds: i64) {
-        self.clock.by_ms.fetch_add(seconds * 1000, Ordering::SeqCst);
+        self.clock.now_ms.fetch_add(seconds * 1000, Ordering::SeqCst);
     }
 
     /// Values of a query now, by the name and labels of their series.
@@ -114,7 +114,10 @@ fn a_window_is_written_when_it_is_over_and_a_key_that_is_gone_ends() {
     rig.wait_for("hits", "0");
     assert_eq!(rig.value("temp").as_deref(), Some("5"), "a gauge is what it was");
     assert_eq!(rig.counted(|metrics| metrics.statsd_keys.with(&["default"]).get() as u64), 3);
-    rig.pass(300);
+    // Windows of which nobody saw the end are one.
+    rig.pass(150);
+    rig.wait_for("count_over_time(hits[10m])", "3");
+    rig.pass(150);
     until("the keys are forgotten", || {
         rig.counted(|metrics| metrics.statsd_keys.with(&["default"]).get() as u64) == 0
     });
