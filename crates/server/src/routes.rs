@@ -145,13 +145,14 @@ pub fn router(app: &Arc<App>) -> Router {
             continue;
         }
         let second = rows[first + 1..].iter().copied().find(is_at);
+        let contested = is_contested(&rows, row);
         let Some(filter) = method_filter(row.method) else { continue };
         let mut add = |path: &str| {
-            let app = Arc::clone(app);
+            let (app, rows) = (Arc::clone(app), Arc::clone(&rows));
             let handler = move |request: Request<Body>| {
                 let (parts, body) = request.into_parts();
-                let row = second.filter(|_| !is_claimed(row, &parts)).unwrap_or(row);
-                edge(Arc::clone(&app), Some(row), Arc::default(), Request::from_parts(parts, body))
+                let row = if contested && !is_claimed(row, &parts) { second } else { Some(row) };
+                edge(Arc::clone(&app), row, Arc::clone(&rows), Request::from_parts(parts, body))
             };
             router = std::mem::take(&mut router).route(path, on(filter, handler));
         };
@@ -168,7 +169,12 @@ pub fn router(app: &Arc<App>) -> Router {
     router.method_not_allowed_fallback(lost(app)).fallback(lost(app))
 }
 
-/// Whether a request on a path that two rows have belongs to the dialect's.
+/// Whether a dialect's row is at a path of the query API.
+fn is_contested(rows: &[Row], row: Row) -> bool {
+    row.claims.is_some() && rows.iter().any(|other| other.owner == "query" && other.path == row.path)
+}
+
+/// Whether a request on a contested path belongs to the dialect's row.
 fn is_claimed(row: Row, parts: &Parts) -> bool {
     let Action::Ingest(Entry { dialect, .. }) = row.action else { return true };
     let claims = row.claims.is_some_and(|claims| claims(&ingest::head(parts)));
@@ -276,8 +282,9 @@ async fn caught<T>(work: impl Future<Output = T>) -> Option<T> {
 /// No route: 405 when the path has other methods, else 404 with the nearest path.
 fn lost(app: &App, rows: &[Row], parts: &Parts) -> Answer {
     let path = parts.uri.path();
+    let is_open = |row: &Row| !is_contested(rows, *row) || is_claimed(*row, parts);
     let methods: Vec<&str> =
-        rows.iter().filter(|row| matches(row.path, path)).map(|row| row.method).collect();
+        rows.iter().filter(|row| matches(row.path, path) && is_open(row)).map(|row| row.method).collect();
     if !methods.is_empty() {
         let allowed = methods.join(", ");
         let message = format!("this path takes {allowed}, not {}", parts.method);
