@@ -5,7 +5,7 @@
 use anyhow::{Result, bail};
 
 use crate::bench::session::Plan;
-use crate::bench::table;
+use crate::bench::{statsd, table};
 use crate::repo::Repo;
 use crate::{conformance, needs, run, test, tidy};
 
@@ -27,6 +27,7 @@ pub fn ci(repo: &Repo, yes: bool) -> Result<()> {
     step("doc", documentation(repo));
     step("benchmarks", benchmarks(repo));
     step("bench of servers", table::table(repo, &Plan::smoke()));
+    step("bench of statsd", statsd::statsd(repo, &Plan::smoke()));
     step("fuzz targets", fuzz(repo, true));
     step("conformance", conformance::promql_if_there(repo));
     step("tests", test::test(repo, yes, None));
