@@ -95,10 +95,13 @@ impl Hosts {
 
 /// `[[tenant, [[host, [tag…]]…]]…]`
 fn encode(tenants: &HashMap<TenantId, Arc<HostTags>>) -> String {
-    let rows: Vec<(u32, Vec<(&str, &[String])>)> =
-        tenants.iter().map(|(id, tags)| (id.0, tags.iter().collect())).collect();
-    serde_json::json!(rows).to_string()
+    let row =
+        |(id, tags): (&TenantId, &Arc<HostTags>)| serde_json::json!([id.0, tags.iter().collect::<Vec<_>>()]);
+    serde_json::Value::from_iter(tenants.iter().map(row)).to_string()
 }
+
+/// A tenant's number, and its hosts with their tags.
+type Row = (u32, Vec<(String, Vec<String>)>);
 
 fn read(env: &Env, directory: &Path) -> io::Result<HashMap<TenantId, HostTags>> {
     let Some(bytes) = env::read_if_there(&*env.files, &directory.join(NAME))? else {
@@ -106,9 +109,8 @@ fn read(env: &Env, directory: &Path) -> io::Result<HashMap<TenantId, HostTags>> 
     };
     let damaged = |what: String| io::Error::new(io::ErrorKind::InvalidData, what);
     let body = envelope::unwrap(MAGIC, VERSION, &bytes).map_err(|error| damaged(format!("{error:?}")))?;
-    let rows: Vec<(u32, Vec<(String, Vec<String>)>)> =
-        serde_json::from_slice(body).map_err(|error| damaged(error.to_string()))?;
-    let tenant = |(id, hosts): (u32, Vec<(String, Vec<String>)>)| {
+    let rows: Vec<Row> = serde_json::from_slice(body).map_err(|error| damaged(error.to_string()))?;
+    let tenant = |(id, hosts): Row| {
         let mut known = HostTags::default();
         for (host, tags) in hosts {
             known.set(HostRow { host, tags });
