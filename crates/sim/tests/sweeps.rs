@@ -4,8 +4,8 @@
 use sim::files::{Failure, Fault, Op};
 use sim::world::{live_cut_after, live_with_fault};
 
-/// A life that within thirty steps flushes thirteen times, merges five times, is closed and opened six times, makes two
-/// snapshots and deletes them, and deletes series twice.
+/// A life that within thirty steps flushes eleven times, merges once, is closed and opened five times, makes two snapshots
+/// and deletes them, deletes series twice, and takes ten log lines.
 const SEED: u64 = 3666;
 
 #[test]

@@ -1,9 +1,10 @@
 //! The writer: takes what waits in the queue, logs it as one group, applies it to the head, completes the tickets.
 //!
 //! Only here do samples enter log and head, one group after the other, so the order of the log is the order of the
-//! head. Log lines of a group go into the log's other stream, before the samples and apart from them: each stream is synced
-//! when it got something, and one that fails takes only the appends with it that have something for it. A group that cannot be written is tried once more in a new segment; when that fails too its tickets fail, new
-//! appends are refused, and a probe every half second finds out when the disk is back.
+//! head. Log lines of a group go into the log's other stream, before the samples and apart from them: each stream is
+//! synced when it got something, and one that fails takes only the appends with it that have something for it. A group
+//! that cannot be written is tried once more in a new segment; when that fails too its tickets fail, new appends are
+//! refused, and a probe every half second finds out when the disk is back.
 
 use std::io;
 use std::sync::atomic::Ordering;
