@@ -108,7 +108,7 @@ pub enum Kind {
     /// Its body is decoded and stored.
     Ingest {
         /// Before the body is read: is this a request that the dialect can take at all? (415 before decoding.)
-        /// Media type and content encoding are both looked at; the encoding is then [`Dialect::encoding`].
+        /// Media type and content encoding are both looked at; the encoding is then [`Dialect::encodings`].
         accept: fn(&Request<'_>) -> Result<(), Refusal>,
         /// Bytes to batch.
         decode: Decode,

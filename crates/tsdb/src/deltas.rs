@@ -76,6 +76,9 @@ impl Inner {
 
     /// Logs all totals and digests, so that a replay from here on knows them. Durable when it returns.
     pub(crate) fn log_totals(&self, writer: &mut WriterState) -> io::Result<()> {
+        if writer.totals.is_empty() && writer.digests.is_empty() {
+            return Ok(());
+        }
         let now_ms = self.monotonic_ms();
         writer.digests.forget_old(now_ms);
         self.charge_totals(writer);
