@@ -76,12 +76,12 @@ impl Inner {
 
     /// Logs all totals and digests, so that a replay from here on knows them. Durable when it returns.
     pub(crate) fn log_totals(&self, writer: &mut WriterState) -> io::Result<()> {
-        let now_ms = self.monotonic_ms();
-        writer.digests.forget_old(now_ms);
-        self.charge_totals(writer);
         if writer.totals.is_empty() && writer.digests.is_empty() {
             return Ok(());
         }
+        let now_ms = self.monotonic_ms();
+        writer.digests.forget_old(now_ms);
+        self.charge_totals(writer);
         let segment = writer.wal.segment()?;
         {
             let table = self.table.read().expect("lock");
