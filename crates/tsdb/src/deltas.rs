@@ -82,9 +82,6 @@ impl Inner {
         let now_ms = self.monotonic_ms();
         writer.digests.forget_old(now_ms);
         self.charge_totals(writer);
-        if writer.totals.is_empty() && writer.digests.is_empty() {
-            return Ok(());
-        }
         let segment = writer.wal.segment()?;
         {
             let table = self.table.read().expect("lock");
