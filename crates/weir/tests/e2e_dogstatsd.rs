@@ -255,7 +255,7 @@ fn real_clients_are_counted_to_the_last_line() {
         weir.wait_for(&seen("js_dog_c{ddtag_env=\"prod\"}"), number(150.0));
         weir.wait_for(&seen("js_telegraf_c{ddtag_env=\"prod\"}"), number(150.0));
         weir.wait_for("js_telegraf_g{ddtag_env=\"prod\"}", number(5.0));
-        weir.wait_for("js_check", number(2.0));
+        weir.wait_for("js_dog_js_check", number(2.0));
     }
     weir.home.check_log().expect("nothing went wrong");
 }
