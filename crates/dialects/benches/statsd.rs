@@ -57,7 +57,7 @@ fn best_round(datagrams: &[Vec<u8>], budget: Duration) -> f64 {
             for_each_line(datagram, Flavor::DogStatsD, |line| {
                 let Ok(Line::Metric(metric)) = line else { panic!("{line:?}") };
                 let Value::Numbers(values) = metric.value else { panic!("{metric:?}") };
-                (lines, keys) = (lines + 1, keys ^ metric.key(7));
+                (lines, keys) = (lines + 1, keys.wrapping_add(metric.key(7)));
                 sum += values.iter().sum::<f64>() * metric.weight;
             });
         }
