@@ -333,11 +333,13 @@ pub enum Reason {
     LateDelta,
     /// A log line over the bound.
     LineTooLong,
+    /// A log line that came with other things while no more lines can be held.
+    LogsFull,
 }
 
 impl Reason {
     /// Every reason.
-    pub const ALL: [Reason; 15] = [
+    pub const ALL: [Reason; 16] = [
         Self::MissingName,
         Self::InvalidLabels,
         Self::LabelLimit,
@@ -353,6 +355,7 @@ impl Reason {
         Self::InvalidValue,
         Self::LateDelta,
         Self::LineTooLong,
+        Self::LogsFull,
     ];
 
     /// The value of the self-metrics' label `reason`.
@@ -373,6 +376,7 @@ impl Reason {
             Self::InvalidValue => "invalid_value",
             Self::LateDelta => "late_delta",
             Self::LineTooLong => "line_too_long",
+            Self::LogsFull => "logs_full",
         }
     }
 }

@@ -13,7 +13,7 @@ use axum::body::{Body, Bytes};
 use dialects::{ByteLimits, Decode, Dialect, Encoding, Received, Refusal, ReplyTo, Verdict};
 use http::request::Parts;
 use http::{Request, StatusCode, header};
-use model::{Batch, Temporality};
+use model::{Batch, Reason, Signal, Temporality};
 use sha2::{Digest, Sha256};
 use tokio::sync::oneshot;
 use tsdb::{AppendError, Appended, Committed, Ticket, WriteContext, WriteError};
@@ -229,11 +229,15 @@ impl Work {
     }
 
     /// What tells a request with deltas from others: sent again, it counts once. SHA-256 of route and body, cut to 128 bits.
-    fn digest(&self, batch: &Batch<'_>) -> Option<u128> {
-        if batch.series.iter().all(|series| series.temporality == Temporality::Cumulative) {
-            return None;
-        }
+    fn digest(&self, batch: &Batch<'_>, received_ms: i64) -> Option<u128> {
+        let deltas = batch.series.iter().filter(|series| series.temporality == Temporality::Delta);
+        let mut times = deltas.flat_map(|series| &batch.samples[series.samples.clone()]).peekable();
+        times.peek()?;
         let mut hash = Sha256::new();
+        // Where a delta's time is that of its reception, the same bytes are something new when they come later.
+        if times.any(|sample| sample.timestamp_ms == received_ms) {
+            hash.update(received_ms.to_le_bytes());
+        }
         hash.update(self.parts.uri.path().as_bytes());
         hash.update([0]);
         hash.update(&self.bytes);
@@ -262,9 +266,19 @@ impl Work {
             limits: &tenant.limits,
             epoch: tenant.epoch,
             now_ms: received.received_ms,
-            digest: self.digest(batch),
+            digest: self.digest(batch, received.received_ms),
         };
-        match store.append(&context, batch) {
+        let mut queued = store.append(&context, batch);
+        let has_others = !batch.series.is_empty() || !batch.hosts.is_empty();
+        if has_others && matches!(queued, Err(AppendError::LogsFull)) {
+            // Else what came beside the lines would wait for room that may never come.
+            let lines = batch.logs.len() as u64;
+            batch.logs.clear();
+            batch.rejections.add(Signal::LogLine, Reason::LogsFull, lines);
+            batch.rejections.explain(|| AppendError::LogsFull.to_string());
+            queued = store.append(&context, batch);
+        }
+        match queued {
             Ok((ticket, appended)) => {
                 let durable = bridge(ticket, tally.appended(&app.metrics, &appended));
                 let hosts = std::mem::take(&mut batch.hosts);
@@ -312,6 +326,10 @@ fn with_scratch<T>(work: impl FnOnce(&mut Scratch) -> T) -> T {
     scratch.batch.samples.shrink_to(KEPT_BYTES_MAX / size_of::<model::Sample>());
     scratch.batch.series.shrink_to(KEPT_BYTES_MAX / 128);
     scratch.batch.pairs.shrink_to(KEPT_BYTES_MAX / 48);
+    scratch.batch.histograms.shrink_to(KEPT_BYTES_MAX / size_of::<model::batch::HistogramSample>());
+    scratch.batch.exemplars.shrink_to(KEPT_BYTES_MAX / size_of::<model::batch::Exemplar>());
+    scratch.batch.metadata.shrink_to(KEPT_BYTES_MAX / size_of::<model::batch::MetadataRow<'_>>());
+    scratch.batch.logs.shrink_to(KEPT_BYTES_MAX / size_of::<model::LogRow<'_>>());
     SCRATCH.with(|kept| kept.replace(scratch));
     result
 }

@@ -27,9 +27,9 @@ impl Tally {
         Self { tenant: tenant.to_owned(), received }
     }
 
-    /// Samples that count against the tenant's rate.
+    /// Samples, and log lines, that count against the tenant's rate.
     pub(crate) fn samples(&self) -> u64 {
-        self.received.samples + self.received.histograms
+        self.received.samples + self.received.histograms + self.received.log_lines
     }
 
     /// Nothing was queued.

@@ -6,6 +6,7 @@ use std::collections::HashMap;
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
+use admission::Scope;
 use http::StatusCode;
 use http::request::Parts;
 use model::{Batch, LogRow};
@@ -29,9 +30,8 @@ pub struct UnknownRoutes(Mutex<HashMap<String, Duration>>);
 
 impl UnknownRoutes {
     /// The path as it is counted, and whether a line is due.
-    fn note(&self, path: &str, now: Duration) -> (String, bool) {
+    fn note(&self, mut path: String, now: Duration) -> (String, bool) {
         let mut noted = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let mut path = shown(path);
         if !noted.contains_key(&path) && noted.len() >= PATHS_MAX {
             path = OTHER.to_owned();
         }
@@ -53,6 +53,12 @@ fn shown(path: &str) -> String {
     path.trim_end_matches('/').split('/').take(8).map(part).collect::<Vec<_>>().join("/")
 }
 
+/// The method, unless it is one that somebody made up.
+fn method(parts: &Parts) -> &'static str {
+    let known = ["GET", "POST", "PUT", "PATCH", "DELETE", "HEAD", "OPTIONS"];
+    known.into_iter().find(|known| *known == parts.method.as_str()).unwrap_or(OTHER)
+}
+
 /// Whether whoever asks is a Datadog sender.
 pub fn is_datadog(app: &App, parts: &Parts) -> bool {
     let path = parts.uri.path();
@@ -64,12 +70,19 @@ pub fn is_datadog(app: &App, parts: &Parts) -> bool {
 
 /// Counts such a request and answers it.
 pub fn answer(app: &App, parts: &Parts, nearest: &str) -> Answer {
-    let (path, due) = app.unknown_routes.note(parts.uri.path(), app.env.clock.monotonic());
-    app.metrics.unknown_routes.with(&[&path]).add(1);
-    if due {
-        tell(app, parts.method.as_str(), &path);
+    let path = shown(parts.uri.path());
+    // Who has no key may ask for anything: it is counted, and no more.
+    match gate::admit(app, parts, dialects::datadog::DIALECT.credentials, Scope::Write) {
+        Ok(_) => {
+            let (path, due) = app.unknown_routes.note(path.clone(), app.env.clock.monotonic());
+            app.metrics.unknown_routes.with(&[&path]).add(1);
+            if due {
+                tell(app, method(parts), &path);
+            }
+        }
+        Err(_) => app.metrics.unknown_routes.with(&[OTHER]).add(1),
     }
-    let message = format!("Not found: {} {path}. The nearest path is {nearest}.", parts.method);
+    let message = format!("Not found: {} {path}. The nearest path is {nearest}.", method(parts));
     respond::json(StatusCode::NOT_FOUND, serde_json::json!({ "errors": [message] }).to_string())
 }
 
@@ -108,16 +121,17 @@ mod tests {
     #[test]
     fn a_path_is_told_once_a_minute_and_without_secrets() {
         let routes = UnknownRoutes::default();
+        let note = |path: &str, now| routes.note(shown(path), now);
         let at = Duration::from_secs;
-        assert_eq!(routes.note("/api/v3/x/", at(1)), ("/api/v3/x".to_owned(), true));
-        assert_eq!(routes.note("/api/v3/x", at(60)), ("/api/v3/x".to_owned(), false));
-        assert!(routes.note("/api/v3/x", at(61)).1);
+        assert_eq!(note("/api/v3/x/", at(1)), ("/api/v3/x".to_owned(), true));
+        assert_eq!(note("/api/v3/x", at(60)), ("/api/v3/x".to_owned(), false));
+        assert!(note("/api/v3/x", at(61)).1);
         let secret = format!("/v1/input/{}/x", "0".repeat(32));
-        assert_eq!(routes.note(&secret, at(61)).0, "/v1/input/…/x");
+        assert_eq!(note(&secret, at(61)).0, "/v1/input/…/x");
         assert_eq!(shown("/a?b/c\u{e4}"), "/…/…");
         for i in 0..PATHS_MAX {
-            routes.note(&format!("/p{i}"), at(61));
+            note(&format!("/p{i}"), at(61));
         }
-        assert_eq!(routes.note("/late", at(61)).0, OTHER);
+        assert_eq!(note("/late", at(61)).0, OTHER);
     }
 }

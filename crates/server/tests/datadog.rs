@@ -183,6 +183,21 @@ fn what_is_not_kept_is_counted_and_what_is_unknown_is_told() {
     });
 }
 
+#[test]
+fn no_room_for_lines_is_no_reason_to_lose_samples() {
+    let weir = Weir::start_with(|settings| settings.storage.log_bytes = server::config::Size(1));
+    let log = send_json(&weir, "/api/v2/logs", r#"[{"message":"the first fills it"}]"#);
+    assert_eq!(log.status, 202, "{log:?}");
+    let full = send_json(&weir, "/api/v2/logs", r#"[{"message":"hello"}]"#);
+    assert_eq!(full.status, 503, "{full:?}");
+    assert!(full.head.contains("retry-after: "), "{}", full.head);
+    let check = r#"[{"check":"app.ok","host_name":"web-1","status":2,"message":"it is down"}]"#;
+    let answer = send_json(&weir, "/api/v1/check_run", check);
+    assert_eq!(answer.status, 202);
+    assert!(answer.head.contains("x-weir-rejected: 1; logs_full"), "{}", answer.head);
+    assert_eq!(first(&weir, &weir.token, "app_ok")["value"][1], "2");
+}
+
 fn lines(store: &tsdb::Store, tenant: TenantId) -> Vec<String> {
     let mut lines = Vec::new();
     store.log_lines(tenant, i64::MIN..=i64::MAX, &mut |line| lines.push(line.line.to_string())).unwrap();

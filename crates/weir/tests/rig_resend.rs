@@ -82,6 +82,20 @@ fn rig_deltas_that_are_sent_again_count_once() {
 }
 
 #[test]
+fn rig_deltas_without_a_time_are_new_each_time() {
+    let rig = Rig::new(CONFIG);
+    let weir = rig.start();
+    for sent in 1..=3 {
+        rig.send(
+            &weir,
+            "/api/v1/series",
+            r#"{"series":[{"metric":"runs","type":"count","points":[[0,1]]}]}"#,
+        );
+        assert_eq!(rig.ask(&weir, "runs_total")["value"][1], sent.to_string());
+    }
+}
+
+#[test]
 fn rig_tags_of_hosts_are_there_after_a_kill() {
     let rig = Rig::new(CONFIG);
     let mut weir = rig.start();
