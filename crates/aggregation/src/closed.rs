@@ -94,6 +94,8 @@ impl Closed {
             if let Some(value) = self.value(output.role) {
                 let (timestamp_ms, start_ms) = match (&self.content, output.role) {
                     (Content::Counter { start_ms, .. }, Role::Total) => (self.end_ms, *start_ms),
+                    // Behind the last total, which stands at the window's end: no marker replaces a value.
+                    (Content::Stale, Role::Total) => (self.end_ms + 1, 0),
                     (Content::Stale, _) => (self.end_ms, 0),
                     _ => (self.start_ms, 0),
                 };

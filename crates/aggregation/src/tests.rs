@@ -294,7 +294,10 @@ fn naive_flush(naive: &mut BTreeMap<String, Seen>, (start, began): (i64, i64), n
         seen.seen_ms = seen.seen_ms.min(now);
         let forgotten = now - seen.seen_ms >= FORGET_MS;
         if forgotten {
-            shown.extend(seen.roles.iter().map(|role| (name_of(name, *role), end, 0, "stale".to_owned())));
+            // A total has a value at the window's end, which no marker would replace.
+            let at = |role| if role == Role::Total { end + 1 } else { end };
+            let marker = |role: &Role| (name_of(name, *role), at(*role), 0, "stale".to_owned());
+            shown.extend(seen.roles.iter().map(marker));
         }
         !forgotten
     });
@@ -321,7 +324,8 @@ fn a_key_is_described_once_and_again_after_it_was_forgotten() {
     let rows = flushed(windows.flush(10_000));
     assert_eq!(rows.len(), 1);
     let rows = flushed(windows.flush(310_000));
-    assert_eq!(rows.iter().map(|row| row.3.as_str()).collect::<Vec<_>>(), ["4.0", "stale"]);
+    let shown: Vec<_> = rows.iter().map(|row| (row.1, row.3.as_str())).collect();
+    assert_eq!(shown, [(20_000, "4.0"), (20_001, "stale")]);
     assert_eq!((windows.keys(), windows.bytes()), (0, 0));
     assert_eq!(hit(&mut windows, 310_001, 22), 3);
     let rows = flushed(windows.flush(320_000));

@@ -208,7 +208,9 @@ impl Work {
     /// The body as its dialect reads it. What it inflates to is paid for step by step before it takes memory.
     fn inflate<'a>(&'a self, permit: &mut Permit, out: &'a mut Vec<u8>) -> Result<&'a [u8], Refusal> {
         let limit = self.entry.limits.decoded;
-        let packed = self.encodings.iter().filter(|encoding| **encoding != Encoding::Identity);
+        // Nothing is nothing in any packing, but for the one that a dialect always has.
+        let is_nothing = self.bytes.is_empty() && self.entry.dialect.encodings[0] == Encoding::Identity;
+        let packed = self.encodings.iter().filter(|encoding| !is_nothing && **encoding != Encoding::Identity);
         let (wire, now) = (permit.amount(), self.app.env.clock.monotonic());
         // What a packing lay in, when there are several: both are held and paid while the next is unpacked.
         let mut outer = None;
@@ -276,6 +278,7 @@ impl Work {
             batch.logs.clear();
             batch.rejections.add(Signal::LogLine, Reason::LogsFull, lines);
             batch.rejections.explain(|| AppendError::LogsFull.to_string());
+            app.refusals.note(&app.env, "logs_full", tenant.name.as_str());
             queued = store.append(&context, batch);
         }
         match queued {
@@ -358,6 +361,7 @@ fn not_queued(app: &App, grant: &Grant, error: &AppendError) -> Refusal {
         AppendError::Deleted => return deleted(app, grant),
         // Of log lines alone: nothing else is turned away for it.
         AppendError::LogsFull => {
+            app.refusals.note(&app.env, "logs_full", grant.tenant.name.as_str());
             return Refusal::Overloaded { retry_after_s: 60, what: "room for log lines" };
         }
         AppendError::LogsFailing => return Refusal::Overloaded { retry_after_s: 5, what: "disk" },

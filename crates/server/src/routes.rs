@@ -288,7 +288,11 @@ fn lost(app: &App, rows: &[Row], parts: &Parts) -> Answer {
     if !methods.is_empty() {
         let allowed = methods.join(", ");
         let message = format!("this path takes {allowed}, not {}", parts.method);
-        let mut answer = respond::error(StatusCode::METHOD_NOT_ALLOWED, "bad_data", &message);
+        let status = StatusCode::METHOD_NOT_ALLOWED;
+        let mut answer = match unknown::is_datadog(app, parts) {
+            true => respond::json(status, serde_json::json!({ "errors": [message] }).to_string()),
+            false => respond::error(status, "bad_data", &message),
+        };
         if let Ok(value) = HeaderValue::try_from(allowed) {
             answer.headers_mut().insert(header::ALLOW, value);
         }

@@ -155,6 +155,20 @@ fn every_packing_is_taken_and_bombs_are_not() {
 }
 
 #[test]
+fn an_empty_body_keeps_a_connection_alive_however_it_is_packed() {
+    let weir = Weir::start();
+    for encoding in ["", "Content-Encoding: zstd\r\n", "Content-Encoding: gzip\r\n"] {
+        for path in ["/api/v2/series", "/api/beta/sketches", "/api/intake/metrics/v3/series"] {
+            let headers = format!("Content-Type: application/x-protobuf\r\n{encoding}");
+            assert_eq!(send(&weir, path, &headers, b"").status, 202, "{path} {encoding}");
+        }
+    }
+    let wrong = weir.request("PUT", "/api/v2/series", "", &format!("DD-API-KEY: {}\r\n", weir.token), b"");
+    assert_eq!(wrong.status, 405);
+    assert!(wrong.json()["errors"][0].as_str().unwrap().contains("takes POST"), "{wrong:?}");
+}
+
+#[test]
 fn what_is_not_kept_is_counted_and_what_is_unknown_is_told() {
     let weir = Weir::start();
     let metric = |name: &str| {
