@@ -5,7 +5,6 @@
 
 use std::borrow::Cow;
 
-use model::batch::SeriesRow;
 use model::{Batch, Reason, Sample, Signal};
 
 use super::fields::{self, set};
@@ -129,11 +128,6 @@ impl<'a> Checks<'a, '_> {
         if !check.message.is_empty() {
             self.message(&check, status, tags, timestamp_ms)?;
         }
-        let count = self.submission.source.tags.len() - tags;
-        let row_bytes = size_of::<Record<'_>>() + size_of::<SeriesRow<'_>>();
-        self.submission.room.take(row_bytes + count.saturating_mul(count))?;
-        let rows = Rows::begin(self.batch);
-        self.batch.samples.push(Sample { timestamp_ms, value: status as f64, start_ms: 0 });
         let record = Record {
             name: Name::Check(check.name),
             kind: Kind::Unspecified,
@@ -144,6 +138,9 @@ impl<'a> Checks<'a, '_> {
             resources: 0..0,
             tags: tags..self.submission.source.tags.len(),
         };
+        self.submission.room_for(&record)?;
+        let rows = Rows::begin(self.batch);
+        self.batch.samples.push(Sample { timestamp_ms, value: status as f64, start_ms: 0 });
         let (key, dropped) = (self.submission.key(&record), self.submission.dropped(&record));
         self.submission.keep(rows, record, key, dropped, self.batch);
         Ok(())

@@ -1,8 +1,9 @@
 //! Bodies that nobody sends by accident: they cost their sender an error and Weir a bounded amount of memory. And what
 //! no golden case shows: settings beside the two profiles.
 
-use model::Batch;
 use model::batch::Temporality;
+use model::labels::LABELS_MAX;
+use model::{Batch, HostRow, HostTags, Reason, Signal};
 
 use super::{Counts, HostTagsUse, Profile, Settings};
 use crate::rows::Full;
@@ -52,6 +53,47 @@ fn a_query_times_its_entries_is_bounded() {
     let request = Request { query: &query, ..request("/api/v2/logs") };
     let refused = decoded(&Received { body: &body, ..Received::new(request) });
     assert_eq!(refused.err().map(|malformed| malformed.what), Some(Full::WHAT));
+}
+
+/// Whatever becomes a label counts, where it stands in a series and where it comes from its host.
+#[test]
+fn a_series_with_more_labels_than_it_can_have_is_refused() {
+    let settings = crate::Settings {
+        datadog: Settings { host_tags: HostTagsUse::Attach, ..Settings::of(Profile::Opstrace) },
+    };
+    let mut hosts = HostTags::default();
+    let tags: Vec<_> = (0..1000).map(|number| format!("k{number}:v")).collect();
+    assert!(hosts.set(HostRow { host: "h".to_owned(), tags: tags.clone() }));
+    let list = |items: Vec<String>| items.join(",");
+    let series = |tags: usize, resources: usize| {
+        let tags = list((0..tags).map(|number| format!("\"t{number}:v\"")).collect());
+        let of = |number| format!(r#"{{"type":"r{number}","name":"v"}}"#);
+        let resources = list((0..resources).map(of).collect());
+        format!(
+            r#"{{"metric":"m","points":[{{"timestamp":1,"value":1}}],"tags":[{tags}],
+            "resources":[{{"type":"host","name":"h"}},{resources}]}}"#
+        )
+        .replace(",]", "]")
+    };
+    let decode = |series: &str| {
+        let body = format!(r#"{{"series":[{series}]}}"#).into_bytes();
+        let (settings, hosts) = (&settings, &hosts);
+        let received = Received { body: &body, settings, hosts, ..Received::new(request("/api/v2/series")) };
+        let refused = |batch: &Batch<'_>| {
+            let is_it = |refused: &_| *refused == (Signal::Sample, Reason::LabelLimit, 1);
+            batch.rejections.by_reason().filter(is_it).count()
+        };
+        decoded(&received).map(|batch| (batch.series.len(), refused(&batch)))
+    };
+    let rest = LABELS_MAX - tags.len();
+    for (tags, resources) in [(rest, 0), (0, rest), (1000, rest - 1000)] {
+        assert_eq!(decode(&series(tags, resources)), Ok((1, 0)), "{tags} {resources}");
+        assert_eq!(decode(&series(tags, resources + 1)), Ok((0, 1)), "{tags} {resources}");
+        assert_eq!(decode(&series(tags + 1, resources)), Ok((0, 1)), "{tags} {resources}");
+    }
+    // Many series of one host: each gets all of its tags.
+    let many = decode(&vec![series(0, 0); 300].join(","));
+    assert_eq!(many.err().map(|malformed| malformed.what), Some(Full::WHAT));
 }
 
 #[test]

@@ -20,17 +20,20 @@ const DEPTH_MAX: u32 = 10;
 /// Attributes of an entry that are kept: a line may have 256 fields, and tags are fields too.
 const FIELDS_MAX: usize = 192;
 
+/// Tags that the query gives to every entry: no line keeps more.
+const GIVEN_TAGS_MAX: usize = 256;
+
 /// Decodes a body into `batch`.
 pub(super) fn decode<'a>(received: &Received<'a>, batch: &mut Batch<'a>) -> Result<(), Malformed> {
     let asked = received.request.query;
     let value = |name| query::values(asked, name).next().unwrap_or_default();
-    let tags = query::values(asked, "ddtags").collect::<Vec<_>>().join(",");
+    let tags = given_tags(asked, batch);
     let mut logs = Logs {
         given: Entry {
             service: value("service"),
             source: value("ddsource"),
             host: value("hostname"),
-            tags: tags.split(',').map(|tag| tag.trim().to_owned().into()).collect(),
+            tags,
             ..Entry::default()
         },
         settings: &received.settings.datadog,
@@ -52,6 +55,19 @@ pub(super) fn decode<'a>(received: &Received<'a>, batch: &mut Batch<'a>) -> Resu
         }
     }
     Ok(())
+}
+
+/// The query's tags that say something, for each entry goes through all of them.
+fn given_tags<'a>(query: &str, batch: &mut Batch<'_>) -> Vec<Cow<'a, str>> {
+    let texts = query::values(query, "ddtags").collect::<Vec<_>>().join(",");
+    let says = |tag: &&str| match tag.split_once(':') {
+        Some((key, value)) => !key.is_empty() && !value.is_empty(),
+        None => !tag.is_empty(),
+    };
+    let mut tags = texts.split(',').map(str::trim).filter(says);
+    let given = tags.by_ref().take(GIVEN_TAGS_MAX).map(|tag| tag.to_owned().into()).collect();
+    batch.note("log_fields_dropped", tags.count() as u64);
+    given
 }
 
 /// Whether a body is lines of plain text: by its media type, else by how it begins.
@@ -252,8 +268,12 @@ impl<'a> Logs<'a, '_> {
         self.number += 1;
         let (batch, room) = (&mut *self.batch, &mut self.room);
         batch.note("log_fields_dropped", entry.lost);
-        for tag in entry.tags.into_iter().chain(self.given.tags.iter().cloned()) {
+        for tag in entry.tags {
             lines::put_tag(batch, room, self.settings, tag)?;
+        }
+        for tag in &self.given.tags {
+            room.take(tag.len())?;
+            lines::put_tag(batch, room, self.settings, tag.clone())?;
         }
         let or = |own: Cow<'a, str>, given: &Cow<'a, str>| if own.is_empty() { given.clone() } else { own };
         let stream = [
@@ -298,6 +318,16 @@ fn nanoseconds(token: &Token<'_>) -> Option<i64> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn each_entry_gets_the_querys_tags_that_say_something() {
+        let mut batch = Batch::new(1);
+        let given = given_tags("ddtags=,,x:,:y,:,+env:prod+,bare&ddtags=,a:b:c", &mut batch);
+        assert_eq!((given, batch.notes.len()), (vec!["env:prod".into(), "bare".into(), "a:b:c".into()], 0));
+        assert_eq!(given_tags(&format!("ddtags={}", ",".repeat(60_000)), &mut batch).len(), 0);
+        let given = given_tags(&format!("ddtags={}", ",a:b".repeat(1000)), &mut batch);
+        assert_eq!((given.len(), &batch.notes[..]), (GIVEN_TAGS_MAX, &[("log_fields_dropped", 744)][..]));
+    }
 
     #[test]
     fn times_are_milliseconds_or_iso_8601() {

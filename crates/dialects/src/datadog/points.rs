@@ -148,9 +148,6 @@ impl<'a> Points<'a> {
             return Ok(());
         }
         let tags = first_tag..self.submission.source.tags.len();
-        for _ in 0..3 {
-            self.submission.room_for(tags.len())?;
-        }
         if !rows.is_empty(batch) {
             self.submission.describe(draft.metric.clone(), Kind::Distribution, "", batch)?;
         }
@@ -164,6 +161,9 @@ impl<'a> Points<'a> {
             resources: 0..0,
             tags,
         };
+        for _ in 0..3 {
+            self.submission.room_for(&record)?;
+        }
         let dropped = self.submission.dropped(&record);
         self.sketches.keep(rows, record, dropped, Submission::key, &mut self.submission, batch);
         Ok(())

@@ -111,6 +111,19 @@ impl<'a> Source<'a> {
         LabelSource::Made(u32::try_from(number).expect("a body has less than 2^32 series"))
     }
 
+    /// The tags of a record's host that it gets with its own.
+    pub fn attached(&self, record: &Record<'_>) -> &'a [String] {
+        match (self.settings.host_tags, &record.name) {
+            (HostTagsUse::Attach, Name::Metric(..) | Name::Check(_)) => self.hosts.of(&record.host),
+            _ => &[],
+        }
+    }
+
+    /// How many labels a record has beside the fixed ones, at most.
+    pub fn labels(&self, record: &Record<'_>) -> usize {
+        record.tags.len() + record.resources.len() + self.attached(record).len()
+    }
+
     /// The seed of this request's keys: it tells tenants' choices and states of host tags apart.
     pub fn key_seed(&self, batch: &Batch<'_>) -> u64 {
         let attached = match self.settings.host_tags {

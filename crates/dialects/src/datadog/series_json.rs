@@ -4,7 +4,6 @@
 
 use std::borrow::Cow;
 
-use model::batch::SeriesRow;
 use model::{Batch, Reason, Sample, Signal};
 
 use super::fields::{self, Field};
@@ -221,7 +220,9 @@ impl<'a> Series<'a, '_> {
         if points == 0 {
             return Ok(false);
         }
-        self.take_room(&draft).map_err(|Full| json.error(Full::WHAT))?;
+        let texts = [&draft.metric, &draft.host, &draft.device, &draft.source_type, &draft.unit];
+        let owned = texts.into_iter().map(fields::owned_bytes).sum();
+        self.submission.room.take(owned).map_err(|Full| json.error(Full::WHAT))?;
         self.describe(&draft).map_err(|Full| json.error(Full::WHAT))?;
         let record = Record {
             name: Name::Metric(draft.metric, ""),
@@ -233,18 +234,10 @@ impl<'a> Series<'a, '_> {
             resources: self.resources..self.submission.source.resources.len(),
             tags: self.tags..self.submission.source.tags.len(),
         };
+        self.submission.room_for(&record).map_err(|Full| json.error(Full::WHAT))?;
         let (key, dropped) = (self.submission.key(&record), self.submission.dropped(&record));
         self.submission.keep(self.rows, record, key, dropped, self.batch);
         Ok(true)
-    }
-
-    /// Takes room for the series' row. Making its labels compares each tag with those before it.
-    fn take_room(&mut self, draft: &Draft<'a>) -> Result<(), Full> {
-        let texts = [&draft.metric, &draft.host, &draft.device, &draft.source_type, &draft.unit];
-        let owned: usize = texts.into_iter().map(fields::owned_bytes).sum();
-        let tags = self.submission.source.tags.len() - self.tags;
-        let row_bytes = size_of::<Record<'_>>() + size_of::<SeriesRow<'_>>();
-        self.submission.room.take(row_bytes + owned + tags.saturating_mul(tags))
     }
 
     /// Keeps what has no place in labels, once for series that stand together.

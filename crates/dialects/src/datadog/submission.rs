@@ -40,11 +40,12 @@ impl<'a> Submission<'a> {
         batch.source = Some(Box::new(self.source));
     }
 
-    /// Takes room for one more series with so many tags. Making its labels compares each tag with those before it; of a
-    /// series that has too many of them none are made.
+    /// Takes room for one more series, and for making its labels: several series may have the same long list of them. Of a
+    /// series that has too many none are made.
     #[inline]
-    pub(super) fn room_for(&mut self, tags: usize) -> Result<(), Full> {
-        let comparisons = if tags > LABELS_MAX { 0 } else { tags * tags };
+    pub(super) fn room_for(&mut self, record: &Record<'_>) -> Result<(), Full> {
+        let labels = self.source.labels(record);
+        let comparisons = if labels > LABELS_MAX { 0 } else { labels * labels };
         self.room.take(comparisons + size_of::<Record<'_>>() + size_of::<SeriesRow<'_>>())
     }
 
@@ -81,7 +82,7 @@ impl<'a> Submission<'a> {
         if rows.is_empty(batch) {
             return;
         }
-        if let Some((reason, what)) = fault(&record) {
+        if let Some((reason, what)) = self.fault(&record) {
             return refuse(rows, &record, reason, what, batch);
         }
         let samples = rows.samples_mut(batch);
@@ -103,6 +104,15 @@ impl<'a> Submission<'a> {
         self.dropped += dropped as u64;
         let labels = self.source.push(record);
         rows.keep_as(batch, labels, key, temporality);
+    }
+
+    /// Why a record names no series.
+    fn fault(&self, record: &Record<'_>) -> Option<(Reason, &'static str)> {
+        if matches!(&record.name, Name::Metric(name, _) | Name::Check(name) if name.is_empty()) {
+            return Some((Reason::MissingName, "metric name is missing"));
+        }
+        (self.source.labels(record) > LABELS_MAX)
+            .then_some((Reason::LabelLimit, "more tags and resources than a series can have labels"))
     }
 
     /// A metric's unit and type as metadata. In the profile `plain` the type stands nowhere else; in the other it alone is
@@ -132,15 +142,6 @@ impl<'a> Submission<'a> {
         batch.metadata.push(MetadataRow { family, metadata });
         Ok(())
     }
-}
-
-/// Why a record names no series.
-fn fault(record: &Record<'_>) -> Option<(Reason, &'static str)> {
-    if matches!(&record.name, Name::Metric(name, _) | Name::Check(name) if name.is_empty()) {
-        return Some((Reason::MissingName, "metric name is missing"));
-    }
-    (record.tags.len() > LABELS_MAX)
-        .then_some((Reason::LabelLimit, "more tags than a series can have labels"))
 }
 
 /// Refuses the rows of a series as a whole. Where there are none, nothing was lost.

@@ -5,6 +5,7 @@
 //! no series.
 
 use std::borrow::Cow;
+use std::collections::BTreeSet;
 
 use model::batch::Pair;
 use model::labels::LENGTH_MAX;
@@ -19,6 +20,8 @@ const NO_INDEX: &str = "n_o_i_n_d_e_x.";
 const CHECK: &str = "datadog_service_check_status";
 /// The name of the series that carries a host's tags.
 const HOST_INFO: &str = "datadog_host_info";
+/// So many labels are compared each with each, which is faster than sorting them.
+const FEW: usize = 32;
 /// Labels of the profile `plain` that are no tags.
 const RESERVED: [&str; 5] = ["__name__", "host", "device", "check", "le"];
 
@@ -60,22 +63,21 @@ pub fn labels<'b>(
     let settings = source.settings;
     fixed(settings, record, pairs);
     let first_tag = pairs.len();
-    if settings.host_tags == HostTagsUse::Attach && record.name != Name::HostInfo {
-        for tag in source.hosts.of(&record.host) {
-            put_tag(settings, tag, first_tag, pairs);
-        }
+    for tag in source.attached(record) {
+        put_tag(settings, tag, pairs);
     }
     for (kind, name) in &source.resources[record.resources.clone()] {
         let label = match settings.profile {
             Profile::Opstrace => Cow::Owned(format!("ddres_{}", sanitised(kind))),
             Profile::Plain => plain_label(settings, kind),
         };
-        put(settings, label, Cow::Borrowed(name), first_tag, pairs);
+        put(label, Cow::Borrowed(name), pairs);
     }
     // A tag of the series comes after one of its host and one of its resource: under `last` it counts.
     for tag in &source.tags[record.tags.clone()] {
-        put_tag(settings, tag, first_tag, pairs);
+        put_tag(settings, tag, pairs);
     }
+    unite(settings.duplicate_tags, first_tag, pairs);
     Ok(())
 }
 
@@ -129,7 +131,7 @@ fn fixed<'b>(settings: &Settings, record: &'b Record<'_>, pairs: &mut Vec<Pair<'
     }
 }
 
-fn put_tag<'b>(settings: &Settings, tag: &'b str, first_tag: usize, pairs: &mut Vec<Pair<'b>>) {
+fn put_tag<'b>(settings: &Settings, tag: &'b str, pairs: &mut Vec<Pair<'b>>) {
     let (key, value) = match (tag.split_once(':'), settings.bare_tags) {
         (Some((key, value)), _) => (key, value),
         (None, BareTags::Drop) => return,
@@ -141,46 +143,53 @@ fn put_tag<'b>(settings: &Settings, tag: &'b str, first_tag: usize, pairs: &mut 
         Profile::Opstrace => Cow::Owned(format!("ddtag_{}", sanitised(key))),
         Profile::Plain => plain_label(settings, key),
     };
-    put(settings, label, Cow::Borrowed(value), first_tag, pairs);
+    put(label, Cow::Borrowed(value), pairs);
 }
 
 /// Puts a label behind the fixed ones. An empty value is no label, and takes none away.
-fn put<'b>(
-    settings: &Settings,
-    label: Cow<'b, str>,
-    value: Cow<'b, str>,
-    first_tag: usize,
-    pairs: &mut Vec<Pair<'b>>,
-) {
-    if value.is_empty() || label.is_empty() {
-        return;
-    }
-    let Some((_, before)) = pairs[first_tag..].iter_mut().find(|(name, _)| *name == label) else {
+fn put<'b>(label: Cow<'b, str>, value: Cow<'b, str>, pairs: &mut Vec<Pair<'b>>) {
+    if !value.is_empty() && !label.is_empty() {
         pairs.push((label, value));
-        return;
-    };
-    match settings.duplicate_tags {
-        DuplicateTags::Last => *before = value,
-        DuplicateTags::First => {}
-        // One that is too long to be a value gets no longer.
-        DuplicateTags::Join if before.len() > LENGTH_MAX => {}
-        DuplicateTags::Join => *before = joined(before, &value),
     }
 }
 
-/// A set of values, sorted. A value with a comma in it is several.
-fn joined(before: &str, value: &str) -> Cow<'static, str> {
-    let mut values: Vec<&str> = before.split(',').collect();
-    if !values.is_sorted() {
-        values.sort_unstable();
+/// Makes one label of those with the same name. Many are sorted for that: a series may have thousands.
+fn unite<'b>(duplicates: DuplicateTags, first_tag: usize, pairs: &mut Vec<Pair<'b>>) {
+    let labels = &pairs[first_tag..];
+    let is_new = |at: usize| labels[..at].iter().all(|(name, _)| *name != labels[at].0);
+    if labels.len() <= FEW && (1..labels.len()).all(is_new) {
+        return;
     }
-    values.dedup();
-    for value in value.split(',') {
-        if let Err(place) = values.binary_search(&value) {
-            values.insert(place, value);
+    // Equal ones stay in their order.
+    pairs[first_tag..].sort_by(|(one, _), (other, _)| one.cmp(other));
+    let (mut end, mut start) = (first_tag, first_tag);
+    while let Some((name, _)) = pairs.get(start) {
+        let next = start + pairs[start..].iter().take_while(|(other, _)| other == name).count();
+        match duplicates {
+            _ if next - start == 1 => {}
+            DuplicateTags::First => {}
+            DuplicateTags::Last => pairs[start].1 = std::mem::take(&mut pairs[next - 1].1),
+            DuplicateTags::Join => pairs[start].1 = joined(&pairs[start..next]),
+        }
+        pairs.swap(end, start);
+        (end, start) = (end + 1, next);
+    }
+    pairs.truncate(end);
+}
+
+/// The values as a set, sorted. A value with a comma in it is several.
+fn joined<'b>(pairs: &[Pair<'_>]) -> Cow<'b, str> {
+    let (mut values, mut bytes) = (BTreeSet::new(), 0);
+    for value in pairs.iter().flat_map(|(_, value)| value.split(',')) {
+        // One that is too long to be a value gets no longer.
+        if bytes > LENGTH_MAX + 1 {
+            break;
+        }
+        if values.insert(value) {
+            bytes += value.len() + 1;
         }
     }
-    Cow::Owned(values.join(","))
+    Cow::Owned(Vec::from_iter(values).join(","))
 }
 
 fn plain_label<'b>(settings: &Settings, key: &'b str) -> Cow<'b, str> {
@@ -291,6 +300,22 @@ mod tests {
         assert!(shown.contains("ddtag_env=test,ddtag_role=web,"), "{shown}");
         let first = Settings { duplicate_tags: DuplicateTags::First, ..attach };
         assert!(translated(first, &["env:test"], |_| ()).contains("ddtag_env=prod"));
+    }
+
+    #[test]
+    fn labels_of_one_name_are_one() {
+        let of = |duplicate_tags, tags: &[&'static str]| {
+            let settings = Settings { duplicate_tags, ..Settings::of(Profile::Plain) };
+            let shown =
+                translated(settings, tags, |record| (record.resources, record.host) = (0..0, "".into()));
+            shown.replace("system_net_bytes_rcvd", "").replace(",device=eth0", "")
+        };
+        let tags = ["b:2", "a:y,x", "b:1", "c:z", "b:3,1", "b:"];
+        assert_eq!(of(DuplicateTags::Join, &tags), "{a=y,x,b=1,2,3,c=z}");
+        assert_eq!(of(DuplicateTags::Last, &tags), "{a=y,x,b=3,1,c=z}");
+        assert_eq!(of(DuplicateTags::First, &tags), "{a=y,x,b=2,c=z}");
+        let long: &'static str = format!("b:{}", "x".repeat(LENGTH_MAX)).leak();
+        assert_eq!(of(DuplicateTags::Join, &[long, "b:1", "b:2"]).len(), "{b=1,}".len() + LENGTH_MAX);
     }
 
     #[test]

@@ -95,7 +95,6 @@ fn series<'a>(
     }
     let tags = first_tag..submission.source.tags.len();
     let full = |Full| message.error(Full::WHAT);
-    submission.room_for(tags.len()).map_err(full)?;
     let mut text = |bytes: &'a [u8]| match std::str::from_utf8(bytes) {
         Ok(text) => text,
         Err(_) => {
@@ -114,6 +113,7 @@ fn series<'a>(
         resources: first_resource..submission.source.resources.len(),
         tags,
     };
+    submission.room_for(&record).map_err(full)?;
     if !is_text {
         refuse(rows, &record, Reason::InvalidLabels, "text that is not valid UTF-8", batch);
         return Ok(());

@@ -75,9 +75,6 @@ impl Decoder {
         }
         let full = |Full| message.error(Full::WHAT);
         let tags = first_tag..submission.source.tags.len();
-        for _ in 0..3 {
-            submission.room_for(tags.len()).map_err(full)?;
-        }
         let text = (std::str::from_utf8(metric), std::str::from_utf8(host));
         let (metric, host) = (text.0.unwrap_or(""), text.1.unwrap_or(""));
         let record = Record {
@@ -90,6 +87,9 @@ impl Decoder {
             resources: 0..0,
             tags,
         };
+        for _ in 0..3 {
+            submission.room_for(&record).map_err(full)?;
+        }
         if text.0.is_err() || text.1.is_err() {
             self.sketches.report(&record, batch);
             self.sketches.forget();

@@ -200,8 +200,7 @@ impl<'c, 'a> Series<'c, 'a> {
         };
         let full = |reader: &Reader<'_>| reader.error(Full::WHAT);
         for _ in 0..if is_sketch { 3 } else { 1 } {
-            let tags = tagset.tags.len() + resources.others.len();
-            submission.room_for(tags).map_err(|Full| full(&self.types))?;
+            submission.room_for(&record).map_err(|Full| full(&self.types))?;
         }
         let key = |record: &Record<'_>| {
             let mut parts = [0; 80];

@@ -442,5 +442,11 @@ fn sets_that_double_are_refused_before_they_fill_the_memory() {
     (data.types, data.num_points) = (vec![0x03; 1000], vec![1; 1000]);
     (data.name_refs, data.tagset_refs, data.timestamps) = (vec![0; 1000], vec![0; 1000], vec![0; 1000]);
     (data.name_refs[0], data.tagset_refs[0]) = (1, 1);
+    assert_eq!(fault(&encoded(data.clone())), Full::WHAT);
+    // The same of resources.
+    data.resources = texts(&["a", "b"]);
+    (data.resource_lens, data.resource_types) = (vec![2700], [vec![1], vec![0; 2699]].concat());
+    (data.resource_names, data.resource_refs) = (data.resource_types.clone(), data.tagset_refs.clone());
+    (data.tags, data.tagsets, data.tagset_refs) = (vec![], vec![], vec![]);
     assert_eq!(fault(&encoded(data)), Full::WHAT);
 }
