@@ -369,11 +369,21 @@ fn sums_that_are_no_number_are_refused() {
         (2, "g", Observation::GaugeBy(f64::MAX), GAUGE),
         (3, "d", Observation::Values(&[f64::MAX], 1.0), NATIVE),
         (4, "t", Observation::CountAt(f64::MAX, 5), COUNTER),
+        (5, "total", Observation::CountAt(f64::MAX, 5), TOTAL),
     ] {
         assert_eq!(add(name, hash, observation, roles), Ok(()), "{name}");
         assert_eq!(add(name, hash, observation, roles), Err(Refused::Overflow), "{name}");
     }
     flushed(windows.flush(10_000));
+}
+
+#[test]
+fn what_is_refused_keeps_no_key() {
+    let mut windows = Windows::new(Limits::default(), 0);
+    let mut add = |now| windows.add(now, 1, Observation::Count(f64::MAX), || Some(describe("c", TOTAL)));
+    assert_eq!([add(1), add(FORGET_MS - 1)], [Ok(()), Err(Refused::Overflow)]);
+    windows.flush(FORGET_MS + 1).for_each(drop);
+    assert_eq!(windows.keys(), 0);
 }
 
 #[test]

@@ -169,8 +169,9 @@ impl Windows {
             values: (self.limits.bytes / 2).saturating_sub(self.bytes()),
         };
         let entry = self.entries[slot as usize].as_mut().expect("aliases die with their entry");
-        entry.seen_ms = now_ms;
         self.window_bytes += observe(entry, observation, room)?;
+        // What is refused keeps no key alive.
+        entry.seen_ms = now_ms;
         Ok(())
     }
 
@@ -316,20 +317,18 @@ impl Room {
 #[inline]
 fn observe(entry: &mut Entry, observation: Observation<'_>, room: Room) -> Result<usize, Refused> {
     match (&mut entry.state, observation) {
-        (State::Counter { sum, total, .. }, Observation::Count(value)) => {
+        (State::Counter { .. }, Observation::CountAt(value, at))
+            if entry.described.outputs[0].role != crate::Role::Total =>
+        {
+            stamp(&mut entry.stamped, at, room, |before| before + value)
+        }
+        // A running total has no past: it takes what has a time now.
+        (State::Counter { sum, total, .. }, Observation::Count(value) | Observation::CountAt(value, _)) => {
             if !(*total + *sum + value).is_finite() {
                 return Err(Refused::Overflow);
             }
             *sum += value;
             Ok(0)
-        }
-        (State::Counter { sum, .. }, Observation::CountAt(value, at)) => {
-            // A running total has no past: it takes it now.
-            if entry.described.outputs[0].role == crate::Role::Total {
-                *sum += value;
-                return Ok(0);
-            }
-            stamp(&mut entry.stamped, at, room, |before| before + value)
         }
         (State::Gauge { value, is_set }, Observation::Gauge(now)) => {
             (*value, *is_set) = (now, true);
