@@ -80,7 +80,6 @@ impl Closed {
         if let Content::Distribution(distribution) = &mut self.content {
             distribution.sort();
         }
-        self.stamped.sort_unstable_by_key(|(at, _)| *at);
         for output in self.outputs.iter() {
             for (timestamp_ms, value) in &self.stamped {
                 let value = match output.role {

@@ -93,8 +93,10 @@ pub(crate) struct Entry {
     pub(crate) described: Described,
     pub(crate) class: Class,
     pub(crate) state: State,
-    /// Values that came with a time of their own, one for each.
+    /// Values that came with a time of their own, one for each, sorted.
     pub(crate) stamped: Vec<(i64, f64)>,
+    /// A counter's `stamped` of the last window: a sum goes on when its time comes again.
+    pub(crate) before: Vec<(i64, f64)>,
     /// Hashes of the wire that lead here; 0 = none.
     pub(crate) aliases: [u128; ALIASES_MAX],
     /// When something came last.
@@ -146,6 +148,9 @@ impl Entry {
         let is_new = !std::mem::replace(&mut self.is_written, true);
         let outputs = Arc::clone(&self.described.outputs);
         let stamped = std::mem::take(&mut self.stamped);
+        if self.class == Class::Counter {
+            self.before = stamped.clone();
+        }
         Some(Closed { outputs, content, stamped, start_ms, end_ms, is_new })
     }
 

@@ -84,6 +84,7 @@ fn show_histogram(histogram: &model::Histogram) -> String {
 #[derive(Default)]
 struct Seen {
     window: Vec<Kept>,
+    before: BTreeMap<i64, f64>,
     total: f64,
     start_ms: i64,
     gauge: f64,
@@ -127,7 +128,9 @@ impl Seen {
         let is_total = self.roles.contains(&Role::Total);
         for kept in window {
             match kept {
-                Kept::CountAt(value, at) if !is_total => *stamped.entry(at).or_default() += value,
+                Kept::CountAt(value, at) if !is_total => {
+                    *stamped.entry(at).or_insert(self.before.get(&at).copied().unwrap_or(0.0)) += value;
+                }
                 Kept::Count(value) | Kept::CountAt(value, _) => sum += value,
                 Kept::Gauge(value) => (self.gauge, set) = (value, true),
                 Kept::GaugeBy(value) => (self.gauge, set) = (self.gauge + value, true),
@@ -136,6 +139,7 @@ impl Seen {
                 Kept::Member(member) => _ = members.insert(member),
             }
         }
+        self.before = stamped.clone();
         self.total += sum;
         let count: f64 = values.iter().map(|(_, weight)| weight).sum();
         let total: f64 = values.iter().fold(0.0, |sum, (value, weight)| sum + value * weight);
@@ -251,7 +255,7 @@ fn life(seed: u64) {
         }
         let (kind, number) = (random.below(6), random.below(12));
         let name = format!("{}{number}", ["count", "total", "gauge", "set", "native", "all"][kind as usize]);
-        let at = now - random.below(3) as i64 * 1000;
+        let at = now / 1000 * 1000 - random.below(3) as i64 * 1000 + 1;
         let kept = match kind {
             0 | 1 if random.below(8) == 0 => Kept::CountAt(random.value(), at),
             0 | 1 => Kept::Count(random.value() / 0.3),
@@ -373,11 +377,54 @@ fn sums_that_are_no_number_are_refused() {
         (2, "g", Observation::GaugeBy(f64::MAX), GAUGE),
         (3, "d", Observation::Values(&[f64::MAX], 1.0), NATIVE),
         (4, "t", Observation::CountAt(f64::MAX, 5), COUNTER),
+        (5, "total", Observation::CountAt(f64::MAX, 5), TOTAL),
     ] {
         assert_eq!(add(name, hash, observation, roles), Ok(()), "{name}");
         assert_eq!(add(name, hash, observation, roles), Err(Refused::Overflow), "{name}");
     }
     flushed(windows.flush(10_000));
+}
+
+#[test]
+fn counts_of_one_time_in_two_windows_are_one_sum() {
+    let mut windows = Windows::new(Limits::default(), 0);
+    let (mut sums, at) = (Vec::new(), 9_500);
+    for now in [0, 10_000, 20_000, 30_000, 40_000, 50_000] {
+        let rows = flushed(windows.flush(now));
+        sums.extend(rows.into_iter().filter(|row| row.1 == at).map(|row| row.3));
+        // A window that has nothing of it forgets it.
+        if now != 30_000 {
+            let count = Observation::CountAt(10.0, at);
+            windows.add(now, 1, count, || Some(describe("c", COUNTER))).unwrap();
+        }
+    }
+    assert_eq!(sums, ["1.0", "2.0", "3.0", "1.0"]);
+}
+
+#[test]
+fn times_of_one_key_have_a_bound() {
+    for (roles, observation) in [
+        (COUNTER, (|at| Observation::CountAt(1.0, at)) as fn(i64) -> Observation<'static>),
+        (GAUGE, |at| Observation::GaugeAt(1.0, at)),
+    ] {
+        let mut windows = Windows::new(Limits::default(), 0);
+        let mut add = |at| windows.add(1, 1, observation(at), || Some(describe("x", roles)));
+        // In no order.
+        let taken = (0..1001).map(|n| add(n * 7919 % 1009 + 1));
+        assert_eq!(taken.filter(|taken| *taken == Err(Refused::Memory)).count(), 1);
+        assert_eq!(add(1), Ok(()));
+        let rows = flushed(windows.flush(10_000));
+        assert_eq!(rows.iter().filter(|row| row.1 > 0).count(), 1000);
+    }
+}
+
+#[test]
+fn what_is_refused_keeps_no_key() {
+    let mut windows = Windows::new(Limits::default(), 0);
+    let mut add = |now| windows.add(now, 1, Observation::Count(f64::MAX), || Some(describe("c", TOTAL)));
+    assert_eq!([add(1), add(FORGET_MS - 1)], [Ok(()), Err(Refused::Overflow)]);
+    windows.flush(FORGET_MS + 1).for_each(drop);
+    assert_eq!(windows.keys(), 0);
 }
 
 #[test]

@@ -89,6 +89,12 @@ impl Refused {
 /// What a flush closed.
 pub type Flushed = std::vec::IntoIter<Closed>;
 
+/// Times of one key that a window tells apart.
+const STAMPS_MAX: usize = 1000;
+
+/// Bytes of a value with its time.
+const STAMP_BYTES: usize = size_of::<(i64, f64)>();
+
 /// Bytes of an entry beside its labels, with the tables' slack.
 const ENTRY_BYTES: usize = size_of::<Entry>() + 96;
 
@@ -169,8 +175,9 @@ impl Windows {
             values: (self.limits.bytes / 2).saturating_sub(self.bytes()),
         };
         let entry = self.entries[slot as usize].as_mut().expect("aliases die with their entry");
-        entry.seen_ms = now_ms;
         self.window_bytes += observe(entry, observation, room)?;
+        // What is refused keeps no key alive.
+        entry.seen_ms = now_ms;
         Ok(())
     }
 
@@ -186,6 +193,7 @@ impl Windows {
         let start_ms = self.start_ms.max(self.began_ms.min(self.end_ms() - 1));
         let end_ms = self.end_ms().min(now_ms.max(start_ms + 1));
         let mut closed = Vec::with_capacity(self.series.len());
+        let mut kept = 0;
         for slot in 0..self.entries.len() {
             let Some(entry) = &mut self.entries[slot] else { continue };
             closed.extend(entry.close(start_ms, end_ms));
@@ -194,9 +202,11 @@ impl Windows {
             if now_ms - entry.seen_ms >= FORGET_MS {
                 closed.push(entry.end(start_ms, end_ms));
                 self.forget(slot);
+            } else {
+                kept += entry.before.len() * STAMP_BYTES;
             }
         }
-        self.window_bytes = 0;
+        self.window_bytes = kept;
         self.start_ms = aligned(now_ms);
         self.began_ms = self.began_ms.min(now_ms);
         closed.into_iter()
@@ -265,6 +275,7 @@ impl Windows {
             class,
             state,
             stamped: Vec::new(),
+            before: Vec::new(),
             aliases: [0; ALIASES_MAX],
             seen_ms: now_ms,
             is_written: false,
@@ -316,20 +327,21 @@ impl Room {
 #[inline]
 fn observe(entry: &mut Entry, observation: Observation<'_>, room: Room) -> Result<usize, Refused> {
     match (&mut entry.state, observation) {
-        (State::Counter { sum, total, .. }, Observation::Count(value)) => {
+        (State::Counter { .. }, Observation::CountAt(value, at))
+            if entry.described.outputs[0].role != crate::Role::Total =>
+        {
+            // The row of the last window is overwritten by that of this one.
+            let known = entry.before.binary_search_by_key(&at, |(known, _)| *known);
+            let written = known.map_or(0.0, |place| entry.before[place].1);
+            stamp(&mut entry.stamped, at, room, |before| before.unwrap_or(written) + value)
+        }
+        // A running total has no past: it takes what has a time now.
+        (State::Counter { sum, total, .. }, Observation::Count(value) | Observation::CountAt(value, _)) => {
             if !(*total + *sum + value).is_finite() {
                 return Err(Refused::Overflow);
             }
             *sum += value;
             Ok(0)
-        }
-        (State::Counter { sum, .. }, Observation::CountAt(value, at)) => {
-            // A running total has no past: it takes it now.
-            if entry.described.outputs[0].role == crate::Role::Total {
-                *sum += value;
-                return Ok(0);
-            }
-            stamp(&mut entry.stamped, at, room, |before| before + value)
         }
         (State::Gauge { value, is_set }, Observation::Gauge(now)) => {
             (*value, *is_set) = (now, true);
@@ -370,26 +382,28 @@ fn observe(entry: &mut Entry, observation: Observation<'_>, room: Room) -> Resul
     }
 }
 
-/// One value for each time: a later one is put together with the one before.
+/// One value for each time, sorted: a later one is put together with the one before.
 fn stamp(
     stamped: &mut Vec<(i64, f64)>,
     at: i64,
     room: Room,
-    value: impl FnOnce(f64) -> f64,
+    value: impl FnOnce(Option<f64>) -> f64,
 ) -> Result<usize, Refused> {
-    match stamped.iter_mut().rev().find(|(known, _)| *known == at) {
-        Some((_, before)) => {
-            let value = value(*before);
-            if !value.is_finite() {
-                return Err(Refused::Overflow);
-            }
-            *before = value;
+    let place = stamped.binary_search_by_key(&at, |(known, _)| *known);
+    let value = value(place.ok().map(|place| stamped[place].1));
+    if !value.is_finite() {
+        return Err(Refused::Overflow);
+    }
+    match place {
+        Ok(place) => {
+            stamped[place].1 = value;
             Ok(0)
         }
-        None => {
-            room.check(size_of::<(i64, f64)>())?;
-            stamped.push((at, value(0.0)));
-            Ok(size_of::<(i64, f64)>())
+        Err(_) if stamped.len() == STAMPS_MAX => Err(Refused::Memory),
+        Err(place) => {
+            room.check(STAMP_BYTES)?;
+            stamped.insert(place, (at, value));
+            Ok(STAMP_BYTES)
         }
     }
 }

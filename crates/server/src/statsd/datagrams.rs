@@ -115,18 +115,30 @@ fn receive(
     let mut headers = MultiHeaders::<()>::preallocate(slices.len(), Some(nix::cmsg_space!(u32)));
     let flags = MsgFlags::MSG_WAITFORONE;
     let received = recvmmsg(socket.as_raw_fd(), &mut headers, slices.iter_mut(), flags, None)?;
-    let mut truncated = 0;
+    let mut cut = Vec::new();
     for message in received {
+        if message.flags.contains(MsgFlags::MSG_TRUNC) {
+            cut.push(lengths.len());
+        }
         lengths.push(message.bytes);
         drops.came();
-        truncated += u64::from(message.flags.contains(MsgFlags::MSG_TRUNC));
         for control in message.cmsgs()? {
             if let ControlMessageOwned::RxqOvfl(count) = control {
                 drops.told(count);
             }
         }
     }
-    Ok(truncated)
+    for number in &cut {
+        let buffer = &buffers[number * DATAGRAM_BYTES_MAX..];
+        lengths[*number] = whole_lines(&buffer[..lengths[*number]]);
+    }
+    Ok(cut.len() as u64)
+}
+
+/// Bytes of the lines that a cut datagram has as a whole: its last one may say something else than was sent.
+#[cfg(target_os = "linux")]
+fn whole_lines(datagram: &[u8]) -> usize {
+    datagram.iter().rposition(|byte| *byte == b'\n').unwrap_or(0)
 }
 
 /// One at a time, where the kernel has no call for more.
@@ -158,5 +170,31 @@ pub(super) fn widen(socket: &Socket, bytes: u64) {
             given,
             "the kernel gives StatsD a smaller receive buffer: raise net.core.rmem_max, or give CAP_NET_ADMIN"
         );
+    }
+}
+
+#[cfg(all(test, target_os = "linux"))]
+mod tests {
+    use socket2::{Domain, Type};
+
+    use super::*;
+
+    #[test]
+    fn of_a_cut_datagram_whole_lines_are_read() {
+        let (sender, receiver) = Socket::pair(Domain::UNIX, Type::DGRAM, None).unwrap();
+        sender.set_send_buffer_size(4 * DATAGRAM_BYTES_MAX).unwrap();
+        let receiver = OwnedFd::from(receiver);
+        let long = "x".repeat(DATAGRAM_BYTES_MAX - 10);
+        for (datagram, whole, cut) in [
+            ("a:1|c\nb:1|c".to_owned(), 11, 0),
+            (format!("a:1|c\n{long}:123|c"), 5, 1),
+            (format!("{long}:1234567890|c"), 0, 1),
+        ] {
+            sender.send(datagram.as_bytes()).unwrap();
+            let mut buffers = vec![0; BATCH * DATAGRAM_BYTES_MAX];
+            let (mut lengths, mut drops) = (Vec::new(), Drops::new(Transport::UnixDatagram, &receiver));
+            assert_eq!(receive(&receiver, &mut buffers, &mut lengths, &mut drops).unwrap(), cut);
+            assert_eq!(lengths, [whole]);
+        }
     }
 }

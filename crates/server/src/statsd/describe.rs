@@ -55,10 +55,10 @@ fn forms(settings: &Settings, kind: MetricKind) -> &'static [Form] {
     }
 }
 
-/// The series of a metric.
-pub(super) fn series(metric: &Metric<'_>, translation: &Translation, hostname: &str) -> Described {
+/// The series of a metric; `None` when it has more tags than a series can have labels.
+pub(super) fn series(metric: &Metric<'_>, translation: &Translation, hostname: &str) -> Option<Described> {
     let name = String::from_utf8_lossy(metric.name);
-    let facts = Facts::read(metric.tags(), hostname);
+    let facts = Facts::read(metric.tags(), hostname, translation.labels_max)?;
     let output = |(role, suffix, kind, interval_s): &Form| {
         let counts = if *role == Role::Total { Counts::Cumulative } else { Counts::Raw };
         let settings = Settings { counts, ..translation.settings };
@@ -71,7 +71,7 @@ pub(super) fn series(metric: &Metric<'_>, translation: &Translation, hostname: &
         );
         Output { role: *role, labels }
     };
-    Described { outputs: forms(&translation.settings, metric.kind).iter().map(output).collect() }
+    Some(Described { outputs: forms(&translation.settings, metric.kind).iter().map(output).collect() })
 }
 
 /// What tags say, sorted out as an Agent does it.
@@ -85,8 +85,8 @@ pub(super) struct Facts<'a> {
 
 impl<'a> Facts<'a> {
     /// `host:` names another host than the listener's, `device:` the device; what begins with `dd.internal.` is for the
-    /// Agent itself.
-    pub(super) fn read(mut tags: Tags<'a>, hostname: &'a str) -> Self {
+    /// Agent itself. `None` when there are more than `labels_max`: making labels compares each tag with those before it.
+    pub(super) fn read(mut tags: Tags<'a>, hostname: &'a str, labels_max: usize) -> Option<Self> {
         let mut facts = Self { host: Cow::Borrowed(hostname), ..Self::default() };
         while let Some(tag) = tags.next() {
             let mut tag = String::from_utf8_lossy(tag);
@@ -104,8 +104,11 @@ impl<'a> Facts<'a> {
             } else if !tag.starts_with("dd.internal.") {
                 facts.tags.push(tag);
             }
+            if facts.tags.len() + facts.resources.len() > labels_max {
+                return None;
+            }
         }
-        facts
+        Some(facts)
     }
 
     /// The labels of a series with these facts.
@@ -160,7 +163,7 @@ mod tests {
         let mut shown = Vec::new();
         for_each_line(line.as_bytes(), Flavor::DogStatsD, |line| {
             let Ok(Line::Metric(metric)) = line else { panic!("{line:?}") };
-            let described = series(&metric, &translation, "web-1");
+            let described = series(&metric, &translation, "web-1").unwrap();
             shown = described
                 .outputs
                 .iter()
@@ -209,5 +212,21 @@ mod tests {
             [r#"Native t{host="web-1"}"#, r#"Min t_min{host="web-1"}"#, r#"Max t_max{host="web-1"}"#]
         );
         assert_eq!(described("u:x|s", Profile::Plain), [r#"Distinct u{host="web-1"}"#]);
+    }
+
+    #[test]
+    fn too_many_tags_are_no_series() {
+        let read = |tags: usize| {
+            let tags: Vec<String> = (0..tags).map(|n| format!("k{n}:v")).collect();
+            let line = format!("x:1|h|#dd.internal.a:b,host:h,{}", tags.join(","));
+            let translation = Translation { labels_max: 128, ..Translation::default() };
+            let mut is_series = None;
+            for_each_line(line.as_bytes(), Flavor::DogStatsD, |line| {
+                let Ok(Line::Metric(metric)) = line else { panic!("{line:?}") };
+                is_series = Some(series(&metric, &translation, "web-1").is_some());
+            });
+            is_series.unwrap()
+        };
+        assert_eq!([1, 128, 129, 4000].map(read), [true, true, false, false]);
     }
 }

@@ -40,9 +40,15 @@ pub(super) struct LogLine {
 
 impl Happened {
     /// An event is a log line: its text, or its title where it has none.
-    pub(super) fn event(event: &Event<'_>, translation: &Translation, hostname: &str, now_ms: i64) -> Self {
+    /// `None` when it has more tags than a series can have labels.
+    pub(super) fn event(
+        event: &Event<'_>,
+        translation: &Translation,
+        hostname: &str,
+        now_ms: i64,
+    ) -> Option<Self> {
         let settings = &translation.settings;
-        let mut facts = Facts::read(event.tags(), hostname);
+        let mut facts = Facts::read(event.tags(), hostname, translation.labels_max)?;
         let said = text(event.host);
         if !said.is_empty() {
             facts.host = Cow::Owned(said);
@@ -63,18 +69,18 @@ impl Happened {
         ]);
         put_tags(settings, &facts, &mut fields);
         let timestamp_ns = nanoseconds(event.timestamp_s, now_ms);
-        Self { sample: None, line: Some(LogLine { stream, fields, timestamp_ns, line }) }
+        Some(Self { sample: None, line: Some(LogLine { stream, fields, timestamp_ns, line }) })
     }
 
-    /// A check is a sample, and a log line where it says something.
+    /// A check is a sample, and a log line where it says something. `None` as for events.
     pub(super) fn check(
         check: &ServiceCheck<'_>,
         translation: &Translation,
         hostname: &str,
         now_ms: i64,
-    ) -> Self {
+    ) -> Option<Self> {
         let settings = &translation.settings;
-        let mut facts = Facts::read(check.tags(), hostname);
+        let mut facts = Facts::read(check.tags(), hostname, translation.labels_max)?;
         let said = text(check.host);
         if !said.is_empty() {
             facts.host = Cow::Owned(said);
@@ -97,7 +103,7 @@ impl Happened {
         let labels = facts.labels(settings, &translation.hosts, Name::Check(name), Kind::Unspecified, 0);
         let timestamp_ms = timestamp_ns / 1_000_000;
         let sample = CheckSample { labels, timestamp_ms, status: check.status };
-        Self { sample: Some(sample), line }
+        Some(Self { sample: Some(sample), line })
     }
 
     /// Bytes that it takes, roughly.
@@ -155,10 +161,15 @@ fn nanoseconds(said_s: Option<i64>, now_ms: i64) -> i64 {
 #[cfg(test)]
 mod tests {
     use dialects::statsd::{Flavor, Line, for_each_line};
+    use model::labels::LABELS_MAX;
 
     use super::*;
 
     fn happened(line: &str) -> Happened {
+        told(line).unwrap()
+    }
+
+    fn told(line: &str) -> Option<Happened> {
         let mut happened = None;
         for_each_line(line.as_bytes(), Flavor::DogStatsD, |line| {
             let translation = Translation::default();
@@ -169,6 +180,16 @@ mod tests {
             });
         });
         happened.unwrap()
+    }
+
+    #[test]
+    fn too_many_tags_are_nothing_that_happened() {
+        let tags: Vec<String> = (0..=LABELS_MAX).map(|n| format!("k{n}:v")).collect();
+        let (most, more) = (tags[1..].join(","), tags.join(","));
+        for start in ["_e{1,1}:a|b", "_sc|x|0"] {
+            let is_some = [&most, &more].map(|tags| told(&format!("{start}|#{tags}")).is_some());
+            assert_eq!(is_some, [true, false], "{start}");
+        }
     }
 
     fn shown(pairs: &[(String, String)]) -> String {

@@ -9,6 +9,7 @@ use aggregation::{Closed, Limits, Observation, Refused, Windows};
 use codec::hash::key128;
 use dialects::datadog;
 use dialects::statsd::{BadLine, Flavor, Line, Metric, MetricKind, Value, for_each_line};
+use model::labels::LABELS_MAX;
 use model::{HostTags, TenantName};
 
 use super::describe;
@@ -47,12 +48,27 @@ impl Door {
 }
 
 /// How lines of a tenant are translated.
-#[derive(Clone, Debug, Default, PartialEq)]
+#[derive(Clone, Debug, PartialEq)]
 pub(super) struct Translation {
     /// Its choices.
     pub(super) settings: datadog::Settings,
     /// What is known of its hosts, where that matters.
     pub(super) hosts: Arc<HostTags>,
+    /// Labels that a series may have.
+    pub(super) labels_max: usize,
+}
+
+impl Default for Translation {
+    fn default() -> Self {
+        Self { settings: datadog::Settings::default(), hosts: Arc::default(), labels_max: LABELS_MAX }
+    }
+}
+
+impl Translation {
+    /// Whether lines become the same series by both.
+    fn agrees(&self, other: &Self) -> bool {
+        self.settings == other.settings && self.hosts == other.hosts
+    }
 }
 
 /// A tenant's lines.
@@ -177,11 +193,11 @@ impl Intake {
         let translation = translation(app, &self.tenant);
         let mut state = self.state();
         state.close_if_due(now_ms);
-        if state.translation != translation {
+        if !state.translation.agrees(&translation) {
             let windows = std::mem::replace(&mut state.windows, Windows::new(self.limits, now_ms));
             state.keep(windows.end(now_ms));
-            state.translation = translation;
         }
+        state.translation = translation;
         state.taken()
     }
 
@@ -202,9 +218,11 @@ impl Intake {
 fn translation(app: &App, tenant: &TenantName) -> Translation {
     let settings = app.config().choices.of(tenant).datadog;
     let attached = settings.host_tags == datadog::HostTagsUse::Attach;
-    let id = app.authority().tenant(tenant.as_str()).map(|tenant| tenant.id);
-    let hosts = id.filter(|_| attached).map(|id| app.hosts.of(id)).unwrap_or_default();
-    Translation { settings, hosts }
+    let authority = app.authority();
+    let known = authority.tenant(tenant.as_str());
+    let hosts = known.filter(|_| attached).map(|tenant| app.hosts.of(tenant.id)).unwrap_or_default();
+    let labels_max = known.map_or(LABELS_MAX, |tenant| tenant.limits.labels.labels.min(LABELS_MAX));
+    Translation { settings, hosts, labels_max }
 }
 
 impl State {
@@ -243,25 +261,30 @@ impl State {
             Ok(Line::Event(event)) => {
                 counts.events += 1;
                 let event = Happened::event(&event, &self.translation, &door.hostname, now_ms);
-                counts.happened_refused += u64::from(!self.happen(event));
+                self.happen(event, counts);
             }
             Ok(Line::ServiceCheck(check)) => {
                 counts.checks += 1;
                 let check = Happened::check(&check, &self.translation, &door.hostname, now_ms);
-                counts.happened_refused += u64::from(!self.happen(check));
+                self.happen(check, counts);
             }
             Err(bad) => counts.bad[bad as usize] += 1,
         }
     }
 
-    fn happen(&mut self, happened: Happened) -> bool {
+    fn happen(&mut self, happened: Option<Happened>, counts: &mut Counts) {
+        let Some(happened) = happened else {
+            counts.refused[Refused::Labels as usize] += 1;
+            return;
+        };
         let bytes = self.happened_bytes + happened.bytes();
         let fits = self.happened.len() < HAPPENED_MAX && bytes <= HAPPENED_BYTES_MAX;
         if fits {
             self.happened_bytes = bytes;
             self.happened.push(happened);
+        } else {
+            counts.happened_refused += 1;
         }
-        fits
     }
 
     #[inline]
@@ -269,8 +292,7 @@ impl State {
         let (windows, translation) = (&mut self.windows, &self.translation);
         let key = metric.key(door.seed);
         let mut add = |observation| {
-            windows
-                .add(now_ms, key, observation, || Some(describe::series(metric, translation, &door.hostname)))
+            windows.add(now_ms, key, observation, || describe::series(metric, translation, &door.hostname))
         };
         let is_counter = metric.kind == MetricKind::Counter;
         match (metric.value, metric.timestamp_ms) {
