@@ -26,10 +26,10 @@ pub const HOSTS_MAX: usize = 100_000;
 /// Tags of one host that are kept.
 pub const HOST_TAGS_MAX: usize = 1000;
 
-/// Bytes of one host's name and tags together.
+/// Bytes of the text of one host's name and tags together.
 pub const HOST_BYTES_MAX: usize = 100 << 10;
 
-/// Bytes of all hosts' names and tags together.
+/// Bytes of memory of all hosts' names and tags together.
 pub const HOSTS_BYTES_MAX: usize = 16 << 20;
 
 impl HostTags {
@@ -48,17 +48,18 @@ impl HostTags {
         self.generation
     }
 
-    /// Bytes of all names and tags.
+    /// Bytes of memory that all names and tags take, roughly: a tag may be shorter than what holds it.
     pub fn bytes(&self) -> usize {
         self.bytes
     }
 
     /// Takes what a request tells; whether anything changed. A host over one of the bounds changes nothing.
     pub fn set(&mut self, row: HostRow) -> bool {
-        let bytes = size(&row.host, &row.tags);
         let known = self.hosts.get(row.host.as_str());
-        let total = self.bytes - known.map_or(0, |tags| size(&row.host, tags)) + bytes;
-        let fits = row.tags.len() <= HOST_TAGS_MAX && bytes <= HOST_BYTES_MAX && total <= HOSTS_BYTES_MAX;
+        let before = known.map_or(0, |tags| size(&row.host, tags));
+        let total = self.bytes - before + size(&row.host, &row.tags);
+        let text = text(&row.host, &row.tags);
+        let fits = row.tags.len() <= HOST_TAGS_MAX && text <= HOST_BYTES_MAX && total <= HOSTS_BYTES_MAX;
         let full = known.is_none() && self.hosts.len() >= HOSTS_MAX;
         if !fits || full || known.is_some_and(|tags| **tags == *row.tags) {
             return false;
@@ -70,8 +71,12 @@ impl HostTags {
     }
 }
 
-fn size(host: &str, tags: &[String]) -> usize {
+fn text(host: &str, tags: &[String]) -> usize {
     host.len() + tags.iter().map(String::len).sum::<usize>()
+}
+
+fn size(host: &str, tags: &[String]) -> usize {
+    text(host, tags) + (1 + tags.len()) * size_of::<String>()
 }
 
 #[cfg(test)]
@@ -95,6 +100,15 @@ mod tests {
         assert!(!tags.set(row("web-1", &["x"; HOST_TAGS_MAX + 1])));
         assert!(!tags.set(row(&"h".repeat(HOST_BYTES_MAX + 1), &[])));
         assert!(tags.set(row("web-1", &[])));
-        assert_eq!((tags.iter().count(), tags.generation(), tags.bytes()), (1, 2, 5));
+        assert_eq!((tags.iter().count(), tags.generation(), tags.bytes()), (1, 2, 5 + size_of::<String>()));
+    }
+
+    #[test]
+    fn tags_of_no_length_take_memory() {
+        let mut tags = HostTags::default();
+        let told =
+            (0..1000).filter(|number| tags.set(row(&number.to_string(), &[""; HOST_TAGS_MAX]))).count();
+        assert_eq!(told, HOSTS_BYTES_MAX / (size_of::<String>() * (HOST_TAGS_MAX + 1) + 3));
+        assert!(tags.bytes() <= HOSTS_BYTES_MAX);
     }
 }

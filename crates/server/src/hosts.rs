@@ -17,8 +17,9 @@ const NAME: &str = "host-tags";
 const MAGIC: &[u8; 8] = b"WEIRHTAG";
 const VERSION: u16 = 1;
 
-/// Bytes of all tenants' hosts at which nothing more is learned.
-const BYTES_MAX: usize = 256 << 20;
+/// Bytes of all tenants' hosts at which nothing more is learned. Each tenant has its own bound
+/// ([`model::hosts::HOSTS_BYTES_MAX`]).
+const BYTES_MAX: usize = 64 << 20;
 
 /// What is known of all tenants' hosts.
 #[derive(Debug)]
@@ -52,25 +53,21 @@ impl Hosts {
         self.tenants.lock().unwrap_or_else(PoisonError::into_inner).get(&tenant).cloned().unwrap_or_default()
     }
 
-    /// Takes what a request told; whether anything is to be saved.
-    pub fn learn(&self, tenant: TenantId, rows: Vec<HostRow>) -> bool {
+    /// Takes what a request told, which is to be saved before that is acknowledged.
+    pub fn learn(&self, tenant: TenantId, rows: Vec<HostRow>) {
         let mut tenants = self.tenants.lock().unwrap_or_else(PoisonError::into_inner);
         if tenants.values().map(|tags| tags.bytes()).sum::<usize>() > BYTES_MAX {
-            return false;
+            return;
         }
         let tags = Arc::make_mut(tenants.entry(tenant).or_default());
         let changes = rows.into_iter().map(|row| tags.set(row)).filter(|changed| *changed).count();
         self.changes.fetch_add(changes as u64, Ordering::Relaxed);
-        changes > 0
     }
 
     /// Forgets a tenant that is no more.
     pub fn forget(&self, tenant: TenantId) -> io::Result<()> {
         let known = self.tenants.lock().unwrap_or_else(PoisonError::into_inner).remove(&tenant);
-        if known.is_none() {
-            return Ok(());
-        }
-        self.changes.fetch_add(1, Ordering::Relaxed);
+        self.changes.fetch_add(u64::from(known.is_some()), Ordering::Relaxed);
         self.save()
     }
 
@@ -81,7 +78,9 @@ impl Hosts {
         if *saved == changes {
             return Ok(());
         }
-        let body = encode(&self.tenants.lock().unwrap_or_else(PoisonError::into_inner));
+        // Every request that is decoded waits for this lock: nothing is encoded under it.
+        let tenants = self.tenants.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let body = encode(&tenants);
         env::replace(
             &*self.env.files,
             &self.directory,
@@ -133,9 +132,8 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         let open = || Hosts::open(Env::real(), directory.path());
         let hosts = open();
-        assert!(hosts.learn(TenantId(1), vec![row("a", "env:prod"), row("b", "bare")]));
-        assert!(hosts.learn(TenantId(2), vec![row("a", "env:test")]));
-        assert!(!hosts.learn(TenantId(1), vec![row("a", "env:prod")]));
+        hosts.learn(TenantId(1), vec![row("a", "env:prod"), row("b", "bare")]);
+        hosts.learn(TenantId(2), vec![row("a", "env:test")]);
         hosts.save().unwrap();
         let hosts = open();
         assert_eq!(hosts.of(TenantId(1)).of("a"), ["env:prod"]);
@@ -144,5 +142,24 @@ mod tests {
         assert!(open().of(TenantId(1)).of("b").is_empty());
         std::fs::write(directory.path().join(NAME), b"WEIRHTAG nothing").unwrap();
         assert!(open().of(TenantId(2)).of("a").is_empty());
+    }
+
+    #[test]
+    fn what_could_not_be_saved_is_saved_later() {
+        let directory = tempfile::tempdir().unwrap();
+        let hosts = Hosts::open(Env::real(), directory.path());
+        let in_the_way = directory.path().join(format!("{NAME}.tmp"));
+        hosts.learn(TenantId(1), vec![row("a", "env:prod")]);
+        std::fs::create_dir(&in_the_way).unwrap();
+        assert!(hosts.save().is_err() && hosts.save().is_err());
+        std::fs::remove_dir(&in_the_way).unwrap();
+        hosts.save().unwrap();
+        assert_eq!(Hosts::open(Env::real(), directory.path()).of(TenantId(1)).of("a"), ["env:prod"]);
+
+        std::fs::create_dir(&in_the_way).unwrap();
+        assert!(hosts.forget(TenantId(1)).is_err() && hosts.forget(TenantId(1)).is_err());
+        std::fs::remove_dir(&in_the_way).unwrap();
+        hosts.forget(TenantId(1)).unwrap();
+        assert!(Hosts::open(Env::real(), directory.path()).of(TenantId(1)).of("a").is_empty());
     }
 }

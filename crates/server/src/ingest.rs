@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use admission::{Grant, Permit, Refused, Scope};
 use axum::body::{Body, Bytes};
+use dialects::datadog::HostTagsUse;
 use dialects::{ByteLimits, Decode, Dialect, Encoding, Received, Refusal, ReplyTo, Verdict};
 use http::request::Parts;
 use http::{Request, StatusCode, header};
@@ -102,8 +103,8 @@ async fn take(app: &Arc<App>, entry: Entry, parts: &Arc<Parts>, body: Body) -> R
 }
 
 async fn store(app: &Arc<App>, work: Work, permit: Permit, grant: Grant) -> Result<Verdict, Refusal> {
-    let Queued { appended, durable, echo, hosts_changed } = work.run(permit, grant).await?;
-    if hosts_changed {
+    let Queued { appended, durable, echo, has_hosts } = work.run(permit, grant).await?;
+    if has_hosts {
         save_hosts(app).await?;
     }
     match durable.await {
@@ -160,8 +161,8 @@ struct Queued {
     durable: oneshot::Receiver<Result<Committed, WriteError>>,
     /// What the answer repeats.
     echo: Option<String>,
-    /// Whether tags of hosts are to be saved.
-    hosts_changed: bool,
+    /// Whether it told tags of hosts. Also those that are known may not have been saved yet.
+    has_hosts: bool,
 }
 
 impl Work {
@@ -285,8 +286,13 @@ impl Work {
             Ok((ticket, appended)) => {
                 let durable = bridge(ticket, tally.appended(&app.metrics, &appended));
                 let hosts = std::mem::take(&mut batch.hosts);
-                let hosts_changed = !hosts.is_empty() && app.hosts.learn(tenant.id, hosts);
-                Ok(Queued { appended, durable, echo: batch.echo.take(), hosts_changed })
+                // Nobody else reads them.
+                let attached = received.settings.datadog.host_tags == HostTagsUse::Attach;
+                let has_hosts = attached && !hosts.is_empty();
+                if has_hosts {
+                    app.hosts.learn(tenant.id, hosts);
+                }
+                Ok(Queued { appended, durable, echo: batch.echo.take(), has_hosts })
             }
             Err(error) => {
                 tally.refused(&app.metrics);

@@ -222,6 +222,25 @@ fn an_authority_that_fails_costs_nothing_but_time() {
 }
 
 #[test]
+fn what_cannot_be_kept_is_shown_and_not_ordered_again() {
+    let acme = AcmeServer::start();
+    let weir = begin(&acme);
+    let folder =
+        std::fs::read_dir(weir.directory.path().join("acme")).unwrap().next().unwrap().unwrap().path();
+    let in_the_way = folder.join("acme.weir.example.pem.tmp");
+    std::fs::create_dir(&in_the_way).unwrap();
+    weir.create_tenant("acme");
+    until("it is shown", || weir.shows("dd.acme.weir.example"));
+    assert!(!folder.join("acme.weir.example.pem").exists());
+    std::fs::remove_dir(&in_the_way).unwrap();
+    until("it is kept", || folder.join("acme.weir.example.pem").exists());
+    assert_eq!(acme.orders().len(), 4, "{:?}", acme.orders());
+    let weir = start(&acme, weir.stop(), |_| {});
+    weir.wait_until_certified(4);
+    assert_eq!(acme.orders().len(), 4, "{:?}", acme.orders());
+}
+
+#[test]
 fn whoever_says_that_it_is_too_much_is_left_alone() {
     let acme = AcmeServer::start();
     let weir = begin(&acme);

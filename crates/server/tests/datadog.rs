@@ -5,6 +5,7 @@ mod common;
 use std::io::Write;
 
 use common::{Response, Weir, until};
+use dialects::datadog::HostTagsUse;
 use model::{TenantId, TenantName};
 use server::config::{Settings, TenantSettings};
 
@@ -166,6 +167,28 @@ fn an_empty_body_keeps_a_connection_alive_however_it_is_packed() {
     let wrong = weir.request("PUT", "/api/v2/series", "", &format!("DD-API-KEY: {}\r\n", weir.token), b"");
     assert_eq!(wrong.status, 405);
     assert!(wrong.json()["errors"][0].as_str().unwrap().contains("takes POST"), "{wrong:?}");
+}
+
+#[test]
+fn tags_of_hosts_are_on_the_disk_when_they_are_acknowledged() {
+    let told = |weir: &Weir| {
+        let body = r#"{"internalHostname":"web-1","host-tags":{"system":["env:prod"]}}"#;
+        send_json(weir, "/intake/", body).status
+    };
+    // They are kept for nobody who does not want them.
+    let weir = Weir::start();
+    assert_eq!(told(&weir), 202);
+    let directory = weir.stop();
+    let (file, in_the_way) = (directory.path().join("host-tags"), directory.path().join("host-tags.tmp"));
+    assert!(!file.exists());
+
+    let attach = |settings: &mut Settings| settings.datadog.host_tags = Some(HostTagsUse::Attach);
+    let weir = Weir::start_in(directory, attach);
+    std::fs::create_dir(&in_the_way).unwrap();
+    assert_eq!([told(&weir), told(&weir)], [503, 503]);
+    std::fs::remove_dir(&in_the_way).unwrap();
+    assert_eq!(told(&weir), 202);
+    assert!(String::from_utf8_lossy(&std::fs::read(&file).unwrap()).contains("env:prod"));
 }
 
 #[test]

@@ -12,7 +12,7 @@ use model::labels::LENGTH_MAX;
 use model::{LabelError, MetricType};
 
 use super::record::{Kind, Name, Record, Source};
-use super::settings::{BareTags, Counts, DuplicateTags, HostTagsUse, Names, Profile, Settings};
+use super::settings::{BareTags, Counts, DuplicateTags, Names, Profile, Settings};
 
 /// Stands before names that Datadog was told not to index.
 const NO_INDEX: &str = "n_o_i_n_d_e_x.";
@@ -221,6 +221,7 @@ pub fn sanitised(name: &str) -> Cow<'_, str> {
 mod tests {
     use model::HostTags;
 
+    use super::super::settings::HostTagsUse;
     use super::*;
 
     fn translated(settings: Settings, tags: &[&'static str], change: impl FnOnce(&mut Record<'_>)) -> String {

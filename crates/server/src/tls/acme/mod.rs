@@ -7,6 +7,7 @@
 //! start with good ones orders nothing. Until there is one for a name, handshakes that ask for it are refused: whoever
 //! would take a self-signed one in between would take anybody's.
 
+use std::collections::HashMap;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -53,6 +54,20 @@ pub struct Acme {
 struct Ordering {
     authority: Option<Authority>,
     patience: Patience,
+    /// What was issued and is not on the shelf yet.
+    unkept: HashMap<Names, Arc<Pem>>,
+}
+
+/// A key and its chain.
+struct Pem {
+    key: String,
+    chain: String,
+}
+
+impl std::fmt::Debug for Pem {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Pem").finish_non_exhaustive()
+    }
 }
 
 impl Acme {
@@ -122,6 +137,8 @@ impl Acme {
         }
         let mut ordering = self.ordering.lock().await;
         ordering.patience.keep(&wanted);
+        ordering.unkept.retain(|names, _| wanted.contains(names));
+        self.keep_issued(app, &mut ordering.unkept).await;
         for names in &wanted {
             let now = self.env.clock.monotonic();
             if self.is_due(names) && ordering.patience.allows(names, now) && !app.is_draining() {
@@ -144,10 +161,13 @@ impl Acme {
     async fn order(self: &Arc<Self>, app: &App, names: &Names, ordering: &mut Ordering) {
         tracing::info!(name = names.first(), names = names.all().len(), "a certificate is ordered");
         match self.ordered(app, names, ordering).await {
-            Ok(certificate) => {
+            Ok((certificate, pem)) => {
                 self.metrics.acme_orders.with(&["success"]).add(1);
                 ordering.patience.succeeded(names);
                 let until_s = certificate.not_after_s;
+                ordering.unkept.insert(names.clone(), Arc::new(pem));
+                // First, so that what is shown is there after a restart. Without that it is shown all the same.
+                self.keep_issued(app, &mut ordering.unkept).await;
                 self.held.put(vec![(names, certificate)]);
                 tracing::info!(name = names.first(), until_s, "a certificate was issued");
             }
@@ -158,6 +178,20 @@ impl Acme {
                 let pause = self.pause_after(names, &error, &mut ordering.patience);
                 let retry_s = pause.as_secs();
                 tracing::error!(name = names.first(), %error, retry_s, "a certificate was not issued");
+            }
+        }
+    }
+
+    /// Puts on the shelf what was issued. What cannot be kept is tried again at the next look, and not ordered again: an
+    /// authority counts what it issued.
+    async fn keep_issued(self: &Arc<Self>, app: &App, unkept: &mut HashMap<Names, Arc<Pem>>) {
+        for (names, pem) in std::mem::take(unkept) {
+            let (its, its_names, its_pem) = (Arc::clone(self), names.clone(), Arc::clone(&pem));
+            let keep = move || its.shelf.keep(&its_names, &its_pem.key, &its_pem.chain);
+            let kept = app.decoding.run(keep).await.map_err(|error| error.to_string());
+            if let Err(error) = kept.and_then(|kept| kept.map_err(|error| error.to_string())) {
+                tracing::error!(name = names.first(), error, "a certificate that was issued cannot be kept");
+                unkept.insert(names, pem);
             }
         }
     }
@@ -181,7 +215,7 @@ impl Acme {
         app: &App,
         names: &Names,
         ordering: &mut Ordering,
-    ) -> Result<Certificate, OrderError> {
+    ) -> Result<(Certificate, Pem), OrderError> {
         let authority = match ordering.authority.take() {
             Some(authority) => authority,
             None => {
@@ -197,11 +231,7 @@ impl Acme {
         if let Some(name) = names.all().iter().find(|name| !certificate.covers(name)) {
             return Err(OrderError::here(format!("the certificate that was issued is not for {name}")));
         }
-        let (its, names) = (Arc::clone(self), names.clone());
-        // On disk first: what is shown is there after a restart.
-        let kept = app.decoding.run(move || its.shelf.keep(&names, &key, &chain)).await;
-        kept.map_err(OrderError::here)?.map_err(OrderError::here)?;
-        Ok(certificate)
+        Ok((certificate, Pem { key, chain }))
     }
 
     fn kind(&self) -> challenges::Kind {
