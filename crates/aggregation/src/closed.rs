@@ -75,6 +75,16 @@ impl Closed {
         matches!(self.content, Content::Stale)
     }
 
+    /// Bytes that it holds, roughly. Labels are held by the windows, until they end.
+    pub fn bytes(&self) -> usize {
+        let content = match &self.content {
+            Content::Distribution(distribution) => distribution.bytes(),
+            Content::Stale => self.outputs.iter().map(|output| output.labels.as_canonical().len()).sum(),
+            _ => 0,
+        };
+        size_of::<Self>() + size_of_val(self.stamped.as_slice()) + content
+    }
+
     /// Makes the rows, series by series.
     pub fn rows(mut self, mut each: impl FnMut(Row<'_>)) {
         if let Content::Distribution(distribution) = &mut self.content {

@@ -166,6 +166,12 @@ impl Distribution {
         taken
     }
 
+    /// Bytes that it takes, roughly.
+    pub(crate) fn bytes(&self) -> usize {
+        let cells = self.positive.0.len() + self.negative.0.len() + self.values.len();
+        size_of::<Self>() + cells * CELL_BYTES
+    }
+
     fn index_of(&self, magnitude: f64) -> i32 {
         let steps = SCHEMA - self.schema;
         // Halving an index rounds up: the upper bound of a bucket is in it.

@@ -4,7 +4,6 @@
 //! what is beyond that is lost, and counted.
 
 use std::borrow::Cow;
-use std::collections::VecDeque;
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError};
 use std::time::Duration;
@@ -13,11 +12,13 @@ use admission::Tenant;
 use aggregation::{Closed, Role, RowValue, WINDOW_MS};
 use codec::hash::key128;
 use model::batch::{HistogramSample, LabelSource, MetadataRow, SeriesRow};
+use model::histogram::{BucketCounts, Histogram};
 use model::{Batch, LabelError, Labels, LabelsRef, LogRow, Metadata, MetricType, Sample, Temporality};
 use tsdb::{AppendError, Store, WriteContext};
 
 use super::happened::{Happened, LogLine};
-use super::intake::{Intake, Taken};
+use super::intake::{Intake, Taken, WAITING_BYTES_MAX};
+use super::queue::{Queue, Weigh};
 use crate::app::App;
 use crate::tally::Tally;
 
@@ -30,11 +31,8 @@ const BATCH_ROWS: usize = 10_000;
 /// Log lines that go to the store at once.
 const BATCH_LINES: usize = 1000;
 
-/// Rows of one tenant that wait for the store.
-const WAITING_ROWS_MAX: usize = 1_000_000;
-
-/// Log lines of one tenant that wait for the store.
-const WAITING_LINES_MAX: usize = 20_000;
+/// Bytes of log lines of one tenant that wait for the store; the rest of what may wait is for rows.
+const WAITING_LINES_BYTES_MAX: usize = WAITING_BYTES_MAX / 4;
 
 /// Keeps keys of these label lists apart from those of other dialects.
 const KEY_DOMAIN: u64 = 0x7374_6174_7364_0000;
@@ -47,13 +45,35 @@ struct Row {
     value: RowValue,
     /// The type of its metric, the first time.
     kind: Option<MetricType>,
+    /// Bytes of labels that the windows do not hold.
+    label_bytes: usize,
+}
+
+impl Weigh for Row {
+    fn bytes(&self) -> usize {
+        let histogram = match &self.value {
+            RowValue::Float(_) => 0,
+            RowValue::Histogram(histogram) => histogram_bytes(histogram),
+        };
+        size_of::<Self>() + self.label_bytes + histogram
+    }
+}
+
+fn histogram_bytes(histogram: &Histogram) -> usize {
+    let buckets = match &histogram.counts {
+        BucketCounts::Integer { positive, negative, .. } => positive.len() + negative.len(),
+        BucketCounts::Float { positive, negative, .. } => positive.len() + negative.len(),
+    };
+    let spans =
+        size_of_val(histogram.positive_spans.as_slice()) + size_of_val(histogram.negative_spans.as_slice());
+    size_of::<Histogram>() + buckets * size_of::<f64>() + spans
 }
 
 /// What waits for the store.
 #[derive(Default)]
 struct Waiting {
-    rows: VecDeque<Row>,
-    lines: VecDeque<LogLine>,
+    rows: Queue<Row>,
+    lines: Queue<LogLine>,
 }
 
 /// Writes until `stopped`, then everything that is left.
@@ -68,7 +88,11 @@ pub(super) fn run(app: &App, intakes: &[Arc<Intake>], stopped: &Receiver<()>) {
             let taken = if ends { intake.collect_all(now_ms) } else { intake.collect(app, now_ms) };
             let tenant = intake.tenant.as_str();
             waiting.take(app, tenant, taken);
+            // Windows close while this waits for the disk.
+            intake.set_waiting(waiting.bytes());
             waiting.write(app, tenant);
+            lost(app, tenant, "waiting", waiting.shrink());
+            intake.set_waiting(waiting.bytes());
             if ends {
                 waiting.lose(app, tenant, "stopped");
             }
@@ -86,21 +110,26 @@ impl Waiting {
         metrics.statsd_memory_bytes.of_tenant(tenant, &[]).set(taken.bytes as f64);
         let began = app.env.clock.monotonic();
         let has_window = !taken.closed.is_empty();
-        taken.closed.into_iter().for_each(|closed| self.take_closed(closed));
+        taken.closed.into_items().into_iter().for_each(|closed| self.take_closed(closed));
         if has_window {
             metrics.statsd_flush_seconds.observe(app.env.clock.monotonic().saturating_sub(began));
         }
         taken.happened.into_iter().for_each(|happened| self.take_happened(happened));
-        let over = self.rows.len().saturating_sub(WAITING_ROWS_MAX);
-        self.rows.drain(..over);
-        let over_lines = self.lines.len().saturating_sub(WAITING_LINES_MAX);
-        self.lines.drain(..over_lines);
-        lost(app, tenant, "waiting", over as u64 + over_lines as u64);
         lost(app, tenant, "behind", taken.lost);
     }
 
+    fn bytes(&self) -> usize {
+        self.rows.bytes() + self.lines.bytes()
+    }
+
+    /// Loses the oldest of what the store did not take, as far as there is too much of it; how many those were.
+    fn shrink(&mut self) -> u64 {
+        let lines = self.lines.shrink(WAITING_LINES_BYTES_MAX);
+        lines + self.rows.shrink(WAITING_BYTES_MAX - WAITING_LINES_BYTES_MAX)
+    }
+
     fn take_closed(&mut self, closed: Closed) {
-        let is_new = closed.is_new();
+        let (is_new, is_end) = (closed.is_new(), closed.is_end());
         let mut described: Option<Labels> = None;
         closed.rows(|row| {
             let labels = &row.output.labels;
@@ -108,19 +137,21 @@ impl Waiting {
             if is_first {
                 described = Some(labels.clone());
             }
-            self.rows.push_back(Row {
+            self.rows.push(Row {
                 labels: labels.clone(),
                 timestamp_ms: row.timestamp_ms,
                 start_ms: row.start_ms,
                 value: row.value,
                 kind: is_first.then(|| metric_type(row.output.role)),
+                label_bytes: if is_end { labels.as_canonical().len() } else { 0 },
             });
         });
     }
 
     fn take_happened(&mut self, happened: Happened) {
         if let Some(sample) = happened.sample {
-            self.rows.push_back(Row {
+            self.rows.push(Row {
+                label_bytes: sample.labels.as_canonical().len(),
                 labels: sample.labels,
                 timestamp_ms: sample.timestamp_ms,
                 start_ms: 0,
@@ -128,7 +159,7 @@ impl Waiting {
                 kind: None,
             });
         }
-        self.lines.extend(happened.line);
+        happened.line.into_iter().for_each(|line| self.lines.push(line));
     }
 
     /// Gives what waits to the store, as far as it takes it.
@@ -152,27 +183,26 @@ impl Waiting {
     fn write_rows(&mut self, app: &App, store: &Store, tenant: &Tenant) {
         while !self.rows.is_empty() {
             let count = self.rows.len().min(BATCH_ROWS);
-            if !append(app, store, tenant, &self.rows.make_contiguous()[..count], put_row) {
+            if !append(app, store, tenant, self.rows.first(count), put_row) {
                 return;
             }
-            self.rows.drain(..count);
+            self.rows.skip(count);
         }
     }
 
     fn write_lines(&mut self, app: &App, store: &Store, tenant: &Tenant) {
         while !self.lines.is_empty() {
             let count = self.lines.len().min(BATCH_LINES);
-            if !append(app, store, tenant, &self.lines.make_contiguous()[..count], put_line) {
+            if !append(app, store, tenant, self.lines.first(count), put_line) {
                 return;
             }
-            self.lines.drain(..count);
+            self.lines.skip(count);
         }
     }
 
     fn lose(&mut self, app: &App, tenant: &str, reason: &str) {
         lost(app, tenant, reason, (self.rows.len() + self.lines.len()) as u64);
-        self.rows.clear();
-        self.lines.clear();
+        *self = Self::default();
     }
 }
 
@@ -276,5 +306,44 @@ fn metric_type(role: Role) -> MetricType {
         Role::Total => MetricType::Counter,
         Role::Native => MetricType::GaugeHistogram,
         _ => MetricType::Gauge,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Wide native histograms, 8 KB each, that the store does not take.
+    #[test]
+    fn rows_that_wait_are_bounded_by_their_bytes() {
+        let counts =
+            BucketCounts::Integer { count: 0, zero: 0, positive: vec![0; 1024], negative: Vec::new() };
+        let histogram = Histogram {
+            schema: 0,
+            zero_threshold: 0.0,
+            sum: 0.0,
+            reset_hint: model::histogram::ResetHint::Gauge,
+            positive_spans: Vec::new(),
+            negative_spans: Vec::new(),
+            counts,
+            custom_bounds: Vec::new(),
+        };
+        let mut waiting = Waiting::default();
+        for timestamp_ms in 0..10_000 {
+            waiting.rows.push(Row {
+                labels: Labels::from_pairs([("__name__", "wide")]),
+                timestamp_ms,
+                start_ms: 0,
+                value: RowValue::Histogram(Arc::new(histogram.clone())),
+                kind: None,
+                label_bytes: 0,
+            });
+        }
+        let lost = waiting.shrink();
+        assert!(waiting.bytes() <= WAITING_BYTES_MAX && waiting.rows.len() > 5000, "{}", waiting.rows.len());
+        assert_eq!(
+            (waiting.rows.first(1)[0].timestamp_ms, lost + waiting.rows.len() as u64),
+            (lost as i64, 10_000)
+        );
     }
 }

@@ -10,6 +10,7 @@ use model::Labels;
 
 use super::describe::Facts;
 use super::intake::Translation;
+use super::queue::Weigh;
 
 /// What statuses are called, by number.
 const STATUSES: [&str; 4] = ["ok", "warning", "critical", "unknown"];
@@ -108,11 +109,17 @@ impl Happened {
 
     /// Bytes that it takes, roughly.
     pub(super) fn bytes(&self) -> usize {
-        let of =
-            |pairs: &[(String, String)]| pairs.iter().map(|(n, v)| 48 + n.len() + v.len()).sum::<usize>();
-        let line = self.line.as_ref().map_or(0, |line| of(&line.stream) + of(&line.fields) + line.line.len());
+        let line = self.line.as_ref().map_or(0, LogLine::bytes);
         let sample = self.sample.as_ref().map_or(0, |sample| sample.labels.as_canonical().len());
         size_of::<Self>() + line + sample
+    }
+}
+
+impl Weigh for LogLine {
+    fn bytes(&self) -> usize {
+        let of =
+            |pairs: &[(String, String)]| pairs.iter().map(|(n, v)| 48 + n.len() + v.len()).sum::<usize>();
+        size_of::<Self>() + of(&self.stream) + of(&self.fields) + self.line.len()
     }
 }
 

@@ -14,6 +14,7 @@ use model::{HostTags, TenantName};
 
 use super::describe;
 use super::happened::Happened;
+use super::queue::{Queue, Weigh};
 use crate::app::App;
 use crate::metrics::Counter;
 
@@ -23,8 +24,9 @@ const HAPPENED_MAX: usize = 10_000;
 /// Their bytes.
 const HAPPENED_BYTES_MAX: usize = 16 << 20;
 
-/// Closed keys that wait to be written; further windows are lost.
-pub(super) const CLOSED_MAX: usize = 500_000;
+/// Bytes of closed windows of one tenant, and of rows that were made of them, until they are written. Beyond it the oldest
+/// are lost; the newest window has its own bound.
+pub(super) const WAITING_BYTES_MAX: usize = 64 << 20;
 
 /// A listener, as lines see it.
 #[derive(Clone, Debug)]
@@ -85,10 +87,12 @@ pub(super) struct Intake {
 pub(super) struct State {
     pub(super) translation: Translation,
     windows: Windows,
-    closed: Vec<Closed>,
+    closed: Queue<Closed>,
+    /// Bytes that wait behind them, for the store.
+    waiting_bytes: usize,
     happened: Vec<Happened>,
     happened_bytes: usize,
-    /// Rows of closed windows for which there was no room.
+    /// Keys of closed windows for which there was no room.
     lost: u64,
 }
 
@@ -100,7 +104,7 @@ impl std::fmt::Debug for State {
 
 /// What was taken out to be written.
 pub(super) struct Taken {
-    pub(super) closed: Vec<Closed>,
+    pub(super) closed: Queue<Closed>,
     pub(super) happened: Vec<Happened>,
     pub(super) keys: usize,
     pub(super) bytes: usize,
@@ -166,7 +170,8 @@ impl Intake {
         let state = State {
             translation: translation(app, &tenant),
             windows: Windows::new(limits, app.env.clock.now_ms()),
-            closed: Vec::new(),
+            closed: Queue::default(),
+            waiting_bytes: 0,
             happened: Vec::new(),
             happened_bytes: 0,
             lost: 0,
@@ -209,8 +214,19 @@ impl Intake {
         state.taken()
     }
 
+    /// Tells how many bytes wait for the store.
+    pub(super) fn set_waiting(&self, bytes: usize) {
+        self.state().waiting_bytes = bytes;
+    }
+
     fn state(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Weigh for Closed {
+    fn bytes(&self) -> usize {
+        Closed::bytes(self)
     }
 }
 
@@ -234,9 +250,9 @@ impl State {
     }
 
     fn keep(&mut self, closed: aggregation::Flushed) {
-        let free = CLOSED_MAX.saturating_sub(self.closed.len());
-        self.lost += closed.len().saturating_sub(free) as u64;
-        self.closed.extend(closed.take(free));
+        let newest: usize = closed.as_slice().iter().map(Closed::bytes).sum();
+        self.lost += self.closed.shrink(WAITING_BYTES_MAX.saturating_sub(self.waiting_bytes + newest));
+        closed.for_each(|closed| self.closed.push(closed));
     }
 
     fn taken(&mut self) -> Taken {
@@ -313,5 +329,47 @@ impl State {
             // A distribution of the past is one of now: its sender aggregated nothing.
             (Value::Numbers(values), _) => add(Observation::Values(values, metric.weight)),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use aggregation::{Described, Output, Role};
+    use model::Labels;
+
+    use super::*;
+
+    /// Windows that nobody fetches, of 16,000 distributions with ten values each.
+    #[test]
+    fn closed_windows_are_bounded_by_their_bytes() {
+        let mut state = State {
+            translation: Translation::default(),
+            windows: Windows::new(Limits::default(), 0),
+            closed: Queue::default(),
+            waiting_bytes: 0,
+            happened: Vec::new(),
+            happened_bytes: 0,
+            lost: 0,
+        };
+        let window = |state: &mut State, number: i64| {
+            for key in 0..16_000u32 {
+                let labels = || Labels::from_pairs([("__name__", format!("d{key}").as_str())]);
+                let describe =
+                    || Some(Described { outputs: [Output { role: Role::Native, labels: labels() }].into() });
+                let values = Observation::Values(&[1.0, 2.0, 3.0, 4.0, 5.0, 6.0, 7.0, 8.0, 9.0, 10.0], 1.0);
+                state.windows.add(number * 10_000, u128::from(key) + 1, values, describe).unwrap();
+            }
+            state.close_if_due((number + 1) * 10_000);
+        };
+        (0..12).for_each(|number| window(&mut state, number));
+        let kept = state.closed.len() as u64;
+        assert!(state.closed.bytes() <= WAITING_BYTES_MAX && kept > 32_000, "{}", state.closed.bytes());
+        assert_eq!(state.lost + kept, 12 * 16_000);
+        // What waits behind takes the room of all but the newest.
+        state.waiting_bytes = WAITING_BYTES_MAX;
+        window(&mut state, 12);
+        assert_eq!((state.closed.len(), state.lost), (16_000, 12 * 16_000));
+        let taken = state.taken();
+        assert_eq!((taken.closed.len(), taken.lost, state.closed.bytes()), (16_000, 12 * 16_000, 0));
     }
 }

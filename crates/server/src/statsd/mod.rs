@@ -12,6 +12,7 @@ mod drops;
 mod flush;
 mod happened;
 mod intake;
+mod queue;
 mod stream;
 
 use std::collections::BTreeMap;
