@@ -42,7 +42,7 @@ pub const POLL_PAUSE: Duration = Duration::from_secs(30);
 #[derive(Debug, thiserror::Error)]
 pub enum TlsError {
     /// Occurs when a file cannot be read.
-    #[error("file of TLS {} cannot be read: {error}", path.display())]
+    #[error("{}: {error}", path.display())]
     Read {
         /// The file.
         path: PathBuf,
