@@ -263,6 +263,13 @@ fn random_lines_say_what_splitting_says() {
 }
 
 #[test]
+fn returns_that_stand_together_break_no_rule() {
+    for input in [&b"\x08\n\r\r"[..], b"\x08\r\r\n\n`"] {
+        exercise(input);
+    }
+}
+
+#[test]
 fn mutations_keep_the_rules() {
     let seeds: Vec<Vec<u8>> = ["datadogpy", "rust-crates", "plain-statsd-python"]
         .into_iter()
