@@ -231,10 +231,12 @@ fn every_case_comes_out_as_wanted() {
     compare(&all, Settings::standard(), "want");
 }
 
-/// Every Datadog case once more, under the other profile: `NAME.plain`.
+/// Every Datadog case once more, under the other profile and with tags of hosts attached: `NAME.plain`.
 #[test]
 fn every_datadog_case_comes_out_as_wanted_in_the_plain_profile() {
-    let settings = Settings { datadog: datadog::Settings::of(datadog::Profile::Plain) };
+    let plain = datadog::Settings::of(datadog::Profile::Plain);
+    let settings =
+        Settings { datadog: datadog::Settings { host_tags: datadog::HostTagsUse::Attach, ..plain } };
     let all: Vec<_> = cases(&datadog::DIALECT).into_iter().map(|case| (&datadog::DIALECT, case)).collect();
     compare(&all, &settings, "plain");
 }

@@ -44,7 +44,7 @@ use std::sync::LazyLock;
 use model::{Batch, Counts, HostTags, Rejections};
 
 pub use codec::inflate::Encoding;
-pub use registry::{docs_table, find, methods};
+pub use registry::{docs_table, find, matches};
 
 /// Every dialect, in the order of the docs.
 pub static ALL: &[&Dialect] = &[&remote_write::DIALECT, &text::DIALECT, &datadog::DIALECT];

@@ -53,15 +53,26 @@ impl Hosts {
         self.tenants.lock().unwrap_or_else(PoisonError::into_inner).get(&tenant).cloned().unwrap_or_default()
     }
 
-    /// Takes what a request told, which is to be saved before that is acknowledged.
-    pub fn learn(&self, tenant: TenantId, rows: Vec<HostRow>) {
+    /// Takes what a request told, which is to be saved before that is acknowledged; of how many hosts it is not kept,
+    /// because there are too many bytes.
+    pub fn learn(&self, tenant: TenantId, rows: Vec<HostRow>) -> u64 {
+        if rows.is_empty() {
+            return 0;
+        }
         let mut tenants = self.tenants.lock().unwrap_or_else(PoisonError::into_inner);
         if tenants.values().map(|tags| tags.bytes()).sum::<usize>() > BYTES_MAX {
-            return;
+            return rows.len() as u64;
         }
         let tags = Arc::make_mut(tenants.entry(tenant).or_default());
-        let changes = rows.into_iter().map(|row| tags.set(row)).filter(|changed| *changed).count();
-        self.changes.fetch_add(changes as u64, Ordering::Relaxed);
+        let mut refused = 0;
+        for row in rows {
+            if tags.set(row.clone()) {
+                self.changes.fetch_add(1, Ordering::Relaxed);
+            } else {
+                refused += u64::from(tags.of(&row.host) != row.tags);
+            }
+        }
+        refused
     }
 
     /// Forgets a tenant that is no more.
@@ -134,6 +145,8 @@ mod tests {
         let hosts = open();
         hosts.learn(TenantId(1), vec![row("a", "env:prod"), row("b", "bare")]);
         hosts.learn(TenantId(2), vec![row("a", "env:test")]);
+        let too_long = row("c", &"x".repeat(model::hosts::HOST_BYTES_MAX));
+        assert_eq!(hosts.learn(TenantId(1), vec![row("a", "env:prod"), too_long]), 1);
         hosts.save().unwrap();
         let hosts = open();
         assert_eq!(hosts.of(TenantId(1)).of("a"), ["env:prod"]);

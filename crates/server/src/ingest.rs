@@ -10,7 +10,6 @@ use std::time::Duration;
 
 use admission::{Grant, Permit, Refused, Scope};
 use axum::body::{Body, Bytes};
-use dialects::datadog::HostTagsUse;
 use dialects::{ByteLimits, Decode, Dialect, Encoding, Received, Refusal, ReplyTo, Verdict};
 use http::request::Parts;
 use http::{Request, StatusCode, header};
@@ -286,11 +285,10 @@ impl Work {
             Ok((ticket, appended)) => {
                 let durable = bridge(ticket, tally.appended(&app.metrics, &appended));
                 let hosts = std::mem::take(&mut batch.hosts);
-                // Nobody else reads them.
-                let attached = received.settings.datadog.host_tags == HostTagsUse::Attach;
-                let has_hosts = attached && !hosts.is_empty();
-                if has_hosts {
-                    app.hosts.learn(tenant.id, hosts);
+                let has_hosts = !hosts.is_empty();
+                let refused = app.hosts.learn(tenant.id, hosts);
+                if refused > 0 {
+                    app.metrics.notes.of_tenant(tenant.name.as_str(), &["host_tags_not_kept"]).add(refused);
                 }
                 Ok(Queued { appended, durable, echo: batch.echo.take(), has_hosts })
             }

@@ -10,7 +10,7 @@ use std::sync::Arc;
 use axum::Router;
 use axum::body::Body;
 use axum::routing::{MethodFilter, on};
-use dialects::{Door, Kind};
+use dialects::{Door, Kind, matches};
 use http::request::Parts;
 use http::{HeaderValue, Method, Request, StatusCode, Version, header};
 use http_body::Body as _;
@@ -311,17 +311,6 @@ fn lost(app: &App, rows: &[Row], parts: &Parts) -> Answer {
         "nearest": nearest,
     });
     respond::json(StatusCode::NOT_FOUND, body.to_string())
-}
-
-fn matches(pattern: &str, path: &str) -> bool {
-    let (mut wanted, mut given) = (pattern.split('/'), path.split('/'));
-    loop {
-        match (wanted.next(), given.next()) {
-            (None, None) => return true,
-            (Some(w), Some(g)) if w == g || w.starts_with('{') && !g.is_empty() => {}
-            _ => return false,
-        }
-    }
 }
 
 fn nearest(rows: &[Row], path: &str) -> &'static str {

@@ -45,8 +45,8 @@ impl Weir {
         );
         let home = Home::new(Path::new(env!("CARGO_BIN_EXE_weir")), directory.path(), &data, &config);
         let process = home.start().expect("Weir starts");
-        let token = std::fs::read_to_string(data.join("tenant-api-token-default")).expect("a token");
-        Self { home, process, token: token.trim().to_owned(), udp, directory }
+        let token = home.token();
+        Self { home, process, token, udp, directory }
     }
 
     fn path(&self, name: &str) -> PathBuf {

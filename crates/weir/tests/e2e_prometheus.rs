@@ -39,8 +39,7 @@ impl Chain {
         let mut home = Home::new(Path::new(env!("CARGO_BIN_EXE_weir")), directory.path(), &data, "");
         home.address = Some(free_address().expect("an address"));
         let weir = home.start().expect("Weir starts");
-        let token = std::fs::read_to_string(data.join("tenant-api-token-default")).expect("a token");
-        let token = token.trim().to_owned();
+        let token = home.token();
         let exporter = start_exporter(directory.path());
         let prometheus = start_prometheus(directory.path(), &exporter, &weir, &token);
         Self { home, weir, prometheus, _exporter: exporter, token, directory }

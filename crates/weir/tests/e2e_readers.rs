@@ -52,8 +52,8 @@ impl Weir {
         let data = directory.path().join("data");
         let home = Home::new(Path::new(env!("CARGO_BIN_EXE_weir")), directory.path(), &data, config);
         let process = home.start().expect("Weir starts");
-        let token = std::fs::read_to_string(data.join("tenant-api-token-default")).expect("a token");
-        Self { process, token: token.trim().to_owned(), directory }
+        let token = home.token();
+        Self { process, token, directory }
     }
 
     fn connection(&self) -> Connection {

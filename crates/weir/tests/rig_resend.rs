@@ -12,7 +12,7 @@ const CONFIG: &str = "datadog: {profile: plain, counts: cumulative, host_tags: a
 
 struct Rig {
     home: Home,
-    directory: tempfile::TempDir,
+    _directory: tempfile::TempDir,
 }
 
 impl Rig {
@@ -20,20 +20,15 @@ impl Rig {
         let directory = tempfile::tempdir().unwrap();
         let data = directory.path().join("data");
         let home = Home::new(Path::new(env!("CARGO_BIN_EXE_weir")), directory.path(), &data, config);
-        Self { home, directory }
+        Self { home, _directory: directory }
     }
 
     fn start(&self) -> Process {
         self.home.start().unwrap()
     }
 
-    fn token(&self) -> String {
-        let path = self.directory.path().join("data").join("tenant-api-token-default");
-        std::fs::read_to_string(path).unwrap().trim().to_owned()
-    }
-
     fn send(&self, weir: &Process, path: &str, body: &str) {
-        let headers = format!("Content-Type: application/json\r\nDD-API-KEY: {}\r\n", self.token());
+        let headers = format!("Content-Type: application/json\r\nDD-API-KEY: {}\r\n", self.home.token());
         let answer =
             Connection::open(weir.address, None).unwrap().post(path, &headers, body.as_bytes()).unwrap();
         assert_eq!((answer.status, answer.header("x-weir-rejected")), (202, None), "{}", answer.text());
@@ -42,7 +37,7 @@ impl Rig {
     /// The only value of an expression.
     fn ask(&self, weir: &Process, expression: &str) -> serde_json::Value {
         let target = format!("/api/v1/query?query={}", encoded(expression));
-        let answer = Connection::open(weir.address, Some(&self.token())).unwrap().get(&target).unwrap();
+        let answer = Connection::open(weir.address, Some(&self.home.token())).unwrap().get(&target).unwrap();
         let json: serde_json::Value = serde_json::from_slice(&answer.body).unwrap();
         json["data"]["result"][0].clone()
     }

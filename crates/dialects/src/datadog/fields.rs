@@ -69,6 +69,33 @@ pub(super) fn set<T>(
     Ok(())
 }
 
+/// Reads a whole body `{"series": [...]}`, each series by `each`. `{}` is what an Agent sends that looks whether it can
+/// connect; an object with other keys and no `series` is something else.
+pub(super) fn series_list<'a>(
+    json: &mut Json<'a>,
+    mut each: impl FnMut(&mut Json<'a>) -> Result<(), Malformed>,
+) -> Result<(), Malformed> {
+    const NO_LIST: &str = "invalid JSON doc: no object with a list `series`";
+    if json.value()? != Token::Object {
+        return Err(json.error(NO_LIST));
+    }
+    let (mut found, mut others) = (false, false);
+    json.object(|json, key| {
+        if key != "series" {
+            others = true;
+            return json.scalar().map(drop);
+        }
+        found = true;
+        match json.value()? {
+            Token::List => json.list(&mut each),
+            Token::Null => Ok(()),
+            _ => Err(json.error("invalid JSON doc: `series` is no list")),
+        }
+    })?;
+    json.end()?;
+    if others && !found { Err(json.error(NO_LIST)) } else { Ok(()) }
+}
+
 /// The bytes that a text takes beside the body.
 #[allow(clippy::ptr_arg)] // What counts is whose it is.
 pub(super) fn owned_bytes(text: &Cow<'_, str>) -> usize {

@@ -117,12 +117,14 @@ fn totals_are_made_of_deltas() {
 }
 
 #[test]
-fn tags_of_hosts_are_kept_without_their_series_when_it_is_off() {
-    let settings = crate::Settings {
-        datadog: Settings { host_tags: HostTagsUse::Off, ..Settings::of(Profile::Opstrace) },
-    };
-    let body = br#"{"internalHostname": "h", "host-tags": {"system": ["a:b"]}}"#;
-    let batch =
-        decoded(&Received { body, settings: &settings, ..Received::new(request("/intake/")) }).unwrap();
-    assert_eq!((batch.hosts.len(), batch.series.len()), (1, 0));
+fn tags_of_hosts_become_what_the_tenant_wants() {
+    for (host_tags, wanted) in
+        [(HostTagsUse::Off, (0, 0)), (HostTagsUse::Info, (0, 1)), (HostTagsUse::Attach, (1, 1))]
+    {
+        let settings = crate::Settings { datadog: Settings { host_tags, ..Settings::of(Profile::Opstrace) } };
+        let body = br#"{"internalHostname": "h", "host-tags": {"system": ["a:b"]}}"#;
+        let batch =
+            decoded(&Received { body, settings: &settings, ..Received::new(request("/intake/")) }).unwrap();
+        assert_eq!((batch.hosts.len(), batch.series.len()), wanted, "{host_tags:?}");
+    }
 }

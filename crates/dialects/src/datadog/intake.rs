@@ -116,10 +116,13 @@ fn keep_tags<'a>(
     }
     let mut seen = std::collections::HashSet::new();
     tags.retain(|tag| seen.insert(tag.clone()));
-    let owned = tags.iter().map(|tag| tag.clone().into_owned()).collect();
-    batch.hosts.push(HostRow { host: host.clone().into_owned(), tags: owned });
-    if received.settings.datadog.host_tags == HostTagsUse::Off {
-        return;
+    match received.settings.datadog.host_tags {
+        HostTagsUse::Off => return,
+        HostTagsUse::Info => {}
+        HostTagsUse::Attach => {
+            let tags = tags.iter().map(|tag| tag.clone().into_owned()).collect();
+            batch.hosts.push(HostRow { host: host.clone().into_owned(), tags });
+        }
     }
     let rows = Rows::begin(batch);
     batch.samples.push(Sample { timestamp_ms: received.received_ms, value: 1.0, start_ms: 0 });

@@ -14,9 +14,6 @@ use crate::json::{Json, Token};
 use crate::rows::{self, Full, Rows};
 use crate::{Malformed, Received};
 
-/// What a body has to be.
-const NO_LIST: &str = "invalid JSON doc: no object with a list `series`";
-
 /// Decodes a body into `batch`.
 pub(super) fn decode<'a>(received: &Received<'a>, batch: &mut Batch<'a>) -> Result<(), Malformed> {
     if received.body.is_empty() {
@@ -30,26 +27,7 @@ pub(super) fn decode<'a>(received: &Received<'a>, batch: &mut Batch<'a>) -> Resu
         received_ms: received.received_ms,
         number: 0,
     };
-    if json.value()? != Token::Object {
-        return Err(json.error(NO_LIST));
-    }
-    let (mut found, mut others) = (false, false);
-    json.object(|json, key| {
-        if key != "series" {
-            others = true;
-            return json.scalar().map(drop);
-        }
-        found = true;
-        match json.value()? {
-            Token::List => json.list(|json| points.series(json, batch)),
-            Token::Null => Ok(()),
-            _ => Err(json.error(NO_LIST)),
-        }
-    })?;
-    json.end()?;
-    if others && !found {
-        return Err(json.error(NO_LIST));
-    }
+    fields::series_list(&mut json, |json| points.series(json, batch))?;
     points.submission.finish(batch);
     Ok(())
 }

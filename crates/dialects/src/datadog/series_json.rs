@@ -79,27 +79,7 @@ pub(super) fn decode<'a>(
         received_ms: received.received_ms,
         described: None,
     };
-    if json.value()? != Token::Object {
-        return Err(json.error("invalid JSON doc: no object with a list `series`"));
-    }
-    let (mut found, mut others) = (false, false);
-    json.object(|json, key| {
-        if key != "series" {
-            others = true;
-            return json.scalar().map(drop);
-        }
-        found = true;
-        match json.value()? {
-            Token::List => json.list(|json| series.read(json, field)),
-            Token::Null => Ok(()),
-            _ => Err(json.error("invalid JSON doc: `series` is no list")),
-        }
-    })?;
-    json.end()?;
-    // An Agent that looks whether it can connect sends `{}`.
-    if others && !found {
-        return Err(json.error("invalid JSON doc: no object with a list `series`"));
-    }
+    fields::series_list(&mut json, |json| series.read(json, field))?;
     let Series { submission, batch, .. } = series;
     submission.finish(batch);
     Ok(())

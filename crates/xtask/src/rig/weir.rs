@@ -53,6 +53,12 @@ impl Home {
         Self { binary, directory, data, config: config.to_owned(), address: None }
     }
 
+    /// The token of the tenant `default`, once it has started.
+    pub fn token(&self) -> String {
+        let text = fs::read_to_string(self.data.join("tenant-api-token-default")).expect("a token");
+        text.trim().to_owned()
+    }
+
     /// The file that takes what Weir prints.
     pub fn log(&self) -> PathBuf {
         self.directory.join("log")
