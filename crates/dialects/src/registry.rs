@@ -13,7 +13,7 @@ pub fn find(method: &str, path: &str) -> Option<(&'static Dialect, &'static Rout
     doors().find(|(_, _, m, p)| *m == method && is_at(p, path)).map(|(dialect, route, _, _)| (dialect, route))
 }
 
-/// As [`matches`], with or without a slash at the path's end.
+/// As [`matches()`], with or without a slash at the path's end.
 fn is_at(pattern: &str, path: &str) -> bool {
     matches(pattern, path.strip_suffix('/').unwrap_or(path))
 }
