@@ -139,6 +139,8 @@ fn store(batch: &mut Batch<'_>) -> Verdict {
             *accepted.get_mut(signal) -= count as u64;
         }
         rejected.explain(|| format!("series {index}: {error}"));
+        batch.items.refuse_one(series.item);
     }
-    Verdict { accepted, rejected, refusal: None, echo: batch.echo.take() }
+    let items = std::mem::take(&mut batch.items);
+    Verdict { accepted, rejected, refusal: None, echo: batch.echo.take(), items }
 }

@@ -16,7 +16,7 @@ use model::histogram::{BucketCounts, Span};
 use model::{Batch, Signal};
 
 use crate::exercise::{CONTENT_TYPES, answer, exercise};
-use crate::{ALL, Dialect, Kind, Received, Refusal, Reply, Request, Settings, Verdict, datadog, find};
+use crate::{ALL, Dialect, Kind, Received, Refusal, Reply, Request, Settings, Verdict, datadog, find, owner};
 
 /// When all golden requests arrive.
 const RECEIVED_MS: i64 = 1_795_167_944_000;
@@ -55,6 +55,7 @@ impl Case {
             query,
             content_type: self.header("content-type"),
             content_encoding: self.header("content-encoding"),
+            channel: self.header("x-splunk-request-channel"),
         }
     }
 
@@ -100,7 +101,7 @@ fn cases(dialect: &Dialect) -> Vec<Case> {
 /// What became of a case under `settings`, in words.
 fn outcome(dialect: &Dialect, case: &Case, settings: &Settings) -> String {
     let request = case.request();
-    let Some((found, route)) = find(&case.method, request.path) else { return "no route\n".to_owned() };
+    let Some((found, route)) = owner(&case.method, &request) else { return "no route\n".to_owned() };
     assert_eq!(found.name, dialect.name);
     let mut out = String::new();
     match route.kind {
@@ -356,6 +357,7 @@ fn every_refusal_has_its_status_in_every_dialect() {
                 rejected: Default::default(),
                 refusal: None,
                 echo: None,
+                items: Default::default(),
             };
             assert_eq!(reply(&Request::default(), &complete).status, dialect.statuses.stored);
             let mut partial = complete;
@@ -371,7 +373,7 @@ fn every_dialect_has_a_benchmark_whose_body_is_decoded_whole() {
         let owns = |case: &bodies::Case| find("POST", case.path).is_some_and(|(d, _)| d.name == dialect.name);
         assert!(bodies::CASES.iter().any(owns), "{} has no benchmark", dialect.name);
     }
-    for bodies::Case { name, path, content_type, body, rows } in bodies::CASES {
+    for bodies::Case { name, path, content_type, body, rows } in bodies::CASES.iter().copied() {
         let (_, route) = find("POST", path).expect("the registry has the path");
         let request = Request { path, content_type, ..Request::default() };
         let received = Received { body: &body(50), received_ms: RECEIVED_MS, ..Received::new(request) };

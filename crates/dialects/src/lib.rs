@@ -31,6 +31,8 @@ pub mod statsd;
 pub mod text;
 
 mod json;
+mod lines;
+mod named;
 mod registry;
 mod reply;
 mod rows;
@@ -41,10 +43,11 @@ mod golden;
 
 use std::sync::LazyLock;
 
+use model::batch::Items;
 use model::{Batch, Counts, HostTags, Rejections};
 
 pub use codec::inflate::Encoding;
-pub use registry::{docs_table, find, matches};
+pub use registry::{docs_table, find, matches, owner};
 
 /// Every dialect, in the order of the docs.
 pub static ALL: &[&Dialect] = &[&remote_write::DIALECT, &text::DIALECT, &datadog::DIALECT];
@@ -78,8 +81,8 @@ pub struct Route {
     pub door: Door,
     /// What is done with them.
     pub kind: Kind,
-    /// On a path that the query API has too: which requests are this dialect's. One that presents a credential where only
-    /// this dialect looks for it is so in any case.
+    /// On a path that the query API or another dialect has too: which requests are this dialect's; the others are for the
+    /// route that claims none. One that presents a credential where only this dialect looks for it is so in any case.
     pub claims: Option<fn(&Request<'_>) -> bool>,
 }
 
@@ -134,6 +137,8 @@ pub struct Request<'a> {
     pub content_type: &'a str,
     /// `Content-Encoding`, empty when absent.
     pub content_encoding: &'a str,
+    /// `X-Splunk-Request-Channel`, empty when absent.
+    pub channel: &'a str,
 }
 
 /// A request with its body.
@@ -181,6 +186,8 @@ pub enum Credential {
     Bearer,
     /// `Authorization: Basic`, the token is the password.
     Basic,
+    /// `Authorization: SCHEME TOKEN`, the scheme in lower case; what stands before a colon is a user.
+    Scheme(&'static str),
     /// A header with this name, in lower case.
     Header(&'static str),
     /// A parameter of the query with this name.
@@ -280,6 +287,8 @@ pub struct Verdict {
     pub refusal: Option<Refusal>,
     /// What the answer repeats of the request ([`Batch::echo`]).
     pub echo: Option<String>,
+    /// What became of the things that its sender counts, where those are not rows ([`Batch::items`]).
+    pub items: Items,
 }
 
 impl Verdict {

@@ -8,9 +8,20 @@ use codec::inflate::InflateError;
 
 use crate::{ALL, Dialect, Door, Encoding, Kind, Malformed, Refusal, Request, Route, Statuses};
 
-/// The dialect and route for `method` and `path`, `None` when no dialect has that door.
+/// The dialect and route for `method` and `path`, `None` when no dialect has that door. Of several on one path it is the
+/// first; [`owner`] tells them apart.
 pub fn find(method: &str, path: &str) -> Option<(&'static Dialect, &'static Route)> {
     doors().find(|(_, _, m, p)| *m == method && is_at(p, path)).map(|(dialect, route, _, _)| (dialect, route))
+}
+
+/// The dialect and route of a request: on a path that several dialects have, the one that claims it, else the one that
+/// claims none.
+pub fn owner(method: &str, request: &Request<'_>) -> Option<(&'static Dialect, &'static Route)> {
+    let here = || doors().filter(|(_, _, m, p)| *m == method && is_at(p, request.path));
+    let claims = |route: &Route| route.claims.is_some_and(|claims| claims(request));
+    let first = here().find(|(_, route, ..)| claims(route));
+    let unclaimed = || here().find(|(_, route, ..)| route.claims.is_none());
+    first.or_else(unclaimed).or_else(|| here().next()).map(|(dialect, route, ..)| (dialect, route))
 }
 
 /// As [`matches()`], with or without a slash at the path's end.
@@ -150,9 +161,16 @@ mod tests {
     fn each_door_has_one_owner_and_is_found() {
         let all: Vec<_> = doors().collect();
         for (i, (dialect, route, method, path)) in all.iter().enumerate() {
-            assert!(all[..i].iter().all(|(_, _, m, p)| (m, p) != (method, path)), "{method} {path} twice");
+            let before: Vec<_> = all[..i].iter().filter(|(_, _, m, p)| (m, p) == (method, path)).collect();
+            let unclaimed = before.iter().filter(|(_, route, ..)| route.claims.is_none()).count();
+            assert!(
+                unclaimed + usize::from(route.claims.is_none()) <= 1,
+                "{method} {path} is unclaimed twice"
+            );
+            assert!(before.iter().all(|(other, ..)| other.name != dialect.name), "{method} {path} twice");
             let (found, found_route) = find(method, path).unwrap();
-            assert_eq!((found.name, found_route.door), (dialect.name, route.door));
+            let first = before.first().map_or(*dialect, |(first, ..)| first);
+            assert_eq!((found.name, found_route.door), (first.name, route.door));
         }
         assert!(find("PUT", "/api/v1/write").is_none());
         assert_eq!(find("POST", "/api/v1/write/").unwrap().0.name, "remote_write");

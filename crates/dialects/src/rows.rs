@@ -2,6 +2,7 @@
 //! and counted as refused. And the room there is for all of them: two bytes of a hostile body can stand for a sample,
 //! a series or a histogram, so a cap on the body's bytes alone would be a cap on a hundred times as much memory.
 
+use std::borrow::Cow;
 use std::ops::Range;
 
 use codec::proto::{Reader, WireError};
@@ -127,7 +128,8 @@ impl Rows {
             return;
         }
         let (samples, histograms, exemplars) = self.ranges(batch);
-        batch.series.push(SeriesRow { labels, key, samples, histograms, exemplars, temporality });
+        let item = batch.items.current();
+        batch.series.push(SeriesRow { labels, key, samples, histograms, exemplars, temporality, item });
     }
 
     /// Takes the rows back without a trace, for whoever reads them again.
@@ -140,6 +142,7 @@ impl Rows {
     /// Takes the rows back and counts each as refused for `reason`.
     #[cold]
     pub(crate) fn reject(self, batch: &mut Batch<'_>, reason: Reason) {
+        batch.items.refuse();
         let (samples, histograms, exemplars) = self.ranges(batch);
         for (signal, rows) in
             [(Signal::Sample, samples), (Signal::Histogram, histograms), (Signal::Exemplar, exemplars)]
@@ -179,6 +182,15 @@ pub(crate) fn exemplar(
     }
     let labels = labels.into_iter().map(|(name, value)| (name.to_owned(), value.to_owned())).collect();
     Ok(Exemplar { labels, value, timestamp_ms })
+}
+
+/// The bytes that a text takes beside the body.
+#[allow(clippy::ptr_arg)] // What counts is whose it is.
+pub(crate) fn owned_bytes(text: &Cow<'_, str>) -> usize {
+    match text {
+        Cow::Borrowed(_) => 0,
+        Cow::Owned(text) => text.len(),
+    }
 }
 
 /// A series as a message for its sender shows it: never more than 200 bytes.

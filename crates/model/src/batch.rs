@@ -71,6 +71,8 @@ pub struct SeriesRow<'a> {
     pub exemplars: Range<usize>,
     /// What its samples are.
     pub temporality: Temporality,
+    /// Which of [`Batch::items`] it came from, where the dialect counts them.
+    pub item: u32,
 }
 
 /// A native histogram at a time.
@@ -132,6 +134,8 @@ pub struct Batch<'a> {
     pub notes: Vec<(&'static str, u64)>,
     /// What the answer repeats of the request, where a dialect's does.
     pub echo: Option<String>,
+    /// What the sender counts, where that is something else than rows.
+    pub items: Items,
     /// What the decoder already refused: such items are not in the columns above.
     pub rejections: Rejections,
 }
@@ -186,6 +190,13 @@ impl<'a> Batch<'a> {
         }
     }
 
+    /// Counts the item that came last as refused, as one thing of the kind `signal`.
+    pub fn refuse_item(&mut self, signal: Signal, reason: Reason, explain: impl FnOnce() -> String) {
+        self.items.refuse();
+        self.rejections.add(signal, reason, 1);
+        self.rejections.explain(explain);
+    }
+
     /// Forgets the content (and the rejections), keeps the memory and the seed.
     pub fn clear(&mut self) {
         self.series.clear();
@@ -199,6 +210,7 @@ impl<'a> Batch<'a> {
         self.source = None;
         self.notes.clear();
         self.echo = None;
+        self.items.clear();
         self.rejections = Rejections::default();
     }
 
@@ -219,8 +231,60 @@ impl<'a> Batch<'a> {
             source: None,
             notes: self.notes,
             echo: None,
+            items: self.items,
             rejections: self.rejections,
         }
+    }
+}
+
+/// What a sender counts where that is not rows: data points, lines, metrics, of which each may become rows of several series.
+/// An item of which any row was refused counts as refused.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Items {
+    sent: u32,
+    refused: Vec<u32>,
+}
+
+impl Items {
+    /// Another item came; rows and refusals from now on are its.
+    pub fn begin(&mut self) {
+        self.sent = self.sent.saturating_add(1);
+    }
+
+    /// The number of the item that came last; 0 when none did.
+    pub fn current(&self) -> u32 {
+        self.sent.saturating_sub(1)
+    }
+
+    /// The item that came last is refused, or a part of it.
+    pub fn refuse(&mut self) {
+        self.refuse_one(self.current());
+    }
+
+    /// Item `number` is refused, or a part of it.
+    pub fn refuse_one(&mut self, number: u32) {
+        if number < self.sent && self.refused.last() != Some(&number) {
+            self.refused.push(number);
+        }
+    }
+
+    /// How many came.
+    pub fn sent(&self) -> u64 {
+        u64::from(self.sent)
+    }
+
+    /// How many of them were refused.
+    pub fn refused(&self) -> u64 {
+        let mut numbers = self.refused.clone();
+        numbers.sort_unstable();
+        numbers.dedup();
+        numbers.len() as u64
+    }
+
+    /// Forgets all, keeps the memory.
+    fn clear(&mut self) {
+        self.sent = 0;
+        self.refused.clear();
     }
 }
 

@@ -111,7 +111,7 @@ fn credentials<'a>(parts: &'a Parts, places: &[Credential]) -> Vec<Cow<'a, str>>
     let mut found: Vec<_> = lines.filter_map(|line| credential(line.to_str().ok()?, places)).collect();
     for place in places {
         match place {
-            Credential::Bearer | Credential::Basic => {}
+            Credential::Bearer | Credential::Basic | Credential::Scheme(_) => {}
             Credential::Header(name) => found.extend(in_header(&parts.headers, name)),
             Credential::Query(name) => found.extend(in_query(parts.uri.query().unwrap_or(""), name)),
             Credential::Path => found.extend(in_path(parts)),
@@ -154,7 +154,11 @@ fn credential<'a>(line: &'a str, places: &[Credential]) -> Option<Cow<'a, str>> 
             pair.as_deref().and_then(|pair| pair.split_once(':')).map_or("", |(_, password)| password);
         return Some(Cow::Owned(password.to_owned()));
     }
-    None
+    let named = places.iter().any(|place| match place {
+        Credential::Scheme(name) => scheme.eq_ignore_ascii_case(name),
+        _ => false,
+    });
+    named.then(|| Cow::Borrowed(rest.rsplit_once(':').map_or(rest, |(_, token)| token)))
 }
 
 /// The value of the self-metrics' label `reason`.
@@ -217,5 +221,7 @@ mod tests {
         assert_eq!(found(&["Bearer abc", "Bearer def"], both), ["abc", "def"]);
         assert!(found(&["Basic eDphYmM="], &[Credential::Bearer]).is_empty());
         assert!(found(&["Digest x", "abc"], both).is_empty());
+        let token = &[Credential::Scheme("token")];
+        assert_eq!(found(&["Token abc", "token x:def", "Splunk ghi"], token), ["abc", "def"]);
     }
 }

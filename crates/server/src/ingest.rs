@@ -13,6 +13,7 @@ use axum::body::{Body, Bytes};
 use dialects::{ByteLimits, Decode, Dialect, Encoding, Received, Refusal, ReplyTo, Verdict};
 use http::request::Parts;
 use http::{Request, StatusCode, header};
+use model::batch::Items;
 use model::{Batch, Reason, Signal, Temporality};
 use sha2::{Digest, Sha256};
 use tokio::sync::oneshot;
@@ -102,14 +103,20 @@ async fn take(app: &Arc<App>, entry: Entry, parts: &Arc<Parts>, body: Body) -> R
 }
 
 async fn store(app: &Arc<App>, work: Work, permit: Permit, grant: Grant) -> Result<Verdict, Refusal> {
-    let Queued { appended, durable, echo, has_hosts } = work.run(permit, grant).await?;
+    let Queued { appended, durable, echo, items, has_hosts } = work.run(permit, grant).await?;
     if has_hosts {
         save_hosts(app).await?;
     }
     match durable.await {
         Ok(Ok(committed)) => {
             let appended = appended.settled(committed);
-            Ok(Verdict { accepted: appended.accepted, rejected: appended.rejected, refusal: None, echo })
+            Ok(Verdict {
+                accepted: appended.accepted,
+                rejected: appended.rejected,
+                refusal: None,
+                echo,
+                items,
+            })
         }
         Ok(Err(error)) => Err(not_durable(app, &error)),
         Err(_) => Err(Refusal::Internal),
@@ -160,6 +167,8 @@ struct Queued {
     durable: oneshot::Receiver<Result<Committed, WriteError>>,
     /// What the answer repeats.
     echo: Option<String>,
+    /// What became of what the sender counts.
+    items: Items,
     /// Whether it told tags of hosts. Also those that are known may not have been saved yet.
     has_hosts: bool,
 }
@@ -290,7 +299,8 @@ impl Work {
                 if refused > 0 {
                     app.metrics.notes.of_tenant(tenant.name.as_str(), &["host_tags_not_kept"]).add(refused);
                 }
-                Ok(Queued { appended, durable, echo: batch.echo.take(), has_hosts })
+                let items = std::mem::take(&mut batch.items);
+                Ok(Queued { appended, durable, echo: batch.echo.take(), items, has_hosts })
             }
             Err(error) => {
                 tally.refused(&app.metrics);
@@ -349,6 +359,7 @@ pub fn head(parts: &Parts) -> dialects::Request<'_> {
         query: parts.uri.query().unwrap_or(""),
         content_type: text(header::CONTENT_TYPE),
         content_encoding: text(header::CONTENT_ENCODING),
+        channel: text(header::HeaderName::from_static("x-splunk-request-channel")),
     }
 }
 

@@ -274,6 +274,7 @@ fn send_native(weir: &Weir) {
         histograms: 0..1,
         exemplars: 0..0,
         temporality: Temporality::Cumulative,
+        item: 0,
     });
     let now_ms = 1_700_000_060_000;
     let context =

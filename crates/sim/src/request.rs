@@ -115,6 +115,7 @@ impl<'b> Encoded<'b> {
                 histograms: starts.1..batch.histograms.len(),
                 exemplars: starts.2..batch.exemplars.len(),
                 temporality: Temporality::Cumulative,
+                item: 0,
             });
         }
         for line in &self.request.lines {

@@ -132,6 +132,7 @@ fn batch<'a>(
             histograms: 0..0,
             exemplars: 0..0,
             temporality: Temporality::Cumulative,
+            item: 0,
         });
     }
     batch

@@ -167,6 +167,7 @@ fn send(store: &Store) {
             histograms: 0..0,
             exemplars: 0..0,
             temporality: Temporality::Cumulative,
+            item: 0,
         });
     }
     let metadata =

@@ -108,6 +108,7 @@ fn write(store: &Store, model: &mut Model, minutes: &[i64]) {
             histograms: histograms..batch.histograms.len(),
             exemplars: exemplars..batch.exemplars.len(),
             temporality: Temporality::Cumulative,
+            item: 0,
         });
     }
     let limits = TenantLimits { retention_ms: 0, ..TenantLimits::default() };

@@ -82,6 +82,7 @@ fn append(store: &Store, tenant: u32) {
             histograms: 0..number,
             exemplars: 0..number,
             temporality: Temporality::Cumulative,
+            item: 0,
         });
     }
     for (before_ms, value) in VALUES {

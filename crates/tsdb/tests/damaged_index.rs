@@ -66,6 +66,7 @@ fn send(store: &Store, series: impl IntoIterator<Item = u32>) {
             histograms: 0..0,
             exemplars: 0..0,
             temporality: Temporality::Cumulative,
+            item: 0,
         });
     }
     let limits = TenantLimits { retention_ms: 0, ..TenantLimits::default() };

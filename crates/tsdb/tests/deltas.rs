@@ -81,6 +81,7 @@ fn queue_padded(
             histograms: 0..0,
             exemplars: 0..0,
             temporality: Temporality::Delta,
+            item: 0,
         });
     }
     let digest = deltas.iter().fold(1u128, |hash, (series, start, end, value)| {

@@ -205,6 +205,7 @@ fn a_series_of_large_histograms() {
                 histograms: 0..1,
                 exemplars: 0..0,
                 temporality: Temporality::Cumulative,
+                item: 0,
             });
             world.append(&batch);
         }

@@ -58,6 +58,7 @@ fn write(store: &Store, rows: &[(i64, u64, ResetHint)]) {
         histograms: 0..rows.len(),
         exemplars: 0..0,
         temporality: Temporality::Cumulative,
+        item: 0,
     });
     let limits = TenantLimits { retention_ms: 0, ..TenantLimits::default() };
     let context =

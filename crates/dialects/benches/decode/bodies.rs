@@ -5,6 +5,7 @@ use codec::proto::{FIXED64, VARINT, write_bytes, write_double, write_key, write_
 use codec::varint;
 
 /// One decoder's input.
+#[derive(Clone, Copy)]
 pub(crate) struct Case {
     /// What it is.
     pub(crate) name: &'static str,
@@ -19,7 +20,7 @@ pub(crate) struct Case {
 }
 
 /// Every decoder's.
-pub(crate) const CASES: [Case; 7] = [
+pub(crate) const CASES: &[Case] = &[
     Case {
         name: "remote write 1.0",
         path: "/api/v1/write",

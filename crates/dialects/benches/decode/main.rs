@@ -16,7 +16,7 @@ fn main() {
     }
     let full = std::env::args().any(|argument| argument == "--bench");
     let (series, budget) = if full { (2000, Duration::from_millis(1500)) } else { (20, Duration::ZERO) };
-    for bodies::Case { name, path, content_type, body, rows } in bodies::CASES {
+    for bodies::Case { name, path, content_type, body, rows } in bodies::CASES.iter().copied() {
         let body = body(series);
         let best = best_round(path, content_type, &body, series * rows, budget);
         println!(

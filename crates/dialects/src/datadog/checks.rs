@@ -8,11 +8,12 @@ use std::borrow::Cow;
 use model::{Batch, Reason, Sample, Signal};
 
 use super::fields::{self, set};
-use super::lines::{self, Lines};
+use super::line_tags;
 use super::opening;
 use super::record::{Kind, Name, Record};
 use super::submission::Submission;
 use crate::json::{Json, Token};
+use crate::lines::{self, Lines};
 use crate::rows::{Full, Rows};
 use crate::{Malformed, Received};
 
@@ -162,12 +163,12 @@ impl<'a> Checks<'a, '_> {
             lines::put(batch, room, "host".into(), check.host.clone())?;
         }
         for tag in &self.submission.source.tags[tags..] {
-            lines::put_tag(batch, room, settings, tag.clone())?;
+            line_tags::put_tag(batch, room, settings, tag.clone())?;
         }
         let stream = [
             ("job", Cow::Borrowed("ddagent")),
             ("source", Cow::Borrowed("datadog_check")),
-            (lines::host_label(settings), check.host.clone()),
+            (line_tags::host_label(settings), check.host.clone()),
         ];
         let timestamp_ns = timestamp_ms.saturating_mul(1_000_000);
         self.lines.push(batch, room, stream, fields, timestamp_ns, check.message.clone())

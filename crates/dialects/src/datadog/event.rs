@@ -5,10 +5,11 @@ use std::borrow::Cow;
 use model::Batch;
 
 use super::fields::{self, set};
-use super::lines::{self, Lines};
+use super::line_tags;
 use super::settings::Settings;
 use crate::Malformed;
 use crate::json::{Json, Token};
+use crate::lines::{self, Lines};
 use crate::rows::{Full, Room};
 
 /// An event. Empty texts are absent ones.
@@ -113,12 +114,12 @@ impl<'a> Event<'a> {
             }
         }
         for tag in &self.tags {
-            lines::put_tag(batch, room, settings, tag.clone())?;
+            line_tags::put_tag(batch, room, settings, tag.clone())?;
         }
         let stream = [
             ("job", Cow::Borrowed("ddagent")),
             ("source", Cow::Borrowed("datadog_event")),
-            (lines::host_label(settings), self.host.clone()),
+            (line_tags::host_label(settings), self.host.clone()),
             ("alert_type", self.alert_type.clone()),
             ("source_type_name", self.source_type.clone()),
         ];

@@ -6,8 +6,8 @@ use model::Batch;
 use serde_json::{Map, Value};
 
 use super::event::{self, Event};
-use super::lines::Lines;
 use crate::json::Json;
+use crate::lines::Lines;
 use crate::rows::{Full, Room};
 use crate::{Malformed, Received};
 

@@ -5,7 +5,7 @@ use std::borrow::Cow;
 
 use crate::Malformed;
 use crate::json::{Json, Token};
-use crate::rows::{Full, Room};
+use crate::rows::{Full, Room, owned_bytes};
 
 /// Occurs when a field has not the type that it should have.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -94,15 +94,6 @@ pub(super) fn series_list<'a>(
     })?;
     json.end()?;
     if others && !found { Err(json.error(NO_LIST)) } else { Ok(()) }
-}
-
-/// The bytes that a text takes beside the body.
-#[allow(clippy::ptr_arg)] // What counts is whose it is.
-pub(super) fn owned_bytes(text: &Cow<'_, str>) -> usize {
-    match text {
-        Cow::Borrowed(_) => 0,
-        Cow::Owned(text) => text.len(),
-    }
 }
 
 /// A time in seconds as milliseconds; absent, zero or before 1970 = when the request came.

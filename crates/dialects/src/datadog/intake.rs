@@ -8,11 +8,11 @@ use model::{Batch, Reason, Sample, Signal};
 
 use super::event::{self, Event};
 use super::fields::{self, WrongType};
-use super::lines::Lines;
 use super::record::{Kind, Name, Record};
 use super::settings::HostTagsUse;
 use super::submission::Submission;
 use crate::json::{Json, Token};
+use crate::lines::Lines;
 use crate::rows::{Full, Room, Rows};
 use crate::{Malformed, Received};
 

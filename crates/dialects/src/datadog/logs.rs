@@ -7,10 +7,11 @@ use std::borrow::Cow;
 
 use model::{Batch, Reason, Signal};
 
-use super::lines::{self, Lines};
+use super::line_tags;
 use super::settings::Settings;
 use super::{instant, query};
 use crate::json::{Json, Token};
+use crate::lines::{self, Lines};
 use crate::rows::{Full, Room};
 use crate::{Malformed, Received};
 
@@ -269,11 +270,11 @@ impl<'a> Logs<'a, '_> {
         let (batch, room) = (&mut *self.batch, &mut self.room);
         batch.note("log_fields_dropped", entry.lost);
         for tag in entry.tags {
-            lines::put_tag(batch, room, self.settings, tag)?;
+            line_tags::put_tag(batch, room, self.settings, tag)?;
         }
         for tag in &self.given.tags {
             room.take(tag.len())?;
-            lines::put_tag(batch, room, self.settings, tag.clone())?;
+            line_tags::put_tag(batch, room, self.settings, tag.clone())?;
         }
         let or = |own: Cow<'a, str>, given: &Cow<'a, str>| if own.is_empty() { given.clone() } else { own };
         let stream = [

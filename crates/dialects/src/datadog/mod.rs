@@ -17,7 +17,7 @@ mod fields;
 mod hostile;
 mod instant;
 mod intake;
-mod lines;
+mod line_tags;
 mod logs;
 mod opening;
 mod points;

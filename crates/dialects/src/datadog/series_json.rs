@@ -10,7 +10,7 @@ use super::fields::{self, Field};
 use super::record::{Kind, Name, Record};
 use super::submission::Submission;
 use crate::json::{Json, Token};
-use crate::rows::{Full, Rows, shown};
+use crate::rows::{self, Full, Rows, shown};
 use crate::{Malformed, Received};
 
 /// Reads one field of a series.
@@ -201,7 +201,7 @@ impl<'a> Series<'a, '_> {
             return Ok(false);
         }
         let texts = [&draft.metric, &draft.host, &draft.device, &draft.source_type, &draft.unit];
-        let owned = texts.into_iter().map(fields::owned_bytes).sum();
+        let owned = texts.into_iter().map(rows::owned_bytes).sum();
         self.submission.room.take(owned).map_err(|Full| json.error(Full::WHAT))?;
         self.describe(&draft).map_err(|Full| json.error(Full::WHAT))?;
         let record = Record {

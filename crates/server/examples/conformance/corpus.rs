@@ -141,6 +141,7 @@ fn batch(seed: u64, series: &[LoadedSeries]) -> Batch<'_> {
             histograms: first_histogram..batch.histograms.len(),
             exemplars: 0..0,
             temporality: Temporality::Cumulative,
+            item: 0,
         });
     }
     batch

@@ -280,6 +280,7 @@ fn put_row<'a>(row: &'a Row, batch: &mut Batch<'a>) {
         histograms: histograms..batch.histograms.len(),
         exemplars: 0..0,
         temporality: Temporality::Cumulative,
+        item: 0,
     });
 }
 

@@ -18,6 +18,7 @@ pub(crate) fn batch(seed: u64, rows: &[(u32, i64, f64)]) -> Batch<'static> {
             histograms: 0..0,
             exemplars: 0..0,
             temporality: Temporality::Cumulative,
+            item: 0,
         });
     }
     batch

@@ -1,4 +1,4 @@
-//! Log lines of a body on their way into the batch: what all routes that keep something as a line have in common.
+//! Log lines of a body on their way into the batch: what all dialects that keep something as a line have in common.
 
 use std::borrow::Cow;
 use std::ops::Range;
@@ -7,10 +7,7 @@ use model::Batch;
 use model::batch::Pair;
 use model::log::LogRow;
 
-use super::fields::owned_bytes;
-use super::settings::{BareTags, Profile, Settings};
-use super::translate::sanitised;
-use crate::rows::{Full, Room};
+use crate::rows::{Full, Room, owned_bytes};
 
 /// The longest line that is kept whole, in bytes: what Datadog itself keeps.
 const LINE_BYTES_MAX: usize = 1_000_000;
@@ -21,17 +18,17 @@ const FIELD_BYTES_MAX: usize = 256 << 10;
 
 /// The lines of a body.
 #[derive(Debug, Default)]
-pub(super) struct Lines {
+pub(crate) struct Lines {
     last_stream: Range<usize>,
 }
 
 impl Lines {
     /// Keeps a line whose fields are the pairs from `fields` on. Empty values of `stream` are absent ones.
-    pub(super) fn push<'a>(
+    pub(crate) fn push<'a>(
         &mut self,
         batch: &mut Batch<'a>,
         room: &mut Room,
-        stream: impl IntoIterator<Item = (&'static str, Cow<'a, str>)>,
+        stream: impl IntoIterator<Item = (impl Into<Cow<'a, str>>, Cow<'a, str>)>,
         fields: usize,
         timestamp_ns: i64,
         line: Cow<'a, str>,
@@ -41,7 +38,7 @@ impl Lines {
         let fields = fields..batch.pairs.len();
         for (name, value) in stream {
             if !value.is_empty() {
-                put(batch, room, Cow::Borrowed(name), value)?;
+                put(batch, room, name.into(), value)?;
             }
         }
         let (before, new) = batch.pairs.split_at(fields.end);
@@ -76,7 +73,7 @@ fn drop_fields(batch: &mut Batch<'_>, fields: usize) -> usize {
 }
 
 /// Appends a pair.
-pub(super) fn put<'a>(
+pub(crate) fn put<'a>(
     batch: &mut Batch<'a>,
     room: &mut Room,
     name: Cow<'a, str>,
@@ -85,44 +82,6 @@ pub(super) fn put<'a>(
     room.take(size_of::<Pair<'_>>() + owned_bytes(&name) + owned_bytes(&value))?;
     batch.pairs.push((name, value));
     Ok(())
-}
-
-/// Appends a tag under the name that it has as a label of series. One without a colon has its place here, whatever the
-/// knob says of series: a field is no label.
-pub(super) fn put_tag<'a>(
-    batch: &mut Batch<'a>,
-    room: &mut Room,
-    settings: &Settings,
-    tag: Cow<'a, str>,
-) -> Result<(), Full> {
-    let bare = if settings.bare_tags == BareTags::Value { "no_label_value" } else { "true" };
-    let (key, value) = match tag {
-        Cow::Borrowed(tag) => match tag.split_once(':') {
-            Some((key, value)) => (Cow::Borrowed(key), Cow::Borrowed(value)),
-            None => (Cow::Borrowed(tag), Cow::Borrowed(bare)),
-        },
-        Cow::Owned(tag) => match tag.split_once(':') {
-            Some((key, value)) => (Cow::Owned(key.to_owned()), Cow::Owned(value.to_owned())),
-            None => (Cow::Owned(tag), Cow::Borrowed(bare)),
-        },
-    };
-    if key.is_empty() || value.is_empty() {
-        return Ok(());
-    }
-    let name = match (settings.profile, key) {
-        (Profile::Opstrace, key) => Cow::Owned(format!("ddtag_{}", sanitised(&key))),
-        (Profile::Plain, Cow::Borrowed(key)) => sanitised(key),
-        (Profile::Plain, Cow::Owned(key)) => Cow::Owned(sanitised(&key).into_owned()),
-    };
-    put(batch, room, name, value)
-}
-
-/// The label of a stream that says the host.
-pub(super) fn host_label(settings: &Settings) -> &'static str {
-    match settings.profile {
-        Profile::Opstrace => "instance",
-        Profile::Plain => "host",
-    }
 }
 
 /// A line without its line break, and whether it was cut.
