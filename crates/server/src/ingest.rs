@@ -242,12 +242,15 @@ impl Work {
 
     /// What tells a request with deltas from others: sent again, it counts once. SHA-256 of route and body, cut to 128 bits.
     fn digest(&self, batch: &Batch<'_>, received_ms: i64) -> Option<u128> {
-        let deltas = batch.series.iter().filter(|series| series.temporality == Temporality::Delta);
-        let mut times = deltas.flat_map(|series| &batch.samples[series.samples.clone()]).peekable();
+        let deltas = || batch.series.iter().filter(|series| series.temporality == Temporality::Delta);
+        let floats = deltas().flat_map(|series| &batch.samples[series.samples.clone()]);
+        let histograms = deltas().flat_map(|series| &batch.histograms[series.histograms.clone()]);
+        let times = floats.map(|sample| sample.timestamp_ms);
+        let mut times = times.chain(histograms.map(|sample| sample.timestamp_ms)).peekable();
         times.peek()?;
         let mut hash = Sha256::new();
         // Where a delta's time is that of its reception, the same bytes are something new when they come later.
-        if times.any(|sample| sample.timestamp_ms == received_ms) {
+        if times.any(|timestamp_ms| timestamp_ms == received_ms) {
             hash.update(received_ms.to_le_bytes());
         }
         hash.update(self.parts.uri.path().as_bytes());
