@@ -25,11 +25,13 @@
 pub mod datadog;
 pub mod exercise;
 pub mod exposition;
+pub mod loki;
 pub mod remote_read;
 pub mod remote_write;
 pub mod statsd;
 pub mod text;
 
+mod instant;
 mod json;
 mod lines;
 mod named;
@@ -50,7 +52,7 @@ pub use codec::inflate::Encoding;
 pub use registry::{docs_table, find, matches, owner};
 
 /// Every dialect, in the order of the docs.
-pub static ALL: &[&Dialect] = &[&remote_write::DIALECT, &text::DIALECT, &datadog::DIALECT];
+pub static ALL: &[&Dialect] = &[&remote_write::DIALECT, &text::DIALECT, &datadog::DIALECT, &loki::DIALECT];
 
 /// One protocol.
 #[derive(Debug)]
@@ -68,6 +70,9 @@ pub struct Dialect {
     /// Content encodings it takes, first the one that an absent header means; anything else is
     /// [`Refusal::UnsupportedEncoding`].
     pub encodings: &'static [Encoding],
+    /// An encoding that some of its bodies have inside of whatever their header says, and without being asked; most
+    /// dialects have none.
+    pub inner: Option<fn(&Request<'_>) -> Option<Encoding>>,
     /// Other names of encodings that its senders use.
     pub encoding_aliases: &'static [(&'static str, Encoding)],
     /// What it answers to each kind of refusal.

@@ -80,6 +80,24 @@ pub(crate) fn message(refusal: &Refusal) -> String {
 
 /// Exact counts, then the first reasons in the sender's own terms.
 fn partial(verdict: &Verdict) -> String {
+    counts(verdict) + &details(verdict)
+}
+
+/// The first reasons in the sender's own terms, a line each.
+pub(crate) fn details(verdict: &Verdict) -> String {
+    let mut body = String::new();
+    for detail in verdict.rejected.details() {
+        body.push_str(detail);
+        body.push('\n');
+    }
+    if verdict.rejected.more() > 0 {
+        let _ = writeln!(body, "and {} more", verdict.rejected.more());
+    }
+    body
+}
+
+/// A line with what was stored and what was refused.
+pub(crate) fn counts(verdict: &Verdict) -> String {
     let rejected = verdict.rejected.counts();
     let mut body = String::new();
     let mut separator = "stored ";
@@ -99,13 +117,6 @@ fn partial(verdict: &Verdict) -> String {
         separator = ", ";
     }
     body.push('\n');
-    for detail in verdict.rejected.details() {
-        body.push_str(detail);
-        body.push('\n');
-    }
-    if verdict.rejected.more() > 0 {
-        let _ = writeln!(body, "and {} more", verdict.rejected.more());
-    }
     body
 }
 

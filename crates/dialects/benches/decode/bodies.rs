@@ -1,6 +1,9 @@
 //! Bodies for the decoders' benchmark: node-exporter-like series with five labels and one sample each; Datadog's have ten
 //! tags, of which four series that lie together have the same.
 
+#[path = "loki.rs"]
+mod loki;
+
 use codec::proto::{FIXED64, VARINT, write_bytes, write_double, write_key, write_message, write_number};
 use codec::varint;
 
@@ -15,7 +18,7 @@ pub(crate) struct Case {
     pub(crate) content_type: &'static str,
     /// The body with this many series.
     pub(crate) body: fn(usize) -> Vec<u8>,
-    /// What one of them is in a batch: so many series, of one sample or histogram each.
+    /// What one of them is in a batch: so many series, of one sample or histogram each, or log lines.
     pub(crate) rows: usize,
 }
 
@@ -68,6 +71,20 @@ pub(crate) const CASES: &[Case] = &[
         path: "/api/v1/series",
         content_type: "application/json",
         body: datadog_v1,
+        rows: 1,
+    },
+    Case {
+        name: "Loki push, JSON",
+        path: "/loki/api/v1/push",
+        content_type: "application/json",
+        body: loki::json,
+        rows: 1,
+    },
+    Case {
+        name: "Loki push, protobuf",
+        path: "/loki/api/v1/push",
+        content_type: "application/x-protobuf",
+        body: loki::protobuf,
         rows: 1,
     },
 ];

@@ -38,7 +38,8 @@ fn best_round(path: &str, content_type: &str, body: &[u8], rows: usize, budget: 
         let round = Instant::now();
         decode(&received, &mut batch).expect("the body is well-formed");
         best = best.min(round.elapsed());
-        assert_eq!((batch.series.len(), batch.samples.len() + batch.histograms.len()), (rows, rows));
+        let values = batch.samples.len() + batch.histograms.len();
+        assert_eq!((batch.series.len() + batch.logs.len(), values + batch.logs.len()), (rows, rows));
         assert!(batch.rejections.is_empty());
         if start.elapsed() >= budget {
             return best;

@@ -39,6 +39,7 @@ pub static DIALECT: Dialect = Dialect {
     credentials: &[Credential::Bearer, Credential::Basic],
     limits: ByteLimits { wire: 32 << 20, decoded: 64 << 20 },
     encodings: &[Encoding::Snappy, Encoding::Zstd],
+    inner: None,
     encoding_aliases: &[],
     statuses: Statuses {
         stored: 204,
