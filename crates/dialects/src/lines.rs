@@ -80,7 +80,8 @@ fn keep<'a>(
     let (line, is_cut) = cut(line);
     batch.note("log_lines_cut", u64::from(is_cut));
     room.take(size_of::<LogRow<'_>>() + owned_bytes(&line))?;
-    batch.logs.push(LogRow { stream, fields, timestamp_ns, line });
+    let item = batch.items.current();
+    batch.logs.push(LogRow { stream, fields, timestamp_ns, line, item });
     Ok(())
 }
 
