@@ -25,6 +25,7 @@
 pub mod datadog;
 pub mod exercise;
 pub mod exposition;
+pub mod influx;
 pub mod remote_read;
 pub mod remote_write;
 pub mod statsd;
@@ -33,6 +34,8 @@ pub mod text;
 mod json;
 mod lines;
 mod named;
+mod number;
+mod query;
 mod registry;
 mod reply;
 mod rows;
@@ -50,7 +53,7 @@ pub use codec::inflate::Encoding;
 pub use registry::{docs_table, find, matches, owner};
 
 /// Every dialect, in the order of the docs.
-pub static ALL: &[&Dialect] = &[&remote_write::DIALECT, &text::DIALECT, &datadog::DIALECT];
+pub static ALL: &[&Dialect] = &[&remote_write::DIALECT, &text::DIALECT, &datadog::DIALECT, &influx::DIALECT];
 
 /// One protocol.
 #[derive(Debug)]
@@ -169,6 +172,8 @@ impl Received<'_> {
 pub struct Settings {
     /// Datadog, and DogStatsD which follows it.
     pub datadog: datadog::Settings,
+    /// Influx.
+    pub influx: influx::Settings,
 }
 
 impl Settings {

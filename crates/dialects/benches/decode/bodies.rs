@@ -1,6 +1,9 @@
 //! Bodies for the decoders' benchmark: node-exporter-like series with five labels and one sample each; Datadog's have ten
 //! tags, of which four series that lie together have the same.
 
+#[path = "influx.rs"]
+mod influx;
+
 use codec::proto::{FIXED64, VARINT, write_bytes, write_double, write_key, write_message, write_number};
 use codec::varint;
 
@@ -70,6 +73,8 @@ pub(crate) const CASES: &[Case] = &[
         body: datadog_v1,
         rows: 1,
     },
+    influx::CASES[0],
+    influx::CASES[1],
 ];
 
 /// Labels of series `i`, the name first.

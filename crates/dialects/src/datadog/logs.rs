@@ -7,11 +7,12 @@ use std::borrow::Cow;
 
 use model::{Batch, Reason, Signal};
 
+use super::instant;
 use super::line_tags;
 use super::settings::Settings;
-use super::{instant, query};
 use crate::json::{Json, Token};
 use crate::lines::{self, Lines};
+use crate::query;
 use crate::rows::{Full, Room};
 use crate::{Malformed, Received};
 
