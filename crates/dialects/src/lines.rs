@@ -50,7 +50,8 @@ impl Lines {
         let (line, is_cut) = cut(line);
         batch.note("log_lines_cut", u64::from(is_cut));
         room.take(size_of::<LogRow<'_>>() + owned_bytes(&line))?;
-        batch.logs.push(LogRow { stream: self.last_stream.clone(), fields, timestamp_ns, line });
+        let item = batch.items.current();
+        batch.logs.push(LogRow { stream: self.last_stream.clone(), fields, timestamp_ns, line, item });
         Ok(())
     }
 }

@@ -103,13 +103,14 @@ async fn take(app: &Arc<App>, entry: Entry, parts: &Arc<Parts>, body: Body) -> R
 }
 
 async fn store(app: &Arc<App>, work: Work, permit: Permit, grant: Grant) -> Result<Verdict, Refusal> {
-    let Queued { appended, durable, echo, items, has_hosts } = work.run(permit, grant).await?;
+    let Queued { appended, durable, echo, mut items, has_hosts } = work.run(permit, grant).await?;
     if has_hosts {
         save_hosts(app).await?;
     }
     match durable.await {
         Ok(Ok(committed)) => {
             let appended = appended.settled(committed);
+            items.refuse_all(&appended.refused_items);
             Ok(Verdict {
                 accepted: appended.accepted,
                 rejected: appended.rejected,
@@ -284,7 +285,9 @@ impl Work {
         if has_others && matches!(queued, Err(AppendError::LogsFull)) {
             // Else what came beside the lines would wait for room that may never come.
             let lines = batch.logs.len() as u64;
-            batch.logs.clear();
+            for row in batch.logs.drain(..) {
+                batch.items.refuse_one(row.item);
+            }
             batch.rejections.add(Signal::LogLine, Reason::LogsFull, lines);
             batch.rejections.explain(|| AppendError::LogsFull.to_string());
             app.refusals.note(&app.env, "logs_full", tenant.name.as_str());
