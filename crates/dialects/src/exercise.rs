@@ -9,7 +9,7 @@ use std::sync::LazyLock;
 use model::batch::{Exemplar, HistogramSample, SeriesRow};
 use model::{Batch, LabelLimits, Labels, Reason, Sample, Signal};
 
-use crate::{Dialect, Kind, Received, Reply, Request, Settings, Verdict, datadog};
+use crate::{Dialect, Kind, Received, Reply, Request, Settings, Verdict, datadog, influx};
 
 /// Media types that any dialect may tell its messages apart by; the first byte of the input picks one.
 pub const CONTENT_TYPES: [&str; 6] = [
@@ -52,6 +52,7 @@ static OTHERS: LazyLock<Settings> = LazyLock::new(|| Settings {
         host_tags: datadog::HostTagsUse::Attach,
         ..datadog::Settings::of(datadog::Profile::Plain)
     },
+    influx: influx::Settings { value_field: influx::ValueField::Keep, database_label: "db".to_owned() },
 });
 
 /// Takes a request from acceptance to reply, with a store that keeps everything whose labels are labels.

@@ -25,6 +25,7 @@
 pub mod datadog;
 pub mod exercise;
 pub mod exposition;
+pub mod influx;
 pub mod loki;
 pub mod remote_read;
 pub mod remote_write;
@@ -35,6 +36,8 @@ mod instant;
 mod json;
 mod lines;
 mod named;
+mod number;
+mod query;
 mod registry;
 mod reply;
 mod rows;
@@ -52,7 +55,8 @@ pub use codec::inflate::Encoding;
 pub use registry::{docs_table, find, matches, owner};
 
 /// Every dialect, in the order of the docs.
-pub static ALL: &[&Dialect] = &[&remote_write::DIALECT, &text::DIALECT, &datadog::DIALECT, &loki::DIALECT];
+pub static ALL: &[&Dialect] =
+    &[&remote_write::DIALECT, &text::DIALECT, &datadog::DIALECT, &influx::DIALECT, &loki::DIALECT];
 
 /// One protocol.
 #[derive(Debug)]
@@ -174,6 +178,8 @@ impl Received<'_> {
 pub struct Settings {
     /// Datadog, and DogStatsD which follows it.
     pub datadog: datadog::Settings,
+    /// Influx.
+    pub influx: influx::Settings,
 }
 
 impl Settings {

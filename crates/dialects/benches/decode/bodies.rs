@@ -1,6 +1,8 @@
 //! Bodies for the decoders' benchmark: node-exporter-like series with five labels and one sample each; Datadog's have ten
 //! tags, of which four series that lie together have the same.
 
+#[path = "influx.rs"]
+mod influx;
 #[path = "loki.rs"]
 mod loki;
 
@@ -87,6 +89,8 @@ pub(crate) const CASES: &[Case] = &[
         body: loki::protobuf,
         rows: 1,
     },
+    influx::CASES[0],
+    influx::CASES[1],
 ];
 
 /// Labels of series `i`, the name first.

@@ -8,11 +8,11 @@ use std::borrow::Cow;
 use model::{Batch, Reason, Signal};
 
 use super::line_tags;
-use super::query;
 use super::settings::Settings;
 use crate::instant;
 use crate::json::{Json, Token};
 use crate::lines::{self, Lines};
+use crate::query;
 use crate::rows::{Full, Room};
 use crate::{Malformed, Received};
 

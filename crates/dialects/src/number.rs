@@ -11,11 +11,18 @@ const DIGITS_MAX: usize = 15;
 
 /// A finite number.
 #[inline]
-pub(super) fn finite(text: &[u8]) -> Option<f64> {
+pub(crate) fn finite(text: &[u8]) -> Option<f64> {
     short(text).or_else(|| {
         let text = std::str::from_utf8(text).ok()?;
         codec::float::parse(text).filter(|value| value.is_finite())
     })
+}
+
+/// A finite number in decimal.
+#[inline]
+pub(crate) fn decimal(text: &[u8]) -> Option<f64> {
+    let is_decimal = |byte: &u8| matches!(byte, b'0'..=b'9' | b'.' | b'-' | b'+' | b'e' | b'E');
+    short(text).or_else(|| text.iter().all(is_decimal).then(|| finite(text)).flatten())
 }
 
 /// A decimal with up to [`DIGITS_MAX`] digits: both its digits and the power of ten are floats without an error, so
@@ -48,7 +55,7 @@ fn short(text: &[u8]) -> Option<f64> {
 }
 
 /// A whole number from `first` to `last`.
-pub(super) fn whole(text: &[u8], first: i64, last: i64) -> Option<i64> {
+pub(crate) fn whole(text: &[u8], first: i64, last: i64) -> Option<i64> {
     let number: i64 = std::str::from_utf8(text).ok()?.parse().ok()?;
     (first..=last).contains(&number).then_some(number)
 }
@@ -93,6 +100,15 @@ mod tests {
             if let Some(short) = short(text.as_bytes()) {
                 assert_eq!(Some(short.to_bits()), long.map(f64::to_bits), "{text:?}");
             }
+        }
+    }
+
+    #[test]
+    fn decimals_are_decimal() {
+        assert_eq!(decimal(b"1.5e3"), Some(1500.0));
+        assert_eq!(decimal(b"0.42857142857142855"), Some(0.428_571_428_571_428_55));
+        for text in ["0x1p4", "inf", "nan", "1_0", "e5", "1e999", ""] {
+            assert_eq!(decimal(text.as_bytes()), None, "{text}");
         }
     }
 
