@@ -27,12 +27,15 @@ pub mod exercise;
 pub mod exposition;
 pub mod remote_read;
 pub mod remote_write;
+pub mod splunk;
 pub mod statsd;
 pub mod text;
 
+mod attributes;
 mod json;
 mod lines;
 mod named;
+mod query;
 mod registry;
 mod reply;
 mod rows;
@@ -50,7 +53,7 @@ pub use codec::inflate::Encoding;
 pub use registry::{docs_table, find, matches, owner};
 
 /// Every dialect, in the order of the docs.
-pub static ALL: &[&Dialect] = &[&remote_write::DIALECT, &text::DIALECT, &datadog::DIALECT];
+pub static ALL: &[&Dialect] = &[&remote_write::DIALECT, &text::DIALECT, &datadog::DIALECT, &splunk::DIALECT];
 
 /// One protocol.
 #[derive(Debug)]
@@ -139,6 +142,8 @@ pub struct Request<'a> {
     pub content_encoding: &'a str,
     /// `X-Splunk-Request-Channel`, empty when absent.
     pub channel: &'a str,
+    /// The scheme of `Authorization`, empty when absent.
+    pub scheme: &'a str,
 }
 
 /// A request with its body.
@@ -169,6 +174,8 @@ impl Received<'_> {
 pub struct Settings {
     /// Datadog, and DogStatsD which follows it.
     pub datadog: datadog::Settings,
+    /// Splunk HEC.
+    pub splunk: splunk::Settings,
 }
 
 impl Settings {

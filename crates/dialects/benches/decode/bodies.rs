@@ -1,6 +1,9 @@
 //! Bodies for the decoders' benchmark: node-exporter-like series with five labels and one sample each; Datadog's have ten
 //! tags, of which four series that lie together have the same.
 
+#[path = "splunk.rs"]
+mod splunk;
+
 use codec::proto::{FIXED64, VARINT, write_bytes, write_double, write_key, write_message, write_number};
 use codec::varint;
 
@@ -70,6 +73,7 @@ pub(crate) const CASES: &[Case] = &[
         body: datadog_v1,
         rows: 1,
     },
+    splunk::METRICS,
 ];
 
 /// Labels of series `i`, the name first.

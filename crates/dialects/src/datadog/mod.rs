@@ -21,7 +21,6 @@ mod line_tags;
 mod logs;
 mod opening;
 mod points;
-mod query;
 mod reply;
 mod series_json;
 mod series_v1;

@@ -3,7 +3,7 @@
 use std::borrow::Cow;
 
 /// The values of the parameter `name`, in order.
-pub(super) fn values<'q>(query: &'q str, name: &str) -> impl Iterator<Item = Cow<'q, str>> {
+pub(crate) fn values<'q>(query: &'q str, name: &str) -> impl Iterator<Item = Cow<'q, str>> {
     query
         .split('&')
         .filter_map(|pair| pair.split_once('='))
