@@ -9,7 +9,7 @@ use std::sync::LazyLock;
 use model::batch::{Exemplar, HistogramSample, SeriesRow};
 use model::{Batch, LabelLimits, Labels, Reason, Sample, Signal};
 
-use crate::{Dialect, Kind, Received, Reply, Request, Settings, Verdict, datadog, influx};
+use crate::{Dialect, Kind, Received, Reply, Request, Settings, Verdict, datadog, influx, splunk};
 
 /// Media types that any dialect may tell its messages apart by; the first byte of the input picks one.
 pub const CONTENT_TYPES: [&str; 6] = [
@@ -36,7 +36,7 @@ pub fn exercise(dialect: &Dialect, input: &[u8]) {
             continue;
         }
         seen.push(decode as *const ());
-        let request = Request { content_type, ..Request::default() };
+        let request = Request { content_type, channel: "exercise", ..Request::default() };
         for settings in [Settings::standard(), &OTHERS] {
             let received =
                 Received { body, received_ms: 1_795_167_944_000, settings, ..Received::new(request) };
@@ -53,6 +53,7 @@ static OTHERS: LazyLock<Settings> = LazyLock::new(|| Settings {
         ..datadog::Settings::of(datadog::Profile::Plain)
     },
     influx: influx::Settings { value_field: influx::ValueField::Keep, database_label: "db".to_owned() },
+    splunk: splunk::Settings { query_token: true },
 });
 
 /// Takes a request from acceptance to reply, with a store that keeps everything whose labels are labels.

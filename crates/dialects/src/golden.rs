@@ -56,6 +56,7 @@ impl Case {
             content_type: self.header("content-type"),
             content_encoding: self.header("content-encoding"),
             channel: self.header("x-splunk-request-channel"),
+            scheme: self.header("authorization").split(' ').next().unwrap_or(""),
         }
     }
 

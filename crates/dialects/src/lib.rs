@@ -29,9 +29,11 @@ pub mod influx;
 pub mod loki;
 pub mod remote_read;
 pub mod remote_write;
+pub mod splunk;
 pub mod statsd;
 pub mod text;
 
+mod attributes;
 mod instant;
 mod json;
 mod lines;
@@ -55,8 +57,14 @@ pub use codec::inflate::Encoding;
 pub use registry::{docs_table, find, matches, owner};
 
 /// Every dialect, in the order of the docs.
-pub static ALL: &[&Dialect] =
-    &[&remote_write::DIALECT, &text::DIALECT, &datadog::DIALECT, &influx::DIALECT, &loki::DIALECT];
+pub static ALL: &[&Dialect] = &[
+    &remote_write::DIALECT,
+    &text::DIALECT,
+    &datadog::DIALECT,
+    &influx::DIALECT,
+    &loki::DIALECT,
+    &splunk::DIALECT,
+];
 
 /// One protocol.
 #[derive(Debug)]
@@ -148,6 +156,8 @@ pub struct Request<'a> {
     pub content_encoding: &'a str,
     /// `X-Splunk-Request-Channel`, empty when absent.
     pub channel: &'a str,
+    /// The scheme of `Authorization`, empty when absent.
+    pub scheme: &'a str,
 }
 
 /// A request with its body.
@@ -180,6 +190,8 @@ pub struct Settings {
     pub datadog: datadog::Settings,
     /// Influx.
     pub influx: influx::Settings,
+    /// Splunk HEC.
+    pub splunk: splunk::Settings,
 }
 
 impl Settings {

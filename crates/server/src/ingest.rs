@@ -363,6 +363,7 @@ pub fn head(parts: &Parts) -> dialects::Request<'_> {
         content_type: text(header::CONTENT_TYPE),
         content_encoding: text(header::CONTENT_ENCODING),
         channel: text(header::HeaderName::from_static("x-splunk-request-channel")),
+        scheme: text(header::AUTHORIZATION).trim().split(' ').next().unwrap_or(""),
     }
 }
 

@@ -5,6 +5,8 @@
 mod influx;
 #[path = "loki.rs"]
 mod loki;
+#[path = "splunk.rs"]
+mod splunk;
 
 use codec::proto::{FIXED64, VARINT, write_bytes, write_double, write_key, write_message, write_number};
 use codec::varint;
@@ -91,6 +93,7 @@ pub(crate) const CASES: &[Case] = &[
     },
     influx::CASES[0],
     influx::CASES[1],
+    splunk::METRICS,
 ];
 
 /// Labels of series `i`, the name first.
