@@ -95,6 +95,7 @@ impl DialectSettings {
             Arc::new(dialects::Settings {
                 datadog: own.datadog.over(&settings.datadog),
                 influx: own.influx.over(&settings.influx),
+                ..dialects::Settings::default()
             })
         };
         let tenants = settings.tenants.iter();
