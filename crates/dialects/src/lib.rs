@@ -25,6 +25,7 @@
 pub mod datadog;
 pub mod exercise;
 pub mod exposition;
+pub mod otlp;
 pub mod remote_read;
 pub mod remote_write;
 pub mod statsd;
@@ -50,7 +51,7 @@ pub use codec::inflate::Encoding;
 pub use registry::{docs_table, find, matches, owner};
 
 /// Every dialect, in the order of the docs.
-pub static ALL: &[&Dialect] = &[&remote_write::DIALECT, &text::DIALECT, &datadog::DIALECT];
+pub static ALL: &[&Dialect] = &[&remote_write::DIALECT, &text::DIALECT, &datadog::DIALECT, &otlp::DIALECT];
 
 /// One protocol.
 #[derive(Debug)]
@@ -169,6 +170,8 @@ impl Received<'_> {
 pub struct Settings {
     /// Datadog, and DogStatsD which follows it.
     pub datadog: datadog::Settings,
+    /// OTLP.
+    pub otlp: otlp::Settings,
 }
 
 impl Settings {

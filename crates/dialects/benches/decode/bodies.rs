@@ -1,6 +1,9 @@
 //! Bodies for the decoders' benchmark: node-exporter-like series with five labels and one sample each; Datadog's have ten
 //! tags, of which four series that lie together have the same.
 
+#[path = "otlp.rs"]
+mod otlp;
+
 use codec::proto::{FIXED64, VARINT, write_bytes, write_double, write_key, write_message, write_number};
 use codec::varint;
 
@@ -68,6 +71,13 @@ pub(crate) const CASES: &[Case] = &[
         path: "/api/v1/series",
         content_type: "application/json",
         body: datadog_v1,
+        rows: 1,
+    },
+    Case {
+        name: "OTLP metrics",
+        path: "/v1/metrics",
+        content_type: "application/x-protobuf",
+        body: otlp::metrics,
         rows: 1,
     },
 ];

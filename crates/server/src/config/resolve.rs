@@ -91,7 +91,10 @@ pub struct DialectSettings {
 
 impl DialectSettings {
     fn new(settings: &Settings) -> Self {
-        let of = |own: &Datadog| Arc::new(dialects::Settings { datadog: own.over(&settings.datadog) });
+        let of = |own: &Datadog| {
+            let datadog = own.over(&settings.datadog);
+            Arc::new(dialects::Settings { datadog, ..dialects::Settings::default() })
+        };
         let tenants = settings.tenants.iter();
         Self {
             all: of(&Datadog::default()),
