@@ -9,7 +9,7 @@ use std::sync::LazyLock;
 use model::batch::{Exemplar, HistogramSample, SeriesRow};
 use model::{Batch, LabelLimits, Labels, Reason, Sample, Signal};
 
-use crate::{Dialect, Kind, Received, Reply, Request, Settings, Verdict, datadog, influx, splunk};
+use crate::{Dialect, Kind, Received, Reply, Request, Settings, Verdict, datadog, influx, otlp, splunk};
 
 /// Media types that any dialect may tell its messages apart by; the first byte of the input picks one.
 pub const CONTENT_TYPES: [&str; 6] = [
@@ -54,6 +54,13 @@ static OTHERS: LazyLock<Settings> = LazyLock::new(|| Settings {
     },
     influx: influx::Settings { value_field: influx::ValueField::Keep, database_label: "db".to_owned() },
     splunk: splunk::Settings { query_token: true },
+    otlp: otlp::Settings {
+        translation_strategy: otlp::Strategy::NoUTF8EscapingWithSuffixes,
+        promoted: otlp::Promoted::AllBut(vec!["env".to_owned()]),
+        convert_histograms_to_nhcb: true,
+        promote_scope_metadata: true,
+        ..otlp::Settings::default()
+    },
 });
 
 /// Takes a request from acceptance to reply, with a store that keeps everything whose labels are labels.
@@ -100,11 +107,13 @@ fn check_rows(batch: &Batch<'_>, body: usize) {
         (samples, histograms, exemplars),
         (batch.samples.len(), batch.histograms.len(), batch.exemplars.len())
     );
+    // What a resource of logs says stands at each of its lines: that has a bound of its own, `rows::Room`.
+    let pairs = if batch.logs.is_empty() { batch.pairs.capacity() } else { 0 };
     let columns = batch.series.capacity() * size_of::<SeriesRow<'_>>()
         + batch.samples.capacity() * size_of::<Sample>()
         + batch.histograms.capacity() * size_of::<HistogramSample>()
         + batch.exemplars.capacity() * size_of::<Exemplar>()
-        + batch.pairs.capacity() * size_of::<(Cow<'_, str>, Cow<'_, str>)>();
+        + pairs * size_of::<(Cow<'_, str>, Cow<'_, str>)>();
     assert!(columns <= 64 * body + (8 << 10), "{columns} bytes of columns for {body} of body");
     for sample in &batch.histograms {
         assert_eq!(sample.histogram.validate(), Ok(()));

@@ -27,6 +27,7 @@ pub mod exercise;
 pub mod exposition;
 pub mod influx;
 pub mod loki;
+pub mod otlp;
 pub mod remote_read;
 pub mod remote_write;
 pub mod splunk;
@@ -61,9 +62,10 @@ pub static ALL: &[&Dialect] = &[
     &remote_write::DIALECT,
     &text::DIALECT,
     &datadog::DIALECT,
+    &otlp::DIALECT,
     &influx::DIALECT,
-    &loki::DIALECT,
     &splunk::DIALECT,
+    &loki::DIALECT,
 ];
 
 /// One protocol.
@@ -192,6 +194,8 @@ pub struct Settings {
     pub influx: influx::Settings,
     /// Splunk HEC.
     pub splunk: splunk::Settings,
+    /// OTLP.
+    pub otlp: otlp::Settings,
 }
 
 impl Settings {

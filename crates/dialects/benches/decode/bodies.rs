@@ -5,6 +5,8 @@
 mod influx;
 #[path = "loki.rs"]
 mod loki;
+#[path = "otlp.rs"]
+mod otlp;
 #[path = "splunk.rs"]
 mod splunk;
 
@@ -94,6 +96,13 @@ pub(crate) const CASES: &[Case] = &[
     influx::CASES[0],
     influx::CASES[1],
     splunk::METRICS,
+    Case {
+        name: "OTLP metrics",
+        path: "/v1/metrics",
+        content_type: "application/x-protobuf",
+        body: otlp::metrics,
+        rows: 1,
+    },
 ];
 
 /// Labels of series `i`, the name first.
