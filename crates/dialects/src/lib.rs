@@ -47,6 +47,8 @@ mod rows;
 mod spans;
 
 #[cfg(test)]
+mod agreement;
+#[cfg(test)]
 mod golden;
 
 use std::sync::LazyLock;
