@@ -30,6 +30,7 @@ pub mod remote_write;
 pub mod splunk;
 pub mod statsd;
 pub mod text;
+pub mod victoriametrics;
 
 mod attributes;
 mod json;
@@ -53,7 +54,8 @@ pub use codec::inflate::Encoding;
 pub use registry::{docs_table, find, matches, owner};
 
 /// Every dialect, in the order of the docs.
-pub static ALL: &[&Dialect] = &[&remote_write::DIALECT, &text::DIALECT, &datadog::DIALECT, &splunk::DIALECT];
+pub static ALL: &[&Dialect] =
+    &[&remote_write::DIALECT, &text::DIALECT, &datadog::DIALECT, &splunk::DIALECT, &victoriametrics::DIALECT];
 
 /// One protocol.
 #[derive(Debug)]

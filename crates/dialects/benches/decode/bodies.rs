@@ -3,6 +3,8 @@
 
 #[path = "splunk.rs"]
 mod splunk;
+#[path = "victoriametrics.rs"]
+mod victoriametrics;
 
 use codec::proto::{FIXED64, VARINT, write_bytes, write_double, write_key, write_message, write_number};
 use codec::varint;
@@ -74,6 +76,7 @@ pub(crate) const CASES: &[Case] = &[
         rows: 1,
     },
     splunk::METRICS,
+    victoriametrics::LINES,
 ];
 
 /// Labels of series `i`, the name first.

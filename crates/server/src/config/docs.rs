@@ -7,6 +7,7 @@ use super::section::{Key, Section, When};
 use super::settings::{
     Acme, Dialect, General, Http, Ingest, Limits, Log, Query, SelfMonitoring, Storage, TenantLimits, Tls,
 };
+use super::splunk::Splunk;
 use super::statsd::Statsd;
 
 /// A section as it stands in the file.
@@ -20,7 +21,7 @@ fn row<S: Section>(path: &'static str) -> Row {
     Row { path, doc: S::DOC, keys: S::KEYS }
 }
 
-fn rows() -> [Row; 14] {
+fn rows() -> [Row; 15] {
     [
         row::<General>(""),
         row::<Log>("log"),
@@ -33,6 +34,7 @@ fn rows() -> [Row; 14] {
         row::<Storage>("storage"),
         row::<SelfMonitoring>("self_monitoring"),
         row::<Datadog>("datadog"),
+        row::<Splunk>("splunk"),
         row::<Statsd>("statsd"),
         row::<Dialect>("dialects.<name>"),
         row::<TenantLimits>("tenants.<name>.limits"),

@@ -23,6 +23,7 @@ pub fn effective(settings: &Settings, tenant: &TenantName) -> String {
         storage,
         self_monitoring,
         datadog,
+        splunk,
         ..
     } = settings;
     let mut text = String::new();
@@ -37,6 +38,7 @@ pub fn effective(settings: &Settings, tenant: &TenantName) -> String {
     section(&mut text, "storage", storage);
     section(&mut text, "self_monitoring", self_monitoring);
     section(&mut text, "datadog", datadog);
+    section(&mut text, "splunk", splunk);
     if !settings.statsd.is_empty() {
         text.push_str("statsd:\n");
     }
@@ -59,6 +61,8 @@ pub fn effective(settings: &Settings, tenant: &TenantName) -> String {
         keys(&mut text, "      ", &set.limits);
         text.push_str("    datadog:\n");
         keys(&mut text, "      ", &set.datadog);
+        text.push_str("    splunk:\n");
+        keys(&mut text, "      ", &set.splunk);
     }
     text
 }
@@ -142,8 +146,8 @@ mod tests {
                      http_listen: \"0.0.0.0:80\"}\n\
                      storage: {retention: 90d, memory_bytes: 1GiB, durability: os}\n\
                      dialects: {text: {enabled: false, wire_bytes: 1MiB}}\n\
-                     datadog: {profile: plain, host_tags: off}\n\
-                     tenants: {team-a: {limits: {labels: 5, retention: 1h30m}, datadog: {counts: raw}}, team-b: {limits: {labels: 6}}}\n";
+                     datadog: {profile: plain, host_tags: off}\nsplunk: {query_token: false}\n\
+                     tenants: {team-a: {limits: {labels: 5, retention: 1h30m}, datadog: {counts: raw}, splunk: {query_token: true}}, team-b: {limits: {labels: 6}}}\n";
         for typed in ["listen: 127.0.0.1:1\n", typed] {
             let settings = read(typed);
             let told = effective(&settings, &name("team-a"));
@@ -155,7 +159,7 @@ mod tests {
             );
             assert_eq!((again.tls, again.acme), (settings.tls, settings.acme));
             assert_eq!((again.storage, again.limits), (settings.storage, settings.limits));
-            assert_eq!(again.datadog, settings.datadog);
+            assert_eq!((again.datadog, again.splunk), (settings.datadog, settings.splunk));
             assert_eq!(again.tenants.get(&name("team-a")), settings.tenants.get(&name("team-a")));
             assert!(!told.contains("team-b"), "{told}");
         }

@@ -11,6 +11,7 @@ use promql::Feature;
 
 use super::datadog::Datadog;
 use super::section::section;
+use super::splunk::Splunk;
 use super::statsd::Statsd;
 use super::value::{Directory, Domain, ExternalUrl, Pattern, Share, Size, choice};
 
@@ -360,6 +361,8 @@ pub struct Settings {
     pub dialects: BTreeMap<&'static str, Dialect>,
     /// `datadog`
     pub datadog: Datadog,
+    /// `splunk`
+    pub splunk: Splunk,
     /// `tenants.<name>`; a tenant that is named exists.
     pub tenants: BTreeMap<TenantName, TenantSettings>,
 }
@@ -371,4 +374,6 @@ pub struct TenantSettings {
     pub limits: TenantLimits,
     /// `datadog`
     pub datadog: Datadog,
+    /// `splunk`
+    pub splunk: Splunk,
 }
