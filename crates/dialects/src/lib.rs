@@ -33,6 +33,7 @@ pub mod remote_write;
 pub mod splunk;
 pub mod statsd;
 pub mod text;
+pub mod victoriametrics;
 
 mod attributes;
 mod instant;
@@ -67,6 +68,7 @@ pub static ALL: &[&Dialect] = &[
     &otlp::DIALECT,
     &influx::DIALECT,
     &splunk::DIALECT,
+    &victoriametrics::DIALECT,
     &loki::DIALECT,
 ];
 

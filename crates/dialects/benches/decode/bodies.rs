@@ -9,6 +9,8 @@ mod loki;
 mod otlp;
 #[path = "splunk.rs"]
 mod splunk;
+#[path = "victoriametrics.rs"]
+mod victoriametrics;
 
 use codec::proto::{FIXED64, VARINT, write_bytes, write_double, write_key, write_message, write_number};
 use codec::varint;
@@ -103,6 +105,7 @@ pub(crate) const CASES: &[Case] = &[
         body: otlp::metrics,
         rows: 1,
     },
+    victoriametrics::LINES,
 ];
 
 /// Labels of series `i`, the name first.

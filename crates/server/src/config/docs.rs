@@ -8,6 +8,7 @@ use super::section::{Key, Section, When};
 use super::settings::{
     Acme, Dialect, General, Http, Ingest, Limits, Log, Query, SelfMonitoring, Storage, TenantLimits, Tls,
 };
+use super::splunk::Splunk;
 use super::statsd::Statsd;
 
 /// A section as it stands in the file.
@@ -35,6 +36,7 @@ fn rows() -> [Row; 15] {
         row::<SelfMonitoring>("self_monitoring"),
         row::<Datadog>("datadog"),
         row::<Influx>("influx"),
+        row::<Splunk>("splunk"),
         row::<Statsd>("statsd"),
         row::<Dialect>("dialects.<name>"),
         row::<TenantLimits>("tenants.<name>.limits"),

@@ -24,6 +24,7 @@ pub fn effective(settings: &Settings, tenant: &TenantName) -> String {
         self_monitoring,
         datadog,
         influx,
+        splunk,
         ..
     } = settings;
     let mut text = String::new();
@@ -39,6 +40,7 @@ pub fn effective(settings: &Settings, tenant: &TenantName) -> String {
     section(&mut text, "self_monitoring", self_monitoring);
     section(&mut text, "datadog", datadog);
     section(&mut text, "influx", influx);
+    section(&mut text, "splunk", splunk);
     if !settings.statsd.is_empty() {
         text.push_str("statsd:\n");
     }
@@ -63,6 +65,8 @@ pub fn effective(settings: &Settings, tenant: &TenantName) -> String {
         keys(&mut text, "      ", &set.datadog);
         text.push_str("    influx:\n");
         keys(&mut text, "      ", &set.influx);
+        text.push_str("    splunk:\n");
+        keys(&mut text, "      ", &set.splunk);
     }
     text
 }
@@ -149,6 +153,8 @@ mod tests {
                      datadog: {profile: plain, host_tags: off}\n\
                      influx: {value_field: keep}\n\
                      tenants: {team-a: {limits: {labels: 5, retention: 1h30m}, datadog: {counts: raw}, influx: {database_label: db}}, team-b: {limits: {labels: 6}}}\n";
+                     datadog: {profile: plain, host_tags: off}\nsplunk: {query_token: false}\n\
+                     tenants: {team-a: {limits: {labels: 5, retention: 1h30m}, datadog: {counts: raw}, splunk: {query_token: true}}, team-b: {limits: {labels: 6}}}\n";
         for typed in ["listen: 127.0.0.1:1\n", typed] {
             let settings = read(typed);
             let told = effective(&settings, &name("team-a"));
@@ -162,6 +168,7 @@ mod tests {
             assert_eq!((again.storage, again.limits), (settings.storage, settings.limits));
             assert_eq!(again.datadog, settings.datadog);
             assert_eq!(again.influx, settings.influx);
+            assert_eq!((again.datadog, again.splunk), (settings.datadog, settings.splunk));
             assert_eq!(again.tenants.get(&name("team-a")), settings.tenants.get(&name("team-a")));
             assert!(!told.contains("team-b"), "{told}");
         }

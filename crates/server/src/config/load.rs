@@ -23,6 +23,7 @@ const SECTIONS: [&str; 14] = [
     "self_monitoring",
     "datadog",
     "influx",
+    "splunk",
     "statsd",
     "dialects",
     "tenants",
@@ -129,6 +130,7 @@ impl Layers {
             "self_monitoring" => fill(&mut settings.self_monitoring, key, node),
             "datadog" => fill(&mut settings.datadog, key, node),
             "influx" => fill(&mut settings.influx, key, node),
+            "splunk" => fill(&mut settings.splunk, key, node),
             "statsd" => self.statsd(node),
             "dialects" => self.dialects(node),
             "tenants" => self.tenants(node),
@@ -191,6 +193,8 @@ impl Layers {
                 "datadog" => fill(&mut settings.datadog, &format!("{key}.datadog"), node),
                 "influx" => fill(&mut settings.influx, &format!("{key}.influx"), node),
                 _ => vec![unknown(&node.origin, &key, section, ["limits", "datadog", "influx"])],
+                "splunk" => fill(&mut settings.splunk, &format!("{key}.splunk"), node),
+                _ => vec![unknown(&node.origin, &key, section, ["limits", "datadog", "splunk"])],
             })
         })
     }

@@ -16,6 +16,7 @@ mod machine;
 mod resolve;
 mod section;
 mod settings;
+mod splunk;
 mod statsd;
 mod suggest;
 mod tree;
@@ -34,6 +35,7 @@ pub use settings::{
     Acme, Auth, ClientAuth, Dialect, Durability, Format, General, Http, Ingest, Level, Limits, Log, Query,
     SelfMonitoring, Settings, Storage, TenantLimits, TenantSettings, Tls,
 };
+pub use splunk::Splunk;
 pub use statsd::Statsd;
 pub use tree::Origin;
 pub use value::{Directory, Domain, Pattern, Share, Size};

@@ -96,6 +96,7 @@ impl DialectSettings {
                 datadog: own.datadog.over(&settings.datadog),
                 influx: own.influx.over(&settings.influx),
                 ..dialects::Settings::default()
+                splunk: own.splunk.over(&settings.splunk),
             })
         };
         let tenants = settings.tenants.iter();
@@ -226,6 +227,7 @@ impl Config {
         restarts("storage.", &now.storage, &next.storage, &mut keys);
         restarts("datadog.", &now.datadog, &next.datadog, &mut keys);
         restarts("influx.", &now.influx, &next.influx, &mut keys);
+        restarts("splunk.", &now.splunk, &next.splunk, &mut keys);
         restarts("self_monitoring.", &now.self_monitoring, &next.self_monitoring, &mut keys);
         if now.statsd != next.statsd {
             keys.push("statsd".to_owned());

@@ -12,6 +12,7 @@ use promql::Feature;
 use super::datadog::Datadog;
 use super::influx::Influx;
 use super::section::section;
+use super::splunk::Splunk;
 use super::statsd::Statsd;
 use super::value::{Directory, Domain, ExternalUrl, Pattern, Share, Size, choice};
 
@@ -363,6 +364,8 @@ pub struct Settings {
     pub datadog: Datadog,
     /// `influx`
     pub influx: Influx,
+    /// `splunk`
+    pub splunk: Splunk,
     /// `tenants.<name>`; a tenant that is named exists.
     pub tenants: BTreeMap<TenantName, TenantSettings>,
 }
@@ -376,4 +379,6 @@ pub struct TenantSettings {
     pub datadog: Datadog,
     /// `influx`
     pub influx: Influx,
+    /// `splunk`
+    pub splunk: Splunk,
 }
