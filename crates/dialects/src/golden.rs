@@ -236,8 +236,10 @@ fn every_case_comes_out_as_wanted() {
 #[test]
 fn every_datadog_case_comes_out_as_wanted_in_the_plain_profile() {
     let plain = datadog::Settings::of(datadog::Profile::Plain);
-    let settings =
-        Settings { datadog: datadog::Settings { host_tags: datadog::HostTagsUse::Attach, ..plain } };
+    let settings = Settings {
+        datadog: datadog::Settings { host_tags: datadog::HostTagsUse::Attach, ..plain },
+        ..Settings::default()
+    };
     let all: Vec<_> = cases(&datadog::DIALECT).into_iter().map(|case| (&datadog::DIALECT, case)).collect();
     compare(&all, &settings, "plain");
 }

@@ -1,7 +1,7 @@
 //! A time as text: ISO 8601 as RFC 3339 narrows it, a little wider (a space for the `T`, no zone = UTC, no seconds).
 
 /// Nanoseconds since the Unix epoch; `None` when it is no such text, or a time that they do not reach.
-pub(super) fn nanoseconds(text: &str) -> Option<i64> {
+pub(crate) fn nanoseconds(text: &str) -> Option<i64> {
     let mut rest = text.trim();
     let year = digits(&mut rest, 4)?;
     let month = digits(after(&mut rest, &['-'])?, 2)?;

@@ -22,6 +22,7 @@
 //!
 //! [`statsd`] has lines instead of requests. [`remote_read`] and [`exposition`] go the other way: they are what other servers read from Weir.
 
+pub mod betterstack;
 pub mod datadog;
 pub mod exercise;
 pub mod exposition;
@@ -30,6 +31,7 @@ pub mod remote_write;
 pub mod statsd;
 pub mod text;
 
+mod instant;
 mod json;
 mod lines;
 mod named;
@@ -50,7 +52,8 @@ pub use codec::inflate::Encoding;
 pub use registry::{docs_table, find, matches, owner};
 
 /// Every dialect, in the order of the docs.
-pub static ALL: &[&Dialect] = &[&remote_write::DIALECT, &text::DIALECT, &datadog::DIALECT];
+pub static ALL: &[&Dialect] =
+    &[&remote_write::DIALECT, &text::DIALECT, &datadog::DIALECT, &betterstack::DIALECT];
 
 /// One protocol.
 #[derive(Debug)]
@@ -169,6 +172,8 @@ impl Received<'_> {
 pub struct Settings {
     /// Datadog, and DogStatsD which follows it.
     pub datadog: datadog::Settings,
+    /// Better Stack.
+    pub betterstack: betterstack::Settings,
 }
 
 impl Settings {

@@ -27,6 +27,19 @@ pub(crate) fn rejected(verdict: &Verdict) -> Option<(&'static str, String)> {
     Some((REJECTED, format!("{total}; {shown}")))
 }
 
+/// The same for dialects whose sender counts something else than rows: how many of those things were refused, then the
+/// reasons.
+pub(crate) fn rejected_items(verdict: &Verdict) -> Option<(&'static str, String)> {
+    let mut reasons: Vec<&str> = Vec::new();
+    for (_, reason, _) in verdict.rejected.by_reason() {
+        if !reasons.contains(&reason.as_str()) {
+            reasons.push(reason.as_str());
+        }
+    }
+    let refused = verdict.items.refused();
+    (!verdict.rejected.is_empty()).then(|| (REJECTED, format!("{refused}; {}", reasons.join(", "))))
+}
+
 /// The plain-text answer to `verdict`, by a dialect's own `statuses`.
 pub(crate) fn plain(statuses: &Statuses, verdict: &Verdict) -> Reply {
     match &verdict.refusal {

@@ -1,6 +1,9 @@
 //! Bodies for the decoders' benchmark: node-exporter-like series with five labels and one sample each; Datadog's have ten
 //! tags, of which four series that lie together have the same.
 
+#[path = "betterstack.rs"]
+mod betterstack;
+
 use codec::proto::{FIXED64, VARINT, write_bytes, write_double, write_key, write_message, write_number};
 use codec::varint;
 
@@ -68,6 +71,20 @@ pub(crate) const CASES: &[Case] = &[
         path: "/api/v1/series",
         content_type: "application/json",
         body: datadog_v1,
+        rows: 1,
+    },
+    Case {
+        name: "Better Stack NDJSON",
+        path: "/metrics",
+        content_type: "application/x-ndjson",
+        body: betterstack::json_lines,
+        rows: 1,
+    },
+    Case {
+        name: "Better Stack MessagePack",
+        path: "/metrics",
+        content_type: "application/msgpack",
+        body: betterstack::msgpack,
         rows: 1,
     },
 ];

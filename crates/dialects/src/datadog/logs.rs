@@ -8,8 +8,9 @@ use std::borrow::Cow;
 use model::{Batch, Reason, Signal};
 
 use super::line_tags;
+use super::query;
 use super::settings::Settings;
-use super::{instant, query};
+use crate::instant;
 use crate::json::{Json, Token};
 use crate::lines::{self, Lines};
 use crate::rows::{Full, Room};

@@ -15,7 +15,6 @@ mod events;
 mod fields;
 #[cfg(test)]
 mod hostile;
-mod instant;
 mod intake;
 mod line_tags;
 mod logs;
