@@ -26,6 +26,7 @@ pub mod betterstack;
 pub mod datadog;
 pub mod exercise;
 pub mod exposition;
+pub mod loki;
 pub mod remote_read;
 pub mod remote_write;
 pub mod statsd;
@@ -53,7 +54,7 @@ pub use registry::{docs_table, find, matches, owner};
 
 /// Every dialect, in the order of the docs.
 pub static ALL: &[&Dialect] =
-    &[&remote_write::DIALECT, &text::DIALECT, &datadog::DIALECT, &betterstack::DIALECT];
+    &[&remote_write::DIALECT, &text::DIALECT, &datadog::DIALECT, &betterstack::DIALECT, &loki::DIALECT];
 
 /// One protocol.
 #[derive(Debug)]
@@ -71,6 +72,9 @@ pub struct Dialect {
     /// Content encodings it takes, first the one that an absent header means; anything else is
     /// [`Refusal::UnsupportedEncoding`].
     pub encodings: &'static [Encoding],
+    /// An encoding that some of its bodies have inside of whatever their header says, and without being asked; most
+    /// dialects have none.
+    pub inner: Option<fn(&Request<'_>) -> Option<Encoding>>,
     /// Other names of encodings that its senders use.
     pub encoding_aliases: &'static [(&'static str, Encoding)],
     /// What it answers to each kind of refusal.
@@ -267,6 +271,11 @@ pub enum Refusal {
     UnsupportedEncoding(String),
     /// Occurs when the tenant is over its sample rate.
     OverRate {
+        /// Seconds after which it may come back.
+        retry_after_s: u32,
+    },
+    /// Occurs when one client's address has made as many requests as it may.
+    ManyRequests {
         /// Seconds after which it may come back.
         retry_after_s: u32,
     },

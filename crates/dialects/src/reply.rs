@@ -84,6 +84,9 @@ pub(crate) fn message(refusal: &Refusal) -> String {
         Refusal::OverRate { retry_after_s } => {
             format!("over the tenant's sample rate, come back in {retry_after_s} s")
         }
+        Refusal::ManyRequests { retry_after_s } => {
+            format!("too many requests from this address, come back in {retry_after_s} s")
+        }
         Refusal::Overloaded { retry_after_s, what } => {
             format!("cannot take more now ({what}), come back in {retry_after_s} s")
         }
@@ -93,6 +96,24 @@ pub(crate) fn message(refusal: &Refusal) -> String {
 
 /// Exact counts, then the first reasons in the sender's own terms.
 fn partial(verdict: &Verdict) -> String {
+    counts(verdict) + &details(verdict)
+}
+
+/// The first reasons in the sender's own terms, a line each.
+pub(crate) fn details(verdict: &Verdict) -> String {
+    let mut body = String::new();
+    for detail in verdict.rejected.details() {
+        body.push_str(detail);
+        body.push('\n');
+    }
+    if verdict.rejected.more() > 0 {
+        let _ = writeln!(body, "and {} more", verdict.rejected.more());
+    }
+    body
+}
+
+/// A line with what was stored and what was refused.
+pub(crate) fn counts(verdict: &Verdict) -> String {
     let rejected = verdict.rejected.counts();
     let mut body = String::new();
     let mut separator = "stored ";
@@ -112,13 +133,6 @@ fn partial(verdict: &Verdict) -> String {
         separator = ", ";
     }
     body.push('\n');
-    for detail in verdict.rejected.details() {
-        body.push_str(detail);
-        body.push('\n');
-    }
-    if verdict.rejected.more() > 0 {
-        let _ = writeln!(body, "and {} more", verdict.rejected.more());
-    }
     body
 }
 

@@ -238,7 +238,8 @@ impl<'a> Batch<'a> {
 }
 
 /// What a sender counts where that is not rows: data points, lines, metrics, of which each may become rows of several series.
-/// An item of which any row was refused counts as refused.
+/// An item of which any float, histogram or log line was refused counts as refused, once. Exemplars and metadata go with
+/// points that stand without them: one that is refused is counted as what it is, and its item is not.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Items {
     sent: u32,
@@ -266,6 +267,11 @@ impl Items {
         if number < self.sent && self.refused.last() != Some(&number) {
             self.refused.push(number);
         }
+    }
+
+    /// Items that another stage refused, or a part of each; in any order, some more than once.
+    pub fn refuse_all(&mut self, numbers: &[u32]) {
+        numbers.iter().for_each(|number| self.refuse_one(*number));
     }
 
     /// How many came.

@@ -17,6 +17,7 @@ use crate::head::table::series_id;
 use crate::logs;
 use crate::queue::Queued;
 use crate::record::{Row, SideRow};
+use crate::refused::Refused;
 use crate::store::{Inner, Store};
 use crate::ticket::{self, Committed, Ticket};
 use crate::totals::Delta;
@@ -43,6 +44,8 @@ pub struct Appended {
     pub accepted: Counts,
     /// Refused by the store, the decoder's rejections included.
     pub rejected: Rejections,
+    /// Numbers of the batch's items of which the store refused something, for [`model::batch::Items::refuse_all`].
+    pub refused_items: Vec<u32>,
 }
 
 impl Appended {
@@ -52,6 +55,7 @@ impl Appended {
             *self.accepted.get_mut(signal) -= count;
         }
         self.rejected.merge(committed.rejected);
+        self.refused_items.extend(committed.refused_items);
         self
     }
 }
@@ -115,17 +119,18 @@ impl Store {
         if deleted.contains(&context.tenant) {
             return Err(AppendError::Deleted);
         }
-        let mut rejected = batch.rejections.clone();
-        let slots = inner.resolve(context, batch, &mut rejected);
-        let mut intake = Intake::new(context, batch, rejected);
+        let mut refused = Refused::of(batch);
+        refused.rejections = batch.rejections.clone();
+        let slots = inner.resolve(context, batch, &mut refused);
+        let mut intake = Intake::new(context, batch, refused);
         for (index, slot) in slots.into_iter().enumerate() {
             intake.take_series(index, slot);
         }
         let metadata = intake.take_metadata(inner);
-        let lines = logs::take(context, batch, &mut intake.rejected);
+        let lines = logs::take(context, batch, &mut intake.refused);
         intake.accepted.log_lines = lines.count;
-        let Intake { rows, sides, mut deltas, accepted, rejected, .. } = intake;
-        let appended = Appended { accepted, rejected };
+        let Intake { rows, sides, mut deltas, accepted, refused, .. } = intake;
+        let appended = Appended { accepted, rejected: refused.rejections, refused_items: refused.items };
         let is_nothing = rows.is_empty() && sides.is_empty() && metadata.is_empty() && lines.is_empty();
         if is_nothing && deltas.is_empty() {
             return Ok((Ticket::done(), appended));
@@ -147,7 +152,7 @@ impl Store {
             deltas,
             totals: Vec::new(),
             digest,
-            late: Rejections::default(),
+            late: Refused::of(batch),
             repeats: false,
             completion,
             bytes,
@@ -185,8 +190,8 @@ impl Inner {
         Ok(())
     }
 
-    /// The slot of each series of the batch, or [`REFUSED`] with the reason in `rejected`.
-    fn resolve(&self, context: &WriteContext<'_>, batch: &Batch<'_>, rejected: &mut Rejections) -> Vec<u32> {
+    /// The slot of each series of the batch, or [`REFUSED`] with the reason in `refused`.
+    fn resolve(&self, context: &WriteContext<'_>, batch: &Batch<'_>, refused: &mut Refused) -> Vec<u32> {
         self.forget_old_aliases(context);
         let mut slots = Vec::with_capacity(batch.series.len());
         let mut misses: Vec<usize> = Vec::new();
@@ -203,7 +208,7 @@ impl Inner {
         if misses.is_empty() {
             return slots;
         }
-        let found = self.resolve_slowly(context, batch, &misses, rejected);
+        let found = self.resolve_slowly(context, batch, &misses, refused);
         let room = self.series_room(misses.len());
         let mut table = self.table_mut();
         // Further aliases save work, no more: short memory is not for them.
@@ -233,7 +238,7 @@ impl Inner {
         context: &WriteContext<'_>,
         batch: &Batch<'_>,
         misses: &[usize],
-        rejected: &mut Rejections,
+        refused: &mut Refused,
     ) -> Vec<u32> {
         let id_seed = self.id_seed;
         let mut parsed: Vec<Option<(SeriesId, Labels)>> = Vec::with_capacity(misses.len());
@@ -242,8 +247,8 @@ impl Inner {
             parsed.push(match labels {
                 Ok(labels) => Some((series_id(id_seed, context.tenant, labels.as_ref()), labels)),
                 Err(error) => {
-                    reject_series(&batch.series[index], Reason::from(&error), rejected);
-                    rejected.explain(|| error.to_string());
+                    reject_series(&batch.series[index], Reason::from(&error), refused);
+                    refused.explain(|| error.to_string());
                     None
                 }
             });
@@ -254,7 +259,7 @@ impl Inner {
             parsed.iter().map(|p| find(p).unwrap_or(REFUSED)).collect()
         };
         if slots.iter().zip(&parsed).any(|(slot, p)| *slot == REFUSED && p.is_some()) {
-            self.create(context, batch, misses, parsed, &mut slots, rejected);
+            self.create(context, batch, misses, parsed, &mut slots, refused);
         }
         slots
     }
@@ -267,7 +272,7 @@ impl Inner {
         misses: &[usize],
         parsed: Vec<Option<(SeriesId, Labels)>>,
         slots: &mut [u32],
-        rejected: &mut Rejections,
+        refused: &mut Refused,
     ) {
         let now_s = self.now_s();
         let window = window(context);
@@ -282,15 +287,15 @@ impl Inner {
             } else if !brings_something(batch, index, window) {
                 *slot = NOT_MADE;
             } else if active >= context.limits.active_series {
-                reject_series(&batch.series[index], Reason::SeriesQuota, rejected);
-                rejected.explain(|| {
+                reject_series(&batch.series[index], Reason::SeriesQuota, refused);
+                refused.explain(|| {
                     let name = model::labels::truncated(labels.metric_name().unwrap_or_default());
                     let limit = context.limits.active_series;
                     format!("new series of {name:?} refused: the tenant has {limit} active series (limits.active_series)")
                 });
             } else if room.refuses(&table, context.tenant) {
-                reject_series(&batch.series[index], Reason::Memory, rejected);
-                rejected.explain(|| {
+                reject_series(&batch.series[index], Reason::Memory, refused);
+                refused.explain(|| {
                     let name = model::labels::truncated(labels.metric_name().unwrap_or_default());
                     let held = table.holding(context.tenant).bytes;
                     format!("new series of {name:?} refused: memory is short, the tenant's series hold {held} bytes of it (storage.memory_bytes)")
@@ -319,10 +324,10 @@ fn queued_bytes(rows: &[Row], sides: &[SideRow], metadata: &[(String, model::Met
 }
 
 /// Counts everything that a series carries as refused.
-fn reject_series(series: &SeriesRow<'_>, reason: Reason, rejected: &mut Rejections) {
-    rejected.add(Signal::Sample, reason, series.samples.len() as u64);
-    rejected.add(Signal::Histogram, reason, series.histograms.len() as u64);
-    rejected.add(Signal::Exemplar, reason, series.exemplars.len() as u64);
+fn reject_series(series: &SeriesRow<'_>, reason: Reason, refused: &mut Refused) {
+    refused.add(Signal::Sample, reason, series.samples.len() as u64, series.item);
+    refused.add(Signal::Histogram, reason, series.histograms.len() as u64, series.item);
+    refused.add(Signal::Exemplar, reason, series.exemplars.len() as u64, series.item);
 }
 
 /// The times that the tenant may write now.
@@ -353,15 +358,15 @@ struct Intake<'c, 'b, 'a> {
     sides: Vec<SideRow>,
     deltas: Vec<Delta>,
     accepted: Counts,
-    rejected: Rejections,
+    refused: Refused,
 }
 
 impl<'c, 'b, 'a> Intake<'c, 'b, 'a> {
-    fn new(context: &'c WriteContext<'c>, batch: &'b Batch<'a>, rejected: Rejections) -> Self {
+    fn new(context: &'c WriteContext<'c>, batch: &'b Batch<'a>, refused: Refused) -> Self {
         let window = window(context);
         let rows = Vec::with_capacity(batch.samples.len());
         let (sides, deltas, accepted) = (Vec::new(), Vec::new(), Counts::default());
-        Self { context, batch, window, rows, sides, deltas, accepted, rejected }
+        Self { context, batch, window, rows, sides, deltas, accepted, refused }
     }
 
     fn take_series(&mut self, index: usize, slot: u32) {
@@ -387,9 +392,8 @@ impl<'c, 'b, 'a> Intake<'c, 'b, 'a> {
         }
         for sample in &self.batch.histograms[series.histograms.clone()] {
             if histogram_bytes(sample) > HISTOGRAM_BYTES_MAX {
-                self.rejected.add(Signal::Histogram, Reason::InvalidHistogram, 1);
-                self.rejected
-                    .explain(|| format!("native histogram of more than {HISTOGRAM_BYTES_MAX} bytes"));
+                self.refused.add(Signal::Histogram, Reason::InvalidHistogram, 1, series.item);
+                self.refused.explain(|| format!("native histogram of more than {HISTOGRAM_BYTES_MAX} bytes"));
             } else if self.window.contains(sample.timestamp_ms) {
                 self.sides.push(SideRow::Histogram(slot, sample.clone()));
                 self.accepted.histograms += 1;
@@ -401,14 +405,14 @@ impl<'c, 'b, 'a> Intake<'c, 'b, 'a> {
     }
 
     fn take_delta(&mut self, index: usize, slot: u32, sample: &Sample) {
-        let Sample { timestamp_ms, value, start_ms } = *sample;
+        let (Sample { timestamp_ms, value, start_ms }, item) = (*sample, self.batch.series[index].item);
         if value.is_finite() {
-            self.deltas.push(Delta { slot, start_ms, timestamp_ms, value });
+            self.deltas.push(Delta { slot, item, start_ms, timestamp_ms, value });
             self.accepted.samples += 1;
         } else {
-            self.rejected.add(Signal::Sample, Reason::InvalidValue, 1);
+            self.refused.add(Signal::Sample, Reason::InvalidValue, 1, item);
             let batch = self.batch;
-            self.rejected.explain(|| {
+            self.refused.explain(|| {
                 format!("{value} cannot be added to the total of {:?}", metric_name(batch, index))
             });
         }
@@ -419,8 +423,8 @@ impl<'c, 'b, 'a> Intake<'c, 'b, 'a> {
             let characters: usize =
                 exemplar.labels.iter().map(|(n, v)| n.chars().count() + v.chars().count()).sum();
             if characters > EXEMPLAR_CHARACTERS_MAX {
-                self.rejected.add(Signal::Exemplar, Reason::InvalidExemplar, 1);
-                self.rejected
+                self.refused.add(Signal::Exemplar, Reason::InvalidExemplar, 1, self.batch.series[index].item);
+                self.refused
                     .explain(|| format!("exemplar labels of {characters} characters, the limit is 128"));
             } else if self.window.contains(exemplar.timestamp_ms) {
                 self.sides.push(SideRow::Exemplar(slot, exemplar.clone()));
@@ -433,9 +437,9 @@ impl<'c, 'b, 'a> Intake<'c, 'b, 'a> {
 
     fn reject_time(&mut self, signal: Signal, index: usize, timestamp_ms: i64) {
         let reason = if timestamp_ms > self.window.end_ms { Reason::TooFarAhead } else { Reason::TooOld };
-        self.rejected.add(signal, reason, 1);
+        self.refused.add(signal, reason, 1, self.batch.series[index].item);
         let (batch, context) = (self.batch, self.context);
-        self.rejected.explain(|| {
+        self.refused.explain(|| {
             let name = metric_name(batch, index);
             let kind = signal.as_str();
             if reason == Reason::TooOld {
@@ -464,15 +468,15 @@ impl<'c, 'b, 'a> Intake<'c, 'b, 'a> {
             let full = stored.count(tenant) >= self.context.limits.active_series;
             let known = stored.get(tenant, &row.family);
             if row.family.is_empty() || bytes > METADATA_BYTES_MAX || (full && known.is_none()) {
-                self.rejected.add(Signal::Metadata, Reason::InvalidMetadata, 1);
-                self.rejected
+                self.refused.add(Signal::Metadata, Reason::InvalidMetadata, 1, 0);
+                self.refused
                     .explain(|| format!("metadata of {:?} refused", model::labels::truncated(&row.family)));
                 continue;
             }
             let grows = stored.growth(tenant, &row.family, &row.metadata);
             if grows > 0 && stored.refuses(inner.options.memory_bytes, tenant, growth + grows) {
-                self.rejected.add(Signal::Metadata, Reason::Memory, 1);
-                self.rejected.explain(|| {
+                self.refused.add(Signal::Metadata, Reason::Memory, 1, 0);
+                self.refused.explain(|| {
                     let family = model::labels::truncated(&row.family);
                     format!("metadata of {family:?} refused: the tenant's part of the memory for metadata is used up (storage.memory_bytes)")
                 });

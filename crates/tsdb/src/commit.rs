@@ -114,7 +114,8 @@ impl Inner {
         let with_metadata = items.iter().filter(|item| !item.metadata.is_empty()).count();
         self.metadata_waiting.fetch_sub(with_metadata as u64, Ordering::Relaxed);
         for Queued { completion, late, .. } in items {
-            completion.complete(outcome.clone().map(|()| Committed { rejected: late }));
+            let committed = Committed { rejected: late.rejections, refused_items: late.items };
+            completion.complete(outcome.clone().map(|()| committed));
         }
     }
 

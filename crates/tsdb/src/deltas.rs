@@ -125,7 +125,7 @@ impl Inner {
 
 /// Counts a delta as refused, and says why.
 fn refuse(item: &mut Queued, delta: &Delta, reason: Reason, table: &Table) {
-    item.late.add(Signal::Sample, reason, 1);
+    item.late.add(Signal::Sample, reason, 1, delta.item);
     item.late.explain(|| {
         let texts = table.texts(table.entry(delta.slot));
         let name = texts.into_iter().find(|(name, _)| *name == METRIC_NAME).map_or("", |(_, value)| value);

@@ -10,10 +10,11 @@ use std::sync::{Condvar, Mutex, MutexGuard};
 use std::time::Duration;
 
 use env::Clock;
-use model::{Metadata, Rejections, TenantId};
+use model::{Metadata, TenantId};
 
 use crate::logs::Lines;
 use crate::record::{Row, SideRow};
+use crate::refused::Refused;
 use crate::ticket::Completion;
 use crate::totals::{Delta, Total};
 
@@ -31,7 +32,7 @@ pub(crate) struct Queued {
     /// Of a request with deltas, when it is to be remembered.
     pub(crate) digest: Option<u128>,
     /// Deltas that the writer refused.
-    pub(crate) late: Rejections,
+    pub(crate) late: Refused,
     /// Whether an identical request stands before it in its group.
     pub(crate) repeats: bool,
     pub(crate) completion: Completion,
@@ -210,7 +211,7 @@ mod tests {
             deltas: Vec::new(),
             totals: Vec::new(),
             digest: None,
-            late: Rejections::default(),
+            late: Refused::default(),
             repeats: false,
             completion,
             bytes,

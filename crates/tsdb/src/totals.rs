@@ -13,6 +13,8 @@ use roaring::RoaringBitmap;
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Delta {
     pub(crate) slot: u32,
+    /// Which of the request's items it came from.
+    pub(crate) item: u32,
     /// When it began, in ms; 0 = where the one before ended.
     pub(crate) start_ms: i64,
     pub(crate) timestamp_ms: i64,
@@ -117,7 +119,7 @@ mod tests {
     use super::*;
 
     fn delta(slot: u32, start_ms: i64, timestamp_ms: i64, value: f64) -> Delta {
-        Delta { slot, start_ms, timestamp_ms, value }
+        Delta { slot, item: 0, start_ms, timestamp_ms, value }
     }
 
     #[test]

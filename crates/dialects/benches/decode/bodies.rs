@@ -3,6 +3,8 @@
 
 #[path = "betterstack.rs"]
 mod betterstack;
+#[path = "loki.rs"]
+mod loki;
 
 use codec::proto::{FIXED64, VARINT, write_bytes, write_double, write_key, write_message, write_number};
 use codec::varint;
@@ -18,7 +20,7 @@ pub(crate) struct Case {
     pub(crate) content_type: &'static str,
     /// The body with this many series.
     pub(crate) body: fn(usize) -> Vec<u8>,
-    /// What one of them is in a batch: so many series, of one sample or histogram each.
+    /// What one of them is in a batch: so many series, of one sample or histogram each, or log lines.
     pub(crate) rows: usize,
 }
 
@@ -75,16 +77,30 @@ pub(crate) const CASES: &[Case] = &[
     },
     Case {
         name: "Better Stack NDJSON",
-        path: "/metrics",
+        path: "/",
         content_type: "application/x-ndjson",
         body: betterstack::json_lines,
         rows: 1,
     },
     Case {
         name: "Better Stack MessagePack",
-        path: "/metrics",
+        path: "/",
         content_type: "application/msgpack",
         body: betterstack::msgpack,
+        rows: 1,
+    },
+    Case {
+        name: "Loki push, JSON",
+        path: "/loki/api/v1/push",
+        content_type: "application/json",
+        body: loki::json,
+        rows: 1,
+    },
+    Case {
+        name: "Loki push, protobuf",
+        path: "/loki/api/v1/push",
+        content_type: "application/x-protobuf",
+        body: loki::protobuf,
         rows: 1,
     },
 ];

@@ -37,6 +37,7 @@ pub static DIALECT: Dialect = Dialect {
     limits: ByteLimits { wire: 20 << 20, decoded: 20 << 20 },
     encodings: &[Encoding::Identity, Encoding::Gzip, Encoding::Zstd, Encoding::Deflate],
     encoding_aliases: &[],
+    inner: None,
     statuses: Statuses {
         stored: 202,
         no_credential: 403,

@@ -62,13 +62,14 @@ impl Moment {
     }
 
     fn of_float(value: f64) -> Self {
-        // A float of our time has no nanoseconds in it.
-        let micros = (value / per_second(value as i64) as f64 * 1e6).round();
-        if !micros.is_finite() || micros.abs() >= i64::MAX as f64 {
+        let value = value / per_second(value as i64) as f64;
+        let seconds = value.floor();
+        if !seconds.is_finite() || seconds.abs() >= i64::MAX as f64 {
             return Self::Unknown;
         }
-        let micros = micros as i64;
-        Self::At(micros.div_euclid(1_000_000), micros.rem_euclid(1_000_000) as u32 * 1000)
+        // A float of our time has no nanoseconds in it.
+        let micros = ((value - seconds) * 1e6).round().min(999_999.0);
+        Self::At(seconds as i64, micros as u32 * 1000)
     }
 
     /// Milliseconds since the Unix epoch; a time that they do not reach is as far as they go.

@@ -55,6 +55,7 @@ pub static DIALECT: Dialect = Dialect {
     ],
     limits: ByteLimits { wire: 8 << 20, decoded: 64 << 20 },
     encodings: &[Encoding::Identity, Encoding::Deflate, Encoding::Gzip, Encoding::Zstd],
+    inner: None,
     encoding_aliases: &[("zstd1", Encoding::Zstd)],
     statuses: Statuses {
         stored: 202,

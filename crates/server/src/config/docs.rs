@@ -2,6 +2,7 @@
 
 use std::fmt::Write;
 
+use super::betterstack::Betterstack;
 use super::datadog::Datadog;
 use super::section::{Key, Section, When};
 use super::settings::{
@@ -20,7 +21,7 @@ fn row<S: Section>(path: &'static str) -> Row {
     Row { path, doc: S::DOC, keys: S::KEYS }
 }
 
-fn rows() -> [Row; 14] {
+fn rows() -> [Row; 15] {
     [
         row::<General>(""),
         row::<Log>("log"),
@@ -33,6 +34,7 @@ fn rows() -> [Row; 14] {
         row::<Storage>("storage"),
         row::<SelfMonitoring>("self_monitoring"),
         row::<Datadog>("datadog"),
+        row::<Betterstack>("betterstack"),
         row::<Statsd>("statsd"),
         row::<Dialect>("dialects.<name>"),
         row::<TenantLimits>("tenants.<name>.limits"),

@@ -11,7 +11,7 @@ use super::suggest::nearest;
 use super::tree::{Node, Origin, Shape};
 
 /// Sections with fixed names, as their paths in the file.
-const SECTIONS: [&str; 13] = [
+const SECTIONS: [&str; 14] = [
     "log",
     "http",
     "tls",
@@ -22,6 +22,7 @@ const SECTIONS: [&str; 13] = [
     "storage",
     "self_monitoring",
     "datadog",
+    "betterstack",
     "statsd",
     "dialects",
     "tenants",
@@ -127,6 +128,7 @@ impl Layers {
             "storage" => fill(&mut settings.storage, key, node),
             "self_monitoring" => fill(&mut settings.self_monitoring, key, node),
             "datadog" => fill(&mut settings.datadog, key, node),
+            "betterstack" => fill(&mut settings.betterstack, key, node),
             "statsd" => self.statsd(node),
             "dialects" => self.dialects(node),
             "tenants" => self.tenants(node),
@@ -187,7 +189,8 @@ impl Layers {
             each(node, &key, |section, node| match section {
                 "limits" => fill(&mut settings.limits, &format!("{key}.limits"), node),
                 "datadog" => fill(&mut settings.datadog, &format!("{key}.datadog"), node),
-                _ => vec![unknown(&node.origin, &key, section, ["limits", "datadog"])],
+                "betterstack" => fill(&mut settings.betterstack, &format!("{key}.betterstack"), node),
+                _ => vec![unknown(&node.origin, &key, section, ["limits", "datadog", "betterstack"])],
             })
         })
     }

@@ -9,6 +9,7 @@ use ipnet::IpNet;
 use model::TenantName;
 use promql::Feature;
 
+use super::betterstack::Betterstack;
 use super::datadog::Datadog;
 use super::section::section;
 use super::statsd::Statsd;
@@ -360,6 +361,8 @@ pub struct Settings {
     pub dialects: BTreeMap<&'static str, Dialect>,
     /// `datadog`
     pub datadog: Datadog,
+    /// `betterstack`
+    pub betterstack: Betterstack,
     /// `tenants.<name>`; a tenant that is named exists.
     pub tenants: BTreeMap<TenantName, TenantSettings>,
 }
@@ -371,4 +374,6 @@ pub struct TenantSettings {
     pub limits: TenantLimits,
     /// `datadog`
     pub datadog: Datadog,
+    /// `betterstack`
+    pub betterstack: Betterstack,
 }
