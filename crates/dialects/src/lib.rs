@@ -22,6 +22,7 @@
 //!
 //! [`statsd`] has lines instead of requests. [`remote_read`] and [`exposition`] go the other way: they are what other servers read from Weir.
 
+pub mod betterstack;
 pub mod datadog;
 pub mod exercise;
 pub mod exposition;
@@ -61,16 +62,7 @@ pub use codec::inflate::Encoding;
 pub use registry::{docs_table, find, matches, owner};
 
 /// Every dialect, in the order of the docs.
-pub static ALL: &[&Dialect] = &[
-    &remote_write::DIALECT,
-    &text::DIALECT,
-    &datadog::DIALECT,
-    &otlp::DIALECT,
-    &influx::DIALECT,
-    &splunk::DIALECT,
-    &victoriametrics::DIALECT,
-    &loki::DIALECT,
-];
+pub static ALL: &[&Dialect] = &[&remote_write::DIALECT, &text::DIALECT, &datadog::DIALECT, &betterstack::DIALECT, &otlp::DIALECT, &influx::DIALECT, &splunk::DIALECT, &victoriametrics::DIALECT, &loki::DIALECT];
 
 /// One protocol.
 #[derive(Debug)]
@@ -200,6 +192,8 @@ pub struct Settings {
     pub splunk: splunk::Settings,
     /// OTLP.
     pub otlp: otlp::Settings,
+    /// Better Stack.
+    pub betterstack: betterstack::Settings,
 }
 
 impl Settings {
@@ -293,6 +287,11 @@ pub enum Refusal {
     UnsupportedEncoding(String),
     /// Occurs when the tenant is over its sample rate.
     OverRate {
+        /// Seconds after which it may come back.
+        retry_after_s: u32,
+    },
+    /// Occurs when one client's address has made as many requests as it may.
+    ManyRequests {
         /// Seconds after which it may come back.
         retry_after_s: u32,
     },

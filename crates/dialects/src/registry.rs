@@ -26,7 +26,8 @@ pub fn owner(method: &str, request: &Request<'_>) -> Option<(&'static Dialect, &
 
 /// As [`matches()`], with or without a slash at the path's end.
 fn is_at(pattern: &str, path: &str) -> bool {
-    matches(pattern, path.strip_suffix('/').unwrap_or(path))
+    let path = if path.len() > 1 { path.strip_suffix('/').unwrap_or(path) } else { path };
+    matches(pattern, path)
 }
 
 /// Whether `path` is `pattern`; a part of the pattern in braces is any part.
@@ -98,7 +99,7 @@ impl Statuses {
             Refusal::TooBig { .. } => self.too_big,
             Refusal::Undecodable(_) => self.undecodable,
             Refusal::UnsupportedMedia(_) | Refusal::UnsupportedEncoding(_) => self.unsupported,
-            Refusal::OverRate { .. } => self.over_rate,
+            Refusal::OverRate { .. } | Refusal::ManyRequests { .. } => self.over_rate,
             Refusal::Overloaded { .. } => self.overloaded,
             Refusal::Internal => 500,
         }

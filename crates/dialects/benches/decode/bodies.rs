@@ -1,6 +1,8 @@
 //! Bodies for the decoders' benchmark: node-exporter-like series with five labels and one sample each; Datadog's have ten
 //! tags, of which four series that lie together have the same.
 
+#[path = "betterstack.rs"]
+mod betterstack;
 #[path = "influx.rs"]
 mod influx;
 #[path = "loki.rs"]
@@ -79,6 +81,20 @@ pub(crate) const CASES: &[Case] = &[
         path: "/api/v1/series",
         content_type: "application/json",
         body: datadog_v1,
+        rows: 1,
+    },
+    Case {
+        name: "Better Stack NDJSON",
+        path: "/",
+        content_type: "application/x-ndjson",
+        body: betterstack::json_lines,
+        rows: 1,
+    },
+    Case {
+        name: "Better Stack MessagePack",
+        path: "/",
+        content_type: "application/msgpack",
+        body: betterstack::msgpack,
         rows: 1,
     },
     Case {

@@ -2,6 +2,7 @@
 
 use std::fmt::Write;
 
+use super::betterstack::Betterstack;
 use super::datadog::Datadog;
 use super::influx::Influx;
 use super::section::{Key, Section, When};
@@ -37,6 +38,7 @@ fn rows() -> [Row; 15] {
         row::<Datadog>("datadog"),
         row::<Influx>("influx"),
         row::<Splunk>("splunk"),
+        row::<Betterstack>("betterstack"),
         row::<Statsd>("statsd"),
         row::<Dialect>("dialects.<name>"),
         row::<TenantLimits>("tenants.<name>.limits"),

@@ -25,6 +25,7 @@ pub fn effective(settings: &Settings, tenant: &TenantName) -> String {
         datadog,
         influx,
         splunk,
+        betterstack,
         ..
     } = settings;
     let mut text = String::new();
@@ -41,6 +42,7 @@ pub fn effective(settings: &Settings, tenant: &TenantName) -> String {
     section(&mut text, "datadog", datadog);
     section(&mut text, "influx", influx);
     section(&mut text, "splunk", splunk);
+    section(&mut text, "betterstack", betterstack);
     if !settings.statsd.is_empty() {
         text.push_str("statsd:\n");
     }
@@ -67,6 +69,8 @@ pub fn effective(settings: &Settings, tenant: &TenantName) -> String {
         keys(&mut text, "      ", &set.influx);
         text.push_str("    splunk:\n");
         keys(&mut text, "      ", &set.splunk);
+        text.push_str("    betterstack:\n");
+        keys(&mut text, "      ", &set.betterstack);
     }
     text
 }
@@ -155,6 +159,8 @@ mod tests {
                      tenants: {team-a: {limits: {labels: 5, retention: 1h30m}, datadog: {counts: raw}, influx: {database_label: db}}, team-b: {limits: {labels: 6}}}\n";
                      datadog: {profile: plain, host_tags: off}\nsplunk: {query_token: false}\n\
                      tenants: {team-a: {limits: {labels: 5, retention: 1h30m}, datadog: {counts: raw}, splunk: {query_token: true}}, team-b: {limits: {labels: 6}}}\n";
+                     betterstack: {max_past: 15m}\n\
+                     tenants: {team-a: {limits: {labels: 5, retention: 1h30m}, datadog: {counts: raw}, betterstack: {histogram_series: prometheus, requests_per_minute: 0}}, team-b: {limits: {labels: 6}}}\n";
         for typed in ["listen: 127.0.0.1:1\n", typed] {
             let settings = read(typed);
             let told = effective(&settings, &name("team-a"));
@@ -169,6 +175,7 @@ mod tests {
             assert_eq!(again.datadog, settings.datadog);
             assert_eq!(again.influx, settings.influx);
             assert_eq!((again.datadog, again.splunk), (settings.datadog, settings.splunk));
+            assert_eq!((again.datadog, again.betterstack), (settings.datadog, settings.betterstack));
             assert_eq!(again.tenants.get(&name("team-a")), settings.tenants.get(&name("team-a")));
             assert!(!told.contains("team-b"), "{told}");
         }

@@ -24,6 +24,7 @@ const SECTIONS: [&str; 14] = [
     "datadog",
     "influx",
     "splunk",
+    "betterstack",
     "statsd",
     "dialects",
     "tenants",
@@ -131,6 +132,7 @@ impl Layers {
             "datadog" => fill(&mut settings.datadog, key, node),
             "influx" => fill(&mut settings.influx, key, node),
             "splunk" => fill(&mut settings.splunk, key, node),
+            "betterstack" => fill(&mut settings.betterstack, key, node),
             "statsd" => self.statsd(node),
             "dialects" => self.dialects(node),
             "tenants" => self.tenants(node),
@@ -195,6 +197,8 @@ impl Layers {
                 _ => vec![unknown(&node.origin, &key, section, ["limits", "datadog", "influx"])],
                 "splunk" => fill(&mut settings.splunk, &format!("{key}.splunk"), node),
                 _ => vec![unknown(&node.origin, &key, section, ["limits", "datadog", "splunk"])],
+                "betterstack" => fill(&mut settings.betterstack, &format!("{key}.betterstack"), node),
+                _ => vec![unknown(&node.origin, &key, section, ["limits", "datadog", "betterstack"])],
             })
         })
     }

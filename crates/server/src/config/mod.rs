@@ -7,6 +7,7 @@
 
 use std::fmt;
 
+mod betterstack;
 mod datadog;
 mod docs;
 mod effective;
@@ -23,6 +24,7 @@ mod tree;
 pub mod units;
 mod value;
 
+pub use betterstack::Betterstack;
 pub use datadog::Datadog;
 pub use docs::{commented_defaults, markdown};
 pub use effective::{effective, without_password};

@@ -97,6 +97,7 @@ impl DialectSettings {
                 influx: own.influx.over(&settings.influx),
                 ..dialects::Settings::default()
                 splunk: own.splunk.over(&settings.splunk),
+                betterstack: own.betterstack.over(&settings.betterstack),
             })
         };
         let tenants = settings.tenants.iter();
@@ -228,6 +229,7 @@ impl Config {
         restarts("datadog.", &now.datadog, &next.datadog, &mut keys);
         restarts("influx.", &now.influx, &next.influx, &mut keys);
         restarts("splunk.", &now.splunk, &next.splunk, &mut keys);
+        restarts("betterstack.", &now.betterstack, &next.betterstack, &mut keys);
         restarts("self_monitoring.", &now.self_monitoring, &next.self_monitoring, &mut keys);
         if now.statsd != next.statsd {
             keys.push("statsd".to_owned());

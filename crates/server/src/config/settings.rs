@@ -9,6 +9,7 @@ use ipnet::IpNet;
 use model::TenantName;
 use promql::Feature;
 
+use super::betterstack::Betterstack;
 use super::datadog::Datadog;
 use super::influx::Influx;
 use super::section::section;
@@ -366,6 +367,8 @@ pub struct Settings {
     pub influx: Influx,
     /// `splunk`
     pub splunk: Splunk,
+    /// `betterstack`
+    pub betterstack: Betterstack,
     /// `tenants.<name>`; a tenant that is named exists.
     pub tenants: BTreeMap<TenantName, TenantSettings>,
 }
@@ -381,4 +384,6 @@ pub struct TenantSettings {
     pub influx: Influx,
     /// `splunk`
     pub splunk: Splunk,
+    /// `betterstack`
+    pub betterstack: Betterstack,
 }
