@@ -9,7 +9,9 @@ use std::sync::LazyLock;
 use model::batch::{Exemplar, HistogramSample, SeriesRow};
 use model::{Batch, LabelLimits, Labels, Reason, Sample, Signal};
 
-use crate::{Dialect, Kind, Received, Reply, Request, Settings, Verdict, betterstack, datadog, influx, otlp, splunk};
+use crate::{
+    Dialect, Kind, Received, Reply, Request, Settings, Verdict, betterstack, datadog, influx, otlp, splunk,
+};
 
 /// Media types that any dialect may tell its messages apart by; the first byte of the input picks one.
 pub const CONTENT_TYPES: [&str; 8] = [
@@ -62,6 +64,7 @@ static OTHERS: LazyLock<Settings> = LazyLock::new(|| Settings {
         convert_histograms_to_nhcb: true,
         promote_scope_metadata: true,
         ..otlp::Settings::default()
+    },
     betterstack: betterstack::Settings {
         histogram_series: betterstack::HistogramSeries::Prometheus,
         past_ms_max: Some(900_000),

@@ -239,10 +239,6 @@ fn every_datadog_case_comes_out_as_wanted_in_the_plain_profile() {
     let plain = datadog::Settings::of(datadog::Profile::Plain);
     let datadog = datadog::Settings { host_tags: datadog::HostTagsUse::Attach, ..plain };
     let settings = Settings { datadog, ..Settings::default() };
-    let settings = Settings {
-        datadog: datadog::Settings { host_tags: datadog::HostTagsUse::Attach, ..plain },
-        ..Settings::default()
-    };
     let all: Vec<_> = cases(&datadog::DIALECT).into_iter().map(|case| (&datadog::DIALECT, case)).collect();
     compare(&all, &settings, "plain");
 }

@@ -62,7 +62,17 @@ pub use codec::inflate::Encoding;
 pub use registry::{docs_table, find, matches, owner};
 
 /// Every dialect, in the order of the docs.
-pub static ALL: &[&Dialect] = &[&remote_write::DIALECT, &text::DIALECT, &datadog::DIALECT, &betterstack::DIALECT, &otlp::DIALECT, &influx::DIALECT, &splunk::DIALECT, &victoriametrics::DIALECT, &loki::DIALECT];
+pub static ALL: &[&Dialect] = &[
+    &remote_write::DIALECT,
+    &text::DIALECT,
+    &datadog::DIALECT,
+    &betterstack::DIALECT,
+    &otlp::DIALECT,
+    &influx::DIALECT,
+    &splunk::DIALECT,
+    &victoriametrics::DIALECT,
+    &loki::DIALECT,
+];
 
 /// One protocol.
 #[derive(Debug)]

@@ -106,6 +106,18 @@ impl Statuses {
     }
 }
 
+impl Refusal {
+    /// Seconds after which the same request may do better; of the others none will.
+    pub fn retry_after_s(&self) -> Option<u32> {
+        match self {
+            Self::OverRate { retry_after_s }
+            | Self::ManyRequests { retry_after_s }
+            | Self::Overloaded { retry_after_s, .. } => Some(*retry_after_s),
+            _ => None,
+        }
+    }
+}
+
 impl From<InflateError> for Refusal {
     fn from(error: InflateError) -> Self {
         match error {

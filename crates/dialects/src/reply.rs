@@ -63,12 +63,14 @@ fn refused(statuses: &Statuses, refusal: &Refusal) -> Reply {
         Refusal::NoCredential | Refusal::BadCredential if reply.status == 401 => {
             reply.headers.push(("www-authenticate", "Basic realm=\"weir\", Bearer".to_owned()));
         }
-        Refusal::OverRate { retry_after_s } | Refusal::Overloaded { retry_after_s, .. } => {
-            reply.headers.push(("retry-after", retry_after_s.to_string()));
-        }
-        _ => {}
+        _ => reply.headers.extend(retry_after(refusal)),
     }
     reply
+}
+
+/// The header that says when to come back, where that helps.
+pub(crate) fn retry_after(refusal: &Refusal) -> Option<(&'static str, String)> {
+    refusal.retry_after_s().map(|seconds| ("retry-after", seconds.to_string()))
 }
 
 /// A refusal in words for the sender.

@@ -21,11 +21,6 @@ pub(super) fn reply(_: &Request<'_>, verdict: &Verdict) -> Reply {
         other => reply::message(other),
     };
     let mut reply = reply::text(statuses.of(refusal), body);
-    if let Refusal::OverRate { retry_after_s }
-    | Refusal::ManyRequests { retry_after_s }
-    | Refusal::Overloaded { retry_after_s, .. } = refusal
-    {
-        reply.headers.push(("retry-after", retry_after_s.to_string()));
-    }
+    reply.headers.extend(reply::retry_after(refusal));
     reply
 }

@@ -23,7 +23,7 @@ fn row<S: Section>(path: &'static str) -> Row {
     Row { path, doc: S::DOC, keys: S::KEYS }
 }
 
-fn rows() -> [Row; 15] {
+fn rows() -> [Row; 17] {
     [
         row::<General>(""),
         row::<Log>("log"),

@@ -155,12 +155,10 @@ mod tests {
                      storage: {retention: 90d, memory_bytes: 1GiB, durability: os}\n\
                      dialects: {text: {enabled: false, wire_bytes: 1MiB}}\n\
                      datadog: {profile: plain, host_tags: off}\n\
-                     influx: {value_field: keep}\n\
-                     tenants: {team-a: {limits: {labels: 5, retention: 1h30m}, datadog: {counts: raw}, influx: {database_label: db}}, team-b: {limits: {labels: 6}}}\n";
-                     datadog: {profile: plain, host_tags: off}\nsplunk: {query_token: false}\n\
-                     tenants: {team-a: {limits: {labels: 5, retention: 1h30m}, datadog: {counts: raw}, splunk: {query_token: true}}, team-b: {limits: {labels: 6}}}\n";
-                     betterstack: {max_past: 15m}\n\
-                     tenants: {team-a: {limits: {labels: 5, retention: 1h30m}, datadog: {counts: raw}, betterstack: {histogram_series: prometheus, requests_per_minute: 0}}, team-b: {limits: {labels: 6}}}\n";
+                     influx: {value_field: keep}\nsplunk: {query_token: false}\nbetterstack: {max_past: 15m}\n\
+                     tenants: {team-a: {limits: {labels: 5, retention: 1h30m}, datadog: {counts: raw}, \
+                     influx: {database_label: db}, splunk: {query_token: true}, \
+                     betterstack: {histogram_series: prometheus, requests_per_minute: 0}}, team-b: {limits: {labels: 6}}}\n";
         for typed in ["listen: 127.0.0.1:1\n", typed] {
             let settings = read(typed);
             let told = effective(&settings, &name("team-a"));
@@ -173,9 +171,8 @@ mod tests {
             assert_eq!((again.tls, again.acme), (settings.tls, settings.acme));
             assert_eq!((again.storage, again.limits), (settings.storage, settings.limits));
             assert_eq!(again.datadog, settings.datadog);
-            assert_eq!(again.influx, settings.influx);
-            assert_eq!((again.datadog, again.splunk), (settings.datadog, settings.splunk));
-            assert_eq!((again.datadog, again.betterstack), (settings.datadog, settings.betterstack));
+            assert_eq!((again.influx, again.splunk), (settings.influx, settings.splunk));
+            assert_eq!(again.betterstack, settings.betterstack);
             assert_eq!(again.tenants.get(&name("team-a")), settings.tenants.get(&name("team-a")));
             assert!(!told.contains("team-b"), "{told}");
         }

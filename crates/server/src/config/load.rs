@@ -10,8 +10,11 @@ use super::settings::Settings;
 use super::suggest::nearest;
 use super::tree::{Node, Origin, Shape};
 
+/// Sections of a tenant.
+const TENANT_SECTIONS: [&str; 5] = ["limits", "datadog", "influx", "splunk", "betterstack"];
+
 /// Sections with fixed names, as their paths in the file.
-const SECTIONS: [&str; 14] = [
+const SECTIONS: [&str; 16] = [
     "log",
     "http",
     "tls",
@@ -194,11 +197,9 @@ impl Layers {
                 "limits" => fill(&mut settings.limits, &format!("{key}.limits"), node),
                 "datadog" => fill(&mut settings.datadog, &format!("{key}.datadog"), node),
                 "influx" => fill(&mut settings.influx, &format!("{key}.influx"), node),
-                _ => vec![unknown(&node.origin, &key, section, ["limits", "datadog", "influx"])],
                 "splunk" => fill(&mut settings.splunk, &format!("{key}.splunk"), node),
-                _ => vec![unknown(&node.origin, &key, section, ["limits", "datadog", "splunk"])],
                 "betterstack" => fill(&mut settings.betterstack, &format!("{key}.betterstack"), node),
-                _ => vec![unknown(&node.origin, &key, section, ["limits", "datadog", "betterstack"])],
+                _ => vec![unknown(&node.origin, &key, section, TENANT_SECTIONS)],
             })
         })
     }

@@ -95,9 +95,9 @@ impl DialectSettings {
             Arc::new(dialects::Settings {
                 datadog: own.datadog.over(&settings.datadog),
                 influx: own.influx.over(&settings.influx),
-                ..dialects::Settings::default()
                 splunk: own.splunk.over(&settings.splunk),
                 betterstack: own.betterstack.over(&settings.betterstack),
+                ..dialects::Settings::default()
             })
         };
         let tenants = settings.tenants.iter();
