@@ -103,6 +103,11 @@ impl<'a> Json<'a> {
         String::from_utf8_lossy(&self.bytes[start..self.at])
     }
 
+    /// The same as it lies there.
+    pub(crate) fn raw(&self, start: usize) -> &'a [u8] {
+        &self.bytes[start..self.at]
+    }
+
     /// The same body, to be read once more from what [`Json::start`] said.
     pub(crate) fn again(&self, start: usize) -> Self {
         Self { bytes: self.bytes, at: start, depth: self.depth }
