@@ -30,6 +30,11 @@ impl Room {
         Self(ROOM_BYTES)
     }
 
+    /// The room of a body in which nothing stands for much more than itself: 32 times its bytes.
+    pub(crate) fn for_body(bytes: usize) -> Self {
+        Self(bytes.saturating_mul(32).saturating_add(4 << 10).min(ROOM_BYTES))
+    }
+
     /// Takes `bytes` before they are allocated.
     #[inline]
     pub(crate) fn take(&mut self, bytes: usize) -> Result<(), Full> {

@@ -287,6 +287,11 @@ impl Items {
         numbers.len() as u64
     }
 
+    /// The first that was refused.
+    pub fn first_refused(&self) -> Option<u64> {
+        self.refused.iter().min().map(|number| u64::from(*number))
+    }
+
     /// Forgets all, keeps the memory.
     fn clear(&mut self) {
         self.sent = 0;

@@ -22,6 +22,7 @@ static WORDS: Dialect = Dialect {
     credentials: &[dialects::Credential::Bearer],
     limits: LIMITS,
     encodings: &[Encoding::Identity],
+    inner: None,
     encoding_aliases: &[],
     statuses: Statuses {
         stored: 200,

@@ -60,6 +60,7 @@ fn a_query_times_its_entries_is_bounded() {
 fn a_series_with_more_labels_than_it_can_have_is_refused() {
     let settings = crate::Settings {
         datadog: Settings { host_tags: HostTagsUse::Attach, ..Settings::of(Profile::Opstrace) },
+        ..crate::Settings::default()
     };
     let mut hosts = HostTags::default();
     let tags: Vec<_> = (0..1000).map(|number| format!("k{number}:v")).collect();
@@ -98,8 +99,10 @@ fn a_series_with_more_labels_than_it_can_have_is_refused() {
 
 #[test]
 fn totals_are_made_of_deltas() {
-    let settings =
-        crate::Settings { datadog: Settings { counts: Counts::Cumulative, ..Settings::of(Profile::Plain) } };
+    let settings = crate::Settings {
+        datadog: Settings { counts: Counts::Cumulative, ..Settings::of(Profile::Plain) },
+        ..crate::Settings::default()
+    };
     let body = br#"{"series": [
         {"metric": "a", "type": "rate", "interval": 10, "points": [[1700000010, 2], [1700000000, 1]]},
         {"metric": "b", "type": "count", "points": [[1700000000, 3]]},
@@ -121,7 +124,10 @@ fn tags_of_hosts_become_what_the_tenant_wants() {
     for (host_tags, wanted) in
         [(HostTagsUse::Off, (0, 0)), (HostTagsUse::Info, (0, 1)), (HostTagsUse::Attach, (1, 1))]
     {
-        let settings = crate::Settings { datadog: Settings { host_tags, ..Settings::of(Profile::Opstrace) } };
+        let settings = crate::Settings {
+            datadog: Settings { host_tags, ..Settings::of(Profile::Opstrace) },
+            ..crate::Settings::default()
+        };
         let body = br#"{"internalHostname": "h", "host-tags": {"system": ["a:b"]}}"#;
         let batch =
             decoded(&Received { body, settings: &settings, ..Received::new(request("/intake/")) }).unwrap();

@@ -10,8 +10,11 @@ use super::settings::Settings;
 use super::suggest::nearest;
 use super::tree::{Node, Origin, Shape};
 
+/// Sections of a tenant.
+const TENANT_SECTIONS: [&str; 5] = ["limits", "datadog", "influx", "splunk", "betterstack"];
+
 /// Sections with fixed names, as their paths in the file.
-const SECTIONS: [&str; 13] = [
+const SECTIONS: [&str; 16] = [
     "log",
     "http",
     "tls",
@@ -22,6 +25,9 @@ const SECTIONS: [&str; 13] = [
     "storage",
     "self_monitoring",
     "datadog",
+    "influx",
+    "splunk",
+    "betterstack",
     "statsd",
     "dialects",
     "tenants",
@@ -127,6 +133,9 @@ impl Layers {
             "storage" => fill(&mut settings.storage, key, node),
             "self_monitoring" => fill(&mut settings.self_monitoring, key, node),
             "datadog" => fill(&mut settings.datadog, key, node),
+            "influx" => fill(&mut settings.influx, key, node),
+            "splunk" => fill(&mut settings.splunk, key, node),
+            "betterstack" => fill(&mut settings.betterstack, key, node),
             "statsd" => self.statsd(node),
             "dialects" => self.dialects(node),
             "tenants" => self.tenants(node),
@@ -187,7 +196,10 @@ impl Layers {
             each(node, &key, |section, node| match section {
                 "limits" => fill(&mut settings.limits, &format!("{key}.limits"), node),
                 "datadog" => fill(&mut settings.datadog, &format!("{key}.datadog"), node),
-                _ => vec![unknown(&node.origin, &key, section, ["limits", "datadog"])],
+                "influx" => fill(&mut settings.influx, &format!("{key}.influx"), node),
+                "splunk" => fill(&mut settings.splunk, &format!("{key}.splunk"), node),
+                "betterstack" => fill(&mut settings.betterstack, &format!("{key}.betterstack"), node),
+                _ => vec![unknown(&node.origin, &key, section, TENANT_SECTIONS)],
             })
         })
     }

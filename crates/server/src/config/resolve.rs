@@ -14,11 +14,11 @@ use model::re2::Anchored;
 use model::{LabelLimits, TenantName};
 use promql::Feature;
 
-use super::datadog::Datadog;
 use super::machine::Machine;
 use super::section::{Section, When};
 use super::settings::{
     Acme, Auth, ClientAuth, Dialect, Durability, Http, Limits, Log, Settings, Storage, TenantLimits,
+    TenantSettings,
 };
 use super::statsd::Statsd;
 use super::tree::Origin;
@@ -91,11 +91,19 @@ pub struct DialectSettings {
 
 impl DialectSettings {
     fn new(settings: &Settings) -> Self {
-        let of = |own: &Datadog| Arc::new(dialects::Settings { datadog: own.over(&settings.datadog) });
+        let of = |own: &TenantSettings| {
+            Arc::new(dialects::Settings {
+                datadog: own.datadog.over(&settings.datadog),
+                influx: own.influx.over(&settings.influx),
+                splunk: own.splunk.over(&settings.splunk),
+                betterstack: own.betterstack.over(&settings.betterstack),
+                ..dialects::Settings::default()
+            })
+        };
         let tenants = settings.tenants.iter();
         Self {
-            all: of(&Datadog::default()),
-            tenants: tenants.map(|(name, own)| (name.clone(), of(&own.datadog))).collect(),
+            all: of(&TenantSettings::default()),
+            tenants: tenants.map(|(name, own)| (name.clone(), of(own))).collect(),
         }
     }
 
@@ -219,6 +227,9 @@ impl Config {
         restarts("limits.", &now.limits, &next.limits, &mut keys);
         restarts("storage.", &now.storage, &next.storage, &mut keys);
         restarts("datadog.", &now.datadog, &next.datadog, &mut keys);
+        restarts("influx.", &now.influx, &next.influx, &mut keys);
+        restarts("splunk.", &now.splunk, &next.splunk, &mut keys);
+        restarts("betterstack.", &now.betterstack, &next.betterstack, &mut keys);
         restarts("self_monitoring.", &now.self_monitoring, &next.self_monitoring, &mut keys);
         if now.statsd != next.statsd {
             keys.push("statsd".to_owned());

@@ -219,6 +219,7 @@ fn settings() -> impl Strategy<Value = Settings> {
     let counts = prop::sample::select(vec![Counts::Raw, Counts::PerInterval, Counts::Cumulative]);
     (profile, bare, counts).prop_map(|(profile, bare_tags, counts)| Settings {
         datadog: crate::datadog::Settings { bare_tags, counts, ..crate::datadog::Settings::of(profile) },
+        ..Settings::default()
     })
 }
 

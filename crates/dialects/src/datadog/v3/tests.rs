@@ -164,7 +164,7 @@ const ALL: [&str; 4] = [
 #[test]
 fn dictionaries_and_columns_are_put_together() {
     assert_eq!(shown(&encoded(data()), Settings::standard()), ALL);
-    let plain = Settings { datadog: crate::datadog::Settings::of(Profile::Plain) };
+    let plain = Settings { datadog: crate::datadog::Settings::of(Profile::Plain), ..Settings::default() };
     let series = shown(&encoded(data()), &plain);
     assert_eq!(series[0], "__name__=a,bare=no_label_value,env=prod,host=web-1 -70@1700000000");
     assert_eq!(series[2], "__name__=c,host=web-1 0.5@1699999990");
