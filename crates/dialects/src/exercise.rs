@@ -9,16 +9,20 @@ use std::sync::LazyLock;
 use model::batch::{Exemplar, HistogramSample, SeriesRow};
 use model::{Batch, LabelLimits, Labels, Reason, Sample, Signal};
 
-use crate::{Dialect, Kind, Received, Reply, Request, Settings, Verdict, datadog, otlp};
+use crate::{
+    Dialect, Kind, Received, Reply, Request, Settings, Verdict, betterstack, datadog, influx, otlp, splunk,
+};
 
 /// Media types that any dialect may tell its messages apart by; the first byte of the input picks one.
-pub const CONTENT_TYPES: [&str; 6] = [
+pub const CONTENT_TYPES: [&str; 8] = [
     "",
     "application/x-protobuf",
     "application/x-protobuf;proto=io.prometheus.write.v2.Request",
     "text/plain; version=0.0.4",
     "application/openmetrics-text; version=1.0.0",
     "application/json",
+    "application/msgpack",
+    "application/x-ndjson",
 ];
 
 /// Runs `input` (one byte of choice, then an inflated body) through every ingest route's functions.
@@ -36,7 +40,7 @@ pub fn exercise(dialect: &Dialect, input: &[u8]) {
             continue;
         }
         seen.push(decode as *const ());
-        let request = Request { content_type, ..Request::default() };
+        let request = Request { content_type, channel: "exercise", ..Request::default() };
         for settings in [Settings::standard(), &OTHERS] {
             let received =
                 Received { body, received_ms: 1_795_167_944_000, settings, ..Received::new(request) };
@@ -52,12 +56,19 @@ static OTHERS: LazyLock<Settings> = LazyLock::new(|| Settings {
         host_tags: datadog::HostTagsUse::Attach,
         ..datadog::Settings::of(datadog::Profile::Plain)
     },
+    influx: influx::Settings { value_field: influx::ValueField::Keep, database_label: "db".to_owned() },
+    splunk: splunk::Settings { query_token: true },
     otlp: otlp::Settings {
         translation_strategy: otlp::Strategy::NoUTF8EscapingWithSuffixes,
         promoted: otlp::Promoted::AllBut(vec!["env".to_owned()]),
         convert_histograms_to_nhcb: true,
         promote_scope_metadata: true,
         ..otlp::Settings::default()
+    },
+    betterstack: betterstack::Settings {
+        histogram_series: betterstack::HistogramSeries::Prometheus,
+        past_ms_max: Some(900_000),
+        ..betterstack::Settings::default()
     },
 });
 

@@ -56,6 +56,7 @@ impl Case {
             content_type: self.header("content-type"),
             content_encoding: self.header("content-encoding"),
             channel: self.header("x-splunk-request-channel"),
+            scheme: self.header("authorization").split(' ').next().unwrap_or(""),
         }
     }
 
@@ -378,8 +379,9 @@ fn every_dialect_has_a_benchmark_whose_body_is_decoded_whole() {
         let request = Request { path, content_type, ..Request::default() };
         let received = Received { body: &body(50), received_ms: RECEIVED_MS, ..Received::new(request) };
         let (verdict, _) = answer(route.kind, &received);
+        let accepted = verdict.accepted;
         assert_eq!(
-            (verdict.accepted.samples + verdict.accepted.histograms, verdict.rejected.is_empty()),
+            (accepted.samples + accepted.histograms + accepted.log_lines, verdict.rejected.is_empty()),
             (50 * rows as u64, true),
             "{name}: {verdict:?}"
         );

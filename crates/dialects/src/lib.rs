@@ -22,23 +22,34 @@
 //!
 //! [`statsd`] has lines instead of requests. [`remote_read`] and [`exposition`] go the other way: they are what other servers read from Weir.
 
+pub mod betterstack;
 pub mod datadog;
 pub mod exercise;
 pub mod exposition;
+pub mod influx;
+pub mod loki;
 pub mod otlp;
 pub mod remote_read;
 pub mod remote_write;
+pub mod splunk;
 pub mod statsd;
 pub mod text;
+pub mod victoriametrics;
 
+mod attributes;
+mod instant;
 mod json;
 mod lines;
 mod named;
+mod number;
+mod query;
 mod registry;
 mod reply;
 mod rows;
 mod spans;
 
+#[cfg(test)]
+mod agreement;
 #[cfg(test)]
 mod golden;
 
@@ -51,7 +62,17 @@ pub use codec::inflate::Encoding;
 pub use registry::{docs_table, find, matches, owner};
 
 /// Every dialect, in the order of the docs.
-pub static ALL: &[&Dialect] = &[&remote_write::DIALECT, &text::DIALECT, &datadog::DIALECT, &otlp::DIALECT];
+pub static ALL: &[&Dialect] = &[
+    &remote_write::DIALECT,
+    &text::DIALECT,
+    &datadog::DIALECT,
+    &betterstack::DIALECT,
+    &otlp::DIALECT,
+    &influx::DIALECT,
+    &splunk::DIALECT,
+    &victoriametrics::DIALECT,
+    &loki::DIALECT,
+];
 
 /// One protocol.
 #[derive(Debug)]
@@ -69,6 +90,9 @@ pub struct Dialect {
     /// Content encodings it takes, first the one that an absent header means; anything else is
     /// [`Refusal::UnsupportedEncoding`].
     pub encodings: &'static [Encoding],
+    /// An encoding that some of its bodies have inside of whatever their header says, and without being asked; most
+    /// dialects have none.
+    pub inner: Option<fn(&Request<'_>) -> Option<Encoding>>,
     /// Other names of encodings that its senders use.
     pub encoding_aliases: &'static [(&'static str, Encoding)],
     /// What it answers to each kind of refusal.
@@ -140,6 +164,8 @@ pub struct Request<'a> {
     pub content_encoding: &'a str,
     /// `X-Splunk-Request-Channel`, empty when absent.
     pub channel: &'a str,
+    /// The scheme of `Authorization`, empty when absent.
+    pub scheme: &'a str,
 }
 
 /// A request with its body.
@@ -170,8 +196,14 @@ impl Received<'_> {
 pub struct Settings {
     /// Datadog, and DogStatsD which follows it.
     pub datadog: datadog::Settings,
+    /// Influx.
+    pub influx: influx::Settings,
+    /// Splunk HEC.
+    pub splunk: splunk::Settings,
     /// OTLP.
     pub otlp: otlp::Settings,
+    /// Better Stack.
+    pub betterstack: betterstack::Settings,
 }
 
 impl Settings {
@@ -265,6 +297,11 @@ pub enum Refusal {
     UnsupportedEncoding(String),
     /// Occurs when the tenant is over its sample rate.
     OverRate {
+        /// Seconds after which it may come back.
+        retry_after_s: u32,
+    },
+    /// Occurs when one client's address has made as many requests as it may.
+    ManyRequests {
         /// Seconds after which it may come back.
         retry_after_s: u32,
     },

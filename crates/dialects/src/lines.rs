@@ -33,9 +33,7 @@ impl Lines {
         timestamp_ns: i64,
         line: Cow<'a, str>,
     ) -> Result<(), Full> {
-        let dropped = drop_fields(batch, fields);
-        batch.note("log_fields_dropped", dropped as u64);
-        let fields = fields..batch.pairs.len();
+        let fields = bounded(batch, fields);
         for (name, value) in stream {
             if !value.is_empty() {
                 put(batch, room, name.into(), value)?;
@@ -47,12 +45,44 @@ impl Lines {
         } else {
             self.last_stream = fields.end..batch.pairs.len();
         }
-        let (line, is_cut) = cut(line);
-        batch.note("log_lines_cut", u64::from(is_cut));
-        room.take(size_of::<LogRow<'_>>() + owned_bytes(&line))?;
-        batch.logs.push(LogRow { stream: self.last_stream.clone(), fields, timestamp_ns, line });
-        Ok(())
+        keep(batch, room, self.last_stream.clone(), fields, timestamp_ns, line)
     }
+}
+
+/// Keeps a line of a stream whose labels are the pairs of `stream` already; its fields are the pairs from `fields` on.
+pub(crate) fn push_to<'a>(
+    batch: &mut Batch<'a>,
+    room: &mut Room,
+    stream: Range<usize>,
+    fields: usize,
+    timestamp_ns: i64,
+    line: Cow<'a, str>,
+) -> Result<(), Full> {
+    let fields = bounded(batch, fields);
+    keep(batch, room, stream, fields, timestamp_ns, line)
+}
+
+/// The pairs from `fields` on, as far as a line can have them.
+fn bounded(batch: &mut Batch<'_>, fields: usize) -> Range<usize> {
+    let dropped = drop_fields(batch, fields);
+    batch.note("log_fields_dropped", dropped as u64);
+    fields..batch.pairs.len()
+}
+
+fn keep<'a>(
+    batch: &mut Batch<'a>,
+    room: &mut Room,
+    stream: Range<usize>,
+    fields: Range<usize>,
+    timestamp_ns: i64,
+    line: Cow<'a, str>,
+) -> Result<(), Full> {
+    let (line, is_cut) = cut(line);
+    batch.note("log_lines_cut", u64::from(is_cut));
+    room.take(size_of::<LogRow<'_>>() + owned_bytes(&line))?;
+    let item = batch.items.current();
+    batch.logs.push(LogRow { stream, fields, timestamp_ns, line, item });
+    Ok(())
 }
 
 /// Drops the pairs from `fields` on that a line cannot have; how many.

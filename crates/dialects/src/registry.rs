@@ -26,7 +26,8 @@ pub fn owner(method: &str, request: &Request<'_>) -> Option<(&'static Dialect, &
 
 /// As [`matches()`], with or without a slash at the path's end.
 fn is_at(pattern: &str, path: &str) -> bool {
-    matches(pattern, path.strip_suffix('/').unwrap_or(path))
+    let path = if path.len() > 1 { path.strip_suffix('/').unwrap_or(path) } else { path };
+    matches(pattern, path)
 }
 
 /// Whether `path` is `pattern`; a part of the pattern in braces is any part.
@@ -58,8 +59,9 @@ impl Dialect {
     /// take that. A header may list several encodings, the one that was applied last at its end (RFC 9110 8.4).
     pub fn encodings(&self, request: &Request<'_>) -> Result<Vec<Encoding>, Refusal> {
         let names = request.content_encoding.trim();
+        let inner = self.inner.and_then(|inner| inner(request));
         if names.is_empty() {
-            return Ok(self.encodings.first().copied().into_iter().collect());
+            return Ok(inner.or(self.encodings.first().copied()).into_iter().collect());
         }
         let known = |name: &str| {
             let alias = self.encoding_aliases.iter().find(|(alias, _)| alias.eq_ignore_ascii_case(name));
@@ -68,7 +70,15 @@ impl Dialect {
         };
         let parts = names.rsplit(',').map(str::trim).filter(|name| !name.is_empty());
         let encodings: Option<Vec<_>> = parts.map(known).collect();
-        encodings.filter(|encodings| (1..=ENCODINGS_MAX).contains(&encodings.len())).ok_or_else(|| {
+        let encodings = encodings.filter(|encodings| (1..=ENCODINGS_MAX).contains(&encodings.len()));
+        let with_inner = |mut encodings: Vec<Encoding>| {
+            if inner.is_some() && encodings.last() != inner.as_ref() {
+                encodings.retain(|encoding| *encoding != Encoding::Identity);
+                encodings.extend(inner);
+            }
+            encodings
+        };
+        encodings.map(with_inner).ok_or_else(|| {
             let known: Vec<_> = self.encodings.iter().map(|e| e.as_str()).collect();
             Refusal::UnsupportedEncoding(format!(
                 "content encoding {:?} is not supported here: use one of {}",
@@ -89,9 +99,21 @@ impl Statuses {
             Refusal::TooBig { .. } => self.too_big,
             Refusal::Undecodable(_) => self.undecodable,
             Refusal::UnsupportedMedia(_) | Refusal::UnsupportedEncoding(_) => self.unsupported,
-            Refusal::OverRate { .. } => self.over_rate,
+            Refusal::OverRate { .. } | Refusal::ManyRequests { .. } => self.over_rate,
             Refusal::Overloaded { .. } => self.overloaded,
             Refusal::Internal => 500,
+        }
+    }
+}
+
+impl Refusal {
+    /// Seconds after which the same request may do better; of the others none will.
+    pub fn retry_after_s(&self) -> Option<u32> {
+        match self {
+            Self::OverRate { retry_after_s }
+            | Self::ManyRequests { retry_after_s }
+            | Self::Overloaded { retry_after_s, .. } => Some(*retry_after_s),
+            _ => None,
         }
     }
 }
@@ -200,6 +222,24 @@ mod tests {
         }
         let datadog = find("POST", "/api/v2/series").unwrap().0;
         assert_eq!(encodings(datadog, "deflate, zstd"), Some(vec![Encoding::Zstd, Encoding::Deflate]));
+    }
+
+    #[test]
+    fn what_is_packed_without_saying_so_is_unpacked_last() {
+        let loki = find("POST", "/loki/api/v1/push").unwrap().0;
+        let encodings = |content_type, content_encoding| {
+            loki.encodings(&Request { content_type, content_encoding, ..Request::default() }).unwrap()
+        };
+        for (content_encoding, wanted) in [
+            ("", &[Encoding::Snappy][..]),
+            ("snappy", &[Encoding::Snappy]),
+            ("identity", &[Encoding::Snappy]),
+            ("gzip", &[Encoding::Gzip, Encoding::Snappy]),
+        ] {
+            assert_eq!(encodings("application/x-protobuf", content_encoding), wanted, "{content_encoding}");
+        }
+        assert_eq!(encodings("application/json", ""), [Encoding::Identity]);
+        assert_eq!(encodings("application/json", "gzip"), [Encoding::Gzip]);
     }
 
     #[test]

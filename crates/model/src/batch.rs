@@ -238,7 +238,8 @@ impl<'a> Batch<'a> {
 }
 
 /// What a sender counts where that is not rows: data points, lines, metrics, of which each may become rows of several series.
-/// An item of which any row was refused counts as refused.
+/// An item of which any float, histogram or log line was refused counts as refused, once. Exemplars and metadata go with
+/// points that stand without them: one that is refused is counted as what it is, and its item is not.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Items {
     sent: u32,
@@ -268,6 +269,11 @@ impl Items {
         }
     }
 
+    /// Items that another stage refused, or a part of each; in any order, some more than once.
+    pub fn refuse_all(&mut self, numbers: &[u32]) {
+        numbers.iter().for_each(|number| self.refuse_one(*number));
+    }
+
     /// How many came.
     pub fn sent(&self) -> u64 {
         u64::from(self.sent)
@@ -279,6 +285,11 @@ impl Items {
         numbers.sort_unstable();
         numbers.dedup();
         numbers.len() as u64
+    }
+
+    /// The first that was refused.
+    pub fn first_refused(&self) -> Option<u64> {
+        self.refused.iter().min().map(|number| u64::from(*number))
     }
 
     /// Forgets all, keeps the memory.

@@ -14,4 +14,6 @@ pub struct LogRow<'a> {
     pub timestamp_ns: i64,
     /// The line, without its line break.
     pub line: Cow<'a, str>,
+    /// Which of [`crate::Batch::items`] it came from, where the dialect counts them.
+    pub item: u32,
 }

@@ -88,6 +88,7 @@ async fn take(app: &Arc<App>, entry: Entry, parts: &Arc<Parts>, body: Body) -> R
         }
     };
     let encodings = if decode.is_some() { entry.dialect.encodings(&head(parts))? } else { Vec::new() };
+    may_come(app, entry, &grant, parts)?;
     let mut permit = permit(app, entry, &grant, &body)?;
     let window = app.config().http.body_timeout;
     let bytes = body::read(body, entry.limits.wire, &mut permit, &*app.env.clock, window).await?;
@@ -103,13 +104,14 @@ async fn take(app: &Arc<App>, entry: Entry, parts: &Arc<Parts>, body: Body) -> R
 }
 
 async fn store(app: &Arc<App>, work: Work, permit: Permit, grant: Grant) -> Result<Verdict, Refusal> {
-    let Queued { appended, durable, echo, items, has_hosts } = work.run(permit, grant).await?;
+    let Queued { appended, durable, echo, mut items, has_hosts } = work.run(permit, grant).await?;
     if has_hosts {
         save_hosts(app).await?;
     }
     match durable.await {
         Ok(Ok(committed)) => {
             let appended = appended.settled(committed);
+            items.refuse_all(&appended.refused_items);
             Ok(Verdict {
                 accepted: appended.accepted,
                 rejected: appended.rejected,
@@ -130,6 +132,20 @@ async fn save_hosts(app: &Arc<App>) -> Result<(), Refusal> {
     saved.map_err(|_| overloaded("decoding queue"))?.map_err(|error| {
         tracing::warn!(%error, "tags of hosts cannot be saved");
         overloaded("disk")
+    })
+}
+
+/// Whether the client has not made too many requests of late, where its dialect says how many are.
+fn may_come(app: &App, entry: Entry, grant: &Grant, parts: &Parts) -> Result<(), Refusal> {
+    if entry.dialect.name != dialects::betterstack::DIALECT.name {
+        return Ok(());
+    }
+    let limit = app.config().choices.of(&grant.tenant.name).betterstack.requests_per_minute;
+    let Some(client) = gate::client(app, parts).filter(|_| limit > 0) else { return Ok(()) };
+    app.clients.count(client.address, limit, app.env.clock.monotonic()).map_err(|over| {
+        app.refusals.note(&app.env, "client_rate", &client.address.to_string());
+        let seconds = over.retry_after.as_millis().div_ceil(1000);
+        Refusal::ManyRequests { retry_after_s: u32::try_from(seconds).unwrap_or(60) }
     })
 }
 
@@ -284,7 +300,9 @@ impl Work {
         if has_others && matches!(queued, Err(AppendError::LogsFull)) {
             // Else what came beside the lines would wait for room that may never come.
             let lines = batch.logs.len() as u64;
-            batch.logs.clear();
+            for row in batch.logs.drain(..) {
+                batch.items.refuse_one(row.item);
+            }
             batch.rejections.add(Signal::LogLine, Reason::LogsFull, lines);
             batch.rejections.explain(|| AppendError::LogsFull.to_string());
             app.refusals.note(&app.env, "logs_full", tenant.name.as_str());
@@ -360,6 +378,7 @@ pub fn head(parts: &Parts) -> dialects::Request<'_> {
         content_type: text(header::CONTENT_TYPE),
         content_encoding: text(header::CONTENT_ENCODING),
         channel: text(header::HeaderName::from_static("x-splunk-request-channel")),
+        scheme: text(header::AUTHORIZATION).trim().split(' ').next().unwrap_or(""),
     }
 }
 
@@ -473,6 +492,7 @@ fn label(refusal: &Refusal) -> &'static str {
         Refusal::Undecodable(_) => "undecodable",
         Refusal::UnsupportedMedia(_) | Refusal::UnsupportedEncoding(_) => "unsupported",
         Refusal::OverRate { .. } => "over_rate",
+        Refusal::ManyRequests { .. } => "client_rate",
         Refusal::Overloaded { .. } => "overloaded",
         Refusal::Internal => "internal",
     }

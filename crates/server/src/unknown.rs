@@ -101,6 +101,7 @@ fn tell(app: &App, method: &str, path: &str) {
         fields: 2..4,
         timestamp_ns: now_ms.saturating_mul(1_000_000),
         line: format!("a Datadog sender asks for {method} {path}, which nothing answers").into(),
+        item: 0,
     });
     let tally = Tally::of(system.name.as_str(), &batch);
     let context =

@@ -126,7 +126,7 @@ impl<'b> Encoded<'b> {
             };
             let (stream, fields) = (push(&line.stream), push(&line.fields));
             let (timestamp_ns, line) = (line.timestamp_ns, Cow::from(line.text.as_str()));
-            batch.logs.push(LogRow { stream, fields, timestamp_ns, line });
+            batch.logs.push(LogRow { stream, fields, timestamp_ns, line, item: 0 });
         }
         let metadata = self.request.metadata.iter();
         batch.metadata.extend(metadata.map(|(family, metadata)| MetadataRow {

@@ -3,23 +3,26 @@
 //! Most series of a request were there a scrape ago: their label bytes lead to a slot without being decoded. The rest
 //! take the slow path, all of a request together, so that each lock is taken once.
 
+use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use model::batch::SeriesRow;
+use model::batch::{HistogramSample, SeriesRow};
+use model::histogram::ResetHint;
 use model::{
-    Batch, Counts, Labels, Reason, Rejections, Sample, SeriesId, Signal, Temporality, TenantId, TenantLimits,
-    TimeRange,
+    Batch, Counts, Histogram, Labels, Reason, Rejections, Sample, SeriesId, Signal, Temporality, TenantId,
+    TenantLimits, TimeRange,
 };
 
 use crate::head::alias::{ALIASES_MAX, Key};
-use crate::head::side::{exemplar_bytes, histogram_bytes};
+use crate::head::side::{HISTOGRAM_BYTES_MAX, exemplar_bytes, histogram_bytes};
 use crate::head::table::series_id;
 use crate::logs;
 use crate::queue::Queued;
 use crate::record::{Row, SideRow};
+use crate::refused::Refused;
 use crate::store::{Inner, Store};
 use crate::ticket::{self, Committed, Ticket};
-use crate::totals::Delta;
+use crate::totals::{Delta, Deltas};
 
 /// Who writes, under which limits, when.
 #[derive(Clone, Copy, Debug)]
@@ -43,6 +46,8 @@ pub struct Appended {
     pub accepted: Counts,
     /// Refused by the store, the decoder's rejections included.
     pub rejected: Rejections,
+    /// Numbers of the batch's items of which the store refused something, for [`model::batch::Items::refuse_all`].
+    pub refused_items: Vec<u32>,
 }
 
 impl Appended {
@@ -52,6 +57,7 @@ impl Appended {
             *self.accepted.get_mut(signal) -= count;
         }
         self.rejected.merge(committed.rejected);
+        self.refused_items.extend(committed.refused_items);
         self
     }
 }
@@ -92,12 +98,6 @@ const NOT_MADE: u32 = u32::MAX - 1;
 /// Longest exemplar label set, in characters (OpenMetrics 1.0).
 const EXEMPLAR_CHARACTERS_MAX: usize = 128;
 
-/// Largest native histogram, in bytes of memory: some 60,000 buckets. It must fit in a frame of the log.
-const HISTOGRAM_BYTES_MAX: u64 = 512 << 10;
-
-/// Bytes of a delta in the queue, and of the row that is made of it.
-const DELTA_BYTES: u64 = 160;
-
 /// Bytes of a family's name, unit and help together.
 const METADATA_BYTES_MAX: usize = 32 << 10;
 
@@ -115,27 +115,26 @@ impl Store {
         if deleted.contains(&context.tenant) {
             return Err(AppendError::Deleted);
         }
-        let mut rejected = batch.rejections.clone();
-        let slots = inner.resolve(context, batch, &mut rejected);
-        let mut intake = Intake::new(context, batch, rejected);
+        let mut refused = Refused::of(batch);
+        refused.rejections = batch.rejections.clone();
+        let slots = inner.resolve(context, batch, &mut refused);
+        let mut intake = Intake::new(context, batch, refused);
         for (index, slot) in slots.into_iter().enumerate() {
             intake.take_series(index, slot);
         }
         let metadata = intake.take_metadata(inner);
-        let lines = logs::take(context, batch, &mut intake.rejected);
+        let lines = logs::take(context, batch, &mut intake.refused);
         intake.accepted.log_lines = lines.count;
-        let Intake { rows, sides, mut deltas, accepted, rejected, .. } = intake;
-        let appended = Appended { accepted, rejected };
+        let Intake { rows, sides, mut deltas, accepted, refused, .. } = intake;
+        let appended = Appended { accepted, rejected: refused.rejections, refused_items: refused.items };
         let is_nothing = rows.is_empty() && sides.is_empty() && metadata.is_empty() && lines.is_empty();
         if is_nothing && deltas.is_empty() {
             return Ok((Ticket::done(), appended));
         }
         let (ticket, completion) = ticket::pair();
-        // What comes in one request is late only when another request was before.
-        deltas.sort_by_key(|delta| (delta.slot, delta.timestamp_ms));
+        deltas.sort();
         let digest = context.digest.filter(|_| !deltas.is_empty());
-        let bytes =
-            queued_bytes(&rows, &sides, &metadata) + lines.bytes() + deltas.len() as u64 * DELTA_BYTES;
+        let bytes = queued_bytes(&rows, &sides, &metadata) + lines.bytes() + deltas.bytes();
         let since = inner.env.clock.monotonic();
         inner.metadata_waiting.fetch_add(u64::from(!metadata.is_empty()), Ordering::Relaxed);
         inner.queue.push(Queued {
@@ -147,7 +146,7 @@ impl Store {
             deltas,
             totals: Vec::new(),
             digest,
-            late: Rejections::default(),
+            late: Refused::of(batch),
             repeats: false,
             completion,
             bytes,
@@ -185,8 +184,8 @@ impl Inner {
         Ok(())
     }
 
-    /// The slot of each series of the batch, or [`REFUSED`] with the reason in `rejected`.
-    fn resolve(&self, context: &WriteContext<'_>, batch: &Batch<'_>, rejected: &mut Rejections) -> Vec<u32> {
+    /// The slot of each series of the batch, or [`REFUSED`] with the reason in `refused`.
+    fn resolve(&self, context: &WriteContext<'_>, batch: &Batch<'_>, refused: &mut Refused) -> Vec<u32> {
         self.forget_old_aliases(context);
         let mut slots = Vec::with_capacity(batch.series.len());
         let mut misses: Vec<usize> = Vec::new();
@@ -203,7 +202,7 @@ impl Inner {
         if misses.is_empty() {
             return slots;
         }
-        let found = self.resolve_slowly(context, batch, &misses, rejected);
+        let found = self.resolve_slowly(context, batch, &misses, refused);
         let room = self.series_room(misses.len());
         let mut table = self.table_mut();
         // Further aliases save work, no more: short memory is not for them.
@@ -233,7 +232,7 @@ impl Inner {
         context: &WriteContext<'_>,
         batch: &Batch<'_>,
         misses: &[usize],
-        rejected: &mut Rejections,
+        refused: &mut Refused,
     ) -> Vec<u32> {
         let id_seed = self.id_seed;
         let mut parsed: Vec<Option<(SeriesId, Labels)>> = Vec::with_capacity(misses.len());
@@ -242,8 +241,8 @@ impl Inner {
             parsed.push(match labels {
                 Ok(labels) => Some((series_id(id_seed, context.tenant, labels.as_ref()), labels)),
                 Err(error) => {
-                    reject_series(&batch.series[index], Reason::from(&error), rejected);
-                    rejected.explain(|| error.to_string());
+                    reject_series(&batch.series[index], Reason::from(&error), refused);
+                    refused.explain(|| error.to_string());
                     None
                 }
             });
@@ -254,7 +253,7 @@ impl Inner {
             parsed.iter().map(|p| find(p).unwrap_or(REFUSED)).collect()
         };
         if slots.iter().zip(&parsed).any(|(slot, p)| *slot == REFUSED && p.is_some()) {
-            self.create(context, batch, misses, parsed, &mut slots, rejected);
+            self.create(context, batch, misses, parsed, &mut slots, refused);
         }
         slots
     }
@@ -267,7 +266,7 @@ impl Inner {
         misses: &[usize],
         parsed: Vec<Option<(SeriesId, Labels)>>,
         slots: &mut [u32],
-        rejected: &mut Rejections,
+        refused: &mut Refused,
     ) {
         let now_s = self.now_s();
         let window = window(context);
@@ -282,15 +281,15 @@ impl Inner {
             } else if !brings_something(batch, index, window) {
                 *slot = NOT_MADE;
             } else if active >= context.limits.active_series {
-                reject_series(&batch.series[index], Reason::SeriesQuota, rejected);
-                rejected.explain(|| {
+                reject_series(&batch.series[index], Reason::SeriesQuota, refused);
+                refused.explain(|| {
                     let name = model::labels::truncated(labels.metric_name().unwrap_or_default());
                     let limit = context.limits.active_series;
                     format!("new series of {name:?} refused: the tenant has {limit} active series (limits.active_series)")
                 });
             } else if room.refuses(&table, context.tenant) {
-                reject_series(&batch.series[index], Reason::Memory, rejected);
-                rejected.explain(|| {
+                reject_series(&batch.series[index], Reason::Memory, refused);
+                refused.explain(|| {
                     let name = model::labels::truncated(labels.metric_name().unwrap_or_default());
                     let held = table.holding(context.tenant).bytes;
                     format!("new series of {name:?} refused: memory is short, the tenant's series hold {held} bytes of it (storage.memory_bytes)")
@@ -309,7 +308,7 @@ impl Inner {
 /// Bytes that an append takes while it waits, estimated.
 fn queued_bytes(rows: &[Row], sides: &[SideRow], metadata: &[(String, model::Metadata)]) -> u64 {
     let side = |side: &SideRow| match side {
-        SideRow::Histogram(_, sample) => 64 + histogram_bytes(sample),
+        SideRow::Histogram(_, sample) | SideRow::Total(_, sample) => 64 + histogram_bytes(sample),
         SideRow::Exemplar(_, exemplar) => 64 + exemplar_bytes(exemplar),
         SideRow::Start { .. } => 64,
     };
@@ -319,10 +318,10 @@ fn queued_bytes(rows: &[Row], sides: &[SideRow], metadata: &[(String, model::Met
 }
 
 /// Counts everything that a series carries as refused.
-fn reject_series(series: &SeriesRow<'_>, reason: Reason, rejected: &mut Rejections) {
-    rejected.add(Signal::Sample, reason, series.samples.len() as u64);
-    rejected.add(Signal::Histogram, reason, series.histograms.len() as u64);
-    rejected.add(Signal::Exemplar, reason, series.exemplars.len() as u64);
+fn reject_series(series: &SeriesRow<'_>, reason: Reason, refused: &mut Refused) {
+    refused.add(Signal::Sample, reason, series.samples.len() as u64, series.item);
+    refused.add(Signal::Histogram, reason, series.histograms.len() as u64, series.item);
+    refused.add(Signal::Exemplar, reason, series.exemplars.len() as u64, series.item);
 }
 
 /// The times that the tenant may write now.
@@ -351,17 +350,17 @@ struct Intake<'c, 'b, 'a> {
     window: TimeRange,
     rows: Vec<Row>,
     sides: Vec<SideRow>,
-    deltas: Vec<Delta>,
+    deltas: Deltas,
     accepted: Counts,
-    rejected: Rejections,
+    refused: Refused,
 }
 
 impl<'c, 'b, 'a> Intake<'c, 'b, 'a> {
-    fn new(context: &'c WriteContext<'c>, batch: &'b Batch<'a>, rejected: Rejections) -> Self {
+    fn new(context: &'c WriteContext<'c>, batch: &'b Batch<'a>, refused: Refused) -> Self {
         let window = window(context);
         let rows = Vec::with_capacity(batch.samples.len());
-        let (sides, deltas, accepted) = (Vec::new(), Vec::new(), Counts::default());
-        Self { context, batch, window, rows, sides, deltas, accepted, rejected }
+        let (sides, deltas, accepted) = (Vec::new(), Deltas::default(), Counts::default());
+        Self { context, batch, window, rows, sides, deltas, accepted, refused }
     }
 
     fn take_series(&mut self, index: usize, slot: u32) {
@@ -387,31 +386,53 @@ impl<'c, 'b, 'a> Intake<'c, 'b, 'a> {
         }
         for sample in &self.batch.histograms[series.histograms.clone()] {
             if histogram_bytes(sample) > HISTOGRAM_BYTES_MAX {
-                self.rejected.add(Signal::Histogram, Reason::InvalidHistogram, 1);
-                self.rejected
-                    .explain(|| format!("native histogram of more than {HISTOGRAM_BYTES_MAX} bytes"));
-            } else if self.window.contains(sample.timestamp_ms) {
+                self.refused.add(Signal::Histogram, Reason::InvalidHistogram, 1, series.item);
+                self.refused.explain(|| format!("native histogram of more than {HISTOGRAM_BYTES_MAX} bytes"));
+            } else if !self.window.contains(sample.timestamp_ms) {
+                self.reject_time(Signal::Histogram, index, sample.timestamp_ms);
+            } else if series.temporality == Temporality::Delta && !sample.histogram.is_stale() {
+                self.take_histogram_delta(index, slot, sample);
+            } else {
                 self.sides.push(SideRow::Histogram(slot, sample.clone()));
                 self.accepted.histograms += 1;
-            } else {
-                self.reject_time(Signal::Histogram, index, sample.timestamp_ms);
             }
         }
         self.take_exemplars(index, slot);
     }
 
     fn take_delta(&mut self, index: usize, slot: u32, sample: &Sample) {
-        let Sample { timestamp_ms, value, start_ms } = *sample;
+        let (Sample { timestamp_ms, value, start_ms }, item) = (*sample, self.batch.series[index].item);
         if value.is_finite() {
-            self.deltas.push(Delta { slot, start_ms, timestamp_ms, value });
+            self.deltas.floats.push(Delta { slot, item, start_ms, timestamp_ms, value });
             self.accepted.samples += 1;
         } else {
-            self.rejected.add(Signal::Sample, Reason::InvalidValue, 1);
+            self.refused.add(Signal::Sample, Reason::InvalidValue, 1, item);
             let batch = self.batch;
-            self.rejected.explain(|| {
+            self.refused.explain(|| {
                 format!("{value} cannot be added to the total of {:?}", metric_name(batch, index))
             });
         }
+    }
+
+    fn take_histogram_delta(&mut self, index: usize, slot: u32, sample: &HistogramSample) {
+        let HistogramSample { timestamp_ms, start_ms, histogram } = sample.clone();
+        let item = self.batch.series[index].item;
+        if !histogram.is_finite() {
+            self.refused.add(Signal::Histogram, Reason::InvalidValue, 1, item);
+            let batch = self.batch;
+            self.refused.explain(|| {
+                let name = metric_name(batch, index);
+                format!("a histogram that is not finite cannot be added to the total of {name:?}")
+            });
+            return;
+        }
+        // What is added up is a counter, and its resets are told by its start.
+        let value = match histogram.reset_hint {
+            ResetHint::Unknown => histogram,
+            _ => Arc::new(Histogram { reset_hint: ResetHint::Unknown, ..(*histogram).clone() }),
+        };
+        self.deltas.histograms.push(Delta { slot, item, start_ms, timestamp_ms, value });
+        self.accepted.histograms += 1;
     }
 
     fn take_exemplars(&mut self, index: usize, slot: u32) {
@@ -419,8 +440,8 @@ impl<'c, 'b, 'a> Intake<'c, 'b, 'a> {
             let characters: usize =
                 exemplar.labels.iter().map(|(n, v)| n.chars().count() + v.chars().count()).sum();
             if characters > EXEMPLAR_CHARACTERS_MAX {
-                self.rejected.add(Signal::Exemplar, Reason::InvalidExemplar, 1);
-                self.rejected
+                self.refused.add(Signal::Exemplar, Reason::InvalidExemplar, 1, self.batch.series[index].item);
+                self.refused
                     .explain(|| format!("exemplar labels of {characters} characters, the limit is 128"));
             } else if self.window.contains(exemplar.timestamp_ms) {
                 self.sides.push(SideRow::Exemplar(slot, exemplar.clone()));
@@ -433,9 +454,9 @@ impl<'c, 'b, 'a> Intake<'c, 'b, 'a> {
 
     fn reject_time(&mut self, signal: Signal, index: usize, timestamp_ms: i64) {
         let reason = if timestamp_ms > self.window.end_ms { Reason::TooFarAhead } else { Reason::TooOld };
-        self.rejected.add(signal, reason, 1);
+        self.refused.add(signal, reason, 1, self.batch.series[index].item);
         let (batch, context) = (self.batch, self.context);
-        self.rejected.explain(|| {
+        self.refused.explain(|| {
             let name = metric_name(batch, index);
             let kind = signal.as_str();
             if reason == Reason::TooOld {
@@ -464,15 +485,15 @@ impl<'c, 'b, 'a> Intake<'c, 'b, 'a> {
             let full = stored.count(tenant) >= self.context.limits.active_series;
             let known = stored.get(tenant, &row.family);
             if row.family.is_empty() || bytes > METADATA_BYTES_MAX || (full && known.is_none()) {
-                self.rejected.add(Signal::Metadata, Reason::InvalidMetadata, 1);
-                self.rejected
+                self.refused.add(Signal::Metadata, Reason::InvalidMetadata, 1, 0);
+                self.refused
                     .explain(|| format!("metadata of {:?} refused", model::labels::truncated(&row.family)));
                 continue;
             }
             let grows = stored.growth(tenant, &row.family, &row.metadata);
             if grows > 0 && stored.refuses(inner.options.memory_bytes, tenant, growth + grows) {
-                self.rejected.add(Signal::Metadata, Reason::Memory, 1);
-                self.rejected.explain(|| {
+                self.refused.add(Signal::Metadata, Reason::Memory, 1, 0);
+                self.refused.explain(|| {
                     let family = model::labels::truncated(&row.family);
                     format!("metadata of {family:?} refused: the tenant's part of the memory for metadata is used up (storage.memory_bytes)")
                 });

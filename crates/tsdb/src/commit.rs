@@ -114,7 +114,8 @@ impl Inner {
         let with_metadata = items.iter().filter(|item| !item.metadata.is_empty()).count();
         self.metadata_waiting.fetch_sub(with_metadata as u64, Ordering::Relaxed);
         for Queued { completion, late, .. } in items {
-            completion.complete(outcome.clone().map(|()| Committed { rejected: late }));
+            let committed = Committed { rejected: late.rejections, refused_items: late.items };
+            completion.complete(outcome.clone().map(|()| committed));
         }
     }
 
@@ -226,7 +227,7 @@ impl Inner {
         let mut sides = self.sides.write().expect("lock");
         for side in &item.sides {
             match side {
-                SideRow::Histogram(slot, sample) => {
+                SideRow::Histogram(slot, sample) | SideRow::Total(slot, sample) => {
                     let entry = table.entry(*slot);
                     entry.seen_s.store(now_s, Ordering::Relaxed);
                     entry.stale.store(sample.histogram.is_stale(), Ordering::Relaxed);

@@ -242,7 +242,7 @@ pub fn lines(env: &Env, input: &[u8]) {
     let store = open(env).expect("what is in frames of lines keeps no store from opening");
     let Some((mut found, damage)) = unless_newer(!is_known, see()) else { return };
     let mut batch = Batch::new(store.seed());
-    batch.logs.push(LogRow { stream: 0..0, fields: 0..0, timestamp_ns: 5, line: "one more".into() });
+    batch.logs.push(LogRow { stream: 0..0, fields: 0..0, timestamp_ns: 5, line: "one more".into(), item: 0 });
     let limits = TenantLimits { retention_ms: 0, ..TenantLimits::default() };
     let context = WriteContext { tenant: TENANT, limits: &limits, epoch: 0, now_ms: SENT_MS, digest: None };
     let (ticket, _) = store.append(&context, &batch).expect("there is room");

@@ -35,6 +35,7 @@ mod quarantine;
 mod queue;
 mod quiet;
 mod record;
+mod refused;
 mod replay;
 mod retention;
 mod room;

@@ -21,6 +21,8 @@ pub enum WriteError {
 pub struct Committed {
     /// Deltas that [`crate::Appended`] counts as accepted and that were refused when their turn came.
     pub rejected: Rejections,
+    /// Numbers of the batch's items that they belong to, where its sender counts items.
+    pub refused_items: Vec<u32>,
 }
 
 type Outcome = Result<Committed, WriteError>;

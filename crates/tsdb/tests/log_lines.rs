@@ -64,7 +64,13 @@ fn batch(seed: u64, lines: &[Line<'_>]) -> Batch<'static> {
             start..batch.pairs.len()
         };
         let (stream, fields) = (push(stream), push(fields));
-        batch.logs.push(LogRow { stream, fields, timestamp_ns: *timestamp_ns, line: line.clone().into() });
+        batch.logs.push(LogRow {
+            stream,
+            fields,
+            timestamp_ns: *timestamp_ns,
+            line: line.clone().into(),
+            item: 0,
+        });
     }
     batch
 }
@@ -222,7 +228,13 @@ fn a_full_stream_refuses_lines_and_takes_samples() {
     let mut both = common::batch(store.seed(), &[(1, NOW_MS, 2.0)]);
     both.pairs.push(("app".into(), "web".into()));
     let stream = both.pairs.len() - 1..both.pairs.len();
-    both.logs.push(LogRow { stream, fields: 0..0, timestamp_ns: NOW_MS * 1_000_000, line: "x".into() });
+    both.logs.push(LogRow {
+        stream,
+        fields: 0..0,
+        timestamp_ns: NOW_MS * 1_000_000,
+        line: "x".into(),
+        item: 0,
+    });
     assert_eq!(queue(&store, TENANT, &both).map(drop), Err(AppendError::LogsFull));
     drop(store);
     let store = world.open();
@@ -243,7 +255,13 @@ fn each_stream_fails_alone() {
         both.pairs.push(("app".into(), "web".into()));
         let stream_labels = both.pairs.len() - 1..both.pairs.len();
         let timestamp_ns = NOW_MS * 1_000_000;
-        both.logs.push(LogRow { stream: stream_labels, fields: 0..0, timestamp_ns, line: "both".into() });
+        both.logs.push(LogRow {
+            stream: stream_labels,
+            fields: 0..0,
+            timestamp_ns,
+            line: "both".into(),
+            item: 0,
+        });
         let (of_both, _) = queue(&store, TENANT, &both).unwrap();
         let (of_lines, _) = queue(&store, TENANT, &plain(store.seed(), &["alone"])).unwrap();
         let (of_samples, _) =

@@ -5,7 +5,7 @@
 use anyhow::{Result, bail};
 
 use crate::bench::session::Plan;
-use crate::bench::{statsd, table};
+use crate::bench::{decode, statsd, table};
 use crate::repo::Repo;
 use crate::{conformance, needs, run, test, tidy};
 
@@ -13,28 +13,53 @@ use crate::{conformance, needs, run, test, tidy};
 pub fn ci(repo: &Repo, yes: bool) -> Result<()> {
     needs::provide(needs::TESTS, yes)?;
     needs::provide(needs::BENCHMARKS, yes)?;
-    let mut failed = Vec::new();
-    let mut step = |name: &'static str, result: Result<()>| {
+    let mut steps = Steps::default();
+    checks(repo, &mut steps);
+    steps.take("deny", deny(repo));
+    steps.take("benchmarks", benchmarks(repo));
+    steps.take("bench of servers", table::table(repo, &Plan::smoke()));
+    steps.take("bench of statsd", statsd::statsd(repo, &Plan::smoke()));
+    steps.take("bench of decoders", decode::decode(repo, &Plan::smoke()));
+    steps.take("fuzz targets", fuzz(repo, true));
+    steps.take("conformance", conformance::promql_if_there(repo));
+    steps.take("tests", test::test(repo, yes, None));
+    steps.end("ci")
+}
+
+/// What needs nothing but the compiler, before every commit.
+pub fn check(repo: &Repo) -> Result<()> {
+    let mut steps = Steps::default();
+    checks(repo, &mut steps);
+    steps.end("check")
+}
+
+fn checks(repo: &Repo, steps: &mut Steps) {
+    steps.take("format", run::shown(repo, "cargo fmt --all --check"));
+    steps.take("tidy", tidy::tidy(repo));
+    steps.take("clippy", run::shown(repo, "cargo clippy --workspace --all-targets -- -D warnings"));
+    steps.take("doc", documentation(repo));
+}
+
+/// What has failed so far.
+#[derive(Default)]
+struct Steps {
+    failed: Vec<&'static str>,
+}
+
+impl Steps {
+    fn take(&mut self, name: &'static str, result: Result<()>) {
         if let Err(error) = result {
             eprintln!("{name}: {error:#}");
-            failed.push(name);
+            self.failed.push(name);
         }
-    };
-    step("format", run::shown(repo, "cargo fmt --all --check"));
-    step("tidy", tidy::tidy(repo));
-    step("deny", deny(repo));
-    step("clippy", run::shown(repo, "cargo clippy --workspace --all-targets -- -D warnings"));
-    step("doc", documentation(repo));
-    step("benchmarks", benchmarks(repo));
-    step("bench of servers", table::table(repo, &Plan::smoke()));
-    step("bench of statsd", statsd::statsd(repo, &Plan::smoke()));
-    step("fuzz targets", fuzz(repo, true));
-    step("conformance", conformance::promql_if_there(repo));
-    step("tests", test::test(repo, yes, None));
-    if !failed.is_empty() {
-        bail!("ci: failed: {}", failed.join(", "));
     }
-    Ok(())
+
+    fn end(self, what: &str) -> Result<()> {
+        if !self.failed.is_empty() {
+            bail!("{what}: failed: {}", self.failed.join(", "));
+        }
+        Ok(())
+    }
 }
 
 fn documentation(repo: &Repo) -> Result<()> {

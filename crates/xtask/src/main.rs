@@ -14,6 +14,7 @@ const HELP: &str = "\
 cargo xtask COMMAND
 
   test [--yes] [FILTER]   provides what the tests need (asks first) and runs every test
+  check                   what of ci needs no program to run: format, tidy, clippy, docs
   ci [--yes]              everything that has to be green before a merge
   tidy                    absences, sizes, licences, names in documents
   bench ingest [--workload=A,B] [--server=weir,victoria,prometheus] [--runs=5] [--smoke] [--out=FILE]
@@ -24,6 +25,8 @@ cargo xtask COMMAND
                           ten thousand tenants
   bench statsd [--smoke] [--out=FILE]
                           datagrams on one core, and a flood of them
+  bench decode [--smoke] [--out=FILE]
+                          a body of each dialect, decoded alone and up to its answer
   bench table [as above]  all of these, one after another: a night
   bench build             time of a clean release build, size of the binary
   torture [--cycles=N] [--seed=N]
@@ -43,6 +46,7 @@ cargo xtask COMMAND
 /// also be the next word.
 const COMMANDS: &[(&str, &[&str], usize)] = &[
     ("test", &["--yes"], 1),
+    ("check", &[], 0),
     ("ci", &["--yes"], 0),
     ("tidy", &[], 0),
     ("bench", &["--workload=", "--server=", "--runs=", "--smoke", "--out="], 1),
@@ -59,6 +63,7 @@ fn main() -> Result<()> {
     let arguments = Arguments::parse(std::env::args().skip(1))?;
     match arguments.command.as_str() {
         "test" => test::test(&repo, arguments.yes(), arguments.plain()),
+        "check" => ci::check(&repo),
         "ci" => ci::ci(&repo, arguments.yes()),
         "tidy" => tidy::tidy(&repo),
         "bench" => bench(&repo, &arguments),
@@ -86,11 +91,14 @@ fn bench(repo: &Repo, arguments: &Arguments) -> Result<()> {
         Some("churn") => bench::churn::churn(repo, &arguments.plan()?),
         Some("query") => bench::query::query(repo, &arguments.plan()?),
         Some("tenants") => bench::tenants::tenants(repo, &arguments.plan()?),
+        Some("decode") => bench::decode::decode(repo, &arguments.plan()?),
         Some("statsd") => bench::statsd::statsd(repo, &arguments.plan()?),
         Some("table") => bench::table::table(repo, &arguments.plan()?),
         Some("build") => bench::build::build(repo),
         _ => {
-            bail!("bench what? ingest, disk, memory, restart, churn, query, tenants, statsd, table or build")
+            bail!(
+                "bench what? ingest, disk, memory, restart, churn, query, tenants, statsd, decode, table or build"
+            )
         }
     }
 }

@@ -1,8 +1,18 @@
 //! Bodies for the decoders' benchmark: node-exporter-like series with five labels and one sample each; Datadog's have ten
 //! tags, of which four series that lie together have the same.
 
+#[path = "betterstack.rs"]
+mod betterstack;
+#[path = "influx.rs"]
+mod influx;
+#[path = "loki.rs"]
+mod loki;
 #[path = "otlp.rs"]
 mod otlp;
+#[path = "splunk.rs"]
+mod splunk;
+#[path = "victoriametrics.rs"]
+mod victoriametrics;
 
 use codec::proto::{FIXED64, VARINT, write_bytes, write_double, write_key, write_message, write_number};
 use codec::varint;
@@ -18,7 +28,7 @@ pub(crate) struct Case {
     pub(crate) content_type: &'static str,
     /// The body with this many series.
     pub(crate) body: fn(usize) -> Vec<u8>,
-    /// What one of them is in a batch: so many series, of one sample or histogram each.
+    /// What one of them is in a batch: so many series, of one sample or histogram each, or log lines.
     pub(crate) rows: usize,
 }
 
@@ -74,12 +84,44 @@ pub(crate) const CASES: &[Case] = &[
         rows: 1,
     },
     Case {
+        name: "Better Stack NDJSON",
+        path: "/",
+        content_type: "application/x-ndjson",
+        body: betterstack::json_lines,
+        rows: 1,
+    },
+    Case {
+        name: "Better Stack MessagePack",
+        path: "/",
+        content_type: "application/msgpack",
+        body: betterstack::msgpack,
+        rows: 1,
+    },
+    Case {
+        name: "Loki push, JSON",
+        path: "/loki/api/v1/push",
+        content_type: "application/json",
+        body: loki::json,
+        rows: 1,
+    },
+    Case {
+        name: "Loki push, protobuf",
+        path: "/loki/api/v1/push",
+        content_type: "application/x-protobuf",
+        body: loki::protobuf,
+        rows: 1,
+    },
+    influx::CASES[0],
+    influx::CASES[1],
+    splunk::METRICS,
+    Case {
         name: "OTLP metrics",
         path: "/v1/metrics",
         content_type: "application/x-protobuf",
         body: otlp::metrics,
         rows: 1,
     },
+    victoriametrics::LINES,
 ];
 
 /// Labels of series `i`, the name first.

@@ -9,17 +9,11 @@ use model::{Batch, Reason, Signal};
 
 use super::line_tags;
 use super::settings::Settings;
-use super::{instant, query};
+use crate::attributes::Attributes;
 use crate::json::{Json, Token};
-use crate::lines::{self, Lines};
+use crate::lines::Lines;
 use crate::rows::{Full, Room};
-use crate::{Malformed, Received};
-
-/// Objects deeper than this in an entry are kept as JSON.
-const DEPTH_MAX: u32 = 10;
-
-/// Attributes of an entry that are kept: a line may have 256 fields, and tags are fields too.
-const FIELDS_MAX: usize = 192;
+use crate::{Malformed, Received, instant, query};
 
 /// Tags that the query gives to every entry: no line keeps more.
 const GIVEN_TAGS_MAX: usize = 256;
@@ -91,8 +85,7 @@ struct Entry<'a> {
     tags: Vec<Cow<'a, str>>,
     message: Option<Cow<'a, str>>,
     timestamp_ns: Option<i64>,
-    fields: usize,
-    lost: u64,
+    attributes: Attributes,
 }
 
 struct Logs<'a, 'b> {
@@ -182,7 +175,7 @@ impl<'a> Logs<'a, '_> {
                 match nanoseconds(&token) {
                     Some(timestamp_ns) => entry.timestamp_ns = Some(timestamp_ns),
                     // What it is stays to be seen.
-                    None => self.field(json, key, start, token, entry, 0)?,
+                    None => self.field(json, (key, start, token), entry)?,
                 }
                 return Ok(());
             }
@@ -190,7 +183,7 @@ impl<'a> Logs<'a, '_> {
             ("ddsource", Token::Text(_) | Token::Number(_)) => &mut entry.source,
             ("hostname", Token::Text(_) | Token::Number(_)) => &mut entry.host,
             ("status", Token::Text(_) | Token::Number(_)) => &mut entry.status,
-            _ => return self.field(json, key, start, token, entry, 0),
+            _ => return self.field(json, (key, start, token), entry),
         };
         *to = match token {
             Token::Text(text) => text,
@@ -228,47 +221,21 @@ impl<'a> Logs<'a, '_> {
         }
     }
 
-    /// Puts a value behind the entry's fields: an object's values each for itself, a list as JSON.
+    /// Puts a value behind the entry's fields.
     fn field(
         &mut self,
         json: &mut Json<'a>,
-        name: Cow<'a, str>,
-        start: usize,
-        token: Token<'a>,
+        named: (Cow<'a, str>, usize, Token<'a>),
         entry: &mut Entry<'a>,
-        depth: u32,
     ) -> Result<(), Malformed> {
-        if token == Token::Object && depth < DEPTH_MAX && entry.fields < FIELDS_MAX {
-            return json.object(|json, key| {
-                let start = json.start();
-                let token = json.value()?;
-                self.room.take(name.len() + key.len()).map_err(|Full| json.error(Full::WHAT))?;
-                self.field(json, Cow::Owned(format!("{name}.{key}")), start, token, entry, depth + 1)
-            });
-        }
-        json.rest_of(&token)?;
-        let value = match token {
-            Token::Null => return Ok(()),
-            Token::Text(text) => text,
-            Token::Number(text) => Cow::Borrowed(text),
-            Token::Bool(_) | Token::List | Token::Object => json.since(start),
-        };
-        if name.is_empty() || value.is_empty() {
-            return Ok(());
-        }
-        if entry.fields == FIELDS_MAX {
-            entry.lost += 1;
-            return Ok(());
-        }
-        entry.fields += 1;
-        lines::put(self.batch, &mut self.room, name, value).map_err(|Full| json.error(Full::WHAT))
+        entry.attributes.put(self.batch, &mut self.room, json, named)
     }
 
     /// Keeps an entry whose other fields are the pairs from `fields` on.
     fn keep(&mut self, entry: Entry<'a>, fields: usize) -> Result<(), Full> {
         self.number += 1;
         let (batch, room) = (&mut *self.batch, &mut self.room);
-        batch.note("log_fields_dropped", entry.lost);
+        batch.note("log_fields_dropped", entry.attributes.lost);
         for tag in entry.tags {
             line_tags::put_tag(batch, room, self.settings, tag)?;
         }

@@ -15,13 +15,11 @@ mod events;
 mod fields;
 #[cfg(test)]
 mod hostile;
-mod instant;
 mod intake;
 mod line_tags;
 mod logs;
 mod opening;
 mod points;
-mod query;
 mod reply;
 mod series_json;
 mod series_v1;
@@ -56,6 +54,7 @@ pub static DIALECT: Dialect = Dialect {
     ],
     limits: ByteLimits { wire: 8 << 20, decoded: 64 << 20 },
     encodings: &[Encoding::Identity, Encoding::Deflate, Encoding::Gzip, Encoding::Zstd],
+    inner: None,
     encoding_aliases: &[("zstd1", Encoding::Zstd)],
     statuses: Statuses {
         stored: 202,

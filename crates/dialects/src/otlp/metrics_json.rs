@@ -70,7 +70,7 @@ pub(super) fn fields<'a>(
 pub(super) fn attributes<'a>(json: &mut Json<'a>) -> Result<Attributes<'a>, Malformed> {
     let start = json.start();
     json.scalar()?;
-    Ok(Attributes::Json(json.raw(start)))
+    Ok(Attributes::Json(json.bytes_since(start)))
 }
 
 /// No attributes.

@@ -41,6 +41,7 @@ pub static DIALECT: Dialect = Dialect {
     credentials: &[Credential::Bearer, Credential::Basic],
     limits: ByteLimits { wire: 64 << 20, decoded: 64 << 20 },
     encodings: &[Encoding::Identity, Encoding::Gzip, Encoding::Zstd, Encoding::Deflate, Encoding::Snappy],
+    inner: None,
     encoding_aliases: &[("zlib", Encoding::Deflate)],
     statuses: Statuses {
         stored: 200,

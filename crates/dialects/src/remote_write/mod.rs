@@ -30,6 +30,8 @@ pub static DIALECT: Dialect = Dialect {
         ingest("/prometheus/api/v1/write"),
         ingest("/prometheus/api/v1/push"),
         ingest("/api/prom/push"),
+        Route { claims: Some(message::is_protobuf), ..ingest("/metrics") },
+        Route { claims: Some(message::is_protobuf), ..ingest("/betterstack/metrics") },
         answer("/api/v1/write"),
         answer("/api/v1/push"),
         answer("/prometheus/api/v1/write"),
@@ -39,6 +41,7 @@ pub static DIALECT: Dialect = Dialect {
     credentials: &[Credential::Bearer, Credential::Basic],
     limits: ByteLimits { wire: 32 << 20, decoded: 64 << 20 },
     encodings: &[Encoding::Snappy, Encoding::Zstd],
+    inner: None,
     encoding_aliases: &[],
     statuses: Statuses {
         stored: 204,

@@ -1,7 +1,8 @@
 //! `_sc|name|status` and its fields.
 
+use super::BadLine;
 use super::fields::{Origin, Tags, split};
-use super::{BadLine, number};
+use crate::number;
 
 /// The last second whose nanoseconds fit an `i64`, in the year 2262.
 pub(super) const SECONDS_MAX: i64 = i64::MAX / 1_000_000_000;

@@ -1,7 +1,8 @@
 //! `_e{5,4}:title|text` and its fields.
 
+use super::BadLine;
 use super::fields::{Origin, Tags, split};
-use super::{BadLine, number};
+use crate::number;
 
 /// How bad an event is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]

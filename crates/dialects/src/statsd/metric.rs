@@ -1,7 +1,8 @@
 //! `name:value|type` and its fields.
 
 use super::fields::{Origin, Tags, split};
-use super::{BadLine, Flavor, RATE_MIN, number};
+use super::{BadLine, Flavor, RATE_MIN};
+use crate::number;
 
 /// The last second of the year 9999.
 const SECONDS_MAX: i64 = 253_402_300_799;

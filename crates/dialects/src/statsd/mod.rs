@@ -24,7 +24,6 @@ mod event;
 mod fields;
 mod frame;
 mod metric;
-mod number;
 
 pub use check::ServiceCheck;
 pub use event::{AlertType, Event};

@@ -25,6 +25,7 @@ pub static DIALECT: Dialect = Dialect {
     credentials: &[Credential::Bearer, Credential::Basic],
     limits: ByteLimits { wire: 32 << 20, decoded: 64 << 20 },
     encodings: &[Encoding::Identity, Encoding::Gzip, Encoding::Zstd, Encoding::Snappy, Encoding::Deflate],
+    inner: None,
     encoding_aliases: &[],
     statuses: Statuses {
         stored: 204,

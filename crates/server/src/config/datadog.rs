@@ -3,22 +3,7 @@
 use dialects::datadog::{self, BareTags, Counts, DuplicateTags, HostTagsUse, Names, Profile};
 
 use super::section::section;
-
-/// Words for the variants of a type that is not the configuration's own.
-macro_rules! words {
-    ($($name:ident, $expected:literal { $($variant:ident = $text:literal),* })*) => {
-        $(impl super::value::Scalar for $name {
-            const EXPECTED: &'static str = $expected;
-            fn parse(text: &str) -> Option<Self> {
-                // YAML reads a bare `off` as false.
-                match if text == "false" { "off" } else { text } { $($text => Some(Self::$variant),)* _ => None }
-            }
-            fn show(&self) -> String {
-                match self { $(Self::$variant => $text.to_owned(),)* }
-            }
-        })*
-    };
-}
+use super::value::words;
 
 words! {
     Profile, "opstrace or plain" { Opstrace = "opstrace", Plain = "plain" }

@@ -2,11 +2,15 @@
 
 use std::fmt::Write;
 
+use super::betterstack::Betterstack;
 use super::datadog::Datadog;
+use super::influx::Influx;
+use super::otlp::Otlp;
 use super::section::{Key, Section, When};
 use super::settings::{
     Acme, Dialect, General, Http, Ingest, Limits, Log, Query, SelfMonitoring, Storage, TenantLimits, Tls,
 };
+use super::splunk::Splunk;
 use super::statsd::Statsd;
 
 /// A section as it stands in the file.
@@ -20,7 +24,7 @@ fn row<S: Section>(path: &'static str) -> Row {
     Row { path, doc: S::DOC, keys: S::KEYS }
 }
 
-fn rows() -> [Row; 14] {
+fn rows() -> [Row; 18] {
     [
         row::<General>(""),
         row::<Log>("log"),
@@ -33,6 +37,10 @@ fn rows() -> [Row; 14] {
         row::<Storage>("storage"),
         row::<SelfMonitoring>("self_monitoring"),
         row::<Datadog>("datadog"),
+        row::<Influx>("influx"),
+        row::<Otlp>("otlp"),
+        row::<Splunk>("splunk"),
+        row::<Betterstack>("betterstack"),
         row::<Statsd>("statsd"),
         row::<Dialect>("dialects.<name>"),
         row::<TenantLimits>("tenants.<name>.limits"),

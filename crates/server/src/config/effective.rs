@@ -23,6 +23,10 @@ pub fn effective(settings: &Settings, tenant: &TenantName) -> String {
         storage,
         self_monitoring,
         datadog,
+        influx,
+        otlp,
+        splunk,
+        betterstack,
         ..
     } = settings;
     let mut text = String::new();
@@ -37,6 +41,10 @@ pub fn effective(settings: &Settings, tenant: &TenantName) -> String {
     section(&mut text, "storage", storage);
     section(&mut text, "self_monitoring", self_monitoring);
     section(&mut text, "datadog", datadog);
+    section(&mut text, "influx", influx);
+    section(&mut text, "otlp", otlp);
+    section(&mut text, "splunk", splunk);
+    section(&mut text, "betterstack", betterstack);
     if !settings.statsd.is_empty() {
         text.push_str("statsd:\n");
     }
@@ -59,6 +67,14 @@ pub fn effective(settings: &Settings, tenant: &TenantName) -> String {
         keys(&mut text, "      ", &set.limits);
         text.push_str("    datadog:\n");
         keys(&mut text, "      ", &set.datadog);
+        text.push_str("    otlp:\n");
+        keys(&mut text, "      ", &set.otlp);
+        text.push_str("    influx:\n");
+        keys(&mut text, "      ", &set.influx);
+        text.push_str("    splunk:\n");
+        keys(&mut text, "      ", &set.splunk);
+        text.push_str("    betterstack:\n");
+        keys(&mut text, "      ", &set.betterstack);
     }
     text
 }
@@ -143,7 +159,11 @@ mod tests {
                      storage: {retention: 90d, memory_bytes: 1GiB, durability: os}\n\
                      dialects: {text: {enabled: false, wire_bytes: 1MiB}}\n\
                      datadog: {profile: plain, host_tags: off}\n\
-                     tenants: {team-a: {limits: {labels: 5, retention: 1h30m}, datadog: {counts: raw}}, team-b: {limits: {labels: 6}}}\n";
+                     influx: {value_field: keep}\notlp: {translation_strategy: NoTranslation, promote_resource_attributes: [a.b, c]}\nsplunk: {query_token: false}\nbetterstack: {max_past: 15m}\n\
+                     tenants: {team-a: {limits: {labels: 5, retention: 1h30m}, datadog: {counts: raw}, \
+                     influx: {database_label: db}, splunk: {query_token: true}, \
+                     otlp: {promote_all_resource_attributes: true, target_info: false}, \
+                     betterstack: {histogram_series: prometheus, requests_per_minute: 0}}, team-b: {limits: {labels: 6}}}\n";
         for typed in ["listen: 127.0.0.1:1\n", typed] {
             let settings = read(typed);
             let told = effective(&settings, &name("team-a"));
@@ -156,6 +176,8 @@ mod tests {
             assert_eq!((again.tls, again.acme), (settings.tls, settings.acme));
             assert_eq!((again.storage, again.limits), (settings.storage, settings.limits));
             assert_eq!(again.datadog, settings.datadog);
+            assert_eq!((again.influx, again.splunk), (settings.influx, settings.splunk));
+            assert_eq!((again.betterstack, again.otlp), (settings.betterstack, settings.otlp));
             assert_eq!(again.tenants.get(&name("team-a")), settings.tenants.get(&name("team-a")));
             assert!(!told.contains("team-b"), "{told}");
         }

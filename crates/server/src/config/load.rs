@@ -10,8 +10,11 @@ use super::settings::Settings;
 use super::suggest::nearest;
 use super::tree::{Node, Origin, Shape};
 
+/// Sections of a tenant.
+const TENANT_SECTIONS: [&str; 6] = ["limits", "datadog", "influx", "splunk", "betterstack", "otlp"];
+
 /// Sections with fixed names, as their paths in the file.
-const SECTIONS: [&str; 13] = [
+const SECTIONS: [&str; 17] = [
     "log",
     "http",
     "tls",
@@ -22,6 +25,10 @@ const SECTIONS: [&str; 13] = [
     "storage",
     "self_monitoring",
     "datadog",
+    "influx",
+    "splunk",
+    "betterstack",
+    "otlp",
     "statsd",
     "dialects",
     "tenants",
@@ -127,6 +134,10 @@ impl Layers {
             "storage" => fill(&mut settings.storage, key, node),
             "self_monitoring" => fill(&mut settings.self_monitoring, key, node),
             "datadog" => fill(&mut settings.datadog, key, node),
+            "influx" => fill(&mut settings.influx, key, node),
+            "otlp" => fill(&mut settings.otlp, key, node),
+            "splunk" => fill(&mut settings.splunk, key, node),
+            "betterstack" => fill(&mut settings.betterstack, key, node),
             "statsd" => self.statsd(node),
             "dialects" => self.dialects(node),
             "tenants" => self.tenants(node),
@@ -187,7 +198,11 @@ impl Layers {
             each(node, &key, |section, node| match section {
                 "limits" => fill(&mut settings.limits, &format!("{key}.limits"), node),
                 "datadog" => fill(&mut settings.datadog, &format!("{key}.datadog"), node),
-                _ => vec![unknown(&node.origin, &key, section, ["limits", "datadog"])],
+                "influx" => fill(&mut settings.influx, &format!("{key}.influx"), node),
+                "otlp" => fill(&mut settings.otlp, &format!("{key}.otlp"), node),
+                "splunk" => fill(&mut settings.splunk, &format!("{key}.splunk"), node),
+                "betterstack" => fill(&mut settings.betterstack, &format!("{key}.betterstack"), node),
+                _ => vec![unknown(&node.origin, &key, section, TENANT_SECTIONS)],
             })
         })
     }

@@ -7,31 +7,39 @@
 
 use std::fmt;
 
+mod betterstack;
 mod datadog;
 mod docs;
 mod effective;
+mod influx;
 mod load;
 mod machine;
+mod otlp;
 mod resolve;
 mod section;
 mod settings;
+mod splunk;
 mod statsd;
 mod suggest;
 mod tree;
 pub mod units;
 mod value;
 
+pub use betterstack::Betterstack;
 pub use datadog::Datadog;
 pub use docs::{commented_defaults, markdown};
 pub use effective::{effective, without_password};
+pub use influx::Influx;
 pub use load::Sources;
 pub use machine::Machine;
+pub use otlp::Otlp;
 pub use resolve::{AcmeConfig, Config, DialectConfig, DialectSettings, Identity, TlsConfig};
 pub use section::{Key, Section, When};
 pub use settings::{
     Acme, Auth, ClientAuth, Dialect, Durability, Format, General, Http, Ingest, Level, Limits, Log, Query,
     SelfMonitoring, Settings, Storage, TenantLimits, TenantSettings, Tls,
 };
+pub use splunk::Splunk;
 pub use statsd::Statsd;
 pub use tree::Origin;
 pub use value::{Directory, Domain, Pattern, Share, Size};

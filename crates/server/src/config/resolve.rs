@@ -14,11 +14,11 @@ use model::re2::Anchored;
 use model::{LabelLimits, TenantName};
 use promql::Feature;
 
-use super::datadog::Datadog;
 use super::machine::Machine;
 use super::section::{Section, When};
 use super::settings::{
     Acme, Auth, ClientAuth, Dialect, Durability, Http, Limits, Log, Settings, Storage, TenantLimits,
+    TenantSettings,
 };
 use super::statsd::Statsd;
 use super::tree::Origin;
@@ -91,14 +91,19 @@ pub struct DialectSettings {
 
 impl DialectSettings {
     fn new(settings: &Settings) -> Self {
-        let of = |own: &Datadog| {
-            let datadog = own.over(&settings.datadog);
-            Arc::new(dialects::Settings { datadog, ..dialects::Settings::default() })
+        let of = |own: &TenantSettings| {
+            Arc::new(dialects::Settings {
+                datadog: own.datadog.over(&settings.datadog),
+                influx: own.influx.over(&settings.influx),
+                otlp: own.otlp.over(&settings.otlp),
+                splunk: own.splunk.over(&settings.splunk),
+                betterstack: own.betterstack.over(&settings.betterstack),
+            })
         };
         let tenants = settings.tenants.iter();
         Self {
-            all: of(&Datadog::default()),
-            tenants: tenants.map(|(name, own)| (name.clone(), of(&own.datadog))).collect(),
+            all: of(&TenantSettings::default()),
+            tenants: tenants.map(|(name, own)| (name.clone(), of(own))).collect(),
         }
     }
 
@@ -222,6 +227,10 @@ impl Config {
         restarts("limits.", &now.limits, &next.limits, &mut keys);
         restarts("storage.", &now.storage, &next.storage, &mut keys);
         restarts("datadog.", &now.datadog, &next.datadog, &mut keys);
+        restarts("influx.", &now.influx, &next.influx, &mut keys);
+        restarts("otlp.", &now.otlp, &next.otlp, &mut keys);
+        restarts("splunk.", &now.splunk, &next.splunk, &mut keys);
+        restarts("betterstack.", &now.betterstack, &next.betterstack, &mut keys);
         restarts("self_monitoring.", &now.self_monitoring, &next.self_monitoring, &mut keys);
         if now.statsd != next.statsd {
             keys.push("statsd".to_owned());
@@ -292,13 +301,15 @@ fn contradictions(settings: &Settings, machine: Machine) -> Vec<Problem> {
         .into_iter()
         .chain(settings.statsd.iter().flat_map(listener_rules))
         .filter(|(_, broken, _)| *broken);
-    broken
-        .map(|(key, _, message)| Problem {
-            origin: Origin::Whole,
-            key: key.to_owned(),
-            message: message.to_owned(),
-        })
-        .collect()
+    let whole =
+        |key: String, message: &str| Problem { origin: Origin::Whole, key, message: message.to_owned() };
+    let broken = broken.map(|(key, _, message)| whole(key.to_owned(), message));
+    let tenants = settings.tenants.iter().map(|(name, own)| (format!("tenants.{name}.otlp"), &own.otlp));
+    let otlp = tenants.chain([("otlp".to_owned(), &settings.otlp)]).filter_map(|(section, otlp)| {
+        let (key, message) = otlp.contradiction()?;
+        Some(whole(format!("{section}.{key}"), message))
+    });
+    broken.chain(otlp).collect()
 }
 
 /// What must not be true of a listener of StatsD.

@@ -9,8 +9,12 @@ use ipnet::IpNet;
 use model::TenantName;
 use promql::Feature;
 
+use super::betterstack::Betterstack;
 use super::datadog::Datadog;
+use super::influx::Influx;
+use super::otlp::Otlp;
 use super::section::section;
+use super::splunk::Splunk;
 use super::statsd::Statsd;
 use super::value::{Directory, Domain, ExternalUrl, Pattern, Share, Size, choice};
 
@@ -360,6 +364,14 @@ pub struct Settings {
     pub dialects: BTreeMap<&'static str, Dialect>,
     /// `datadog`
     pub datadog: Datadog,
+    /// `influx`
+    pub influx: Influx,
+    /// `otlp`
+    pub otlp: Otlp,
+    /// `splunk`
+    pub splunk: Splunk,
+    /// `betterstack`
+    pub betterstack: Betterstack,
     /// `tenants.<name>`; a tenant that is named exists.
     pub tenants: BTreeMap<TenantName, TenantSettings>,
 }
@@ -371,4 +383,12 @@ pub struct TenantSettings {
     pub limits: TenantLimits,
     /// `datadog`
     pub datadog: Datadog,
+    /// `influx`
+    pub influx: Influx,
+    /// `otlp`
+    pub otlp: Otlp,
+    /// `splunk`
+    pub splunk: Splunk,
+    /// `betterstack`
+    pub betterstack: Betterstack,
 }

@@ -287,3 +287,20 @@ macro_rules! choice {
     };
 }
 pub(crate) use choice;
+
+/// Words for the variants of a type that is not the configuration's own.
+macro_rules! words {
+    ($($name:ident, $expected:literal { $($variant:ident = $text:literal),* })*) => {
+        $(impl $crate::config::value::Scalar for $name {
+            const EXPECTED: &'static str = $expected;
+            fn parse(text: &str) -> Option<Self> {
+                // YAML reads a bare `off` as false.
+                match if text == "false" { "off" } else { text } { $($text => Some(Self::$variant),)* _ => None }
+            }
+            fn show(&self) -> String {
+                match self { $(Self::$variant => $text.to_owned(),)* }
+            }
+        })*
+    };
+}
+pub(crate) use words;

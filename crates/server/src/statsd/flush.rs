@@ -299,7 +299,7 @@ fn put_line<'a>(line: &'a LogLine, batch: &mut Batch<'a>) {
     };
     let (stream, fields) = (put(&line.stream), put(&line.fields));
     let text = Cow::Borrowed(line.line.as_str());
-    batch.logs.push(LogRow { stream, fields, timestamp_ns: line.timestamp_ns, line: text });
+    batch.logs.push(LogRow { stream, fields, timestamp_ns: line.timestamp_ns, line: text, item: 0 });
 }
 
 fn metric_type(role: Role) -> MetricType {

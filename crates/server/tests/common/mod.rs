@@ -25,7 +25,7 @@ impl Reload for NoReload {
 }
 
 pub(crate) struct Weir {
-    server: Option<Server>,
+    pub(crate) server: Option<Server>,
     pub(crate) address: SocketAddr,
     /// Reads and writes the tenant `default`.
     pub(crate) token: String,

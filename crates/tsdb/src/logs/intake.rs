@@ -7,6 +7,7 @@ use model::{Batch, Labels, Reason, Signal, TenantId};
 use super::record;
 use super::stream::FRAME_BYTES;
 use crate::append::{WriteContext, window};
+use crate::refused::Refused;
 
 /// Bytes of a line at most: what the longest dialect takes (Datadog cuts its own at 1 MB). A longer one is refused.
 pub const LINE_BYTES_MAX: usize = 1 << 20;
@@ -48,8 +49,8 @@ impl Lines {
     }
 }
 
-/// Takes what of a batch's lines the tenant may write now; the rest is in `rejected`.
-pub(crate) fn take(context: &WriteContext<'_>, batch: &Batch<'_>, rejected: &mut model::Rejections) -> Lines {
+/// Takes what of a batch's lines the tenant may write now; the rest is in `refused`.
+pub(crate) fn take(context: &WriteContext<'_>, batch: &Batch<'_>, refused: &mut Refused) -> Lines {
     let mut run =
         Run { tenant: context.tenant, lines: Lines::default(), stream: None, body: Vec::new(), before_ns: 0 };
     let window = window(context);
@@ -81,8 +82,8 @@ pub(crate) fn take(context: &WriteContext<'_>, batch: &Batch<'_>, rejected: &mut
         match refusal {
             None => run.line(row.timestamp_ns, fields, &row.line),
             Some((reason, why)) => {
-                rejected.add(Signal::LogLine, reason, 1);
-                rejected.explain(|| why);
+                refused.add(Signal::LogLine, reason, 1, row.item);
+                refused.explain(|| why);
             }
         }
     }

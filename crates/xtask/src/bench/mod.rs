@@ -4,6 +4,7 @@
 mod answer;
 pub mod build;
 pub mod churn;
+pub mod decode;
 pub mod disk;
 pub mod ingest;
 pub mod memory;
