@@ -18,7 +18,7 @@ use super::labels::{self, TARGET_INFO};
 use super::names::{self, Kind};
 use super::native;
 use super::source::{Part, Point, Resource, Scope, Source};
-use super::value::Attributes;
+use super::value::{ATTRIBUTES_MAX, Attributes};
 use crate::rows::{self, Full, Room, Rows};
 use crate::{Malformed, Received};
 
@@ -142,7 +142,11 @@ impl<'a, 'b> Intake<'a, 'b> {
             let texts_bytes: usize = texts.iter().map(|text| text.len()).sum();
             self.take(256 + texts_bytes + 8 * attributes.bytes().len())?;
             let mut pairs = Vec::new();
-            attributes.each(|name, text| pairs.push((name.into_owned(), text.into_owned())))?;
+            attributes.each(|name, text| {
+                if pairs.len() < ATTRIBUTES_MAX {
+                    pairs.push((name.into_owned(), text.into_owned()));
+                }
+            })?;
             labels = labels::of_scope(self.source.settings, texts, pairs);
         }
         self.take(size_of::<Scope>())?;

@@ -12,7 +12,7 @@ use model::labels::METRIC_NAME;
 use super::names;
 use super::settings::Settings;
 use super::source::{IDENTIFYING, Part, Point, Resource, Source};
-use super::value::{Attributes, NOT_UTF8};
+use super::value::{ATTRIBUTES_MAX, Attributes, NOT_UTF8};
 
 /// The name of the series of a resource's attributes.
 pub(super) const TARGET_INFO: &str = "target_info";
@@ -146,11 +146,16 @@ fn attributes<'b>(
     without: &[&str],
 ) -> Result<Vec<Pair<'b>>, LabelError> {
     let mut own: Vec<Pair<'b>> = Vec::with_capacity(8);
+    let mut count = 0;
     let read = attributes.each(|name, value| {
-        if name != METRIC_NAME && !without.contains(&name.as_ref()) {
+        count += 1;
+        if count <= ATTRIBUTES_MAX && name != METRIC_NAME && !without.contains(&name.as_ref()) {
             own.push((name, value));
         }
     });
+    if count > ATTRIBUTES_MAX {
+        return Err(LabelError::TooMany { count, limit: ATTRIBUTES_MAX });
+    }
     read.map_err(|error| if error.what == NOT_UTF8 { LabelError::NotUtf8 } else { LabelError::Undecodable })?;
     // Equal ones stay in their order.
     own.sort_by(|(one, _), (other, _)| one.cmp(other));

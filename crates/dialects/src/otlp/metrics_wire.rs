@@ -472,6 +472,6 @@ fn exemplar(mut message: Reader<'_>, room: &mut Room) -> Result<Found, Malformed
 
 /// Eight bytes as a number.
 #[inline]
-fn fixed(message: &mut Reader<'_>) -> Result<u64, WireError> {
+pub(super) fn fixed(message: &mut Reader<'_>) -> Result<u64, WireError> {
     message.double().map(f64::to_bits)
 }

@@ -7,6 +7,9 @@
 mod exemplar;
 mod intake;
 mod labels;
+mod logs;
+mod logs_json;
+mod logs_wire;
 mod metrics_json;
 mod metrics_wire;
 mod names;
@@ -63,6 +66,12 @@ const ROUTES: &[Route] = &[
     metrics("/opentelemetry/v1/metrics"),
     metrics("/opentelemetry/api/v1/push"),
     metrics("/api/{org}/v1/metrics"),
+    logs("/v1/logs"),
+    logs("/otlp/v1/logs"),
+    logs("/api/v1/otlp/v1/logs"),
+    logs("/v1/otlp/v1/logs"),
+    logs("/opentelemetry/v1/logs"),
+    logs("/api/{org}/v1/logs"),
     no_place("/v1/traces"),
     no_place("/otlp/v1/traces"),
     no_place("/api/v1/otlp/v1/traces"),
@@ -78,6 +87,10 @@ const fn post(path: &'static str, kind: Kind) -> Route {
 
 const fn metrics(path: &'static str) -> Route {
     post(path, Kind::Ingest { accept, decode: decode_metrics, reply: reply::metrics })
+}
+
+const fn logs(path: &'static str) -> Route {
+    post(path, Kind::Ingest { accept, decode: decode_logs, reply: reply::logs })
 }
 
 const fn no_place(path: &'static str) -> Route {
@@ -125,5 +138,13 @@ pub fn decode_metrics<'a>(received: &Received<'a>, batch: &mut Batch<'a>) -> Res
     match Media::of(&received.request) {
         Some(Media::Json) => metrics_json::decode(received, batch),
         _ => metrics_wire::decode(received, batch),
+    }
+}
+
+/// Decodes an `ExportLogsServiceRequest`, as [`decode_metrics`] does its own.
+pub fn decode_logs<'a>(received: &Received<'a>, batch: &mut Batch<'a>) -> Result<(), Malformed> {
+    match Media::of(&received.request) {
+        Some(Media::Json) => logs_json::decode(received, batch),
+        _ => logs_wire::decode(received, batch),
     }
 }

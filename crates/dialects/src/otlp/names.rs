@@ -101,7 +101,8 @@ pub(super) fn label<'a>(settings: &Settings, name: &'a str) -> Option<Cow<'a, st
     made.chars().any(|c| c != '_').then_some(made)
 }
 
-fn escaped_label<'a>(settings: &Settings, name: &'a str) -> Cow<'a, str> {
+/// A label's name in letters, digits and underscores.
+pub(super) fn escaped_label<'a>(settings: &Settings, name: &'a str) -> Cow<'a, str> {
     let keeps_all = settings.label_name_preserve_multiple_underscores;
     let is_good = |c: char| c.is_ascii_alphanumeric() || c == '_';
     let is_as_wanted = name.chars().all(is_good) && (keeps_all || !name.contains("__"));

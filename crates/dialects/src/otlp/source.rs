@@ -14,7 +14,7 @@ use model::batch::{LabelSource, MakeLabels, Pair};
 use super::labels;
 use super::names::Kind;
 use super::settings::{Promoted, Settings};
-use super::value::Attributes;
+use super::value::{ATTRIBUTES_MAX, Attributes};
 use crate::Malformed;
 
 /// Keeps keys of these series apart from those of other dialects.
@@ -43,7 +43,8 @@ impl<'a> Resource<'a> {
         let [mut namespace, mut name, mut instance] = [None, None, None];
         let (mut promoted, mut others, mut has_own) = (Vec::new(), false, false);
         attributes.each(|key, text| {
-            if settings.promoted != Promoted::None && settings.promoted.has(&key) {
+            let has_room = promoted.len() < ATTRIBUTES_MAX;
+            if has_room && settings.promoted != Promoted::None && settings.promoted.has(&key) {
                 promoted.push((key.clone().into_owned(), text.clone().into_owned()));
             }
             let text = text.into_owned();

@@ -12,6 +12,9 @@ use codec::proto::{FIXED64, LEN, Reader, VARINT, WireError, key, known};
 use super::value_json;
 use crate::Malformed;
 
+/// So many attributes of one thing are looked at: no series has more labels.
+pub(super) const ATTRIBUTES_MAX: usize = 1 << 12;
+
 /// How deep lists and maps may lie in one another.
 pub(super) const DEPTH_MAX: u32 = 32;
 
@@ -24,7 +27,24 @@ pub(super) enum Attributes<'a> {
     Json(&'a [u8]),
 }
 
-impl Attributes<'_> {
+impl<'a> Attributes<'a> {
+    /// Their keys and texts.
+    pub(super) fn pairs(&self) -> Result<Vec<(Cow<'a, str>, Cow<'a, str>)>, Malformed> {
+        let (mut pairs, mut left) = (Vec::new(), 0);
+        // Two bytes can stand for one.
+        let push = |key, text| if pairs.len() < ATTRIBUTES_MAX { pairs.push((key, text)) } else { left += 1 };
+        match self {
+            Self::Wire(Cow::Borrowed(bytes)) => each_field(bytes, push)?,
+            Self::Wire(Cow::Owned(bytes)) => {
+                let mut push = push;
+                let owned = |text: Cow<'_, str>| Cow::Owned(text.into_owned());
+                each_field(bytes, |key, text| push(owned(key), owned(text)))?;
+            }
+            Self::Json(bytes) => value_json::each(bytes, push)?,
+        }
+        if left > 0 { Err(Malformed { what: TOO_MANY, offset: 0 }) } else { Ok(pairs) }
+    }
+
     /// Their bytes, for keys.
     #[inline]
     pub(super) fn bytes(&self) -> &[u8] {
@@ -35,26 +55,28 @@ impl Attributes<'_> {
     }
 
     /// Hands each attribute's key and text to `push`.
-    pub(super) fn each<'b>(
-        &'b self,
-        mut push: impl FnMut(Cow<'b, str>, Cow<'b, str>),
-    ) -> Result<(), Malformed> {
+    pub(super) fn each<'b>(&'b self, push: impl FnMut(Cow<'b, str>, Cow<'b, str>)) -> Result<(), Malformed> {
         match self {
-            Self::Wire(bytes) => {
-                let mut fields = Reader::new(bytes);
-                while fields.key()?.is_some() {
-                    let (key, value) = key_value(fields.message()?)?;
-                    let text = match value {
-                        None => Cow::Borrowed(""),
-                        Some(value) => text(value, DEPTH_MAX)?,
-                    };
-                    push(utf8(key, &fields)?, text);
-                }
-                Ok(())
-            }
+            Self::Wire(bytes) => each_field(bytes, push),
             Self::Json(bytes) => value_json::each(bytes, push),
         }
     }
+}
+
+fn each_field<'b>(
+    bytes: &'b [u8],
+    mut push: impl FnMut(Cow<'b, str>, Cow<'b, str>),
+) -> Result<(), Malformed> {
+    let mut fields = Reader::new(bytes);
+    while fields.key()?.is_some() {
+        let (key, value) = key_value(fields.message()?)?;
+        let text = match value {
+            None => Cow::Borrowed(""),
+            Some(value) => text(value, DEPTH_MAX)?,
+        };
+        push(utf8(key, &fields)?, text);
+    }
+    Ok(())
 }
 
 /// Fields of attributes as they are come upon: mostly they lie in one piece.
@@ -158,7 +180,7 @@ pub(super) fn text<'a>(message: Reader<'a>, depth: u32) -> Result<Cow<'a, str>, 
 fn write_json<'a>(value: Any<'a>, depth: u32, at: &Reader<'a>, out: &mut String) -> Result<(), WireError> {
     const VALUES: u32 = key(1, LEN);
     let Some(deeper) = depth.checked_sub(1) else {
-        return Err(at.error("value nested too deep"));
+        return Err(at.error(TOO_DEEP));
     };
     match value {
         Any::Nothing => out.push_str("null"),
@@ -274,6 +296,15 @@ pub(super) fn utf8<'a>(bytes: &'a [u8], at: &Reader<'_>) -> Result<Cow<'a, str>,
 
 /// What is said of texts that are none.
 pub(super) const NOT_UTF8: &str = "text that is not valid UTF-8";
+/// What is said of lists in lists without end.
+const TOO_DEEP: &str = "value nested too deep";
+/// What is said of more attributes than anything is given.
+const TOO_MANY: &str = "list of over 4096 attributes";
+
+/// Whether a complaint is about what was read, and not that it could not be.
+pub(super) fn is_about_content(what: &str) -> bool {
+    matches!(what, NOT_UTF8 | TOO_DEEP | TOO_MANY)
+}
 
 #[cfg(test)]
 mod tests {
@@ -329,7 +360,7 @@ mod tests {
             }
         }
         assert!(texts(|out| deep(DEPTH_MAX - 1, out)).is_ok());
-        assert_eq!(texts(|out| deep(DEPTH_MAX, out)).unwrap_err().what, "value nested too deep");
+        assert_eq!(texts(|out| deep(DEPTH_MAX, out)).unwrap_err().what, TOO_DEEP);
         assert_eq!(texts(|out| write_bytes(1, b"\xff", out)).unwrap_err().what, NOT_UTF8);
     }
 

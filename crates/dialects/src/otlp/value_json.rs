@@ -160,6 +160,22 @@ fn write(value: Any<'_>, out: &mut String) {
     }
 }
 
+/// The number of a severity's name: `SEVERITY_NUMBER_WARN2` is 14.
+pub(super) fn severity(token: &Token<'_>) -> i64 {
+    const LEVELS: [&str; 6] = ["TRACE", "DEBUG", "INFO", "WARN", "ERROR", "FATAL"];
+    let Token::Text(text) = token else { return 0 };
+    let name = text.strip_prefix("SEVERITY_NUMBER_").unwrap_or("");
+    let level = name.trim_end_matches(['2', '3', '4']);
+    let step = match &name[level.len()..] {
+        "" => 1,
+        "2" => 2,
+        "3" => 3,
+        "4" => 4,
+        _ => return 0,
+    };
+    LEVELS.iter().position(|known| *known == level).map_or(0, |at| at as i64 * 4 + step)
+}
+
 /// A whole number of 64 bits, as a number or as a text.
 pub(super) fn integer(token: &Token<'_>) -> Option<i64> {
     let text = match token {
@@ -245,5 +261,8 @@ mod tests {
         assert_eq!((unsigned(&of("-1")), unsigned(&of("\"12\""))), (None, Some(12)));
         assert!(double(&of("\"NaN\"")).unwrap().is_nan() && double(&of("NaN")).unwrap().is_nan());
         assert_eq!(double(&of("true")), None);
+        let severity = |text| severity(&Token::Text(Cow::Borrowed(text)));
+        assert_eq!((severity("SEVERITY_NUMBER_WARN2"), severity("SEVERITY_NUMBER_TRACE")), (14, 1));
+        assert_eq!((severity("WARN"), severity("SEVERITY_NUMBER_WARN22")), (0, 0));
     }
 }

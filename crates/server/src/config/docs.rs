@@ -5,6 +5,7 @@ use std::fmt::Write;
 use super::betterstack::Betterstack;
 use super::datadog::Datadog;
 use super::influx::Influx;
+use super::otlp::Otlp;
 use super::section::{Key, Section, When};
 use super::settings::{
     Acme, Dialect, General, Http, Ingest, Limits, Log, Query, SelfMonitoring, Storage, TenantLimits, Tls,
@@ -23,7 +24,7 @@ fn row<S: Section>(path: &'static str) -> Row {
     Row { path, doc: S::DOC, keys: S::KEYS }
 }
 
-fn rows() -> [Row; 17] {
+fn rows() -> [Row; 18] {
     [
         row::<General>(""),
         row::<Log>("log"),
@@ -37,6 +38,7 @@ fn rows() -> [Row; 17] {
         row::<SelfMonitoring>("self_monitoring"),
         row::<Datadog>("datadog"),
         row::<Influx>("influx"),
+        row::<Otlp>("otlp"),
         row::<Splunk>("splunk"),
         row::<Betterstack>("betterstack"),
         row::<Statsd>("statsd"),

@@ -24,6 +24,7 @@ pub fn effective(settings: &Settings, tenant: &TenantName) -> String {
         self_monitoring,
         datadog,
         influx,
+        otlp,
         splunk,
         betterstack,
         ..
@@ -41,6 +42,7 @@ pub fn effective(settings: &Settings, tenant: &TenantName) -> String {
     section(&mut text, "self_monitoring", self_monitoring);
     section(&mut text, "datadog", datadog);
     section(&mut text, "influx", influx);
+    section(&mut text, "otlp", otlp);
     section(&mut text, "splunk", splunk);
     section(&mut text, "betterstack", betterstack);
     if !settings.statsd.is_empty() {
@@ -65,6 +67,8 @@ pub fn effective(settings: &Settings, tenant: &TenantName) -> String {
         keys(&mut text, "      ", &set.limits);
         text.push_str("    datadog:\n");
         keys(&mut text, "      ", &set.datadog);
+        text.push_str("    otlp:\n");
+        keys(&mut text, "      ", &set.otlp);
         text.push_str("    influx:\n");
         keys(&mut text, "      ", &set.influx);
         text.push_str("    splunk:\n");
@@ -155,9 +159,10 @@ mod tests {
                      storage: {retention: 90d, memory_bytes: 1GiB, durability: os}\n\
                      dialects: {text: {enabled: false, wire_bytes: 1MiB}}\n\
                      datadog: {profile: plain, host_tags: off}\n\
-                     influx: {value_field: keep}\nsplunk: {query_token: false}\nbetterstack: {max_past: 15m}\n\
+                     influx: {value_field: keep}\notlp: {translation_strategy: NoTranslation, promote_resource_attributes: [a.b, c]}\nsplunk: {query_token: false}\nbetterstack: {max_past: 15m}\n\
                      tenants: {team-a: {limits: {labels: 5, retention: 1h30m}, datadog: {counts: raw}, \
                      influx: {database_label: db}, splunk: {query_token: true}, \
+                     otlp: {promote_all_resource_attributes: true, target_info: false}, \
                      betterstack: {histogram_series: prometheus, requests_per_minute: 0}}, team-b: {limits: {labels: 6}}}\n";
         for typed in ["listen: 127.0.0.1:1\n", typed] {
             let settings = read(typed);
@@ -172,7 +177,7 @@ mod tests {
             assert_eq!((again.storage, again.limits), (settings.storage, settings.limits));
             assert_eq!(again.datadog, settings.datadog);
             assert_eq!((again.influx, again.splunk), (settings.influx, settings.splunk));
-            assert_eq!(again.betterstack, settings.betterstack);
+            assert_eq!((again.betterstack, again.otlp), (settings.betterstack, settings.otlp));
             assert_eq!(again.tenants.get(&name("team-a")), settings.tenants.get(&name("team-a")));
             assert!(!told.contains("team-b"), "{told}");
         }

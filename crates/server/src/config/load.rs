@@ -11,10 +11,10 @@ use super::suggest::nearest;
 use super::tree::{Node, Origin, Shape};
 
 /// Sections of a tenant.
-const TENANT_SECTIONS: [&str; 5] = ["limits", "datadog", "influx", "splunk", "betterstack"];
+const TENANT_SECTIONS: [&str; 6] = ["limits", "datadog", "influx", "splunk", "betterstack", "otlp"];
 
 /// Sections with fixed names, as their paths in the file.
-const SECTIONS: [&str; 16] = [
+const SECTIONS: [&str; 17] = [
     "log",
     "http",
     "tls",
@@ -28,6 +28,7 @@ const SECTIONS: [&str; 16] = [
     "influx",
     "splunk",
     "betterstack",
+    "otlp",
     "statsd",
     "dialects",
     "tenants",
@@ -134,6 +135,7 @@ impl Layers {
             "self_monitoring" => fill(&mut settings.self_monitoring, key, node),
             "datadog" => fill(&mut settings.datadog, key, node),
             "influx" => fill(&mut settings.influx, key, node),
+            "otlp" => fill(&mut settings.otlp, key, node),
             "splunk" => fill(&mut settings.splunk, key, node),
             "betterstack" => fill(&mut settings.betterstack, key, node),
             "statsd" => self.statsd(node),
@@ -197,6 +199,7 @@ impl Layers {
                 "limits" => fill(&mut settings.limits, &format!("{key}.limits"), node),
                 "datadog" => fill(&mut settings.datadog, &format!("{key}.datadog"), node),
                 "influx" => fill(&mut settings.influx, &format!("{key}.influx"), node),
+                "otlp" => fill(&mut settings.otlp, &format!("{key}.otlp"), node),
                 "splunk" => fill(&mut settings.splunk, &format!("{key}.splunk"), node),
                 "betterstack" => fill(&mut settings.betterstack, &format!("{key}.betterstack"), node),
                 _ => vec![unknown(&node.origin, &key, section, TENANT_SECTIONS)],

@@ -14,6 +14,7 @@ mod effective;
 mod influx;
 mod load;
 mod machine;
+mod otlp;
 mod resolve;
 mod section;
 mod settings;
@@ -31,6 +32,7 @@ pub use effective::{effective, without_password};
 pub use influx::Influx;
 pub use load::Sources;
 pub use machine::Machine;
+pub use otlp::Otlp;
 pub use resolve::{AcmeConfig, Config, DialectConfig, DialectSettings, Identity, TlsConfig};
 pub use section::{Key, Section, When};
 pub use settings::{

@@ -95,9 +95,9 @@ impl DialectSettings {
             Arc::new(dialects::Settings {
                 datadog: own.datadog.over(&settings.datadog),
                 influx: own.influx.over(&settings.influx),
+                otlp: own.otlp.over(&settings.otlp),
                 splunk: own.splunk.over(&settings.splunk),
                 betterstack: own.betterstack.over(&settings.betterstack),
-                ..dialects::Settings::default()
             })
         };
         let tenants = settings.tenants.iter();
@@ -228,6 +228,7 @@ impl Config {
         restarts("storage.", &now.storage, &next.storage, &mut keys);
         restarts("datadog.", &now.datadog, &next.datadog, &mut keys);
         restarts("influx.", &now.influx, &next.influx, &mut keys);
+        restarts("otlp.", &now.otlp, &next.otlp, &mut keys);
         restarts("splunk.", &now.splunk, &next.splunk, &mut keys);
         restarts("betterstack.", &now.betterstack, &next.betterstack, &mut keys);
         restarts("self_monitoring.", &now.self_monitoring, &next.self_monitoring, &mut keys);
@@ -300,13 +301,15 @@ fn contradictions(settings: &Settings, machine: Machine) -> Vec<Problem> {
         .into_iter()
         .chain(settings.statsd.iter().flat_map(listener_rules))
         .filter(|(_, broken, _)| *broken);
-    broken
-        .map(|(key, _, message)| Problem {
-            origin: Origin::Whole,
-            key: key.to_owned(),
-            message: message.to_owned(),
-        })
-        .collect()
+    let whole =
+        |key: String, message: &str| Problem { origin: Origin::Whole, key, message: message.to_owned() };
+    let broken = broken.map(|(key, _, message)| whole(key.to_owned(), message));
+    let tenants = settings.tenants.iter().map(|(name, own)| (format!("tenants.{name}.otlp"), &own.otlp));
+    let otlp = tenants.chain([("otlp".to_owned(), &settings.otlp)]).filter_map(|(section, otlp)| {
+        let (key, message) = otlp.contradiction()?;
+        Some(whole(format!("{section}.{key}"), message))
+    });
+    broken.chain(otlp).collect()
 }
 
 /// What must not be true of a listener of StatsD.

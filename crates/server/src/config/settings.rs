@@ -12,6 +12,7 @@ use promql::Feature;
 use super::betterstack::Betterstack;
 use super::datadog::Datadog;
 use super::influx::Influx;
+use super::otlp::Otlp;
 use super::section::section;
 use super::splunk::Splunk;
 use super::statsd::Statsd;
@@ -365,6 +366,8 @@ pub struct Settings {
     pub datadog: Datadog,
     /// `influx`
     pub influx: Influx,
+    /// `otlp`
+    pub otlp: Otlp,
     /// `splunk`
     pub splunk: Splunk,
     /// `betterstack`
@@ -382,6 +385,8 @@ pub struct TenantSettings {
     pub datadog: Datadog,
     /// `influx`
     pub influx: Influx,
+    /// `otlp`
+    pub otlp: Otlp,
     /// `splunk`
     pub splunk: Splunk,
     /// `betterstack`
