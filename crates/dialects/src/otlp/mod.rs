@@ -1,4 +1,4 @@
-//! OTLP over HTTP: what OpenTelemetry Collectors and SDKs export, in protobuf or JSON.
+//! OTLP over HTTP and gRPC: what OpenTelemetry Collectors and SDKs export, in protobuf or JSON.
 //!
 //! Metrics are named as Prometheus' own receiver names them ([`names`], [`labels`]), by choices under Prometheus' keys
 //! ([`Settings`]). Both encodings are read into the same calls of [`intake`], and lines of logs into those of [`logs`], so that
@@ -59,6 +59,7 @@ const ROUTES: &[Route] = &[
     metrics("/opentelemetry/v1/metrics"),
     metrics("/opentelemetry/api/v1/push"),
     metrics("/api/{org}/v1/metrics"),
+    call("/opentelemetry.proto.collector.metrics.v1.MetricsService/Export", METRICS),
     no_place("/v1/traces"),
     no_place("/otlp/v1/traces"),
     no_place("/api/v1/otlp/v1/traces"),
@@ -72,8 +73,15 @@ const fn post(path: &'static str, kind: Kind) -> Route {
     Route { door: Door::Http { method: "POST", path }, kind, claims: None }
 }
 
+const METRICS: Kind = Kind::Ingest { accept, decode: decode_metrics, reply: reply::metrics };
+
 const fn metrics(path: &'static str) -> Route {
-    post(path, Kind::Ingest { accept, decode: decode_metrics, reply: reply::metrics })
+    post(path, METRICS)
+}
+
+/// The same message by gRPC.
+const fn call(path: &'static str, kind: Kind) -> Route {
+    Route { door: Door::Grpc { path }, kind, claims: None }
 }
 
 const fn no_place(path: &'static str) -> Route {

@@ -39,6 +39,7 @@ pub fn effective(settings: &Settings, tenant: &TenantName) -> String {
     section(&mut text, "self_monitoring", self_monitoring);
     section(&mut text, "datadog", datadog);
     section(&mut text, "influx", influx);
+    section(&mut text, "otlp", &settings.otlp_listeners);
     if !settings.statsd.is_empty() {
         text.push_str("statsd:\n");
     }

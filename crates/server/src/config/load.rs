@@ -11,7 +11,7 @@ use super::suggest::nearest;
 use super::tree::{Node, Origin, Shape};
 
 /// Sections with fixed names, as their paths in the file.
-const SECTIONS: [&str; 14] = [
+const SECTIONS: [&str; 15] = [
     "log",
     "http",
     "tls",
@@ -23,6 +23,7 @@ const SECTIONS: [&str; 14] = [
     "self_monitoring",
     "datadog",
     "influx",
+    "otlp",
     "statsd",
     "dialects",
     "tenants",
@@ -129,6 +130,7 @@ impl Layers {
             "self_monitoring" => fill(&mut settings.self_monitoring, key, node),
             "datadog" => fill(&mut settings.datadog, key, node),
             "influx" => fill(&mut settings.influx, key, node),
+            "otlp" => fill(&mut settings.otlp_listeners, key, node),
             "statsd" => self.statsd(node),
             "dialects" => self.dialects(node),
             "tenants" => self.tenants(node),

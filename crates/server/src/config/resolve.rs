@@ -30,6 +30,8 @@ use crate::cors::Origins;
 pub struct Config {
     /// Address of the one port.
     pub listen: SocketAddr,
+    /// Further addresses at which the same is served, each with its key.
+    pub also_listen: Vec<(&'static str, SocketAddr)>,
     /// Directory of everything that is stored.
     pub data_dir: PathBuf,
     /// URL without a slash at its end, for printed links.
@@ -179,6 +181,7 @@ impl Config {
         let address = format!("{scheme}://{}", general.listen);
         Ok(Self {
             listen: general.listen,
+            also_listen: settings.otlp_listeners.addresses().collect(),
             data_dir: general.data_dir.clone(),
             external_url: general.external_url.0.clone().unwrap_or(address),
             trusted_proxies: general.trusted_proxies.clone(),
@@ -226,6 +229,7 @@ impl Config {
         restarts("storage.", &now.storage, &next.storage, &mut keys);
         restarts("datadog.", &now.datadog, &next.datadog, &mut keys);
         restarts("influx.", &now.influx, &next.influx, &mut keys);
+        restarts("otlp.", &now.otlp_listeners, &next.otlp_listeners, &mut keys);
         restarts("self_monitoring.", &now.self_monitoring, &next.self_monitoring, &mut keys);
         if now.statsd != next.statsd {
             keys.push("statsd".to_owned());
@@ -292,8 +296,13 @@ fn contradictions(settings: &Settings, machine: Machine) -> Vec<Problem> {
         ("query.max_points", query.max_points == 0, "must be more than 0"),
         ("ingest.queue", ingest.queue == 0, "must be more than 0"),
     ];
+    let elsewhere = |(key, address): (_, SocketAddr)| {
+        let open = general.auth == Auth::Off && !address.ip().is_loopback();
+        (key, open, "with `auth: off` it must be a loopback address like `listen`")
+    };
     let broken = rules
         .into_iter()
+        .chain(settings.otlp_listeners.addresses().map(elsewhere))
         .chain(settings.statsd.iter().flat_map(listener_rules))
         .filter(|(_, broken, _)| *broken);
     broken

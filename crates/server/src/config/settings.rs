@@ -11,6 +11,7 @@ use promql::Feature;
 
 use super::datadog::Datadog;
 use super::influx::Influx;
+use super::listeners::OtlpListeners;
 use super::section::section;
 use super::statsd::Statsd;
 use super::value::{Directory, Domain, ExternalUrl, Pattern, Share, Size, choice};
@@ -355,6 +356,8 @@ pub struct Settings {
     pub storage: Storage,
     /// `self_monitoring`
     pub self_monitoring: SelfMonitoring,
+    /// `otlp`
+    pub otlp_listeners: OtlpListeners,
     /// `statsd`, one or a list.
     pub statsd: Vec<Statsd>,
     /// `dialects.<name>`; those that are not named have their defaults.
