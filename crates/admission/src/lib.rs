@@ -23,6 +23,7 @@
 //! ```
 
 pub mod authority;
+pub mod clients;
 pub mod limits;
 pub mod permits;
 pub mod rate;
@@ -30,6 +31,7 @@ pub mod state;
 pub mod token;
 
 pub use authority::{Access, Authority, Grant, Policy, Presented, Refused, Tenant};
+pub use clients::{Clients, TooMany};
 pub use limits::LimitOverrides;
 pub use permits::{Full, Permit, Pool};
 pub use rate::{Meter, OverRate, Rates};

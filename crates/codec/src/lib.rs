@@ -1,7 +1,7 @@
 //! Bytes: what every protocol and every file of Weir is made of, below any meaning.
 //!
-//! A zero-copy protobuf wire reader, varints, the one capped decompressor, checksums and key hashes, the envelope of
-//! small files, float text as Go writes and reads it, and the column codecs of the store. Nothing here does I/O, and
+//! Zero-copy readers of protobuf and MessagePack, varints, the one capped decompressor, checksums and key hashes, the
+//! envelope of small files, float text as Go writes and reads it, and the column codecs of the store. Nothing here does I/O, and
 //! nothing allocates what an input merely declares: a length is checked against the bytes that are there, or against
 //! the caller's limit, first.
 //!
@@ -19,6 +19,7 @@ pub mod float;
 pub mod hash;
 pub mod inflate;
 pub mod lz4;
+pub mod msgpack;
 pub mod pack;
 pub mod prometheus_chunk;
 pub mod proto;

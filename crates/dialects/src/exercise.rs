@@ -9,16 +9,20 @@ use std::sync::LazyLock;
 use model::batch::{Exemplar, HistogramSample, SeriesRow};
 use model::{Batch, LabelLimits, Labels, Reason, Sample, Signal};
 
-use crate::{Dialect, Kind, Received, Reply, Request, Settings, Verdict, datadog, influx, otlp, splunk};
+use crate::{
+    Dialect, Kind, Received, Reply, Request, Settings, Verdict, betterstack, datadog, influx, otlp, splunk,
+};
 
 /// Media types that any dialect may tell its messages apart by; the first byte of the input picks one.
-pub const CONTENT_TYPES: [&str; 6] = [
+pub const CONTENT_TYPES: [&str; 8] = [
     "",
     "application/x-protobuf",
     "application/x-protobuf;proto=io.prometheus.write.v2.Request",
     "text/plain; version=0.0.4",
     "application/openmetrics-text; version=1.0.0",
     "application/json",
+    "application/msgpack",
+    "application/x-ndjson",
 ];
 
 /// Runs `input` (one byte of choice, then an inflated body) through every ingest route's functions.
@@ -60,6 +64,11 @@ static OTHERS: LazyLock<Settings> = LazyLock::new(|| Settings {
         convert_histograms_to_nhcb: true,
         promote_scope_metadata: true,
         ..otlp::Settings::default()
+    },
+    betterstack: betterstack::Settings {
+        histogram_series: betterstack::HistogramSeries::Prometheus,
+        past_ms_max: Some(900_000),
+        ..betterstack::Settings::default()
     },
 });
 

@@ -59,6 +59,11 @@ impl<'a> Json<'a> {
         Self { bytes, at: 0, depth: 0 }
     }
 
+    /// A part of a body, up to `end`, to be read from `start` on; offsets are those of the whole body.
+    pub(crate) fn part(body: &'a [u8], start: usize, end: usize) -> Self {
+        Self { bytes: &body[..end], at: start, depth: 0 }
+    }
+
     /// A complaint about what is next.
     #[cold]
     pub(crate) fn error(&self, what: &'static str) -> Malformed {
@@ -101,6 +106,11 @@ impl<'a> Json<'a> {
     /// What was read since [`Json::start`] was `start`, as text.
     pub(crate) fn since(&self, start: usize) -> Cow<'a, str> {
         String::from_utf8_lossy(&self.bytes[start..self.at])
+    }
+
+    /// The same, as it lies in the body.
+    pub(crate) fn bytes_since(&self, start: usize) -> &'a [u8] {
+        &self.bytes[start..self.at]
     }
 
     /// The same body, to be read once more from what [`Json::start`] said.

@@ -22,6 +22,7 @@
 //!
 //! [`statsd`] has lines instead of requests. [`remote_read`] and [`exposition`] go the other way: they are what other servers read from Weir.
 
+pub mod betterstack;
 pub mod datadog;
 pub mod exercise;
 pub mod exposition;
@@ -33,6 +34,7 @@ pub mod remote_write;
 pub mod splunk;
 pub mod statsd;
 pub mod text;
+pub mod victoriametrics;
 
 mod attributes;
 mod instant;
@@ -64,9 +66,11 @@ pub static ALL: &[&Dialect] = &[
     &remote_write::DIALECT,
     &text::DIALECT,
     &datadog::DIALECT,
+    &betterstack::DIALECT,
     &otlp::DIALECT,
     &influx::DIALECT,
     &splunk::DIALECT,
+    &victoriametrics::DIALECT,
     &loki::DIALECT,
 ];
 
@@ -220,6 +224,8 @@ pub struct Settings {
     pub splunk: splunk::Settings,
     /// OTLP.
     pub otlp: otlp::Settings,
+    /// Better Stack.
+    pub betterstack: betterstack::Settings,
 }
 
 impl Settings {
@@ -313,6 +319,11 @@ pub enum Refusal {
     UnsupportedEncoding(String),
     /// Occurs when the tenant is over its sample rate.
     OverRate {
+        /// Seconds after which it may come back.
+        retry_after_s: u32,
+    },
+    /// Occurs when one client's address has made as many requests as it may.
+    ManyRequests {
         /// Seconds after which it may come back.
         retry_after_s: u32,
     },

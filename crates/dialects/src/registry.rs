@@ -26,7 +26,8 @@ pub fn owner(method: &str, request: &Request<'_>) -> Option<(&'static Dialect, &
 
 /// As [`matches()`], with or without a slash at the path's end.
 fn is_at(pattern: &str, path: &str) -> bool {
-    matches(pattern, path.strip_suffix('/').unwrap_or(path))
+    let path = if path.len() > 1 { path.strip_suffix('/').unwrap_or(path) } else { path };
+    matches(pattern, path)
 }
 
 /// Whether `path` is `pattern`; a part of the pattern in braces is any part.
@@ -95,9 +96,21 @@ impl Statuses {
             Refusal::TooBig { .. } => self.too_big,
             Refusal::Undecodable(_) => self.undecodable,
             Refusal::UnsupportedMedia(_) | Refusal::UnsupportedEncoding(_) => self.unsupported,
-            Refusal::OverRate { .. } => self.over_rate,
+            Refusal::OverRate { .. } | Refusal::ManyRequests { .. } => self.over_rate,
             Refusal::Overloaded { .. } => self.overloaded,
             Refusal::Internal => 500,
+        }
+    }
+}
+
+impl Refusal {
+    /// Seconds after which the same request may do better; of the others none will.
+    pub fn retry_after_s(&self) -> Option<u32> {
+        match self {
+            Self::OverRate { retry_after_s }
+            | Self::ManyRequests { retry_after_s }
+            | Self::Overloaded { retry_after_s, .. } => Some(*retry_after_s),
+            _ => None,
         }
     }
 }

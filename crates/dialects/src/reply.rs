@@ -27,6 +27,19 @@ pub(crate) fn rejected(verdict: &Verdict) -> Option<(&'static str, String)> {
     Some((REJECTED, format!("{total}; {shown}")))
 }
 
+/// The same for dialects whose sender counts something else than rows: how many of those things were refused, then the
+/// reasons.
+pub(crate) fn rejected_items(verdict: &Verdict) -> Option<(&'static str, String)> {
+    let mut reasons: Vec<&str> = Vec::new();
+    for (_, reason, _) in verdict.rejected.by_reason() {
+        if !reasons.contains(&reason.as_str()) {
+            reasons.push(reason.as_str());
+        }
+    }
+    let refused = verdict.items.refused();
+    (!verdict.rejected.is_empty()).then(|| (REJECTED, format!("{refused}; {}", reasons.join(", "))))
+}
+
 /// The plain-text answer to `verdict`, by a dialect's own `statuses`.
 pub(crate) fn plain(statuses: &Statuses, verdict: &Verdict) -> Reply {
     match &verdict.refusal {
@@ -50,12 +63,14 @@ fn refused(statuses: &Statuses, refusal: &Refusal) -> Reply {
         Refusal::NoCredential | Refusal::BadCredential if reply.status == 401 => {
             reply.headers.push(("www-authenticate", "Basic realm=\"weir\", Bearer".to_owned()));
         }
-        Refusal::OverRate { retry_after_s } | Refusal::Overloaded { retry_after_s, .. } => {
-            reply.headers.push(("retry-after", retry_after_s.to_string()));
-        }
-        _ => {}
+        _ => reply.headers.extend(retry_after(refusal)),
     }
     reply
+}
+
+/// The header that says when to come back, where that helps.
+pub(crate) fn retry_after(refusal: &Refusal) -> Option<(&'static str, String)> {
+    refusal.retry_after_s().map(|seconds| ("retry-after", seconds.to_string()))
 }
 
 /// A refusal in words for the sender.
@@ -70,6 +85,9 @@ pub(crate) fn message(refusal: &Refusal) -> String {
         }
         Refusal::OverRate { retry_after_s } => {
             format!("over the tenant's sample rate, come back in {retry_after_s} s")
+        }
+        Refusal::ManyRequests { retry_after_s } => {
+            format!("too many requests from this address, come back in {retry_after_s} s")
         }
         Refusal::Overloaded { retry_after_s, what } => {
             format!("cannot take more now ({what}), come back in {retry_after_s} s")

@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::Duration;
 
-use admission::{Authority, Rates};
+use admission::{Authority, Clients, Rates};
 use arc_swap::{ArcSwap, Guard};
 use dialects::Refusal;
 use env::Env;
@@ -35,6 +35,8 @@ pub struct App {
     pub hosts: Hosts,
     /// Samples a second, per tenant.
     pub rates: Rates,
+    /// Requests a minute, per client, of dialects that say how many.
+    pub clients: Clients,
     /// Bytes of bodies in flight.
     pub bytes: admission::Pool,
     /// Threads that decode large bodies.

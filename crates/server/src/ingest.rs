@@ -99,6 +99,7 @@ async fn take(app: &Arc<App>, entry: Entry, parts: &Arc<Parts>, body: Body) -> R
         }
     };
     let encodings = if decode.is_some() { entry.dialect.encodings(&head(parts))? } else { Vec::new() };
+    may_come(app, entry, &grant, parts)?;
     let mut permit = permit(app, entry, &grant, &body)?;
     let window = app.config().http.body_timeout;
     let bytes = body::read(body, entry.limits.wire, &mut permit, &*app.env.clock, window).await?;
@@ -146,6 +147,20 @@ async fn save_hosts(app: &Arc<App>) -> Result<(), Refusal> {
     saved.map_err(|_| overloaded("decoding queue"))?.map_err(|error| {
         tracing::warn!(%error, "tags of hosts cannot be saved");
         overloaded("disk")
+    })
+}
+
+/// Whether the client has not made too many requests of late, where its dialect says how many are.
+fn may_come(app: &App, entry: Entry, grant: &Grant, parts: &Parts) -> Result<(), Refusal> {
+    if entry.dialect.name != dialects::betterstack::DIALECT.name {
+        return Ok(());
+    }
+    let limit = app.config().choices.of(&grant.tenant.name).betterstack.requests_per_minute;
+    let Some(client) = gate::client(app, parts).filter(|_| limit > 0) else { return Ok(()) };
+    app.clients.count(client.address, limit, app.env.clock.monotonic()).map_err(|over| {
+        app.refusals.note(&app.env, "client_rate", &client.address.to_string());
+        let seconds = over.retry_after.as_millis().div_ceil(1000);
+        Refusal::ManyRequests { retry_after_s: u32::try_from(seconds).unwrap_or(60) }
     })
 }
 
@@ -492,6 +507,7 @@ fn label(refusal: &Refusal) -> &'static str {
         Refusal::Undecodable(_) => "undecodable",
         Refusal::UnsupportedMedia(_) | Refusal::UnsupportedEncoding(_) => "unsupported",
         Refusal::OverRate { .. } => "over_rate",
+        Refusal::ManyRequests { .. } => "client_rate",
         Refusal::Overloaded { .. } => "overloaded",
         Refusal::Internal => "internal",
     }

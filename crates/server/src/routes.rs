@@ -359,8 +359,12 @@ mod tests {
     fn every_route_stands_once_with_its_owner() {
         let mut owners = BTreeMap::new();
         // Each with the owner that comes first in the table.
-        const SHARED: [(&str, &str, &str); 2] =
-            [("/api/v1/series", "POST", "datadog"), ("/api/prom/push", "POST", "remote_write")];
+        const SHARED: [(&str, &str, &str); 4] = [
+            ("/api/v1/series", "POST", "datadog"),
+            ("/api/prom/push", "POST", "remote_write"),
+            ("/metrics", "POST", "remote_write"),
+            ("/betterstack/metrics", "POST", "remote_write"),
+        ];
         for row in table(&HashMap::new()) {
             let before = owners.insert((row.path, row.method), row.owner);
             let is_shared = || before.is_some_and(|owner| SHARED.contains(&(row.path, row.method, owner)));
@@ -373,6 +377,8 @@ mod tests {
             ("/ready", "GET", "system"),
             ("/-/reload", "POST", "system"),
             ("/metrics", "GET", "system"),
+            ("/metrics", "POST", "betterstack"),
+            ("/", "POST", "betterstack"),
             ("/api/v1/write", "POST", "remote_write"),
             ("/api/v1/push", "POST", "remote_write"),
             ("/prometheus/api/v1/write", "POST", "remote_write"),

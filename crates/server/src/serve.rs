@@ -10,7 +10,7 @@ use std::sync::atomic::Ordering;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
-use admission::Rates;
+use admission::{Clients, Rates};
 use arc_swap::ArcSwap;
 use env::Env;
 use model::Budget;
@@ -264,6 +264,7 @@ fn app(env: Env, config: Config, control: Control, reloader: Box<dyn Reload>) ->
         control,
         hosts: Hosts::open(env.clone(), &config.data_dir),
         rates: Rates::default(),
+        clients: Clients::default(),
         bytes: admission::Pool::new(config.ingest_bytes),
         decoding: Pool::start("decode", config.ingest_threads, config.ingest_queue)?,
         upkeep: Pool::start("upkeep", 1, upkeep::WAITING_MAX)?,

@@ -3,16 +3,18 @@
 //! Most series of a request were there a scrape ago: their label bytes lead to a slot without being decoded. The rest
 //! take the slow path, all of a request together, so that each lock is taken once.
 
+use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use model::batch::SeriesRow;
+use model::batch::{HistogramSample, SeriesRow};
+use model::histogram::ResetHint;
 use model::{
-    Batch, Counts, Labels, Reason, Rejections, Sample, SeriesId, Signal, Temporality, TenantId, TenantLimits,
-    TimeRange,
+    Batch, Counts, Histogram, Labels, Reason, Rejections, Sample, SeriesId, Signal, Temporality, TenantId,
+    TenantLimits, TimeRange,
 };
 
 use crate::head::alias::{ALIASES_MAX, Key};
-use crate::head::side::{exemplar_bytes, histogram_bytes};
+use crate::head::side::{HISTOGRAM_BYTES_MAX, exemplar_bytes, histogram_bytes};
 use crate::head::table::series_id;
 use crate::logs;
 use crate::queue::Queued;
@@ -20,7 +22,7 @@ use crate::record::{Row, SideRow};
 use crate::refused::Refused;
 use crate::store::{Inner, Store};
 use crate::ticket::{self, Committed, Ticket};
-use crate::totals::Delta;
+use crate::totals::{Delta, Deltas};
 
 /// Who writes, under which limits, when.
 #[derive(Clone, Copy, Debug)]
@@ -96,12 +98,6 @@ const NOT_MADE: u32 = u32::MAX - 1;
 /// Longest exemplar label set, in characters (OpenMetrics 1.0).
 const EXEMPLAR_CHARACTERS_MAX: usize = 128;
 
-/// Largest native histogram, in bytes of memory: some 60,000 buckets. It must fit in a frame of the log.
-const HISTOGRAM_BYTES_MAX: u64 = 512 << 10;
-
-/// Bytes of a delta in the queue, and of the row that is made of it.
-const DELTA_BYTES: u64 = 160;
-
 /// Bytes of a family's name, unit and help together.
 const METADATA_BYTES_MAX: usize = 32 << 10;
 
@@ -136,11 +132,9 @@ impl Store {
             return Ok((Ticket::done(), appended));
         }
         let (ticket, completion) = ticket::pair();
-        // What comes in one request is late only when another request was before.
-        deltas.sort_by_key(|delta| (delta.slot, delta.timestamp_ms));
+        deltas.sort();
         let digest = context.digest.filter(|_| !deltas.is_empty());
-        let bytes =
-            queued_bytes(&rows, &sides, &metadata) + lines.bytes() + deltas.len() as u64 * DELTA_BYTES;
+        let bytes = queued_bytes(&rows, &sides, &metadata) + lines.bytes() + deltas.bytes();
         let since = inner.env.clock.monotonic();
         inner.metadata_waiting.fetch_add(u64::from(!metadata.is_empty()), Ordering::Relaxed);
         inner.queue.push(Queued {
@@ -314,7 +308,7 @@ impl Inner {
 /// Bytes that an append takes while it waits, estimated.
 fn queued_bytes(rows: &[Row], sides: &[SideRow], metadata: &[(String, model::Metadata)]) -> u64 {
     let side = |side: &SideRow| match side {
-        SideRow::Histogram(_, sample) => 64 + histogram_bytes(sample),
+        SideRow::Histogram(_, sample) | SideRow::Total(_, sample) => 64 + histogram_bytes(sample),
         SideRow::Exemplar(_, exemplar) => 64 + exemplar_bytes(exemplar),
         SideRow::Start { .. } => 64,
     };
@@ -356,7 +350,7 @@ struct Intake<'c, 'b, 'a> {
     window: TimeRange,
     rows: Vec<Row>,
     sides: Vec<SideRow>,
-    deltas: Vec<Delta>,
+    deltas: Deltas,
     accepted: Counts,
     refused: Refused,
 }
@@ -365,7 +359,7 @@ impl<'c, 'b, 'a> Intake<'c, 'b, 'a> {
     fn new(context: &'c WriteContext<'c>, batch: &'b Batch<'a>, refused: Refused) -> Self {
         let window = window(context);
         let rows = Vec::with_capacity(batch.samples.len());
-        let (sides, deltas, accepted) = (Vec::new(), Vec::new(), Counts::default());
+        let (sides, deltas, accepted) = (Vec::new(), Deltas::default(), Counts::default());
         Self { context, batch, window, rows, sides, deltas, accepted, refused }
     }
 
@@ -394,11 +388,13 @@ impl<'c, 'b, 'a> Intake<'c, 'b, 'a> {
             if histogram_bytes(sample) > HISTOGRAM_BYTES_MAX {
                 self.refused.add(Signal::Histogram, Reason::InvalidHistogram, 1, series.item);
                 self.refused.explain(|| format!("native histogram of more than {HISTOGRAM_BYTES_MAX} bytes"));
-            } else if self.window.contains(sample.timestamp_ms) {
+            } else if !self.window.contains(sample.timestamp_ms) {
+                self.reject_time(Signal::Histogram, index, sample.timestamp_ms);
+            } else if series.temporality == Temporality::Delta && !sample.histogram.is_stale() {
+                self.take_histogram_delta(index, slot, sample);
+            } else {
                 self.sides.push(SideRow::Histogram(slot, sample.clone()));
                 self.accepted.histograms += 1;
-            } else {
-                self.reject_time(Signal::Histogram, index, sample.timestamp_ms);
             }
         }
         self.take_exemplars(index, slot);
@@ -407,7 +403,7 @@ impl<'c, 'b, 'a> Intake<'c, 'b, 'a> {
     fn take_delta(&mut self, index: usize, slot: u32, sample: &Sample) {
         let (Sample { timestamp_ms, value, start_ms }, item) = (*sample, self.batch.series[index].item);
         if value.is_finite() {
-            self.deltas.push(Delta { slot, item, start_ms, timestamp_ms, value });
+            self.deltas.floats.push(Delta { slot, item, start_ms, timestamp_ms, value });
             self.accepted.samples += 1;
         } else {
             self.refused.add(Signal::Sample, Reason::InvalidValue, 1, item);
@@ -416,6 +412,27 @@ impl<'c, 'b, 'a> Intake<'c, 'b, 'a> {
                 format!("{value} cannot be added to the total of {:?}", metric_name(batch, index))
             });
         }
+    }
+
+    fn take_histogram_delta(&mut self, index: usize, slot: u32, sample: &HistogramSample) {
+        let HistogramSample { timestamp_ms, start_ms, histogram } = sample.clone();
+        let item = self.batch.series[index].item;
+        if !histogram.is_finite() {
+            self.refused.add(Signal::Histogram, Reason::InvalidValue, 1, item);
+            let batch = self.batch;
+            self.refused.explain(|| {
+                let name = metric_name(batch, index);
+                format!("a histogram that is not finite cannot be added to the total of {name:?}")
+            });
+            return;
+        }
+        // What is added up is a counter, and its resets are told by its start.
+        let value = match histogram.reset_hint {
+            ResetHint::Unknown => histogram,
+            _ => Arc::new(Histogram { reset_hint: ResetHint::Unknown, ..(*histogram).clone() }),
+        };
+        self.deltas.histograms.push(Delta { slot, item, start_ms, timestamp_ms, value });
+        self.accepted.histograms += 1;
     }
 
     fn take_exemplars(&mut self, index: usize, slot: u32) {

@@ -227,7 +227,7 @@ impl Inner {
         let mut sides = self.sides.write().expect("lock");
         for side in &item.sides {
             match side {
-                SideRow::Histogram(slot, sample) => {
+                SideRow::Histogram(slot, sample) | SideRow::Total(slot, sample) => {
                     let entry = table.entry(*slot);
                     entry.seen_s.store(now_s, Ordering::Relaxed);
                     entry.stale.store(sample.histogram.is_stale(), Ordering::Relaxed);

@@ -5,17 +5,20 @@ use std::collections::HashSet;
 use std::io;
 use std::sync::atomic::Ordering;
 
+use model::batch::HistogramSample;
 use model::labels::{METRIC_NAME, truncated};
-use model::{Matcher, Reason, Signal, TenantId};
+use model::{Matcher, Reason, TenantId};
 use roaring::RoaringBitmap;
 
 use crate::commit::WriterState;
 use crate::frames::Frames;
+use crate::head::side::HISTOGRAM_BYTES_MAX;
 use crate::head::table::Table;
 use crate::queue::Queued;
 use crate::record::{self, Digest, Row, SideRow};
+use crate::room::TotalsRoom;
 use crate::store::Inner;
-use crate::totals::Delta;
+use crate::totals::{Delta, Total, Value};
 
 /// Totals of one record: bounds what a reader holds.
 const RECORD_TOTALS: usize = 8 << 10;
@@ -29,6 +32,7 @@ impl Inner {
         let table = self.table.read().expect("lock");
         let now_ms = self.monotonic_ms();
         let mut proposed = HashSet::new();
+        let mut room = TotalsRoom::new(self.options.memory_bytes, &writer.totals.histograms, &table);
         for item in group.iter_mut().filter(|item| !item.deltas.is_empty()) {
             let deltas = std::mem::take(&mut item.deltas);
             if let Some(digest) = item.digest {
@@ -38,20 +42,33 @@ impl Inner {
                     continue;
                 }
             }
-            for delta in &deltas {
-                match writer.totals.propose(delta) {
+            let mut is_taken = false;
+            for delta in &deltas.floats {
+                match writer.totals.floats.propose(delta, |_| true) {
                     Ok(total) => {
                         let row = item.rows.len();
                         let Delta { slot, timestamp_ms, .. } = *delta;
                         item.rows.push(Row { slot, timestamp_ms, value: total.value });
                         item.sides.push(SideRow::Start { row, start_ms: total.start_ms });
                         item.totals.push((row, total));
+                        is_taken = true;
+                    }
+                    Err(reason) => refuse(item, delta, reason, &table),
+                }
+            }
+            for delta in &deltas.histograms {
+                let tenant = item.tenant;
+                match writer.totals.histograms.propose(delta, |bytes| room.take(tenant, bytes)) {
+                    Ok(Total { start_ms, end_ms: timestamp_ms, value: histogram }) => {
+                        let sample = HistogramSample { timestamp_ms, start_ms, histogram };
+                        item.sides.push(SideRow::Total(delta.slot, sample));
+                        is_taken = true;
                     }
                     Err(reason) => refuse(item, delta, reason, &table),
                 }
             }
             // Of a request that was refused whole there is nothing to be remembered.
-            item.digest = item.digest.filter(|_| !item.totals.is_empty());
+            item.digest = item.digest.filter(|_| is_taken);
             proposed.extend(item.digest.map(|digest| (item.tenant, digest)));
         }
     }
@@ -87,9 +104,13 @@ impl Inner {
             let table = self.table.read().expect("lock");
             let WriterState { wal, payload, labels, totals, digests, .. } = writer;
             let mut frames = Frames::new(wal, payload, labels, &table, segment);
-            for totals in totals.sorted().chunks(RECORD_TOTALS) {
+            for totals in totals.floats.sorted().chunks(RECORD_TOTALS) {
                 totals.iter().for_each(|(slot, _)| frames.define(*slot));
                 frames.put(|payload| record::write_totals(totals.iter().copied(), payload));
+            }
+            for (slot, total) in totals.histograms.sorted() {
+                frames.define(slot);
+                frames.put(|payload| record::write_histogram_total(slot, &total, payload));
             }
             let wall_ms = self.env.clock.now_ms();
             for (tenant, digest, taken_ms) in digests.iter() {
@@ -111,7 +132,7 @@ impl Inner {
             return;
         }
         let table = self.table.read().expect("lock");
-        let slots = writer.totals.sorted().into_iter().map(|(slot, _)| slot);
+        let slots = writer.totals.slots();
         let gone: RoaringBitmap = slots.filter(|slot| table.satisfies(*slot, tenant, matchers)).collect();
         writer.totals.forget(&gone);
         self.charge_totals(&writer);
@@ -124,8 +145,8 @@ impl Inner {
 }
 
 /// Counts a delta as refused, and says why.
-fn refuse(item: &mut Queued, delta: &Delta, reason: Reason, table: &Table) {
-    item.late.add(Signal::Sample, reason, 1, delta.item);
+fn refuse<V: Value>(item: &mut Queued, delta: &Delta<V>, reason: Reason, table: &Table) {
+    item.late.add(V::SIGNAL, reason, 1, delta.item);
     item.late.explain(|| {
         let texts = table.texts(table.entry(delta.slot));
         let name = texts.into_iter().find(|(name, _)| *name == METRIC_NAME).map_or("", |(_, value)| value);
@@ -133,6 +154,12 @@ fn refuse(item: &mut Queued, delta: &Delta, reason: Reason, table: &Table) {
         match reason {
             Reason::LateDelta => {
                 format!("delta of {name:?} that ends at {at_ms} ms: another one that ends then or later was taken before")
+            }
+            Reason::Memory => {
+                format!("delta of {name:?} at {at_ms} ms: the tenant's part of the memory for totals of histograms is used up (storage.memory_bytes)")
+            }
+            Reason::InvalidHistogram => {
+                format!("delta of {name:?} at {at_ms} ms: its total would be a native histogram of more than {HISTOGRAM_BYTES_MAX} bytes")
             }
             _ => format!("delta of {name:?} at {at_ms} ms: its total would not be finite"),
         }

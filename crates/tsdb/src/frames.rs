@@ -62,7 +62,7 @@ impl<'a> Frames<'a> {
             // In the frame of the samples that show them: both are there, or none.
             let of_part = totals.partition_point(|(row, _)| *row < first + rows.len());
             if of_part > 0 {
-                let slot_and_total = |(row, total): &(usize, Total)| (item.rows[*row].slot, *total);
+                let slot_and_total = |(row, total): &(usize, Total<f64>)| (item.rows[*row].slot, *total);
                 record::write_totals(totals[..of_part].iter().map(slot_and_total), self.payload);
                 totals = &totals[of_part..];
             }
@@ -89,6 +89,12 @@ impl<'a> Frames<'a> {
             SideRow::Histogram(slot, sample) => {
                 self.define(*slot);
                 record::write_histogram(*slot, sample, self.payload);
+            }
+            SideRow::Total(slot, sample) => {
+                self.define(*slot);
+                record::write_histogram(*slot, sample, self.payload);
+                // In the frame of the sample that shows it.
+                record::write_shown_total(*slot, self.payload);
             }
             SideRow::Exemplar(slot, exemplar) => {
                 self.define(*slot);

@@ -16,7 +16,7 @@ use crate::logs::Lines;
 use crate::record::{Row, SideRow};
 use crate::refused::Refused;
 use crate::ticket::Completion;
-use crate::totals::{Delta, Total};
+use crate::totals::{Deltas, Total};
 
 /// One append: its series are resolved, its limits checked.
 pub(crate) struct Queued {
@@ -26,9 +26,9 @@ pub(crate) struct Queued {
     pub(crate) metadata: Vec<(String, Metadata)>,
     pub(crate) lines: Lines,
     /// In order for each series; the writer makes rows of them.
-    pub(crate) deltas: Vec<Delta>,
+    pub(crate) deltas: Deltas,
     /// Of rows that the writer made: index and total.
-    pub(crate) totals: Vec<(usize, Total)>,
+    pub(crate) totals: Vec<(usize, Total<f64>)>,
     /// Of a request with deltas, when it is to be remembered.
     pub(crate) digest: Option<u128>,
     /// Deltas that the writer refused.
@@ -208,7 +208,7 @@ mod tests {
             sides: Vec::new(),
             metadata: Vec::new(),
             lines: Lines::default(),
-            deltas: Vec::new(),
+            deltas: Deltas::default(),
             totals: Vec::new(),
             digest: None,
             late: Refused::default(),

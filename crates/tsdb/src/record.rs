@@ -10,7 +10,7 @@ use codec::chunk::bytes::{Reader, put_bytes, put_varint, put_zigzag};
 use codec::chunk::{Corrupt, histograms};
 use model::batch::{Exemplar, HistogramSample};
 use model::labels::LABELS_MAX;
-use model::{LabelsRef, Metadata, MetricType, SeriesId, TenantId};
+use model::{Histogram, LabelsRef, Metadata, MetricType, SeriesId, TenantId};
 
 use crate::block::NO_TENANT;
 use crate::totals::Total;
@@ -27,6 +27,8 @@ pub(crate) struct Row {
 #[derive(Clone, Debug)]
 pub(crate) enum SideRow {
     Histogram(u32, HistogramSample),
+    /// What the histograms of a series that comes as deltas add up to.
+    Total(u32, HistogramSample),
     Exemplar(u32, Exemplar),
     /// The start timestamp of the float that stands at this index in the batch's rows.
     Start {
@@ -55,7 +57,8 @@ pub(crate) enum Record<'a> {
     /// Start timestamps of floats in the preceding samples record, by index.
     Starts(Vec<(u32, i64)>),
     /// What was added to series so far, by slot.
-    Totals(Vec<(u32, Total)>),
+    Totals(Vec<(u32, Total<f64>)>),
+    HistogramTotal(u32, Total<Arc<Histogram>>),
     Digest(Digest),
 }
 
@@ -82,6 +85,7 @@ pub(crate) const LINES: u8 = 7;
 /// An older Weir may skip these: it takes no deltas.
 const DIGEST: u8 = SKIPPABLE | 1;
 const TOTALS: u8 = SKIPPABLE | 2;
+const HISTOGRAM_TOTAL: u8 = SKIPPABLE | 3;
 
 /// The highest kind that this Weir knows.
 pub(crate) const KIND_MAX: u8 = LINES;
@@ -171,7 +175,7 @@ pub(crate) fn write_starts(starts: &[(u32, i64)], out: &mut Vec<u8>) {
 }
 
 /// Appends what was added to series so far, in the order of slots at best.
-pub(crate) fn write_totals(totals: impl ExactSizeIterator<Item = (u32, Total)>, out: &mut Vec<u8>) {
+pub(crate) fn write_totals(totals: impl ExactSizeIterator<Item = (u32, Total<f64>)>, out: &mut Vec<u8>) {
     record(TOTALS, out, |out| {
         put_varint(out, totals.len() as u64);
         let (mut before, mut end_ms) = (0i64, 0i64);
@@ -182,6 +186,21 @@ pub(crate) fn write_totals(totals: impl ExactSizeIterator<Item = (u32, Total)>, 
             out.extend_from_slice(&total.value.to_bits().to_le_bytes());
             (before, end_ms) = (i64::from(slot), total.end_ms);
         }
+    });
+}
+
+/// Says that the histogram of the record before is its series' total.
+pub(crate) fn write_shown_total(slot: u32, out: &mut Vec<u8>) {
+    record(HISTOGRAM_TOTAL, out, |out| put_varint(out, u64::from(slot)));
+}
+
+/// Appends a total that no record beside it shows.
+pub(crate) fn write_histogram_total(slot: u32, total: &Total<Arc<Histogram>>, out: &mut Vec<u8>) {
+    record(HISTOGRAM_TOTAL, out, |out| {
+        put_varint(out, u64::from(slot));
+        put_zigzag(out, total.end_ms);
+        put_zigzag(out, total.start_ms);
+        histograms::encode(std::slice::from_ref(&total.value), out);
     });
 }
 
@@ -213,7 +232,7 @@ impl From<Corrupt> for Unreadable {
 /// Calls `each` for every record of a frame; returns how many skippable records of unknown kind there were.
 pub(crate) fn read<'a>(payload: &'a [u8], mut each: impl FnMut(Record<'a>)) -> Result<u64, Unreadable> {
     let mut reader = Reader::new(payload);
-    let mut skipped = 0;
+    let (mut skipped, mut histogram) = (0, None);
     while !reader.is_empty() {
         let kind = reader.byte()?;
         let length = u32::from_le_bytes(reader.array()?);
@@ -221,11 +240,17 @@ pub(crate) fn read<'a>(payload: &'a [u8], mut each: impl FnMut(Record<'a>)) -> R
         match kind {
             SERIES => each(read_series(&mut body)?),
             SAMPLES => each(Record::Samples(read_samples(&mut body)?)),
-            HISTOGRAM => each(read_histogram(&mut body)?),
+            HISTOGRAM => {
+                let slot = body.number()?;
+                let sample = read_histogram(&mut body)?;
+                histogram = Some((slot, sample.clone()));
+                each(Record::Histogram(slot, sample));
+            }
             EXEMPLAR => each(read_exemplar(&mut body)?),
             METADATA => each(read_metadata(&mut body)?),
             STARTS => each(Record::Starts(read_starts(&mut body)?)),
             TOTALS => each(Record::Totals(read_totals(&mut body)?)),
+            HISTOGRAM_TOTAL => each(read_histogram_total(&mut body, histogram.take())?),
             DIGEST => each(Record::Digest(read_digest(&mut body)?)),
             kind if kind & SKIPPABLE != 0 => skipped += 1,
             kind => return Err(Unreadable::UnknownKind(kind)),
@@ -263,14 +288,28 @@ fn read_samples(body: &mut Reader<'_>) -> Result<Vec<Row>, Corrupt> {
     Ok(rows)
 }
 
-fn read_histogram<'a>(body: &mut Reader<'_>) -> Result<Record<'a>, Corrupt> {
-    let slot = body.number()?;
+fn read_histogram(body: &mut Reader<'_>) -> Result<HistogramSample, Corrupt> {
     let timestamp_ms = body.zigzag()?;
     let start_ms = body.zigzag()?;
     let mut one = Vec::new();
     histograms::decode(body, 1, &mut one)?;
     let histogram: Arc<_> = one.pop().ok_or(Corrupt)?;
-    Ok(Record::Histogram(slot, HistogramSample { timestamp_ms, start_ms, histogram }))
+    Ok(HistogramSample { timestamp_ms, start_ms, histogram })
+}
+
+/// `before` is the histogram of the record before.
+fn read_histogram_total<'a>(
+    body: &mut Reader<'_>,
+    before: Option<(u32, HistogramSample)>,
+) -> Result<Record<'a>, Corrupt> {
+    let slot = body.number()?;
+    let sample = if body.is_empty() {
+        before.filter(|(other, _)| *other == slot).ok_or(Corrupt)?.1
+    } else {
+        read_histogram(body)?
+    };
+    let HistogramSample { timestamp_ms: end_ms, start_ms, histogram: value } = sample;
+    Ok(Record::HistogramTotal(slot, Total { start_ms, end_ms, value }))
 }
 
 fn read_exemplar<'a>(body: &mut Reader<'_>) -> Result<Record<'a>, Corrupt> {
@@ -297,7 +336,7 @@ fn read_starts(body: &mut Reader<'_>) -> Result<Vec<(u32, i64)>, Corrupt> {
     (0..count).map(|_| Ok((body.number()?, body.zigzag()?))).collect()
 }
 
-fn read_totals(body: &mut Reader<'_>) -> Result<Vec<(u32, Total)>, Corrupt> {
+fn read_totals(body: &mut Reader<'_>) -> Result<Vec<(u32, Total<f64>)>, Corrupt> {
     let count = body.count_of(11)?;
     let (mut slot, mut end_ms) = (0i64, 0i64);
     let mut total = || {

@@ -165,8 +165,10 @@ impl<'a> Replay<'a> {
         // written after it must not be overwritten by it.
         let is_flushed = sequence <= self.flushed_sequence;
         let each = |record: Record<'_>| {
-            let counts_anyway =
-                matches!(record, Record::Series { .. } | Record::Totals(_) | Record::Digest(_));
+            let counts_anyway = matches!(
+                record,
+                Record::Series { .. } | Record::Totals(_) | Record::HistogramTotal(..) | Record::Digest(_)
+            );
             if !is_flushed || counts_anyway {
                 self.record(record);
             }
@@ -203,6 +205,10 @@ impl<'a> Replay<'a> {
             Record::Histogram(slot, sample) => self.histogram(slot, sample),
             Record::Exemplar(slot, exemplar) => self.exemplar(slot, exemplar),
             Record::Totals(totals) => self.totals(totals),
+            Record::HistogramTotal(slot, total) => match self.slots.get(slot) {
+                Some(slot) => self.totals.histograms.set(slot, total),
+                None => self.lose(),
+            },
             Record::Digest(digest) => self.digest(digest),
             Record::Metadata { tenant, family, metadata } => {
                 self.inner.metadata.write().expect("lock").set(tenant, &family, metadata);
@@ -272,10 +278,10 @@ impl<'a> Replay<'a> {
         self.note_unflushed();
     }
 
-    fn totals(&mut self, totals: Vec<(u32, Total)>) {
+    fn totals(&mut self, totals: Vec<(u32, Total<f64>)>) {
         for (slot, total) in totals {
             match self.slots.get(slot) {
-                Some(slot) => self.totals.set(slot, total),
+                Some(slot) => self.totals.floats.set(slot, total),
                 None => self.lose(),
             }
         }

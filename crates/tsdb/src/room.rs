@@ -1,11 +1,14 @@
 //! Memory that tenants share: who may still take more of it when it gets tight.
 
+use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use model::TenantId;
+use foldhash::{HashMap, HashMapExt};
+use model::{Histogram, TenantId};
 
 use crate::head::table::Table;
 use crate::store::Inner;
+use crate::totals::Running;
 
 /// Two bounds of one budget. Past the first, tenants that hold their even part or more take no more; past the last,
 /// nobody does. What lies between is for the small ones, so that one tenant's growth is not the others' end.
@@ -55,6 +58,43 @@ impl SeriesRoom {
     /// Whether some tenants may not.
     pub(crate) fn is_short(&self, table: &Table) -> bool {
         self.beside + table.bytes_with_another(self.aliases) > self.bounds.first
+    }
+}
+
+/// What totals of native histograms may take, as a group of appends found it: a part of the memory, since they stay as long
+/// as their series are in the head.
+pub(crate) struct TotalsRoom {
+    bounds: Bounds,
+    taken: u64,
+    /// What each tenant holds, where that matters.
+    holdings: HashMap<TenantId, u64>,
+}
+
+/// The part of the memory that totals of native histograms may take.
+const TOTALS_PART: u64 = 4;
+
+impl TotalsRoom {
+    pub(crate) fn new(memory_bytes: u64, totals: &Running<Arc<Histogram>>, table: &Table) -> Self {
+        let (bounds, taken) = (Bounds::of(memory_bytes / TOTALS_PART), totals.value_bytes());
+        let mut holdings = HashMap::new();
+        // A group brings less than lies between the bound and here.
+        if taken > bounds.first / 2 {
+            totals.each(|slot, bytes| *holdings.entry(table.entry(slot).tenant).or_default() += bytes);
+        }
+        Self { bounds, taken, holdings }
+    }
+
+    /// Takes some bytes, if the tenant may.
+    pub(crate) fn take(&mut self, tenant: TenantId, bytes: u64) -> bool {
+        let held = *self.holdings.entry(tenant).or_default();
+        let tenants = self.holdings.len() as u64;
+        let holding = || Holding { bytes: held, all_bytes: self.taken, tenants };
+        let refuses = self.bounds.refuse(self.taken + bytes, holding);
+        if !refuses {
+            self.taken += bytes;
+            self.holdings.insert(tenant, held + bytes);
+        }
+        !refuses
     }
 }
 

@@ -1,6 +1,8 @@
 //! Bodies for the decoders' benchmark: node-exporter-like series with five labels and one sample each; Datadog's have ten
 //! tags, of which four series that lie together have the same.
 
+#[path = "betterstack.rs"]
+mod betterstack;
 #[path = "influx.rs"]
 mod influx;
 #[path = "loki.rs"]
@@ -9,6 +11,8 @@ mod loki;
 mod otlp;
 #[path = "splunk.rs"]
 mod splunk;
+#[path = "victoriametrics.rs"]
+mod victoriametrics;
 
 use codec::proto::{FIXED64, VARINT, write_bytes, write_double, write_key, write_message, write_number};
 use codec::varint;
@@ -80,6 +84,20 @@ pub(crate) const CASES: &[Case] = &[
         rows: 1,
     },
     Case {
+        name: "Better Stack NDJSON",
+        path: "/",
+        content_type: "application/x-ndjson",
+        body: betterstack::json_lines,
+        rows: 1,
+    },
+    Case {
+        name: "Better Stack MessagePack",
+        path: "/",
+        content_type: "application/msgpack",
+        body: betterstack::msgpack,
+        rows: 1,
+    },
+    Case {
         name: "Loki push, JSON",
         path: "/loki/api/v1/push",
         content_type: "application/json",
@@ -103,6 +121,7 @@ pub(crate) const CASES: &[Case] = &[
         body: otlp::metrics,
         rows: 1,
     },
+    victoriametrics::LINES,
 ];
 
 /// Labels of series `i`, the name first.

@@ -52,9 +52,7 @@ fn refused(refusal: &Refusal) -> Reply {
     };
     let mut reply =
         json(DIALECT.statuses.of(refusal), serde_json::json!({ "errors": [message] }).to_string());
-    if let Refusal::OverRate { retry_after_s } | Refusal::Overloaded { retry_after_s, .. } = refusal {
-        reply.headers.push(("retry-after", retry_after_s.to_string()));
-    }
+    reply.headers.extend(reply::retry_after(refusal));
     reply
 }
 

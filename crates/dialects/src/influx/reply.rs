@@ -89,10 +89,8 @@ fn finished(mut reply: Reply, verdict: &Verdict) -> Reply {
         Some(Refusal::NoCredential | Refusal::BadCredential) => {
             reply.headers.push(("www-authenticate", "Basic realm=\"InfluxDB\", Token, Bearer".to_owned()));
         }
-        Some(Refusal::OverRate { retry_after_s } | Refusal::Overloaded { retry_after_s, .. }) => {
-            reply.headers.push(("retry-after", retry_after_s.to_string()));
-        }
-        _ => reply.headers.extend(reply::rejected(verdict)),
+        Some(refusal) => reply.headers.extend(reply::retry_after(refusal)),
+        None => reply.headers.extend(reply::rejected(verdict)),
     }
     reply
 }
@@ -104,7 +102,7 @@ fn code(refusal: &Refusal) -> &'static str {
         Refusal::TooBig { .. } => "request too large",
         Refusal::Undecodable(_) => "invalid",
         Refusal::UnsupportedMedia(_) | Refusal::UnsupportedEncoding(_) => "unsupported media type",
-        Refusal::OverRate { .. } => "too many requests",
+        Refusal::OverRate { .. } | Refusal::ManyRequests { .. } => "too many requests",
         Refusal::Overloaded { .. } => "unavailable",
         Refusal::Internal => "internal error",
     }

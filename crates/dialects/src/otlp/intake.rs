@@ -230,6 +230,11 @@ impl<'a, 'b> Intake<'a, 'b> {
         self.sample(Part::Value, value, &times, 0..times.exemplars.len())
     }
 
+    /// A histogram in whose lists something else than a number stands.
+    pub(super) fn bad_list(&mut self) -> Result<(), Malformed> {
+        self.refuse(Reason::InvalidHistogram, "a histogram's list of numbers has something else in it")
+    }
+
     /// A histogram with bounds of its own.
     pub(super) fn histogram(&mut self, mut head: Head<'a>, mut buckets: Buckets) -> Result<(), Malformed> {
         if buckets.bounds.last() == Some(&f64::INFINITY) && buckets.bounds.len() == buckets.counts.len() {
@@ -388,7 +393,7 @@ impl<'a, 'b> Intake<'a, 'b> {
 
     /// Counts a point, and refuses it.
     #[cold]
-    pub(super) fn refuse(&mut self, reason: Reason, what: &'static str) -> Result<(), Malformed> {
+    fn refuse(&mut self, reason: Reason, what: &'static str) -> Result<(), Malformed> {
         self.refuse_for(reason, || what.to_owned())
     }
 
@@ -405,7 +410,10 @@ impl<'a, 'b> Intake<'a, 'b> {
         let native = metric.is_some_and(|metric| metric.kind == Kind::Exponential);
         let signal = if native { Signal::Histogram } else { Signal::Sample };
         let name = metric.map_or("", |metric| metric.name.as_ref());
-        self.batch.refuse_item(signal, reason, || format!("{}: {what}", rows::shown(name)));
+        self.batch.refuse_item(signal, reason, || match rows::shown(name) {
+            "" => what,
+            name => format!("{name}: {what}"),
+        });
         Ok(())
     }
 

@@ -7,6 +7,7 @@
 mod exemplar;
 mod intake;
 mod labels;
+mod metrics_json;
 mod metrics_wire;
 mod names;
 mod native;
@@ -15,6 +16,9 @@ mod settings;
 mod source;
 mod value;
 mod value_json;
+
+#[cfg(test)]
+mod tests;
 
 use model::Batch;
 
@@ -127,7 +131,7 @@ fn accept(request: &Request<'_>) -> Result<(), Refusal> {
 /// come here too.
 pub fn decode_metrics<'a>(received: &Received<'a>, batch: &mut Batch<'a>) -> Result<(), Malformed> {
     match Media::of(&received.request) {
-        Some(Media::Json) => Err(Malformed { what: "JSON is not read yet", offset: 0 }),
+        Some(Media::Json) => metrics_json::decode(received, batch),
         _ => metrics_wire::decode(received, batch),
     }
 }

@@ -80,7 +80,7 @@ pub fn status_code(refusal: &Refusal) -> u32 {
     match refusal {
         Refusal::Undecodable(_) | Refusal::UnsupportedMedia(_) | Refusal::UnsupportedEncoding(_) => 3,
         Refusal::Forbidden => 7,
-        Refusal::TooBig { .. } | Refusal::OverRate { .. } => 8,
+        Refusal::TooBig { .. } | Refusal::OverRate { .. } | Refusal::ManyRequests { .. } => 8,
         Refusal::Internal => 13,
         Refusal::Overloaded { .. } => 14,
         Refusal::NoCredential | Refusal::BadCredential => 16,
@@ -96,11 +96,11 @@ pub fn message(refusal: &Refusal) -> String {
 /// without it a sender over gRPC takes `RESOURCE_EXHAUSTED` for final.
 pub fn status(refusal: &Refusal) -> Vec<u8> {
     let mut body = encoded_status(status_code(refusal), &message(refusal));
-    if let Refusal::OverRate { retry_after_s } | Refusal::Overloaded { retry_after_s, .. } = refusal {
+    if let Some(retry_after_s) = refusal.retry_after_s() {
         write_message(3, &mut body, |out| {
             write_bytes(1, b"type.googleapis.com/google.rpc.RetryInfo", out);
             write_message(2, out, |out| {
-                write_message(1, out, |out| write_number(1, u64::from(*retry_after_s), out));
+                write_message(1, out, |out| write_number(1, u64::from(retry_after_s), out));
             });
         });
     }
@@ -125,10 +125,7 @@ fn refused(request: &Request<'_>, refusal: &Refusal) -> Reply {
         Refusal::NoCredential | Refusal::BadCredential => {
             reply.headers.push(("www-authenticate", "Basic realm=\"weir\", Bearer".to_owned()));
         }
-        Refusal::OverRate { retry_after_s } | Refusal::Overloaded { retry_after_s, .. } => {
-            reply.headers.push(("retry-after", retry_after_s.to_string()));
-        }
-        _ => {}
+        _ => reply.headers.extend(crate::reply::retry_after(refusal)),
     }
     reply
 }

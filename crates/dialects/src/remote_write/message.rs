@@ -30,6 +30,12 @@ impl Message {
     }
 }
 
+/// Whether a request on a path of somebody else is one of remote write.
+pub(super) fn is_protobuf(request: &Request<'_>) -> bool {
+    let media = request.content_type.split(';').next().unwrap_or("").trim();
+    media.eq_ignore_ascii_case("application/x-protobuf")
+}
+
 /// Refuses other media types, other messages and other encodings.
 pub(super) fn accept(request: &Request<'_>) -> Result<(), Refusal> {
     if handshake::is_asked(request) {

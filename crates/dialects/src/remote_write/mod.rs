@@ -30,6 +30,8 @@ pub static DIALECT: Dialect = Dialect {
         ingest("/prometheus/api/v1/write"),
         ingest("/prometheus/api/v1/push"),
         ingest("/api/prom/push"),
+        Route { claims: Some(message::is_protobuf), ..ingest("/metrics") },
+        Route { claims: Some(message::is_protobuf), ..ingest("/betterstack/metrics") },
         answer("/api/v1/write"),
         answer("/api/v1/push"),
         answer("/prometheus/api/v1/write"),

@@ -41,10 +41,7 @@ fn refused(request: &Request<'_>, refusal: &Refusal) -> Reply {
         Refusal::UnsupportedEncoding(_) | Refusal::UnsupportedMedia(_) => {
             answer.status = super::DIALECT.statuses.unsupported;
         }
-        Refusal::OverRate { retry_after_s } | Refusal::Overloaded { retry_after_s, .. } => {
-            answer.headers.push(("retry-after", retry_after_s.to_string()));
-        }
-        _ => {}
+        _ => answer.headers.extend(reply::retry_after(refusal)),
     }
     answer
 }
@@ -59,7 +56,7 @@ fn of(request: &Request<'_>, refusal: &Refusal) -> Code {
         Refusal::TooBig { .. } => code::TOO_LARGE,
         Refusal::Undecodable(what) => Code::of_body(what),
         Refusal::UnsupportedMedia(_) | Refusal::UnsupportedEncoding(_) => code::INVALID_FORMAT,
-        Refusal::OverRate { .. } | Refusal::Overloaded { .. } => code::BUSY,
+        Refusal::OverRate { .. } | Refusal::ManyRequests { .. } | Refusal::Overloaded { .. } => code::BUSY,
         Refusal::Internal => code::INTERNAL,
     }
 }

@@ -1,8 +1,8 @@
 //! Scaling, adding, subtracting; coarsening one of two histograms until they fit.
 
 use model::histogram::ResetHint;
+use model::histogram::buckets::{self, begins_below, common_bounds, merge, rebound, uncut_threshold};
 
-use crate::eval::math::KahanSum;
 use crate::histogram::{Buckets, FloatHistogram};
 
 /// Occurs when one histogram has exponential buckets and the other custom bounds.
@@ -69,7 +69,7 @@ impl FloatHistogram {
                 buckets = rebound(&other.positive, &other.custom_bounds, &common);
                 self.custom_bounds = common;
             }
-            self.positive = merge(&self.positive, &buckets, sign);
+            self.positive = merge(&self.positive, signed(&buckets, sign));
             if remarks.reconciled_bounds {
                 self.compact();
             }
@@ -77,8 +77,8 @@ impl FloatHistogram {
         }
         let other = self.fit(other);
         self.zero_count += sign * other.zero_count;
-        self.positive = merge(&self.positive, &other.positive, sign);
-        self.negative = merge(&self.negative, &other.negative, sign);
+        self.positive = merge(&self.positive, signed(&other.positive, sign));
+        self.negative = merge(&self.negative, signed(&other.negative, sign));
         Ok(remarks)
     }
 
@@ -114,51 +114,21 @@ impl FloatHistogram {
     /// would cut moves it further out.
     pub(crate) fn widen_zero_bucket(&mut self, threshold: f64) {
         let (count, threshold) = self.zero_count_within(threshold);
-        self.zero_count = count;
-        let inside = |lower: f64| lower < threshold;
-        let positive: Vec<bool> =
-            self.positive.iter().map(|b| inside(self.positive_bucket(*b).lower)).collect();
-        let negative: Vec<bool> =
-            self.negative.iter().map(|b| inside(-self.negative_bucket(*b).upper)).collect();
-        self.zero_threshold = threshold;
-        remove(&mut self.positive, &positive);
-        remove(&mut self.negative, &negative);
+        let schema = self.schema;
+        self.positive.retain(|(index, _)| !begins_below(schema, *index, threshold));
+        self.negative.retain(|(index, _)| !begins_below(schema, *index, threshold));
+        (self.zero_count, self.zero_threshold) = (count, threshold);
     }
 
     /// How many observations a zero bucket of (at least) this threshold holds, and its threshold.
     pub(crate) fn zero_count_within(&self, threshold: f64) -> (f64, f64) {
-        let mut threshold = threshold;
         if threshold == self.zero_threshold {
             return (self.zero_count, threshold);
         }
-        'wider: loop {
-            let mut count = KahanSum::of(self.zero_count);
-            for bucket in self.positive.iter().map(|b| self.positive_bucket(*b)) {
-                if bucket.lower >= threshold {
-                    break;
-                }
-                count.add(bucket.count);
-                if bucket.upper > threshold {
-                    // An empty bucket may be cut.
-                    threshold = if bucket.count != 0.0 { bucket.upper } else { threshold };
-                    break;
-                }
-            }
-            for bucket in self.negative.iter().map(|b| self.negative_bucket(*b)) {
-                if bucket.upper <= -threshold {
-                    break;
-                }
-                count.add(bucket.count);
-                if bucket.lower < -threshold {
-                    if bucket.count != 0.0 {
-                        threshold = -bucket.lower;
-                        continue 'wider;
-                    }
-                    break;
-                }
-            }
-            return (count.sum, threshold);
-        }
+        let threshold = uncut_threshold(self.schema, threshold, [&self.positive, &self.negative]);
+        let buckets = self.positive.iter().chain(&self.negative);
+        let inside = buckets.filter(|(index, _)| begins_below(self.schema, *index, threshold));
+        (inside.fold(self.zero_count, |sum, (_, count)| sum + count), threshold)
     }
 
     /// Merges buckets down to a lower resolution.
@@ -166,18 +136,9 @@ impl FloatHistogram {
         if schema >= self.schema {
             return;
         }
-        let shift = (self.schema - schema).min(31);
-        for buckets in [&mut self.positive, &mut self.negative] {
-            let coarse = |index: i32| ((index.saturating_sub(1)) >> shift).saturating_add(1);
-            let mut merged: Buckets = Vec::with_capacity(buckets.len());
-            for (index, count) in buckets.iter() {
-                match merged.last_mut() {
-                    Some((last, sum)) if *last == coarse(*index) => *sum += count,
-                    _ => merged.push((coarse(*index), *count)),
-                }
-            }
-            *buckets = merged;
-        }
+        let by = self.schema - schema;
+        buckets::coarsen(&mut self.positive, by);
+        buckets::coarsen(&mut self.negative, by);
         self.schema = schema;
     }
 
@@ -197,48 +158,6 @@ impl FloatHistogram {
     }
 }
 
-fn remove(buckets: &mut Buckets, gone: &[bool]) {
-    let mut gone = gone.iter();
-    buckets.retain(|_| !gone.next().copied().unwrap_or(false));
-}
-
-/// Adds (or subtracts) bucket by bucket.
-fn merge(left: &Buckets, right: &Buckets, sign: f64) -> Buckets {
-    let mut out = Vec::with_capacity(left.len() + right.len());
-    let (mut l, mut r) = (left.iter().peekable(), right.iter().peekable());
-    loop {
-        let order = match (l.peek(), r.peek()) {
-            (None, None) => return out,
-            (Some(_), None) => std::cmp::Ordering::Less,
-            (None, Some(_)) => std::cmp::Ordering::Greater,
-            (Some(a), Some(b)) => a.0.cmp(&b.0),
-        };
-        let left = if order.is_le() { l.next() } else { None };
-        let right = if order.is_ge() { r.next() } else { None };
-        match (left, right) {
-            (Some((index, a)), Some((_, b))) => out.push((*index, a + sign * b)),
-            (Some((index, a)), None) => out.push((*index, *a)),
-            (None, Some((index, b))) => out.push((*index, sign * b)),
-            (None, None) => return out,
-        }
-    }
-}
-
-/// The bounds that both lists have; both are sorted.
-pub(crate) fn common_bounds(a: &[f64], b: &[f64]) -> Vec<f64> {
-    a.iter().copied().filter(|bound| b.contains(bound)).collect()
-}
-
-/// Buckets under fewer bounds: each goes where its upper bound lies.
-pub(crate) fn rebound(buckets: &Buckets, bounds: &[f64], fewer: &[f64]) -> Buckets {
-    let mut out: Buckets = Vec::new();
-    for (index, count) in buckets {
-        let upper = usize::try_from(*index).ok().and_then(|index| bounds.get(index));
-        let target = upper.map_or(fewer.len(), |upper| fewer.partition_point(|bound| bound < upper)) as i32;
-        match out.last_mut() {
-            Some((last, sum)) if *last == target => *sum += count,
-            _ => out.push((target, *count)),
-        }
-    }
-    out
+fn signed(buckets: &Buckets, sign: f64) -> impl Iterator<Item = (i32, f64)> {
+    buckets.iter().map(move |(index, count)| (*index, sign * count))
 }

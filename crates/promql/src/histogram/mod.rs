@@ -4,20 +4,20 @@
 //! coarsening and comparing are walks over sorted lists.
 
 mod arithmetic;
-mod bounds;
 mod reset;
 pub(crate) mod sum;
 mod trim;
 
 use std::fmt;
 
-use model::histogram::{BucketCounts, CUSTOM_BOUNDS_SCHEMA, ResetHint, Span};
+use model::histogram::buckets::{indexed, spans};
+use model::histogram::{BucketCounts, CUSTOM_BOUNDS_SCHEMA, ResetHint, exponential};
 
 use crate::text::float_general;
 pub(crate) use arithmetic::{Incompatible, Mismatch};
 
 /// Buckets by index, ascending. An index may hold a count of zero.
-pub(crate) type Buckets = Vec<(i32, f64)>;
+pub(crate) type Buckets = model::histogram::buckets::Buckets<f64>;
 
 /// A native histogram with float counts.
 #[derive(Clone, Debug)]
@@ -104,28 +104,6 @@ impl From<&FloatHistogram> for model::Histogram {
     }
 }
 
-fn indexed(spans: &[Span], counts: &[f64]) -> Buckets {
-    let mut next = 0i32;
-    let indexes = spans.iter().flat_map(|span| {
-        let first = next.saturating_add(span.offset);
-        next = first.saturating_add_unsigned(span.length);
-        first..next
-    });
-    indexes.zip(counts.iter().copied()).collect()
-}
-
-fn spans(buckets: &Buckets) -> (Vec<Span>, Vec<f64>) {
-    let (mut spans, mut next): (Vec<Span>, i32) = (Vec::new(), 0);
-    for (index, _) in buckets {
-        match spans.last_mut() {
-            Some(span) if *index == next => span.length += 1,
-            _ => spans.push(Span { offset: index.saturating_sub(next), length: 1 }),
-        }
-        next = index.saturating_add(1);
-    }
-    (spans, buckets.iter().map(|(_, count)| *count).collect())
-}
-
 impl FloatHistogram {
     /// What it takes in memory.
     pub(crate) fn bytes(&self) -> usize {
@@ -193,7 +171,7 @@ impl FloatHistogram {
                 Err(_) => f64::NEG_INFINITY,
             };
         }
-        bounds::exponential(self.schema, index)
+        exponential(self.schema, index)
     }
 
     /// Drops buckets without observations.

@@ -1,8 +1,8 @@
 //! Was the counter behind a histogram reset before this sample?
 
 use model::histogram::ResetHint;
+use model::histogram::buckets::{common_bounds, rebound};
 
-use crate::histogram::arithmetic::{common_bounds, rebound};
 use crate::histogram::{Buckets, FloatHistogram};
 
 impl FloatHistogram {

@@ -3,11 +3,12 @@
 use std::collections::BTreeMap;
 
 use model::histogram::ResetHint;
+use model::histogram::buckets::{common_bounds, rebound};
 
 use crate::annotation::Note;
 use crate::ast::Span;
 use crate::eval::math::KahanSum;
-use crate::histogram::arithmetic::{Incompatible, common_bounds, rebound};
+use crate::histogram::arithmetic::Incompatible;
 use crate::histogram::{Buckets, FloatHistogram};
 
 /// A running sum or mean.

@@ -2,6 +2,7 @@
 
 use std::fmt::Write;
 
+use super::betterstack::Betterstack;
 use super::datadog::Datadog;
 use super::influx::Influx;
 use super::listeners::OtlpListeners;
@@ -9,6 +10,7 @@ use super::section::{Key, Section, When};
 use super::settings::{
     Acme, Dialect, General, Http, Ingest, Limits, Log, Query, SelfMonitoring, Storage, TenantLimits, Tls,
 };
+use super::splunk::Splunk;
 use super::statsd::Statsd;
 
 /// A section as it stands in the file.
@@ -22,7 +24,7 @@ fn row<S: Section>(path: &'static str) -> Row {
     Row { path, doc: S::DOC, keys: S::KEYS }
 }
 
-fn rows() -> [Row; 16] {
+fn rows() -> [Row; 18] {
     [
         row::<General>(""),
         row::<Log>("log"),
@@ -37,6 +39,8 @@ fn rows() -> [Row; 16] {
         row::<Datadog>("datadog"),
         row::<Influx>("influx"),
         row::<OtlpListeners>("otlp"),
+        row::<Splunk>("splunk"),
+        row::<Betterstack>("betterstack"),
         row::<Statsd>("statsd"),
         row::<Dialect>("dialects.<name>"),
         row::<TenantLimits>("tenants.<name>.limits"),

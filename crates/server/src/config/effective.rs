@@ -24,6 +24,8 @@ pub fn effective(settings: &Settings, tenant: &TenantName) -> String {
         self_monitoring,
         datadog,
         influx,
+        splunk,
+        betterstack,
         ..
     } = settings;
     let mut text = String::new();
@@ -40,6 +42,8 @@ pub fn effective(settings: &Settings, tenant: &TenantName) -> String {
     section(&mut text, "datadog", datadog);
     section(&mut text, "influx", influx);
     section(&mut text, "otlp", &settings.otlp_listeners);
+    section(&mut text, "splunk", splunk);
+    section(&mut text, "betterstack", betterstack);
     if !settings.statsd.is_empty() {
         text.push_str("statsd:\n");
     }
@@ -64,6 +68,10 @@ pub fn effective(settings: &Settings, tenant: &TenantName) -> String {
         keys(&mut text, "      ", &set.datadog);
         text.push_str("    influx:\n");
         keys(&mut text, "      ", &set.influx);
+        text.push_str("    splunk:\n");
+        keys(&mut text, "      ", &set.splunk);
+        text.push_str("    betterstack:\n");
+        keys(&mut text, "      ", &set.betterstack);
     }
     text
 }
@@ -148,8 +156,10 @@ mod tests {
                      storage: {retention: 90d, memory_bytes: 1GiB, durability: os}\n\
                      dialects: {text: {enabled: false, wire_bytes: 1MiB}}\n\
                      datadog: {profile: plain, host_tags: off}\n\
-                     influx: {value_field: keep}\n\
-                     tenants: {team-a: {limits: {labels: 5, retention: 1h30m}, datadog: {counts: raw}, influx: {database_label: db}}, team-b: {limits: {labels: 6}}}\n";
+                     influx: {value_field: keep}\nsplunk: {query_token: false}\nbetterstack: {max_past: 15m}\n\
+                     tenants: {team-a: {limits: {labels: 5, retention: 1h30m}, datadog: {counts: raw}, \
+                     influx: {database_label: db}, splunk: {query_token: true}, \
+                     betterstack: {histogram_series: prometheus, requests_per_minute: 0}}, team-b: {limits: {labels: 6}}}\n";
         for typed in ["listen: 127.0.0.1:1\n", typed] {
             let settings = read(typed);
             let told = effective(&settings, &name("team-a"));
@@ -162,7 +172,8 @@ mod tests {
             assert_eq!((again.tls, again.acme), (settings.tls, settings.acme));
             assert_eq!((again.storage, again.limits), (settings.storage, settings.limits));
             assert_eq!(again.datadog, settings.datadog);
-            assert_eq!(again.influx, settings.influx);
+            assert_eq!((again.influx, again.splunk), (settings.influx, settings.splunk));
+            assert_eq!(again.betterstack, settings.betterstack);
             assert_eq!(again.tenants.get(&name("team-a")), settings.tenants.get(&name("team-a")));
             assert!(!told.contains("team-b"), "{told}");
         }

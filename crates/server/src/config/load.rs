@@ -10,8 +10,11 @@ use super::settings::Settings;
 use super::suggest::nearest;
 use super::tree::{Node, Origin, Shape};
 
+/// Sections of a tenant.
+const TENANT_SECTIONS: [&str; 5] = ["limits", "datadog", "influx", "splunk", "betterstack"];
+
 /// Sections with fixed names, as their paths in the file.
-const SECTIONS: [&str; 15] = [
+const SECTIONS: [&str; 17] = [
     "log",
     "http",
     "tls",
@@ -24,6 +27,8 @@ const SECTIONS: [&str; 15] = [
     "datadog",
     "influx",
     "otlp",
+    "splunk",
+    "betterstack",
     "statsd",
     "dialects",
     "tenants",
@@ -131,6 +136,8 @@ impl Layers {
             "datadog" => fill(&mut settings.datadog, key, node),
             "influx" => fill(&mut settings.influx, key, node),
             "otlp" => fill(&mut settings.otlp_listeners, key, node),
+            "splunk" => fill(&mut settings.splunk, key, node),
+            "betterstack" => fill(&mut settings.betterstack, key, node),
             "statsd" => self.statsd(node),
             "dialects" => self.dialects(node),
             "tenants" => self.tenants(node),
@@ -192,7 +199,9 @@ impl Layers {
                 "limits" => fill(&mut settings.limits, &format!("{key}.limits"), node),
                 "datadog" => fill(&mut settings.datadog, &format!("{key}.datadog"), node),
                 "influx" => fill(&mut settings.influx, &format!("{key}.influx"), node),
-                _ => vec![unknown(&node.origin, &key, section, ["limits", "datadog", "influx"])],
+                "splunk" => fill(&mut settings.splunk, &format!("{key}.splunk"), node),
+                "betterstack" => fill(&mut settings.betterstack, &format!("{key}.betterstack"), node),
+                _ => vec![unknown(&node.origin, &key, section, TENANT_SECTIONS)],
             })
         })
     }

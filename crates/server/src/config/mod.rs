@@ -7,6 +7,7 @@
 
 use std::fmt;
 
+mod betterstack;
 mod datadog;
 mod docs;
 mod effective;
@@ -17,12 +18,14 @@ mod machine;
 mod resolve;
 mod section;
 mod settings;
+mod splunk;
 mod statsd;
 mod suggest;
 mod tree;
 pub mod units;
 mod value;
 
+pub use betterstack::Betterstack;
 pub use datadog::Datadog;
 pub use docs::{commented_defaults, markdown};
 pub use effective::{effective, without_password};
@@ -36,6 +39,7 @@ pub use settings::{
     Acme, Auth, ClientAuth, Dialect, Durability, Format, General, Http, Ingest, Level, Limits, Log, Query,
     SelfMonitoring, Settings, Storage, TenantLimits, TenantSettings, Tls,
 };
+pub use splunk::Splunk;
 pub use statsd::Statsd;
 pub use tree::Origin;
 pub use value::{Directory, Domain, Pattern, Share, Size};

@@ -97,6 +97,8 @@ impl DialectSettings {
             Arc::new(dialects::Settings {
                 datadog: own.datadog.over(&settings.datadog),
                 influx: own.influx.over(&settings.influx),
+                splunk: own.splunk.over(&settings.splunk),
+                betterstack: own.betterstack.over(&settings.betterstack),
                 ..dialects::Settings::default()
             })
         };
@@ -230,6 +232,8 @@ impl Config {
         restarts("datadog.", &now.datadog, &next.datadog, &mut keys);
         restarts("influx.", &now.influx, &next.influx, &mut keys);
         restarts("otlp.", &now.otlp_listeners, &next.otlp_listeners, &mut keys);
+        restarts("splunk.", &now.splunk, &next.splunk, &mut keys);
+        restarts("betterstack.", &now.betterstack, &next.betterstack, &mut keys);
         restarts("self_monitoring.", &now.self_monitoring, &next.self_monitoring, &mut keys);
         if now.statsd != next.statsd {
             keys.push("statsd".to_owned());

@@ -9,10 +9,12 @@ use ipnet::IpNet;
 use model::TenantName;
 use promql::Feature;
 
+use super::betterstack::Betterstack;
 use super::datadog::Datadog;
 use super::influx::Influx;
 use super::listeners::OtlpListeners;
 use super::section::section;
+use super::splunk::Splunk;
 use super::statsd::Statsd;
 use super::value::{Directory, Domain, ExternalUrl, Pattern, Share, Size, choice};
 
@@ -366,6 +368,10 @@ pub struct Settings {
     pub datadog: Datadog,
     /// `influx`
     pub influx: Influx,
+    /// `splunk`
+    pub splunk: Splunk,
+    /// `betterstack`
+    pub betterstack: Betterstack,
     /// `tenants.<name>`; a tenant that is named exists.
     pub tenants: BTreeMap<TenantName, TenantSettings>,
 }
@@ -379,4 +385,8 @@ pub struct TenantSettings {
     pub datadog: Datadog,
     /// `influx`
     pub influx: Influx,
+    /// `splunk`
+    pub splunk: Splunk,
+    /// `betterstack`
+    pub betterstack: Betterstack,
 }

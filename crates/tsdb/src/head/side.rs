@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use foldhash::HashMap;
+use model::Histogram;
 use model::batch::{Exemplar, HistogramSample};
 
 /// One series' rare things, in order of arrival.
@@ -29,6 +30,9 @@ pub(crate) struct Sides {
 
 /// Bytes that a histogram takes beside its bucket counts.
 const HISTOGRAM_BYTES: u64 = 200;
+
+/// Largest native histogram, in bytes of memory: some 60,000 buckets. It must fit in a frame of the log.
+pub(crate) const HISTOGRAM_BYTES_MAX: u64 = 512 << 10;
 
 impl Sides {
     /// The series' part that takes new things.
@@ -106,7 +110,11 @@ impl Sides {
 
 /// Bytes that a histogram takes in memory, estimated.
 pub(crate) fn histogram_bytes(sample: &HistogramSample) -> u64 {
-    let h = &sample.histogram;
+    value_bytes(&sample.histogram)
+}
+
+/// As well, without the sample's times.
+pub(crate) fn value_bytes(h: &Histogram) -> u64 {
     let buckets = match &h.counts {
         model::histogram::BucketCounts::Integer { positive, negative, .. } => positive.len() + negative.len(),
         model::histogram::BucketCounts::Float { positive, negative, .. } => positive.len() + negative.len(),

@@ -99,7 +99,10 @@ impl Life {
         let padding = if rng.chance(1, 4) { "ab:".repeat(2700) } else { String::new() };
         let series = if padding.is_empty() { 4 } else { 60 };
         let sender = |n: u32| Sender {
-            series: (n * series..(n + 1) * series).collect(),
+            // Of every request some are native histograms.
+            series: (n * series..(n + 1) * series)
+                .map(|i| if i % 2 == 0 { i } else { HISTOGRAMS + i })
+                .collect(),
             now_ms: 0,
             pending: None,
             last: None,

@@ -1,8 +1,8 @@
 //! `cargo xtask bench decode`: what a body of each dialect costs, decoded alone and all the way to its answer.
 //!
-//! Only Weir: what others do not take cannot be compared, and where they do `bench ingest` compares. The decoder runs alone
-//! on one thread (`cargo bench -p dialects`); the way to the answer is the CPU that the server took for the same body, sent
-//! again and again by one connection, all its threads together: a sample's whole cost with log and sync, on one core.
+//! VictoriaMetrics gets the bodies that its version takes, too. The decoder runs alone on one thread (`cargo bench -p dialects`); the way
+//! to the answer is the CPU that the server took for the same body, sent again and again by one connection, all its threads
+//! together: a sample's whole cost with log and sync, on one core.
 
 use std::fmt::Write;
 use std::fs;
@@ -11,6 +11,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
 
+use super::peer::Peer;
 use super::session::{self, Plan, Profile};
 use crate::load::process::Process;
 use crate::repo::Repo;
@@ -18,9 +19,10 @@ use crate::rig::weir::{Home, connect};
 use crate::run;
 
 const ABOUT: &str = "\
-Weir alone. Each body holds 2,000 things as its senders count them (series, data points, metrics, lines), uncompressed where the
+Each body holds 2,000 things as its senders count them (series, data points, metrics, lines), uncompressed where the
 dialect allows. Alone: the decoder on one thread, best round. To the answer: CPU seconds of the server for the same body over one connection, after
-the series are known; so a figure per core, with log and sync.";
+the series are known; so a figure per core, with log and sync. VictoriaMetrics has an answered body in memory, and its later
+work is not counted.";
 
 /// How long each body is sent.
 const TIME: Duration = Duration::from_secs(3);
@@ -51,21 +53,32 @@ pub fn decode(repo: &Repo, plan: &Plan) -> Result<()> {
     )?;
     let cases = read(&bodies)?;
     ensure!(!cases.is_empty(), "there are no bodies");
-    let config = "auth: off\nlimits: {samples_per_second: 1000000000000}\nself_monitoring: {interval: 0s}\n";
+    let config = "auth: off\nlimits: {samples_per_second: 1000000000000}\nstorage: {log_bytes: 100GiB}\nself_monitoring: {interval: 0s}\n";
     let home = Home::new(&binary, directory.path(), &directory.path().join("data"), config);
     let server = home.start()?;
+    let peer = match run::exists("victoria-metrics") {
+        true => Some(Peer::VictoriaMetrics.start(tempfile::tempdir_in(directory.path())?.keep().as_path())?),
+        false => None,
+    };
     let mut text = String::from(
-        "| body | bytes a thing | alone: ns | M things/s | M samples/s | MB/s | to the answer: ns | M things/s | M samples/s | MB/s |\n\
-         |---|---|---|---|---|---|---|---|---|---|\n",
+        "| body | bytes a thing | alone: ns | M things/s | M samples/s | MB/s | to the answer: ns | M things/s | M samples/s | MB/s | VictoriaMetrics: ns | Weir ÷ VictoriaMetrics |\n\
+         |---|---|---|---|---|---|---|---|---|---|---|---|\n",
     );
     for case in &cases {
-        let ack_ns = to_the_answer(&server, case, plan)?;
+        let ack_ns = to_the_answer(&server, &case.path, case, plan)?;
+        let theirs = match (&peer, at_victoria_metrics(case)) {
+            (Some(peer), Some(path)) => {
+                let ns = to_the_answer(&peer.process, path, case, plan)?;
+                format!("{ns:.0} | {:.2}", ack_ns / ns)
+            }
+            _ => "– | –".to_owned(),
+        };
         let bytes = case.body.len() as f64 / case.things;
         let figures = |ns: f64| {
             format!("{ns:.0} | {:.2} | {:.2} | {:.0}", 1e3 / ns, case.rows * 1e3 / ns, bytes * 1e3 / ns)
         };
         let (alone, answered) = (figures(case.alone_ns), figures(ack_ns));
-        let _ = writeln!(text, "| {} | {bytes:.0} | {alone} | {answered} |", case.name);
+        let _ = writeln!(text, "| {} | {bytes:.0} | {alone} | {answered} | {theirs} |", case.name);
     }
     plan.publish(&text)
 }
@@ -99,8 +112,21 @@ fn on_the_wire(case: &Case) -> Result<Vec<u8>> {
     }
 }
 
-/// Nanoseconds of CPU that the server takes for each thing.
-fn to_the_answer(server: &Process, case: &Case, plan: &Plan) -> Result<f64> {
+/// Where VictoriaMetrics takes the same body; its Debian version has neither OTLP nor Datadog's newer routes.
+fn at_victoria_metrics(case: &Case) -> Option<&'static str> {
+    const PATHS: [(&str, &str); 5] = [
+        ("/api/v1/write", "/api/v1/write"),
+        ("/api/v1/import/prometheus", "/api/v1/import/prometheus"),
+        ("/api/v1/import", "/api/v1/import"),
+        ("/write", "/write"),
+        ("/api/v1/series", "/datadog/api/v1/series"),
+    ];
+    let known = PATHS.iter().find(|(ours, _)| *ours == case.path && !case.content_type.contains("write.v2"));
+    known.map(|(_, theirs)| *theirs)
+}
+
+/// Nanoseconds of CPU that a server takes for each thing.
+fn to_the_answer(server: &Process, path: &str, case: &Case, plan: &Plan) -> Result<f64> {
     let mut connection = connect(server.address, "default")?;
     let headers = match case.content_type.as_str() {
         "" => String::new(),
@@ -108,7 +134,7 @@ fn to_the_answer(server: &Process, case: &Case, plan: &Plan) -> Result<f64> {
     };
     let wire = on_the_wire(case)?;
     let mut send = || -> Result<()> {
-        let answer = connection.post(&case.path, &headers, &wire)?;
+        let answer = connection.post(path, &headers, &wire)?;
         ensure!(answer.is_success(), "{}: {}", case.name, answer.text());
         Ok(())
     };

@@ -57,8 +57,8 @@ const FRACTIONS: [f64; 256] = [
     0.9865531961276168, 0.9892280131939752, 0.9919100824251095, 0.9945994234836328, 0.9972960560854698,
 ];
 
-/// 2 to the power of `index * 2^-schema`.
-pub(super) fn exponential(schema: i32, index: i32) -> f64 {
+/// The upper bound of the positive bucket with this index: 2 to the power of `index * 2^-schema`.
+pub fn exponential(schema: i32, index: i32) -> f64 {
     let (whole, fraction) = match u32::try_from(schema) {
         Ok(schema @ 0..=8) => {
             let part = (index & ((1 << schema) - 1)) << (8 - schema);

@@ -4,6 +4,13 @@
 //! counts are absolute here (the wire's integer deltas are summed by the dialect). Integer and float histograms keep
 //! their kind so that what came in goes out bit for bit.
 
+mod bounds;
+pub mod buckets;
+mod sum;
+
+pub use bounds::exponential;
+pub use sum::Unaddable;
+
 use crate::sample::STALE_NAN_BITS;
 
 /// The schema number of histograms with custom bounds.

@@ -1,0 +1,1 @@
+//! What golden cases cannot say.
