@@ -1,7 +1,7 @@
 //! OTLP over HTTP and gRPC: what OpenTelemetry Collectors and SDKs export, in protobuf or JSON.
 //!
 //! Metrics are named as Prometheus' own receiver names them ([`names`], [`labels`]), by choices under Prometheus' keys
-//! ([`Settings`]). Both encodings are read into the same calls of [`intake`], and lines of logs into those of [`logs`], so that
+//! ([`Settings`]). Both encodings are read into the same calls of [`intake`], and lines of logs into those of [`mod@logs`], so that
 //! they cannot differ. The decoders serve gRPC too, whose messages are the same.
 
 mod exemplar;
