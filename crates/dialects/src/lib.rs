@@ -25,7 +25,9 @@
 pub mod datadog;
 pub mod exercise;
 pub mod exposition;
+pub mod graphite;
 pub mod influx;
+pub mod opentsdb;
 pub mod remote_read;
 pub mod remote_write;
 pub mod statsd;
@@ -50,10 +52,17 @@ use model::batch::Items;
 use model::{Batch, Counts, HostTags, Rejections};
 
 pub use codec::inflate::Encoding;
-pub use registry::{docs_table, find, matches, owner};
+pub use registry::{decoder, docs_table, find, lines_of, matches, owner};
 
 /// Every dialect, in the order of the docs.
-pub static ALL: &[&Dialect] = &[&remote_write::DIALECT, &text::DIALECT, &datadog::DIALECT, &influx::DIALECT];
+pub static ALL: &[&Dialect] = &[
+    &remote_write::DIALECT,
+    &text::DIALECT,
+    &datadog::DIALECT,
+    &influx::DIALECT,
+    &graphite::DIALECT,
+    &opentsdb::DIALECT,
+];
 
 /// One protocol.
 #[derive(Debug)]
@@ -99,6 +108,11 @@ pub enum Door {
         /// Path from the root; a part in braces is whatever stands there. With a slash at its end it is the same path.
         path: &'static str,
     },
+    /// Lines in a stream or in datagrams, where a listener is configured.
+    Lines {
+        /// Which section configures it, and where it usually listens.
+        listener: &'static str,
+    },
 }
 
 /// Decodes an inflated body into `batch`. [`Malformed`] discards the whole batch; anything smaller is a rejection
@@ -127,6 +141,25 @@ pub enum Kind {
     Check(ReplyTo),
     /// Its body is read, counted and dropped, because its sender would repeat it for ever: *received, not kept*.
     Discard(ReplyTo),
+    /// Its lines are decoded and stored.
+    Lines {
+        /// Whole lines to batch.
+        decode: Decode,
+        /// What their sender is told.
+        answer: Say,
+    },
+}
+
+/// Says what became of lines.
+pub type Say = fn(&Verdict) -> Said;
+
+/// What the sender of lines is told.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Said {
+    /// Lines with their ends; nothing where there is nothing to say.
+    pub text: String,
+    /// Whether the connection ends with it.
+    pub closes: bool,
 }
 
 /// The head of a request, as the dialect sees it.

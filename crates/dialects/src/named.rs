@@ -5,8 +5,6 @@
 //! label. A key that stands twice, and a tag that is called like the metric's name, are refused by the store by name. So
 //! the same metric is the same series from every dialect that says the same name and tags.
 
-#![allow(dead_code)] // Its first users come with the next dialects.
-
 use std::borrow::Cow;
 
 use codec::hash::key128;

@@ -136,7 +136,7 @@ fn in_query<'a>(query: &'a str, name: &'a str) -> impl Iterator<Item = Cow<'a, s
 fn in_path(parts: &Parts) -> Option<Cow<'_, str>> {
     let path = parts.uri.path();
     let (_, route) = dialects::find(parts.method.as_str(), path)?;
-    let Door::Http { path: pattern, .. } = route.door;
+    let Door::Http { path: pattern, .. } = route.door else { return None };
     let at = pattern.split('/').position(|part| part.starts_with('{'))?;
     path.split('/').nth(at).map(Cow::Borrowed)
 }

@@ -73,7 +73,7 @@ pub fn table(configured: &HashMap<&'static str, DialectConfig>) -> Vec<Row> {
             continue;
         }
         for route in dialect.routes {
-            let Door::Http { method, path } = route.door;
+            let Door::Http { method, path } = route.door else { continue };
             let action = match route.kind {
                 Kind::Ingest { accept, decode, reply } => {
                     Action::Ingest(Entry { dialect, limits, task: Task::Store { accept, decode }, reply })
@@ -81,6 +81,8 @@ pub fn table(configured: &HashMap<&'static str, DialectConfig>) -> Vec<Row> {
                 Kind::Discard(reply) => Action::Ingest(Entry { dialect, limits, task: Task::Discard, reply }),
                 Kind::Check(reply) => Action::Ingest(Entry { dialect, limits, task: Task::Check, reply }),
                 Kind::Answer(answer) => Action::Answer(answer),
+                // Of a listener of its own.
+                Kind::Lines { .. } => continue,
             };
             let claims = route.claims;
             rows.push(Row { method, path, owner: dialect.name, action, claims });
@@ -374,6 +376,12 @@ mod tests {
             ("/api/v1/metadata", "GET", "query"),
             ("/api/v1/metadata", "POST", "datadog"),
             ("/datadog/api/v1/validate", "GET", "datadog"),
+            ("/write", "POST", "influx"),
+            ("/influx/api/v2/write", "POST", "influx"),
+            ("/query", "POST", "influx"),
+            ("/ping", "HEAD", "influx"),
+            ("/health", "GET", "influx"),
+            ("/opentsdb/api/put", "POST", "opentsdb"),
             ("/api/v1/read", "POST", "query"),
             ("/prometheus/api/v1/read", "POST", "query"),
             ("/federate", "GET", "query"),

@@ -1,8 +1,12 @@
 //! Bodies for the decoders' benchmark: node-exporter-like series with five labels and one sample each; Datadog's have ten
 //! tags, of which four series that lie together have the same.
 
+#[path = "graphite.rs"]
+mod graphite;
 #[path = "influx.rs"]
 mod influx;
+#[path = "opentsdb.rs"]
+mod opentsdb;
 
 use codec::proto::{FIXED64, VARINT, write_bytes, write_double, write_key, write_message, write_number};
 use codec::varint;
@@ -12,7 +16,7 @@ use codec::varint;
 pub(crate) struct Case {
     /// What it is.
     pub(crate) name: &'static str,
-    /// Where it is sent.
+    /// Where it is sent: a path, or a dialect's name where it has lines.
     pub(crate) path: &'static str,
     /// As what.
     pub(crate) content_type: &'static str,
@@ -75,6 +79,9 @@ pub(crate) const CASES: &[Case] = &[
     },
     influx::CASES[0],
     influx::CASES[1],
+    graphite::CASE,
+    opentsdb::CASES[0],
+    opentsdb::CASES[1],
 ];
 
 /// Labels of series `i`, the name first.

@@ -4,6 +4,7 @@ use std::fmt::Write;
 
 use super::datadog::Datadog;
 use super::influx::Influx;
+use super::lines::LineListener;
 use super::section::{Key, Section, When};
 use super::settings::{
     Acme, Dialect, General, Http, Ingest, Limits, Log, Query, SelfMonitoring, Storage, TenantLimits, Tls,
@@ -21,7 +22,7 @@ fn row<S: Section>(path: &'static str) -> Row {
     Row { path, doc: S::DOC, keys: S::KEYS }
 }
 
-fn rows() -> [Row; 15] {
+fn rows() -> [Row; 17] {
     [
         row::<General>(""),
         row::<Log>("log"),
@@ -36,6 +37,8 @@ fn rows() -> [Row; 15] {
         row::<Datadog>("datadog"),
         row::<Influx>("influx"),
         row::<Statsd>("statsd"),
+        row::<LineListener>("graphite"),
+        row::<LineListener>("opentsdb"),
         row::<Dialect>("dialects.<name>"),
         row::<TenantLimits>("tenants.<name>.limits"),
     ]
