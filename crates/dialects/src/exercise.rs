@@ -10,7 +10,8 @@ use model::batch::{Exemplar, HistogramSample, SeriesRow};
 use model::{Batch, LabelLimits, Labels, Reason, Sample, Signal};
 
 use crate::{
-    Dialect, Kind, Received, Reply, Request, Settings, Verdict, betterstack, datadog, influx, otlp, splunk,
+    Decode, Dialect, Kind, Received, Reply, Request, Said, Say, Settings, Verdict, betterstack, datadog,
+    influx, otlp, splunk,
 };
 
 /// Media types that any dialect may tell its messages apart by; the first byte of the input picks one.
@@ -34,7 +35,10 @@ pub fn exercise(dialect: &Dialect, input: &[u8]) {
     let content_type = CONTENT_TYPES[usize::from(*choice) % CONTENT_TYPES.len()];
     let mut seen: Vec<*const ()> = Vec::new();
     for route in dialect.routes {
-        let Kind::Ingest { decode, .. } = route.kind else { continue };
+        let decode = match route.kind {
+            Kind::Ingest { decode, .. } | Kind::Lines { decode, .. } => decode,
+            _ => continue,
+        };
         // Doors that share a decoder are one case.
         if seen.contains(&(decode as *const ())) {
             continue;
@@ -44,7 +48,10 @@ pub fn exercise(dialect: &Dialect, input: &[u8]) {
         for settings in [Settings::standard(), &OTHERS] {
             let received =
                 Received { body, received_ms: 1_795_167_944_000, settings, ..Received::new(request) };
-            answer(route.kind, &received);
+            match route.kind {
+                Kind::Lines { decode, answer } => drop(said(decode, answer, &received)),
+                kind => drop(answer(kind, &received)),
+            }
         }
     }
 }
@@ -77,22 +84,11 @@ static OTHERS: LazyLock<Settings> = LazyLock::new(|| Settings {
 /// # Panics
 /// When the dialect breaks a rule that all share.
 pub fn answer(kind: Kind, received: &Received<'_>) -> (Verdict, Reply) {
-    let Received { request, body, .. } = *received;
+    let request = received.request;
     let Kind::Ingest { accept, decode, reply } = kind else { panic!("not an ingest route") };
-    let mut batch = Batch::new(42);
     let verdict = match accept(&request) {
         Err(refusal) => Verdict::refused(refusal),
-        Ok(()) => match decode(received, &mut batch) {
-            Err(malformed) => {
-                assert!(malformed.offset <= body.len(), "offset {} of {}", malformed.offset, body.len());
-                Verdict::refused(malformed.into())
-            }
-            Ok(()) => {
-                check_rows(&batch, body.len());
-                check_keys(&batch);
-                store(&mut batch)
-            }
-        },
+        Ok(()) => judged(decode, received),
     };
     let reply = reply(&request, &verdict);
     let success = (200..300).contains(&reply.status);
@@ -100,6 +96,32 @@ pub fn answer(kind: Kind, received: &Received<'_>) -> (Verdict, Reply) {
     let said = reply.headers.iter().any(|(name, _)| *name == crate::reply::REJECTED);
     assert!(complete || said || !success, "a 2xx over something silently refused: {verdict:?}");
     (verdict, reply)
+}
+
+/// Takes lines from their decoder to what is said of them, with the same store.
+///
+/// # Panics
+/// When the dialect breaks a rule that all share.
+pub fn said(decode: Decode, answer: Say, received: &Received<'_>) -> (Verdict, Said) {
+    let verdict = judged(decode, received);
+    let said = answer(&verdict);
+    assert!(said.text.is_empty() || said.text.ends_with('\n'), "{said:?}");
+    (verdict, said)
+}
+
+fn judged(decode: Decode, received: &Received<'_>) -> Verdict {
+    let (mut batch, body) = (Batch::new(42), received.body);
+    match decode(received, &mut batch) {
+        Err(malformed) => {
+            assert!(malformed.offset <= body.len(), "offset {} of {}", malformed.offset, body.len());
+            Verdict::refused(malformed.into())
+        }
+        Ok(()) => {
+            check_rows(&batch, body.len());
+            check_keys(&batch);
+            store(&mut batch)
+        }
+    }
 }
 
 /// Every row belongs to one series, in order, and no column outgrows the body.

@@ -1,6 +1,6 @@
 //! Golden cases of every dialect in the registry: `<dialect>/cases/NAME.in` is a request, `NAME.want` what is wanted of
 //! it. A request is a request line, headers, an empty line and the body as it was captured; `case-body: hex` instead
-//! means hand-written bytes, already inflated, with `#` comments. A path of no dialect is wanted to have no route. `WEIR_BLESS=1` writes what came out as wanted: read
+//! means hand-written bytes, already inflated, with `#` comments. `LINES NAME` are lines of a dialect. A path of no dialect is wanted to have no route. `WEIR_BLESS=1` writes what came out as wanted: read
 //! the difference before committing it.
 
 #[path = "../benches/decode/bodies.rs"]
@@ -15,8 +15,11 @@ use model::batch::HistogramSample;
 use model::histogram::{BucketCounts, Span};
 use model::{Batch, Signal};
 
-use crate::exercise::{CONTENT_TYPES, answer, exercise};
-use crate::{ALL, Dialect, Kind, Received, Refusal, Reply, Request, Settings, Verdict, datadog, find, owner};
+use crate::exercise::{CONTENT_TYPES, answer, exercise, said};
+use crate::{
+    ALL, Decode, Dialect, Kind, Received, Refusal, Reply, Request, Settings, Verdict, datadog, decoder, find,
+    lines_of, owner,
+};
 
 /// When all golden requests arrive.
 const RECEIVED_MS: i64 = 1_795_167_944_000;
@@ -102,6 +105,9 @@ fn cases(dialect: &Dialect) -> Vec<Case> {
 /// What became of a case under `settings`, in words.
 fn outcome(dialect: &Dialect, case: &Case, settings: &Settings) -> String {
     let request = case.request();
+    if case.method == "LINES" {
+        return lines_outcome(dialect, case, settings);
+    }
     let Some((found, route)) = owner(&case.method, &request) else { return "no route\n".to_owned() };
     assert_eq!(found.name, dialect.name);
     let mut out = String::new();
@@ -110,17 +116,38 @@ fn outcome(dialect: &Dialect, case: &Case, settings: &Settings) -> String {
         Kind::Check(reply) | Kind::Discard(reply) => {
             show_reply(&reply(&request, &Verdict::default()), &mut out)
         }
-        Kind::Ingest { accept, reply, .. } => match accept(&request).and_then(|()| case.inflated(dialect)) {
-            Err(refusal) => show_reply(&reply(&request, &Verdict::refused(refusal)), &mut out),
-            Ok(body) => {
-                let received =
-                    Received { body: &body, received_ms: RECEIVED_MS, settings, ..Received::new(request) };
-                let (_, reply) = answer(route.kind, &received);
-                show_reply(&reply, &mut out);
-                show_batch(route.kind, &received, &mut out);
+        Kind::Lines { .. } => unreachable!("lines have no path"),
+        Kind::Ingest { accept, decode, reply } => {
+            match accept(&request).and_then(|()| case.inflated(dialect)) {
+                Err(refusal) => show_reply(&reply(&request, &Verdict::refused(refusal)), &mut out),
+                Ok(body) => {
+                    let received = Received {
+                        body: &body,
+                        received_ms: RECEIVED_MS,
+                        settings,
+                        ..Received::new(request)
+                    };
+                    let (_, reply) = answer(route.kind, &received);
+                    show_reply(&reply, &mut out);
+                    show_batch(decode, &received, &mut out);
+                }
             }
-        },
+        }
     }
+    out
+}
+
+/// Of lines, which have no head.
+fn lines_outcome(dialect: &Dialect, case: &Case, settings: &Settings) -> String {
+    let (_, decode, answer) = lines_of(&case.target).expect("a dialect with lines");
+    let body = case.inflated(dialect).expect("lines are not packed");
+    let received =
+        Received { body: &body, received_ms: RECEIVED_MS, settings, ..Received::new(Request::default()) };
+    let (verdict, said) = said(decode, answer, &received);
+    let mut out = format!("{}{}", said.text, if said.closes { "closed\n" } else { "" });
+    show_batch(decode, &received, &mut out);
+    let (sent, refused) = (verdict.items.sent(), verdict.items.refused());
+    let _ = writeln!(out, "lines {sent}, refused {refused}");
     out
 }
 
@@ -132,8 +159,7 @@ fn show_reply(reply: &Reply, out: &mut String) {
     let _ = writeln!(out, "{}", String::from_utf8_lossy(&reply.body));
 }
 
-fn show_batch(kind: Kind, received: &Received<'_>, out: &mut String) {
-    let Kind::Ingest { decode, .. } = kind else { return };
+fn show_batch(decode: Decode, received: &Received<'_>, out: &mut String) {
     let mut batch = Batch::new(42);
     if decode(received, &mut batch).is_err() {
         return;
@@ -371,14 +397,16 @@ fn every_refusal_has_its_status_in_every_dialect() {
 #[test]
 fn every_dialect_has_a_benchmark_whose_body_is_decoded_whole() {
     for dialect in ALL {
-        let owns = |case: &bodies::Case| find("POST", case.path).is_some_and(|(d, _)| d.name == dialect.name);
+        let owns = |case: &bodies::Case| decoder(case.path).is_some_and(|(d, _)| d.name == dialect.name);
         assert!(bodies::CASES.iter().any(owns), "{} has no benchmark", dialect.name);
     }
     for bodies::Case { name, path, content_type, body, rows } in bodies::CASES.iter().copied() {
-        let (_, route) = find("POST", path).expect("the registry has the path");
         let request = Request { path, content_type, ..Request::default() };
         let received = Received { body: &body(50), received_ms: RECEIVED_MS, ..Received::new(request) };
-        let (verdict, _) = answer(route.kind, &received);
+        let verdict = match lines_of(path) {
+            Some((_, decode, answer)) => said(decode, answer, &received).0,
+            None => answer(find("POST", path).expect("the registry has the path").1.kind, &received).0,
+        };
         let accepted = verdict.accepted;
         assert_eq!(
             (accepted.samples + accepted.histograms + accepted.log_lines, verdict.rejected.is_empty()),

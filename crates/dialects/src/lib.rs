@@ -26,8 +26,10 @@ pub mod betterstack;
 pub mod datadog;
 pub mod exercise;
 pub mod exposition;
+pub mod graphite;
 pub mod influx;
 pub mod loki;
+pub mod opentsdb;
 pub mod otlp;
 pub mod remote_read;
 pub mod remote_write;
@@ -59,7 +61,7 @@ use model::batch::Items;
 use model::{Batch, Counts, HostTags, Rejections};
 
 pub use codec::inflate::Encoding;
-pub use registry::{docs_table, find, matches, owner};
+pub use registry::{decoder, docs_table, find, lines_of, matches, owner};
 
 /// Every dialect, in the order of the docs.
 pub static ALL: &[&Dialect] = &[
@@ -69,6 +71,8 @@ pub static ALL: &[&Dialect] = &[
     &betterstack::DIALECT,
     &otlp::DIALECT,
     &influx::DIALECT,
+    &graphite::DIALECT,
+    &opentsdb::DIALECT,
     &splunk::DIALECT,
     &victoriametrics::DIALECT,
     &loki::DIALECT,
@@ -126,21 +130,20 @@ pub enum Door {
         /// `/package.Service/Method`
         path: &'static str,
     },
+    /// Lines in a stream or in datagrams, where a listener is configured.
+    Lines {
+        /// Which section configures it, and where it usually listens.
+        listener: &'static str,
+    },
 }
 
 impl Door {
-    /// Upper-case method of HTTP.
-    pub fn method(self) -> &'static str {
+    /// Upper-case method and path of requests; lines have none.
+    pub fn http(self) -> Option<(&'static str, &'static str)> {
         match self {
-            Self::Http { method, .. } => method,
-            Self::Grpc { .. } => "POST",
-        }
-    }
-
-    /// Path from the root.
-    pub fn path(self) -> &'static str {
-        match self {
-            Self::Http { path, .. } | Self::Grpc { path } => path,
+            Self::Http { method, path } => Some((method, path)),
+            Self::Grpc { path } => Some(("POST", path)),
+            Self::Lines { .. } => None,
         }
     }
 }
@@ -171,6 +174,25 @@ pub enum Kind {
     Check(ReplyTo),
     /// Its body is read, counted and dropped, because its sender would repeat it for ever: *received, not kept*.
     Discard(ReplyTo),
+    /// Its lines are decoded and stored.
+    Lines {
+        /// Whole lines to batch.
+        decode: Decode,
+        /// What their sender is told.
+        answer: Say,
+    },
+}
+
+/// Says what became of lines.
+pub type Say = fn(&Verdict) -> Said;
+
+/// What the sender of lines is told.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Said {
+    /// Lines with their ends; nothing where there is nothing to say.
+    pub text: String,
+    /// Whether the connection ends with it.
+    pub closes: bool,
 }
 
 /// The head of a request, as the dialect sees it.

@@ -6,7 +6,7 @@ use std::fmt::Write as _;
 
 use codec::inflate::InflateError;
 
-use crate::{ALL, Dialect, Door, Encoding, Kind, Malformed, Refusal, Request, Route, Statuses};
+use crate::{ALL, Decode, Dialect, Door, Encoding, Kind, Malformed, Refusal, Request, Route, Say, Statuses};
 
 /// The dialect and route for `method` and `path`, `None` when no dialect has that door. Of several on one path it is the
 /// first; [`owner`] tells them apart.
@@ -44,8 +44,32 @@ pub fn matches(pattern: &str, path: &str) -> bool {
 
 fn doors() -> impl Iterator<Item = (&'static Dialect, &'static Route, &'static str, &'static str)> {
     ALL.iter().flat_map(|dialect| {
-        dialect.routes.iter().map(move |route| (*dialect, route, route.door.method(), route.door.path()))
+        dialect.routes.iter().filter_map(move |route| {
+            let (method, path) = route.door.http()?;
+            Some((*dialect, route, method, path))
+        })
     })
+}
+
+/// What is done with a dialect's lines, where it has some.
+pub fn lines_of(name: &str) -> Option<(&'static Dialect, Decode, Say)> {
+    let dialect = ALL.iter().find(|dialect| dialect.name == name)?;
+    dialect.routes.iter().find_map(|route| match route.kind {
+        Kind::Lines { decode, answer } => Some((*dialect, decode, answer)),
+        _ => None,
+    })
+}
+
+/// The decoder of what is posted to a path; of lines where it is a dialect's name instead.
+pub fn decoder(path: &str) -> Option<(&'static Dialect, Decode)> {
+    if let Some((dialect, decode, _)) = lines_of(path) {
+        return Some((dialect, decode));
+    }
+    let (dialect, route) = find("POST", path)?;
+    match route.kind {
+        Kind::Ingest { decode, .. } => Some((dialect, decode)),
+        _ => None,
+    }
 }
 
 /// Packings that may lie around one another.
@@ -142,10 +166,11 @@ pub fn docs_table() -> String {
             let doors = routes.map(|route| match route.door {
                 Door::Http { method, path } => format!("`{method} {path}`"),
                 Door::Grpc { path } => format!("`gRPC {path}`"),
+                Door::Lines { listener } => format!("lines: {listener}"),
             });
             doors.collect::<Vec<_>>().join(", ")
         };
-        let mut doors = doors_of(|kind| matches!(kind, Kind::Ingest { .. }));
+        let mut doors = doors_of(|kind| matches!(kind, Kind::Ingest { .. } | Kind::Lines { .. }));
         let dropped = doors_of(|kind| matches!(kind, Kind::Discard(_)));
         if !dropped.is_empty() {
             doors = format!("{doors}; *received, not kept*: {dropped}");
@@ -270,7 +295,10 @@ mod tests {
     fn limits_are_possible_and_statuses_are_errors() {
         for dialect in ALL {
             assert!(dialect.limits.wire <= dialect.limits.decoded, "{}", dialect.name);
-            assert!(!dialect.credentials.is_empty() && !dialect.encodings.is_empty());
+            // Lines show none: who may send them is who reaches their listener.
+            let has_requests = dialect.routes.iter().any(|route| matches!(route.door, Door::Http { .. }));
+            assert_eq!(dialect.credentials.is_empty(), !has_requests, "{}", dialect.name);
+            assert!(!dialect.encodings.is_empty());
             let Statuses { stored, no_credential, bad_credential, forbidden, too_big, .. } = dialect.statuses;
             let Statuses { undecodable, unsupported, partial, over_rate, overloaded, .. } = dialect.statuses;
             assert!((200..300).contains(&stored));

@@ -136,7 +136,8 @@ fn in_query<'a>(query: &'a str, name: &'a str) -> impl Iterator<Item = Cow<'a, s
 fn in_path(parts: &Parts) -> Option<Cow<'_, str>> {
     let path = parts.uri.path();
     let (_, route) = dialects::find(parts.method.as_str(), path)?;
-    let at = route.door.path().split('/').position(|part| part.starts_with('{'))?;
+    let (_, pattern) = route.door.http()?;
+    let at = pattern.split('/').position(|part| part.starts_with('{'))?;
     path.split('/').nth(at).map(Cow::Borrowed)
 }
 

@@ -348,7 +348,7 @@ impl Work {
 
 /// Brings a ticket's completion from the writer's thread to a task. Counting happens there, whether or not the sender
 /// still waits.
-fn bridge(
+pub(crate) fn bridge(
     ticket: Ticket,
     tally: impl FnOnce(Option<&Committed>) + Send + 'static,
 ) -> oneshot::Receiver<Result<Committed, WriteError>> {

@@ -73,17 +73,16 @@ pub fn table(configured: &HashMap<&'static str, DialectConfig>) -> Vec<Row> {
             continue;
         }
         for route in dialect.routes {
-            let (method, path) = (route.door.method(), route.door.path());
-            let frame = match route.door {
-                Door::Http { .. } => Frame::Bare,
-                Door::Grpc { .. } => Frame::Grpc,
-            };
+            // Lines have listeners of their own.
+            let Some((method, path)) = route.door.http() else { continue };
+            let frame = if matches!(route.door, Door::Grpc { .. }) { Frame::Grpc } else { Frame::Bare };
             let entry = |task, reply| Action::Ingest(Entry { dialect, limits, frame, task, reply });
             let action = match route.kind {
                 Kind::Ingest { accept, decode, reply } => entry(Task::Store { accept, decode }, reply),
                 Kind::Discard(reply) => entry(Task::Discard, reply),
                 Kind::Check(reply) => entry(Task::Check, reply),
                 Kind::Answer(answer) => Action::Answer(answer),
+                Kind::Lines { .. } => continue,
             };
             let claims = route.claims;
             rows.push(Row { method, path, owner: dialect.name, action, claims });
@@ -390,6 +389,12 @@ mod tests {
             ("/api/v1/metadata", "GET", "query"),
             ("/api/v1/metadata", "POST", "datadog"),
             ("/datadog/api/v1/validate", "GET", "datadog"),
+            ("/write", "POST", "influx"),
+            ("/influx/api/v2/write", "POST", "influx"),
+            ("/query", "POST", "influx"),
+            ("/ping", "HEAD", "influx"),
+            ("/health", "GET", "influx"),
+            ("/opentsdb/api/put", "POST", "opentsdb"),
             ("/api/v1/read", "POST", "query"),
             ("/prometheus/api/v1/read", "POST", "query"),
             ("/federate", "GET", "query"),

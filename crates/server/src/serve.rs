@@ -33,7 +33,7 @@ use crate::queries::Queries;
 use crate::statsd::Listeners;
 use crate::tls::acme::challenges;
 use crate::tls::{self, Tls, TlsError};
-use crate::{monitor, routes, upkeep};
+use crate::{lines, monitor, routes, upkeep};
 
 /// Why Weir does not start, or did not stop well.
 #[derive(Debug, thiserror::Error)]
@@ -74,6 +74,7 @@ pub struct Server {
     app: Arc<App>,
     driver: Driver,
     statsd: Listeners,
+    lines: lines::Listeners,
     listeners: Vec<JoinHandle<usize>>,
     stop: watch::Sender<bool>,
     failed: oneshot::Receiver<OpenError>,
@@ -114,6 +115,7 @@ impl Server {
         let (fail, failed) = oneshot::channel();
         let driver = Driver::start(Arc::clone(&app), fail)?;
         let statsd = Listeners::start(&app)?;
+        let lines = lines::Listeners::start(&app, &runtime)?;
         let listener = Listener::new(socket, settings, routes::router(&app), Arc::clone(&app.metrics));
         let listener = listener.also(further).speaking(app.tls.clone());
         let mut listeners = vec![runtime.spawn(listener.serve(stopped.clone(), grace))];
@@ -122,7 +124,7 @@ impl Server {
         if !interval.is_zero() {
             runtime.spawn(monitor::write_regularly(Arc::clone(&app), interval));
         }
-        Ok(Self { runtime, address, others, app, driver, statsd, listeners, stop, failed })
+        Ok(Self { runtime, address, others, app, driver, statsd, lines, listeners, stop, failed })
     }
 
     /// Where it listens.
@@ -138,6 +140,11 @@ impl Server {
     /// Where it takes StatsD by UDP: the first address of those.
     pub fn statsd_address(&self) -> Option<SocketAddr> {
         self.statsd.address()
+    }
+
+    /// Where it takes lines of a dialect: the first address of those.
+    pub fn lines_address(&self, dialect: &str) -> Option<SocketAddr> {
+        self.lines.address(dialect)
     }
 
     /// Its parts.
@@ -173,6 +180,7 @@ impl Server {
         if cut > 0 {
             tracing::warn!(connections = cut, "connections were cut while stopping");
         }
+        self.lines.stop(&self.runtime);
         // What its open windows have goes into the store before that closes.
         self.statsd.stop();
         // The runtime goes last: it is what hears a second signal.
@@ -186,7 +194,7 @@ impl Server {
 /// after a second; the kernel has its own bound (`net.core.somaxconn`, 4,096 by default).
 const BACKLOG: u32 = 4096;
 
-fn bind(address: SocketAddr) -> Result<TcpListener, ServeError> {
+pub(crate) fn bind(address: SocketAddr) -> Result<TcpListener, ServeError> {
     let listen = || {
         let socket = if address.is_ipv4() { TcpSocket::new_v4()? } else { TcpSocket::new_v6()? };
         socket.set_reuseaddr(true)?;

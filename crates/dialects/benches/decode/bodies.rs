@@ -3,10 +3,14 @@
 
 #[path = "betterstack.rs"]
 mod betterstack;
+#[path = "graphite.rs"]
+mod graphite;
 #[path = "influx.rs"]
 mod influx;
 #[path = "loki.rs"]
 mod loki;
+#[path = "opentsdb.rs"]
+mod opentsdb;
 #[path = "otlp.rs"]
 mod otlp;
 #[path = "splunk.rs"]
@@ -22,7 +26,7 @@ use codec::varint;
 pub(crate) struct Case {
     /// What it is.
     pub(crate) name: &'static str,
-    /// Where it is sent.
+    /// Where it is sent: a path, or a dialect's name where it has lines.
     pub(crate) path: &'static str,
     /// As what.
     pub(crate) content_type: &'static str,
@@ -122,6 +126,9 @@ pub(crate) const CASES: &[Case] = &[
         rows: 1,
     },
     victoriametrics::LINES,
+    graphite::CASE,
+    opentsdb::CASES[0],
+    opentsdb::CASES[1],
 ];
 
 /// Labels of series `i`, the name first.

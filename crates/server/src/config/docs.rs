@@ -5,6 +5,7 @@ use std::fmt::Write;
 use super::betterstack::Betterstack;
 use super::datadog::Datadog;
 use super::influx::Influx;
+use super::lines::LineListener;
 use super::otlp::Otlp;
 use super::section::{Key, Section, When};
 use super::settings::{
@@ -24,7 +25,7 @@ fn row<S: Section>(path: &'static str) -> Row {
     Row { path, doc: S::DOC, keys: S::KEYS }
 }
 
-fn rows() -> [Row; 18] {
+fn rows() -> [Row; 20] {
     [
         row::<General>(""),
         row::<Log>("log"),
@@ -42,6 +43,8 @@ fn rows() -> [Row; 18] {
         row::<Splunk>("splunk"),
         row::<Betterstack>("betterstack"),
         row::<Statsd>("statsd"),
+        row::<LineListener>("graphite"),
+        row::<LineListener>("opentsdb"),
         row::<Dialect>("dialects.<name>"),
         row::<TenantLimits>("tenants.<name>.limits"),
     ]

@@ -45,15 +45,9 @@ pub fn effective(settings: &Settings, tenant: &TenantName) -> String {
     section(&mut text, "otlp", otlp);
     section(&mut text, "splunk", splunk);
     section(&mut text, "betterstack", betterstack);
-    if !settings.statsd.is_empty() {
-        text.push_str("statsd:\n");
-    }
-    for listener in &settings.statsd {
-        let mut shown = String::new();
-        keys(&mut shown, "    ", listener);
-        // The first key of an item stands behind its dash.
-        let _ = writeln!(text, "  - {}", shown.trim());
-    }
+    listeners(&mut text, "statsd", &settings.statsd);
+    listeners(&mut text, "graphite", &settings.graphite);
+    listeners(&mut text, "opentsdb", &settings.opentsdb);
     text.push_str("dialects:\n");
     for dialect in dialects::ALL {
         let _ = writeln!(text, "  {}:", dialect.name);
@@ -82,6 +76,18 @@ pub fn effective(settings: &Settings, tenant: &TenantName) -> String {
 fn section(text: &mut String, name: &str, section: &impl Section) {
     let _ = writeln!(text, "{name}:");
     keys(text, "  ", section);
+}
+
+fn listeners<S: Section>(text: &mut String, name: &str, listeners: &[S]) {
+    if !listeners.is_empty() {
+        let _ = writeln!(text, "{name}:");
+    }
+    for listener in listeners {
+        let mut shown = String::new();
+        keys(&mut shown, "    ", listener);
+        // The first key of an item stands behind its dash.
+        let _ = writeln!(text, "  - {}", shown.trim());
+    }
 }
 
 fn keys(text: &mut String, indent: &str, section: &impl Section) {

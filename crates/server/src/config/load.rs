@@ -14,7 +14,7 @@ use super::tree::{Node, Origin, Shape};
 const TENANT_SECTIONS: [&str; 6] = ["limits", "datadog", "influx", "splunk", "betterstack", "otlp"];
 
 /// Sections with fixed names, as their paths in the file.
-const SECTIONS: [&str; 17] = [
+const SECTIONS: [&str; 19] = [
     "log",
     "http",
     "tls",
@@ -30,6 +30,8 @@ const SECTIONS: [&str; 17] = [
     "splunk",
     "betterstack",
     "statsd",
+    "graphite",
+    "opentsdb",
     "dialects",
     "tenants",
 ];
@@ -138,7 +140,9 @@ impl Layers {
             "otlp" => fill(&mut settings.otlp, key, node),
             "splunk" => fill(&mut settings.splunk, key, node),
             "betterstack" => fill(&mut settings.betterstack, key, node),
-            "statsd" => self.statsd(node),
+            "statsd" => fill_listeners(&mut settings.statsd, key, node),
+            "graphite" => fill_listeners(&mut settings.graphite, key, node),
+            "opentsdb" => fill_listeners(&mut settings.opentsdb, key, node),
             "dialects" => self.dialects(node),
             "tenants" => self.tenants(node),
             _ => match settings.general.set(key, node) {
@@ -153,24 +157,6 @@ impl Layers {
             },
         };
         self.problems.extend(found);
-    }
-
-    /// One listener, or a list of them. What comes from the environment or from flags is of the first.
-    fn statsd(&mut self, node: &Node) -> Vec<Problem> {
-        let listeners = &mut self.settings.statsd;
-        if let Shape::List(nodes) = &node.shape {
-            let first = listeners.len();
-            listeners.resize_with(first + nodes.len(), Default::default);
-            let sections = listeners[first..].iter_mut().zip(nodes);
-            return sections.flat_map(|(section, node)| fill(section, "statsd", node)).collect();
-        }
-        if listeners.is_empty() {
-            listeners.push(Default::default());
-        }
-        let problems = fill(&mut listeners[0], "statsd", node);
-        // A section whose keys are all commented out, or that says what is so anyway.
-        listeners.retain(|listener| *listener != Default::default());
-        problems
     }
 
     fn dialects(&mut self, node: &Node) -> Vec<Problem> {
@@ -238,6 +224,27 @@ fn each(node: &Node, key: &str, mut entry: impl FnMut(&str, &Node) -> Vec<Proble
         Shape::Empty => Vec::new(),
         _ => vec![problem(&node.origin, key, "expected a map of keys".to_owned())],
     }
+}
+
+/// One listener, or a list of them. What comes from the environment or from flags is of the first.
+fn fill_listeners<S: Section + Default + PartialEq>(
+    listeners: &mut Vec<S>,
+    name: &str,
+    node: &Node,
+) -> Vec<Problem> {
+    if let Shape::List(nodes) = &node.shape {
+        let first = listeners.len();
+        listeners.resize_with(first + nodes.len(), S::default);
+        let sections = listeners[first..].iter_mut().zip(nodes);
+        return sections.flat_map(|(section, node)| fill(section, name, node)).collect();
+    }
+    if listeners.is_empty() {
+        listeners.push(S::default());
+    }
+    let problems = fill(&mut listeners[0], name, node);
+    // A section whose keys are all commented out, or that says what is so anyway.
+    listeners.retain(|listener| *listener != S::default());
+    problems
 }
 
 fn fill<S: Section>(section: &mut S, path: &str, node: &Node) -> Vec<Problem> {

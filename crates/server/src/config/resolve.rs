@@ -14,6 +14,7 @@ use model::re2::Anchored;
 use model::{LabelLimits, TenantName};
 use promql::Feature;
 
+use super::lines::LineListener;
 use super::machine::Machine;
 use super::section::{Section, When};
 use super::settings::{
@@ -78,6 +79,10 @@ pub struct Config {
     pub choices: DialectSettings,
     /// Listeners of StatsD.
     pub statsd: Vec<Statsd>,
+    /// Listeners of Graphite.
+    pub graphite: Vec<LineListener>,
+    /// Listeners of OpenTSDB's lines.
+    pub opentsdb: Vec<LineListener>,
     /// The protocols.
     pub dialects: HashMap<&'static str, DialectConfig>,
     /// What was typed, for reloads.
@@ -207,6 +212,8 @@ impl Config {
             policy: policy(&settings),
             choices: DialectSettings::new(&settings),
             statsd: settings.statsd.clone(),
+            graphite: settings.graphite.clone(),
+            opentsdb: settings.opentsdb.clone(),
             dialects: dialects::ALL.iter().map(|row| (row.name, dialect(&settings, row, memory))).collect(),
             settings,
         })
@@ -237,6 +244,12 @@ impl Config {
         restarts("self_monitoring.", &now.self_monitoring, &next.self_monitoring, &mut keys);
         if now.statsd != next.statsd {
             keys.push("statsd".to_owned());
+        }
+        if now.graphite != next.graphite {
+            keys.push("graphite".to_owned());
+        }
+        if now.opentsdb != next.opentsdb {
+            keys.push("opentsdb".to_owned());
         }
         let default = Dialect::default();
         for row in dialects::ALL {
@@ -308,6 +321,28 @@ fn contradictions(settings: &Settings, machine: Machine) -> Vec<Problem> {
         .into_iter()
         .chain(settings.otlp.addresses().map(elsewhere))
         .chain(settings.statsd.iter().flat_map(listener_rules))
+        .chain(settings.graphite.iter().flat_map(|listener| {
+            line_listener_rules(
+                listener,
+                [
+                    "graphite.listen",
+                    "graphite.max_connections",
+                    "graphite.idle_timeout",
+                    "graphite.receive_buffer",
+                ],
+            )
+        }))
+        .chain(settings.opentsdb.iter().flat_map(|listener| {
+            line_listener_rules(
+                listener,
+                [
+                    "opentsdb.listen",
+                    "opentsdb.max_connections",
+                    "opentsdb.idle_timeout",
+                    "opentsdb.receive_buffer",
+                ],
+            )
+        }))
         .filter(|(_, broken, _)| *broken);
     let whole =
         |key: String, message: &str| Problem { origin: Origin::Whole, key, message: message.to_owned() };
@@ -336,6 +371,25 @@ fn listener_rules(listener: &Statsd) -> [(&'static str, bool, &'static str); 4] 
         ("statsd.unix_stream", same, "is the path of unix_datagram"),
         ("statsd.receive_buffer", listener.receive_buffer.0 < 4 << 10, "at least 4KiB is needed"),
         ("statsd.max_keys", listener.max_keys == 0, "must be more than 0"),
+    ]
+}
+
+/// What must not be true of a listener for lines, by its keys.
+fn line_listener_rules(
+    listener: &LineListener,
+    [listen, max_connections, idle_timeout, receive_buffer]: [&'static str; 4],
+) -> [(&'static str, bool, &'static str); 4] {
+    let is_open = listener.listen.is_some_and(|address| !address.ip().is_loopback());
+    [
+        (
+            listen,
+            is_open && !listener.allow_unauthenticated,
+            "nobody shows a credential there, so it must be a loopback address like 127.0.0.1:2003; with \
+             `allow_unauthenticated: true` whoever reaches it writes to the tenant",
+        ),
+        (max_connections, listener.max_connections == 0, "must be more than 0"),
+        (idle_timeout, listener.idle_timeout == Duration::ZERO, "must be more than 0"),
+        (receive_buffer, listener.receive_buffer.0 < 4 << 10, "at least 4KiB is needed"),
     ]
 }
 

@@ -12,6 +12,7 @@ use promql::Feature;
 use super::betterstack::Betterstack;
 use super::datadog::Datadog;
 use super::influx::Influx;
+use super::lines::LineListener;
 use super::otlp::Otlp;
 use super::section::section;
 use super::splunk::Splunk;
@@ -360,6 +361,10 @@ pub struct Settings {
     pub self_monitoring: SelfMonitoring,
     /// `statsd`, one or a list.
     pub statsd: Vec<Statsd>,
+    /// `graphite`, one or a list.
+    pub graphite: Vec<LineListener>,
+    /// `opentsdb`, one or a list.
+    pub opentsdb: Vec<LineListener>,
     /// `dialects.<name>`; those that are not named have their defaults.
     pub dialects: BTreeMap<&'static str, Dialect>,
     /// `datadog`

@@ -316,6 +316,21 @@ fn statsd_is_one_listener_or_a_list() {
 }
 
 #[test]
+fn lines_have_one_listener_or_a_list() {
+    let one = config("graphite: {listen: \"localhost:2003\"}\n");
+    assert_eq!(one.graphite[0].listen, Some("127.0.0.1:2003".parse().unwrap()));
+    let list =
+        config("graphite:\n  - listen: 127.0.0.1:2003\n  - {listen: \"127.0.0.1:2004\", tenant: team-a}\n");
+    assert_eq!(list.graphite[1].tenant.as_str(), "team-a");
+    assert!(refused("graphite: {listen: \"0.0.0.0:2003\"}\n")[0].contains("graphite.listen"));
+    assert_eq!(refused("graphite: {max_connections: 0, idle_timeout: 0s}\n").len(), 2);
+    assert_eq!(config("").restart_needed(&one), ["graphite"]);
+    let other = config("opentsdb: {listen: \"127.0.0.1:4242\"}\n");
+    assert_eq!(config("").restart_needed(&other), ["opentsdb"]);
+    assert!(refused("opentsdb: {listen: \"0.0.0.0:4242\"}\n")[0].contains("opentsdb.listen"));
+}
+
+#[test]
 fn statsd_off_loopback_is_refused_unless_it_is_meant() {
     let problem = &refused("statsd: {listen: \"0.0.0.0:8125\"}\n")[0];
     assert!(

@@ -138,6 +138,12 @@ registry! {
     statsd_streams: Gauge "weir_statsd_streams" "" [] "Open connections to StatsD stream sockets.";
     statsd_streams_closed: Counter "weir_statsd_streams_closed" "" ["reason"] "Connections to StatsD stream sockets that were closed from here, or in the middle of a datagram.";
 
+    lines_connections: Gauge "weir_line_connections" "" ["dialect"] "Open TCP connections to listeners for lines.";
+    lines_connections_closed: Counter "weir_line_connections_closed" "" ["dialect", "reason"] "TCP connections to listeners for lines that were closed from here, or in the middle of a line, by reason (too_many, idle, cut, error).";
+    lines_datagrams: Counter "weir_line_datagrams" "" ["dialect"] "Datagrams read by listeners for lines.";
+    lines_dropped: Counter "weir_line_dropped_datagrams" "" ["dialect"] "Datagrams for listeners for lines that the kernel dropped because they came faster than they were read.";
+    lines_truncated: Counter "weir_line_truncated_datagrams" "" ["dialect"] "Datagrams over 64 KiB, of which only the beginning was read.";
+
     queries: Counter "weir_queries" "" ["endpoint", "outcome"] "Queries by endpoint and outcome.";
     query_seconds: Histogram "weir_query_seconds" "seconds" ["endpoint"] "Time that queries took, waiting included.";
     queries_active: Gauge "weir_queries_active" "" [] "Queries that are being evaluated.";

@@ -6,9 +6,7 @@
 //!
 //! Nobody is answered, so nothing here is promised: a datagram is durable once its window is.
 
-mod datagrams;
 mod describe;
-mod drops;
 mod flush;
 mod happened;
 mod intake;
@@ -25,21 +23,17 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{SyncSender, sync_channel};
 use std::thread::JoinHandle;
-use std::time::Duration;
 
 use aggregation::Limits;
 use rustix::fs::{FileType, Mode};
-use socket2::{Domain, Protocol, SockAddr, SockRef, Socket, Type};
+use socket2::{Domain, SockAddr, SockRef, Socket, Type};
 
-use self::datagrams::Transport;
 use self::intake::{Door, Intake};
 use crate::app::App;
 use crate::config::Statsd;
+use crate::datagrams::{self, Counters, Transport, WAIT};
 use crate::driver::spawn;
 use crate::serve::ServeError;
-
-/// How long a thread waits for a datagram before it looks whether it should end.
-const WAIT: Duration = Duration::from_millis(200);
 
 /// All listeners with their threads. Dropping it stops nothing; see `stop`.
 #[derive(Debug)]
@@ -98,7 +92,8 @@ impl Listeners {
             move |error: io::Error| ServeError::DataDir { path, error: error.to_string() }
         };
         if let Some(address) = section.listen {
-            let socket = udp(address, section).map_err(|error| ServeError::Listen { address, error })?;
+            let socket = datagrams::udp(address, section.receive_buffer.0)
+                .map_err(|error| ServeError::Listen { address, error })?;
             let bound = socket.local_addr()?.as_socket();
             self.address = self.address.or(bound);
             tracing::info!(address = %bound.unwrap_or(address), tenant = %section.tenant, "StatsD listens");
@@ -131,7 +126,20 @@ impl Listeners {
         intake: &Arc<Intake>,
     ) -> io::Result<()> {
         let (app, intake, stopping) = (Arc::clone(app), Arc::clone(intake), Arc::clone(&self.stopping));
-        let read = move || datagrams::read(&app, &socket, transport, &door, &intake, &stopping);
+        let read = move || {
+            let read = app.metrics.statsd_datagrams.with(&[transport.as_str()]);
+            let metrics = &app.metrics;
+            let (truncated, dropped) = (&metrics.statsd_truncated, &metrics.statsd_dropped);
+            datagrams::read(
+                &socket,
+                transport,
+                Counters { read: &read, truncated, dropped },
+                &stopping,
+                |came| {
+                    intake.take(&door, app.env.clock.now_ms(), came.iter().copied());
+                },
+            );
+        };
         self.readers.push(spawn(name, read)?);
         Ok(())
     }
@@ -150,15 +158,6 @@ impl Listeners {
             let _ = flusher.join();
         }
     }
-}
-
-fn udp(address: SocketAddr, section: &Statsd) -> io::Result<Socket> {
-    let socket = Socket::new(Domain::for_address(address), Type::DGRAM, Some(Protocol::UDP))?;
-    socket.bind(&address.into())?;
-    socket.set_read_timeout(Some(WAIT))?;
-    datagrams::widen(&socket, section.receive_buffer.0);
-    drops::ask(&socket)?;
-    Ok(socket)
 }
 
 fn unix_datagram(path: &Path, section: &Statsd) -> io::Result<OwnedFd> {

@@ -12,10 +12,9 @@ use std::time::Duration;
 
 use dialects::statsd::first_frame;
 
-use super::WAIT;
-use super::datagrams::Transport;
 use super::intake::{Door, Intake};
 use crate::app::App;
+use crate::datagrams::{Transport, WAIT};
 use crate::metrics::Counter;
 
 /// Connections at once.

@@ -108,6 +108,10 @@ impl Weir {
         self.server.as_ref().unwrap().statsd_address().unwrap()
     }
 
+    pub(crate) fn lines(&self, dialect: &str) -> SocketAddr {
+        self.server.as_ref().unwrap().lines_address(dialect).unwrap()
+    }
+
     pub(crate) fn app(&self) -> &App {
         self.server.as_ref().unwrap().app()
     }

@@ -8,10 +8,10 @@ use std::os::fd::OwnedFd;
 
 use socket2::Socket;
 
-use super::datagrams::Transport;
+use super::Transport;
 
 /// The kernel's count of one socket, which wraps.
-pub(super) struct Drops {
+pub(crate) struct Drops {
     known: u32,
     untold: u64,
     /// Number of the socket in the kernel's table, for UDP.
@@ -21,13 +21,13 @@ pub(super) struct Drops {
 }
 
 impl Drops {
-    pub(super) fn new(transport: Transport, socket: &OwnedFd) -> Self {
+    pub(crate) fn new(transport: Transport, socket: &OwnedFd) -> Self {
         let inode = (transport == Transport::Udp).then(|| rustix::fs::fstat(socket).ok()).flatten();
         Self { known: 0, untold: 0, inode: inode.map(|stat| stat.st_ino), is_stale: false }
     }
 
     /// The count that came with a datagram.
-    pub(super) fn told(&mut self, count: u32) {
+    pub(crate) fn told(&mut self, count: u32) {
         // Counts only grow; a table that was read in between may be ahead of a datagram that waited.
         let more = count.wrapping_sub(self.known);
         if more <= u32::MAX / 2 {
@@ -37,7 +37,7 @@ impl Drops {
     }
 
     /// Looks into the kernel's table, unless nothing has come since.
-    pub(super) fn look(&mut self) {
+    pub(crate) fn look(&mut self) {
         if let Some(inode) = self.inode.filter(|_| self.is_stale) {
             for table in ["/proc/self/net/udp", "/proc/self/net/udp6"] {
                 let text = env::real::read_text(table.as_ref()).unwrap_or_default();
@@ -50,12 +50,12 @@ impl Drops {
     }
 
     /// Datagrams came.
-    pub(super) fn came(&mut self) {
+    pub(crate) fn came(&mut self) {
         self.is_stale = true;
     }
 
     /// What was dropped since this was last asked.
-    pub(super) fn take(&mut self) -> u64 {
+    pub(crate) fn take(&mut self) -> u64 {
         std::mem::take(&mut self.untold)
     }
 }
@@ -70,13 +70,13 @@ fn in_table(text: &str, inode: u64) -> Option<u32> {
 
 /// Asks the kernel to tell.
 #[cfg(target_os = "linux")]
-pub(super) fn ask(socket: &Socket) -> io::Result<()> {
+pub(crate) fn ask(socket: &Socket) -> io::Result<()> {
     Ok(nix::sys::socket::setsockopt(socket, nix::sys::socket::sockopt::RxqOvfl, &1)?)
 }
 
 /// Nothing is told here.
 #[cfg(not(target_os = "linux"))]
-pub(super) fn ask(_: &Socket) -> io::Result<()> {
+pub(crate) fn ask(_: &Socket) -> io::Result<()> {
     Ok(())
 }
 

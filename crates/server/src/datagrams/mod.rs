@@ -3,17 +3,19 @@
 //! When few have come it lets some more gather: a wake for each datagram would cost more than the datagram. The pause is
 //! far below what the kernel's buffer holds.
 
+pub(crate) mod drops;
+
 use std::io;
+use std::net::SocketAddr;
 use std::os::fd::OwnedFd;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::Duration;
 
-use socket2::{SockRef, Socket};
+use socket2::{Domain, Protocol, SockRef, Socket, Type};
 
-use super::drops::Drops;
-use super::intake::{Door, Intake};
-use crate::app::App;
+use self::drops::Drops;
+use crate::metrics::Counter;
 
 /// Datagrams that are read at once.
 const BATCH: usize = 64;
@@ -30,9 +32,12 @@ const LAST_BATCHES: u32 = 4096;
 /// How long to wait after an error: a socket that is broken for good must not keep a core busy.
 const ERROR_PAUSE: Duration = Duration::from_millis(100);
 
+/// How long a read waits for a datagram before it looks whether it should end.
+pub(crate) const WAIT: Duration = Duration::from_millis(200);
+
 /// How datagrams come.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Transport {
+pub(crate) enum Transport {
     Udp,
     UnixDatagram,
     UnixStream,
@@ -40,7 +45,7 @@ pub(super) enum Transport {
 
 impl Transport {
     /// The value of the self-metrics' label `transport`.
-    pub(super) fn as_str(self) -> &'static str {
+    pub(crate) fn as_str(self) -> &'static str {
         match self {
             Self::Udp => "udp",
             Self::UnixDatagram => "unix_datagram",
@@ -49,16 +54,25 @@ impl Transport {
     }
 }
 
-/// Reads until `stopping`.
-pub(super) fn read(
-    app: &App,
+/// What is counted of a socket.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Counters<'a> {
+    /// Datagrams that were read.
+    pub(crate) read: &'a Counter,
+    /// Those of them that were longer than a buffer.
+    pub(crate) truncated: &'a Counter,
+    /// What the kernel dropped.
+    pub(crate) dropped: &'a Counter,
+}
+
+/// Reads until `stopping`, and hands what came at once to `take`.
+pub(crate) fn read(
     socket: &OwnedFd,
     transport: Transport,
-    door: &Door,
-    intake: &Intake,
+    counters: Counters<'_>,
     stopping: &AtomicBool,
+    mut take: impl FnMut(&[&[u8]]),
 ) {
-    let datagrams = app.metrics.statsd_datagrams.with(&[transport.as_str()]);
     let mut buffers = vec![0; BATCH * DATAGRAM_BYTES_MAX];
     let mut lengths = Vec::with_capacity(BATCH);
     let mut drops = Drops::new(transport, socket);
@@ -66,19 +80,20 @@ pub(super) fn read(
     loop {
         lengths.clear();
         match receive(socket, &mut buffers, &mut lengths, &mut drops) {
-            Ok(truncated) => app.metrics.statsd_truncated.add(truncated),
+            Ok(truncated) => counters.truncated.add(truncated),
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => drops.look(),
             Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
             Err(error) => {
-                tracing::warn!(%error, transport = transport.as_str(), "StatsD cannot read");
+                tracing::warn!(%error, transport = transport.as_str(), "datagrams cannot be read");
                 thread::sleep(ERROR_PAUSE);
             }
         }
-        app.metrics.statsd_dropped.add(drops.take());
+        counters.dropped.add(drops.take());
         if !lengths.is_empty() {
-            datagrams.add(lengths.len() as u64);
+            counters.read.add(lengths.len() as u64);
             let read = buffers.chunks_exact(DATAGRAM_BYTES_MAX).zip(&lengths);
-            intake.take(door, app.env.clock.now_ms(), read.map(|(buffer, length)| &buffer[..*length]));
+            let read: Vec<&[u8]> = read.map(|(buffer, length)| &buffer[..*length]).collect();
+            take(&read);
         }
         if stopping.load(Ordering::Relaxed) {
             last_batches -= 1;
@@ -87,7 +102,7 @@ pub(super) fn read(
                 continue;
             }
             drops.look();
-            app.metrics.statsd_dropped.add(drops.take());
+            counters.dropped.add(drops.take());
             return;
         }
         if !lengths.is_empty() && lengths.len() < BATCH / 4 {
@@ -150,8 +165,18 @@ fn receive(socket: &OwnedFd, buffers: &mut [u8], lengths: &mut Vec<usize>, _: &m
     Ok(0)
 }
 
+/// A UDP socket that waits [`WAIT`] at most, and tells what the kernel drops.
+pub(crate) fn udp(address: SocketAddr, receive_buffer: u64) -> io::Result<Socket> {
+    let socket = Socket::new(Domain::for_address(address), Type::DGRAM, Some(Protocol::UDP))?;
+    socket.bind(&address.into())?;
+    socket.set_read_timeout(Some(WAIT))?;
+    widen(&socket, receive_buffer);
+    drops::ask(&socket)?;
+    Ok(socket)
+}
+
 /// Gives a socket a buffer of `bytes`, or as much as the kernel allows.
-pub(super) fn widen(socket: &Socket, bytes: u64) {
+pub(crate) fn widen(socket: &Socket, bytes: u64) {
     let wanted = usize::try_from(bytes).unwrap_or(usize::MAX).min(i32::MAX as usize / 2);
     #[cfg(target_os = "linux")]
     let forced =
@@ -168,15 +193,13 @@ pub(super) fn widen(socket: &Socket, bytes: u64) {
         tracing::warn!(
             wanted,
             given,
-            "the kernel gives StatsD a smaller receive buffer: raise net.core.rmem_max, or give CAP_NET_ADMIN"
+            "the kernel gives a smaller receive buffer than configured: raise net.core.rmem_max, or give CAP_NET_ADMIN"
         );
     }
 }
 
 #[cfg(all(test, target_os = "linux"))]
 mod tests {
-    use socket2::{Domain, Type};
-
     use super::*;
 
     #[test]
