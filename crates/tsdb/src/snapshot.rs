@@ -2,8 +2,9 @@
 //!
 //! A snapshot is a directory `snapshots/<name>` that is a data directory of its own: the live blocks under second names
 //! (hard links, or copies where the file system has none), both copies of a manifest that names them, the key of series
-//! ids, metadata, the segments of log lines under second names, and an empty log of samples whose segments and sequences go on where the store's were. The head is flushed before,
-//! so everything that was acknowledged before the call is inside. Blocks never change, so the store goes on merging and
+//! ids, metadata, the segments of log lines under second names, and a log of samples whose segments and sequences go on where
+//! the store's were. In that log nothing is but totals of deltas and digests, as they are when it is made. The head is flushed
+//! before, so everything that was acknowledged before the call is inside. Blocks never change, so the store goes on merging and
 //! dropping its own names without touching the snapshot's.
 //!
 //! It is made as `<name>.tmp` and renamed once everything is synced; deleting goes the other way. What a crash leaves
@@ -24,7 +25,7 @@ use crate::manifest::Manifest;
 use crate::metadata;
 use crate::open::{OpenError, store_format};
 use crate::small_file::{self, SmallFile};
-use crate::store::{Inner, Store, block_file_name};
+use crate::store::{Inner, Store, block_file_name, wal_directory};
 
 /// The directory of snapshots in a data directory.
 const DIRECTORY: &str = "snapshots";
@@ -209,6 +210,7 @@ impl Inner {
         }
         files.sync_dir(&blocks)?;
         self.link_lines(&logs::directory(to))?;
+        self.link_totals(&wal_directory(to))?;
         store_format(files, to, manifest.id_seed)?;
         let families = self.metadata.read().expect("lock").encode();
         metadata::store(files, to, &families)?;
@@ -228,13 +230,21 @@ impl Inner {
         let (files, from) = (&*self.env.files, logs::directory(&self.directory));
         let end = self.writer.lock().expect("lock").lines.roll()?;
         for number in wal::segments(files, &from)?.into_iter().filter(|number| *number < end) {
-            let name = wal::file_name(number);
-            match files.link(&from.join(&name), &to.join(&name)) {
-                Err(error) if env::is_no_link(&error) => {
-                    copy_file(files, &*files.open(&from.join(&name))?, &to.join(&name), &mut |_| {})?;
-                }
-                result => result?,
-            }
+            link_segment(files, number, &from, to)?;
+        }
+        files.sync_dir(to)
+    }
+
+    /// Puts totals of deltas and digests into a segment of their own, and gives it a name in `to`. Deltas that came since the
+    /// flush are in them: what the snapshot does not show of a series, its next sample has.
+    fn link_totals(&self, to: &Path) -> io::Result<()> {
+        let (files, from) = (&*self.env.files, self.wal_directory());
+        // Held, so that no flush takes the segment away.
+        let mut writer = self.writer.lock().expect("lock");
+        let number = writer.wal.roll()?;
+        self.log_totals(&mut writer)?;
+        if writer.wal.roll()? > number {
+            link_segment(files, number, &from, to)?;
         }
         files.sync_dir(to)
     }
@@ -263,6 +273,15 @@ impl Inner {
             samples: samples.sum(),
         };
         Ok((live.manifest.clone(), snapshot, copied))
+    }
+}
+
+/// Gives a segment to which nothing is added any more a name in another directory.
+fn link_segment(files: &dyn Files, number: u64, from: &Path, to: &Path) -> io::Result<()> {
+    let (from, to) = (from.join(wal::file_name(number)), to.join(wal::file_name(number)));
+    match files.link(&from, &to) {
+        Err(error) if env::is_no_link(&error) => copy_file(files, &*files.open(&from)?, &to, &mut |_| {}),
+        result => result,
     }
 }
 

@@ -17,7 +17,7 @@ use model::{
 use sim::clock::SimClock;
 use sim::files::{Failure, Fault, Op, SimFiles};
 use sim::random::{Rng, SimRandom};
-use tsdb::{AppendError, Appended, Options, Progress, Store, Ticket, WriteContext};
+use tsdb::{AppendError, Appended, Options, Progress, SnapshotName, Store, Ticket, WriteContext};
 
 const TENANT: TenantId = TenantId(1);
 const BEGIN_MS: i64 = 1_800_000_000_000;
@@ -429,6 +429,26 @@ fn a_series_that_left_the_head_starts_anew() {
         assert_eq!(store.status().head_series, 0);
         send(&store, &[(of + 2, 30, 40, 4.0)]);
         assert_eq!(points(&store), BTreeMap::from([(of + 2, vec![(40, 4.0, 30)])]));
+    }
+}
+
+#[test]
+fn a_snapshot_goes_on_where_the_store_was() {
+    for of in KINDS {
+        let world = World::new(1);
+        let store = world.open();
+        send(&store, &[(of + 1, 0, 10, 5.0)]);
+        store.snapshot(&SnapshotName::parse("s").unwrap(), &|_| Ok(())).unwrap();
+        // What the store takes afterwards is its own.
+        send(&store, &[(of + 1, 10, 20, 100.0)]);
+        store.flush().unwrap();
+        let (from, to) = (Path::new("/data/snapshots/s"), Path::new("/restored"));
+        tsdb::restore(&world.disk, from, to, false, &mut |_| {}).unwrap();
+        let restored = open(&world.env(), to, &world.options);
+        assert!(send(&restored, &[(of + 1, 0, 10, 5.0)]).rejected.is_empty(), "it is known");
+        send(&restored, &[(of + 1, 10, 20, 2.0)]);
+        assert_eq!(points(&restored)[&(of + 1)], [(10, 5.0, 0), (20, 7.0, 0)]);
+        assert_eq!(points(&store)[&(of + 1)], [(10, 5.0, 0), (20, 105.0, 0)]);
     }
 }
 

@@ -34,6 +34,14 @@ impl Rig {
         assert_eq!((answer.status, answer.header("x-weir-rejected")), (202, None), "{}", answer.text());
     }
 
+    /// Sends metrics in OTLP's JSON, of which nothing is refused.
+    fn export(&self, weir: &Process, body: &str) {
+        let headers = "Content-Type: application/json\r\n";
+        let mut connection = Connection::open(weir.address, Some(&self.home.token())).unwrap();
+        let answer = connection.post("/v1/metrics", headers, body.as_bytes()).unwrap();
+        assert_eq!((answer.status, answer.text().as_str()), (200, "{}"));
+    }
+
     /// The only value of an expression.
     fn ask(&self, weir: &Process, expression: &str) -> serde_json::Value {
         let target = format!("/api/v1/query?query={}", encoded(expression));
@@ -74,6 +82,57 @@ fn rig_deltas_that_are_sent_again_count_once() {
     rig.send(&weir, "/api/v1/series", &second);
     rig.send(&weir, "/api/v1/series", &counted(1, now + 20));
     assert_eq!(rig.ask(&weir, "visits_total")["value"][1], "13");
+}
+
+/// An exponential histogram of some observations since the one before, which ended ten seconds earlier.
+fn observed(counts: [u32; 2], scale: i32, second: i64) -> String {
+    let (count, sum) = (counts[0] + counts[1], counts[0] + 2 * counts[1]);
+    let point = serde_json::json!({
+        "startTimeUnixNano": format!("{}000000000", second - 10), "timeUnixNano": format!("{second}000000000"),
+        "count": count.to_string(), "sum": sum, "scale": scale, "zeroCount": "0",
+        "positive": {"offset": -1, "bucketCounts": counts.map(|count| count.to_string())},
+    });
+    serde_json::json!({"resourceMetrics": [{"scopeMetrics": [{"metrics": [{
+        "name": "waited",
+        "exponentialHistogram": {"aggregationTemporality": 1, "dataPoints": [point]},
+    }]}]}]})
+    .to_string()
+}
+
+#[test]
+fn rig_histograms_that_are_sent_again_count_once() {
+    let rig = Rig::new(CONFIG);
+    let now = now_ms() / 1000 - 60;
+    // The second is coarser: from there on the total is so too.
+    let (first, second) = (observed([1, 2], 1, now), observed([3, 2], 0, now + 10));
+    let mut weir = rig.start();
+    let told = |weir: &Process| {
+        [
+            "histogram_count(waited)",
+            "histogram_sum(waited)",
+            "histogram_fraction(0, 1, waited) * histogram_count(waited)",
+        ]
+        .map(|asked| rig.ask(weir, asked)["value"][1].as_str().unwrap_or_default().to_owned())
+    };
+    for _ in 0..2 {
+        rig.export(&weir, &first);
+        weir.kill().unwrap();
+        weir = rig.start();
+    }
+    rig.export(&weir, &first);
+    rig.export(&weir, &second);
+    assert_eq!(told(&weir), ["8", "12", "4"]);
+    weir.kill().unwrap();
+    weir = rig.start();
+    rig.export(&weir, &first);
+    rig.export(&weir, &second);
+    assert_eq!(told(&weir), ["8", "12", "4"]);
+    assert_eq!(rig.ask(&weir, "count_over_time(waited[5m])")["value"][1], "2");
+    weir.stop(std::time::Duration::from_secs(30)).unwrap();
+    weir = rig.start();
+    rig.export(&weir, &second);
+    rig.export(&weir, &observed([1, 0], 1, now + 20));
+    assert_eq!(told(&weir), ["9", "13", "5"]);
 }
 
 #[test]

@@ -162,7 +162,7 @@ impl<N: Count> Layout<N> {
     }
 
     fn coarsen(&mut self, schema: i32) {
-        let by = self.schema - schema;
+        let by = self.schema.saturating_sub(schema);
         coarsen(&mut self.positive, by);
         coarsen(&mut self.negative, by);
         self.schema = schema;
