@@ -121,6 +121,28 @@ pub enum Door {
         /// Path from the root; a part in braces is whatever stands there. With a slash at its end it is the same path.
         path: &'static str,
     },
+    /// A unary call of gRPC, whose message is what its dialect has as protobuf over HTTP.
+    Grpc {
+        /// `/package.Service/Method`
+        path: &'static str,
+    },
+}
+
+impl Door {
+    /// Upper-case method of HTTP.
+    pub fn method(self) -> &'static str {
+        match self {
+            Self::Http { method, .. } => method,
+            Self::Grpc { .. } => "POST",
+        }
+    }
+
+    /// Path from the root.
+    pub fn path(self) -> &'static str {
+        match self {
+            Self::Http { path, .. } | Self::Grpc { path } => path,
+        }
+    }
 }
 
 /// Decodes an inflated body into `batch`. [`Malformed`] discards the whole batch; anything smaller is a rejection

@@ -44,10 +44,7 @@ pub fn matches(pattern: &str, path: &str) -> bool {
 
 fn doors() -> impl Iterator<Item = (&'static Dialect, &'static Route, &'static str, &'static str)> {
     ALL.iter().flat_map(|dialect| {
-        dialect.routes.iter().map(move |route| {
-            let Door::Http { method, path } = route.door;
-            (*dialect, route, method, path)
-        })
+        dialect.routes.iter().map(move |route| (*dialect, route, route.door.method(), route.door.path()))
     })
 }
 
@@ -142,9 +139,9 @@ pub fn docs_table() -> String {
     for dialect in ALL {
         let doors_of = |wanted: fn(&Kind) -> bool| {
             let routes = dialect.routes.iter().filter(|route| wanted(&route.kind));
-            let doors = routes.map(|route| {
-                let Door::Http { method, path } = route.door;
-                format!("`{method} {path}`")
+            let doors = routes.map(|route| match route.door {
+                Door::Http { method, path } => format!("`{method} {path}`"),
+                Door::Grpc { path } => format!("`gRPC {path}`"),
             });
             doors.collect::<Vec<_>>().join(", ")
         };

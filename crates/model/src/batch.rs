@@ -44,7 +44,7 @@ pub trait MakeLabels: fmt::Debug {
     fn make<'b>(&'b self, number: u32, pairs: &mut Vec<Pair<'b>>) -> Result<(), LabelError>;
 }
 
-/// What a series' float samples are.
+/// What a series' samples are, floats and native histograms.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
 pub enum Temporality {
     /// Values as they are to be stored.

@@ -8,7 +8,7 @@ use std::borrow::Cow;
 use admission::{Authority, Grant, Presented, Refused, Scope};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
-use dialects::{Credential, Door};
+use dialects::Credential;
 use http::request::Parts;
 use http::{HeaderMap, header};
 
@@ -136,8 +136,7 @@ fn in_query<'a>(query: &'a str, name: &'a str) -> impl Iterator<Item = Cow<'a, s
 fn in_path(parts: &Parts) -> Option<Cow<'_, str>> {
     let path = parts.uri.path();
     let (_, route) = dialects::find(parts.method.as_str(), path)?;
-    let Door::Http { path: pattern, .. } = route.door;
-    let at = pattern.split('/').position(|part| part.starts_with('{'))?;
+    let at = route.door.path().split('/').position(|part| part.starts_with('{'))?;
     path.split('/').nth(at).map(Cow::Borrowed)
 }
 

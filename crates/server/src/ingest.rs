@@ -21,10 +21,10 @@ use tsdb::{AppendError, Appended, Committed, Ticket, WriteContext, WriteError};
 
 use crate::app::App;
 use crate::body::{self, ReadError};
-use crate::gate;
 use crate::pool::PoolError;
 use crate::respond::{self, Answer};
 use crate::tally::Tally;
+use crate::{gate, grpc};
 
 /// Bodies up to this many bytes are decoded where they are; larger ones would keep the runtime from other sockets.
 const INLINE_BYTES_MAX: usize = 64 << 10;
@@ -40,10 +40,21 @@ pub struct Entry {
     pub dialect: &'static Dialect,
     /// Its body limits, as configured.
     pub limits: ByteLimits,
+    /// What lies around the body's message.
+    pub frame: Frame,
     /// What is done with the body.
     pub task: Task,
     /// Verdict to answer.
     pub reply: ReplyTo,
+}
+
+/// What lies around a message.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Frame {
+    /// Nothing: the body is the message.
+    Bare,
+    /// gRPC's, which [`crate::grpc`] takes away.
+    Grpc,
 }
 
 /// What is done with a body.
@@ -95,6 +106,10 @@ async fn take(app: &Arc<App>, entry: Entry, parts: &Arc<Parts>, body: Body) -> R
     let Some(decode) = decode else {
         app.metrics.not_kept.of_tenant(grant.tenant.name.as_str(), &[entry.dialect.name]).add(1);
         return Ok(Verdict::default());
+    };
+    let (bytes, encodings) = match entry.frame {
+        Frame::Bare => (bytes, encodings),
+        Frame::Grpc => grpc::message(bytes, encodings, entry.limits.wire)?,
     };
     let work = Work { app: Arc::clone(app), entry, decode, parts: Arc::clone(parts), encodings, bytes };
     Ok(store(app, work, permit, grant).await.unwrap_or_else(|refusal| {
@@ -257,12 +272,15 @@ impl Work {
 
     /// What tells a request with deltas from others: sent again, it counts once. SHA-256 of route and body, cut to 128 bits.
     fn digest(&self, batch: &Batch<'_>, received_ms: i64) -> Option<u128> {
-        let deltas = batch.series.iter().filter(|series| series.temporality == Temporality::Delta);
-        let mut times = deltas.flat_map(|series| &batch.samples[series.samples.clone()]).peekable();
+        let deltas = || batch.series.iter().filter(|series| series.temporality == Temporality::Delta);
+        let floats = deltas().flat_map(|series| &batch.samples[series.samples.clone()]);
+        let histograms = deltas().flat_map(|series| &batch.histograms[series.histograms.clone()]);
+        let times = floats.map(|sample| sample.timestamp_ms);
+        let mut times = times.chain(histograms.map(|sample| sample.timestamp_ms)).peekable();
         times.peek()?;
         let mut hash = Sha256::new();
         // Where a delta's time is that of its reception, the same bytes are something new when they come later.
-        if times.any(|sample| sample.timestamp_ms == received_ms) {
+        if times.any(|timestamp_ms| timestamp_ms == received_ms) {
             hash.update(received_ms.to_le_bytes());
         }
         hash.update(self.parts.uri.path().as_bytes());

@@ -15,6 +15,7 @@ pub mod control;
 pub mod cors;
 mod driver;
 pub mod gate;
+pub mod grpc;
 pub mod hosts;
 pub mod ingest;
 pub mod listen;

@@ -19,9 +19,9 @@ use crate::api::{self, Endpoint};
 use crate::app::App;
 use crate::config::DialectConfig;
 use crate::control::admin::Operation;
-use crate::ingest::{self, Entry, Task};
+use crate::ingest::{self, Entry, Frame, Task};
 use crate::respond::{self, Answer};
-use crate::{admin, gate, snapshots, system, unknown, upkeep};
+use crate::{admin, gate, grpc, snapshots, system, unknown, upkeep};
 
 /// One route.
 #[derive(Clone, Copy, Debug)]
@@ -73,13 +73,16 @@ pub fn table(configured: &HashMap<&'static str, DialectConfig>) -> Vec<Row> {
             continue;
         }
         for route in dialect.routes {
-            let Door::Http { method, path } = route.door;
+            let (method, path) = (route.door.method(), route.door.path());
+            let frame = match route.door {
+                Door::Http { .. } => Frame::Bare,
+                Door::Grpc { .. } => Frame::Grpc,
+            };
+            let entry = |task, reply| Action::Ingest(Entry { dialect, limits, frame, task, reply });
             let action = match route.kind {
-                Kind::Ingest { accept, decode, reply } => {
-                    Action::Ingest(Entry { dialect, limits, task: Task::Store { accept, decode }, reply })
-                }
-                Kind::Discard(reply) => Action::Ingest(Entry { dialect, limits, task: Task::Discard, reply }),
-                Kind::Check(reply) => Action::Ingest(Entry { dialect, limits, task: Task::Check, reply }),
+                Kind::Ingest { accept, decode, reply } => entry(Task::Store { accept, decode }, reply),
+                Kind::Discard(reply) => entry(Task::Discard, reply),
+                Kind::Check(reply) => entry(Task::Check, reply),
                 Kind::Answer(answer) => Action::Answer(answer),
             };
             let claims = route.claims;
@@ -257,6 +260,7 @@ async fn dispatch(app: Arc<App>, row: Option<Row>, rows: Arc<[Row]>, request: Re
     let Some(row) = row else { return lost(&app, &rows, &parts) };
     let request = Request::from_parts(parts, body);
     match row.action {
+        Action::Ingest(entry) if entry.frame == Frame::Grpc => grpc::ingest(app, entry, request).await,
         Action::Ingest(entry) => ingest::ingest(app, entry, request).await,
         Action::Answer(answer) => {
             let (parts, _) = request.into_parts();
@@ -305,6 +309,9 @@ fn lost(app: &App, rows: &[Row], parts: &Parts) -> Answer {
         return answer;
     }
     app.metrics.not_found.add(1);
+    if grpc::is_call(&parts.headers) {
+        return grpc::unimplemented(path);
+    }
     let nearest = nearest(rows, path);
     if unknown::is_datadog(app, parts) {
         return unknown::answer(app, parts, nearest);

@@ -42,6 +42,9 @@ pub fn run(sources: Sources, config: Config) -> Result<(), ServeError> {
     let mut server = Server::start(env, config, control, Box::new(reloader))?;
     let address = server.address();
     tracing::info!(%address, data_dir = %data_dir.display(), version = env!("CARGO_PKG_VERSION"), "started");
+    for (key, address) in server.others() {
+        tracing::info!(key, %address, "listens there too");
+    }
     let url = external_url.unwrap_or_else(|| format!("{scheme}://{address}"));
     greet(&format!(
         "{}\nData is in {}.\n",

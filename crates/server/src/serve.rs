@@ -70,6 +70,7 @@ pub enum ServeError {
 pub struct Server {
     runtime: Runtime,
     address: SocketAddr,
+    others: Vec<(&'static str, SocketAddr)>,
     app: Arc<App>,
     driver: Driver,
     statsd: Listeners,
@@ -94,6 +95,13 @@ impl Server {
             .build()?;
         let socket = runtime.block_on(async { bind(config.listen) })?;
         let address = socket.local_addr()?;
+        let mut others = Vec::new();
+        let mut further = Vec::new();
+        for (key, address) in &config.also_listen {
+            let socket = runtime.block_on(async { bind(*address) })?;
+            others.push((*key, socket.local_addr()?));
+            further.push(socket);
+        }
         let challenges_socket = http_listen(&config).map(|address| runtime.block_on(async { bind(address) }));
         let challenges_socket = challenges_socket.transpose()?;
         let descriptors = descriptors::raise();
@@ -107,19 +115,24 @@ impl Server {
         let driver = Driver::start(Arc::clone(&app), fail)?;
         let statsd = Listeners::start(&app)?;
         let listener = Listener::new(socket, settings, routes::router(&app), Arc::clone(&app.metrics));
-        let listener = listener.speaking(app.tls.clone());
+        let listener = listener.also(further).speaking(app.tls.clone());
         let mut listeners = vec![runtime.spawn(listener.serve(stopped.clone(), grace))];
         listeners.extend(http_for_challenges(&runtime, &app, challenges_socket, stopped, grace));
         keep_certificates(&runtime, &app);
         if !interval.is_zero() {
             runtime.spawn(monitor::write_regularly(Arc::clone(&app), interval));
         }
-        Ok(Self { runtime, address, app, driver, statsd, listeners, stop, failed })
+        Ok(Self { runtime, address, others, app, driver, statsd, listeners, stop, failed })
     }
 
     /// Where it listens.
     pub fn address(&self) -> SocketAddr {
         self.address
+    }
+
+    /// Where else it listens, by the keys of the configuration.
+    pub fn others(&self) -> &[(&'static str, SocketAddr)] {
+        &self.others
     }
 
     /// Where it takes StatsD by UDP: the first address of those.

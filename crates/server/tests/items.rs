@@ -11,7 +11,7 @@ use http::Request;
 use model::Batch;
 use model::batch::{LabelSource, SeriesRow, Temporality};
 use model::{LogRow, Reason, Sample, Signal};
-use server::ingest::{self, Entry, Task};
+use server::ingest::{self, Entry, Frame, Task};
 use server::respond::Answer;
 
 /// A dialect of this test: a line is an item, a word of it is a series with a sample.
@@ -95,7 +95,7 @@ fn reply(_: &dialects::Request<'_>, verdict: &Verdict) -> Reply {
 /// How many of how many items were refused.
 fn send(weir: &Weir, body: &str) -> String {
     let task = Task::Store { accept: |_| Ok(()), decode };
-    let entry = Entry { dialect: &WORDS, limits: LIMITS, task, reply };
+    let entry = Entry { dialect: &WORDS, limits: LIMITS, frame: Frame::Bare, task, reply };
     let token = format!("Bearer {}", weir.token);
     let request = Request::post("/words").header("authorization", token).body(Body::from(body.to_owned()));
     let app = Arc::clone(weir.server.as_ref().unwrap().app());

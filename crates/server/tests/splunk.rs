@@ -129,7 +129,10 @@ fn what_was_acknowledged_is_true() {
 
 #[test]
 fn a_tenant_over_its_rate_and_a_body_over_its_limit_are_told() {
-    let weir = Weir::start_with(|settings| settings.limits.samples_per_second = 1.0);
+    let weir = Weir::start_with(|settings| {
+        settings.limits.samples_per_second = 1.0;
+        settings.limits.samples_burst = 10.0;
+    });
     let many: String = (0..2000).map(|i| metric(&weir, &format!(r#"{{"metric_name:m{i}":1}}"#))).collect();
     assert_eq!(send(&weir, EVENT, &many).status, 200);
     let busy = send(&weir, EVENT, r#"{"event":"x"}"#);

@@ -7,7 +7,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use env::Env;
-use model::batch::MetadataRow;
+use model::batch::{HistogramSample, MetadataRow, Temporality};
+use model::histogram::{BucketCounts, Histogram, ResetHint, Span};
 use model::{Batch, Metadata, MetricType, Reason, Signal, TenantId, TenantLimits};
 use sim::clock::SimClock;
 use sim::files::{Failure, Fault, Op};
@@ -59,8 +60,36 @@ impl World {
         let (ticket, appended) = self.store.append(&context, batch)?;
         self.clock.advance(Duration::from_secs(1));
         self.store.commit(Duration::ZERO);
-        ticket.wait().unwrap();
-        Ok(appended)
+        Ok(appended.settled(ticket.wait().unwrap()))
+    }
+
+    /// Sends a delta of a native histogram with so many buckets for each series.
+    fn add(&self, tenant: TenantId, series: std::ops::Range<u32>, buckets: usize, end_ms: i64) -> Appended {
+        let rows: Vec<(u32, i64, f64)> = series.map(|i| (i, end_ms, 0.0)).collect();
+        let mut batch = common::batch(self.store.seed(), &rows);
+        batch.samples.clear();
+        let histogram = Arc::new(Histogram {
+            schema: 3,
+            zero_threshold: 0.0,
+            sum: 1.0,
+            reset_hint: ResetHint::Unknown,
+            positive_spans: vec![Span { offset: 0, length: buckets as u32 }],
+            negative_spans: vec![],
+            counts: BucketCounts::Integer {
+                count: buckets as u64,
+                zero: 0,
+                positive: vec![1; buckets],
+                negative: vec![],
+            },
+            custom_bounds: vec![],
+        });
+        for (at, series) in batch.series.iter_mut().enumerate() {
+            (series.samples, series.histograms) = (0..0, at..at + 1);
+            series.temporality = Temporality::Delta;
+            let histogram = histogram.clone();
+            batch.histograms.push(HistogramSample { timestamp_ms: end_ms, start_ms: 0, histogram });
+        }
+        self.append(tenant, &batch).unwrap()
     }
 }
 
@@ -145,6 +174,34 @@ fn metadata_is_refused_by_name_when_a_tenant_has_its_part() {
     }
     let held = world.store.status().head_bytes - empty;
     assert!(held < MEMORY_BYTES / 16, "{held} bytes of all tenants' metadata");
+}
+
+/// Totals of histograms stay as long as their series: one tenant's must not take what all have.
+#[test]
+fn totals_of_histograms_are_refused_by_name_when_a_tenant_has_its_part() {
+    let world = World::new();
+    let (bytes, budget) = (200 + 8 * 10_001, MEMORY_BYTES / 4);
+    let small = world.add(SMALL, 0..2, 10_000, 10);
+    assert_eq!(small.accepted.histograms, 2);
+    let mut taken = 0;
+    for at in 0..20 {
+        taken += world.add(FLOODING, at * 10..at * 10 + 10, 10_000, 10).accepted.histograms;
+    }
+    let fits = budget / 10 * 8 / bytes;
+    assert!((fits - 2..=fits).contains(&(taken + 2)), "{taken} of {fits}");
+    let flood = world.add(FLOODING, 200..210, 10_000, 10);
+    assert_eq!(refused(&flood, Signal::Histogram), [(Signal::Histogram, Reason::Memory, 10)]);
+    assert!(flood.rejected.details()[0].contains("storage.memory_bytes"), "{:?}", flood.rejected.details());
+    // Those that are there go on, as long as they are not more.
+    assert_eq!(world.add(FLOODING, 0..10, 10_000, 20).accepted.histograms, 10);
+    assert_eq!(world.add(FLOODING, 0..10, 20_000, 30).accepted.histograms, 0);
+    assert_eq!(world.add(SMALL, 2..4, 10_000, 20).accepted.histograms, 2);
+    for tenant in 10..20 {
+        world.add(TenantId(tenant), 0..2, 10_000, 10);
+    }
+    let refused = world.add(TenantId(20), 0..1, 10_000, 10);
+    assert_eq!(refused.accepted.histograms, 0, "the second bound is everybody's");
+    assert!(world.store.status().head_bytes < MEMORY_BYTES);
 }
 
 /// The bug: after a failed group metadata counted as waiting for ever, so every scrape wrote all its metadata to the log

@@ -25,6 +25,7 @@ pub const TESTS: &[Need] = &[
     need("prometheus", "prometheus", "a real Prometheus writes to Weir; promtool queries it"),
     need("prometheus-node-exporter", "prometheus-node-exporter", "that Prometheus scrapes something real"),
     need("curl", "curl", "the README's two lines are run as they stand"),
+    need("xxd", "xxd", "Better Stack's documented lines are run as they stand"),
     need(
         "strace",
         "strace",

@@ -1,7 +1,7 @@
-//! OTLP over HTTP: what OpenTelemetry Collectors and SDKs export, in protobuf or JSON.
+//! OTLP over HTTP and gRPC: what OpenTelemetry Collectors and SDKs export, in protobuf or JSON.
 //!
 //! Metrics are named as Prometheus' own receiver names them ([`names`], [`labels`]), by choices under Prometheus' keys
-//! ([`Settings`]). Both encodings are read into the same calls of [`intake`], and lines of logs into those of [`logs`], so that
+//! ([`Settings`]). Both encodings are read into the same calls of [`intake`], and lines of logs into those of [`mod@logs`], so that
 //! they cannot differ. The decoders serve gRPC too, whose messages are the same.
 
 mod exemplar;
@@ -72,6 +72,8 @@ const ROUTES: &[Route] = &[
     logs("/v1/otlp/v1/logs"),
     logs("/opentelemetry/v1/logs"),
     logs("/api/{org}/v1/logs"),
+    call("/opentelemetry.proto.collector.metrics.v1.MetricsService/Export", METRICS),
+    call("/opentelemetry.proto.collector.logs.v1.LogsService/Export", LOGS),
     no_place("/v1/traces"),
     no_place("/otlp/v1/traces"),
     no_place("/api/v1/otlp/v1/traces"),
@@ -85,12 +87,20 @@ const fn post(path: &'static str, kind: Kind) -> Route {
     Route { door: Door::Http { method: "POST", path }, kind, claims: None }
 }
 
+const METRICS: Kind = Kind::Ingest { accept, decode: decode_metrics, reply: reply::metrics };
+const LOGS: Kind = Kind::Ingest { accept, decode: decode_logs, reply: reply::logs };
+
 const fn metrics(path: &'static str) -> Route {
-    post(path, Kind::Ingest { accept, decode: decode_metrics, reply: reply::metrics })
+    post(path, METRICS)
+}
+
+/// The same message by gRPC.
+const fn call(path: &'static str, kind: Kind) -> Route {
+    Route { door: Door::Grpc { path }, kind, claims: None }
 }
 
 const fn logs(path: &'static str) -> Route {
-    post(path, Kind::Ingest { accept, decode: decode_logs, reply: reply::logs })
+    post(path, LOGS)
 }
 
 const fn no_place(path: &'static str) -> Route {

@@ -1,4 +1,7 @@
-//! How OTLP's metrics are translated: Prometheus' own keys, and what they mean for a tenant.
+//! Where OTLP is expected beside `listen`, and how its metrics are translated: Prometheus' own keys, and what they mean for
+//! a tenant.
+
+use std::net::SocketAddr;
 
 use dialects::otlp::{self, Promoted, Strategy};
 
@@ -16,9 +19,14 @@ words! {
 }
 
 section! {
-    /// What becomes of OTLP metrics; the keys are those of Prometheus' own `otlp` section. `tenants.<name>.otlp` overrides it
+    /// OpenTelemetry: what becomes of its metrics; the keys are those of Prometheus' own `otlp` section. `tenants.<name>.otlp` overrides it
     /// for one.
     Otlp {
+        /// Where gRPC is expected, usually 127.0.0.1:4317. It is one more address of the same server, as `listen` is: tokens,
+        /// TLS and every protocol are as there, which takes gRPC too. Not for a tenant. Default: none.
+        grpc_listen: Option<SocketAddr> = "", Restart;
+        /// Where HTTP is expected, usually 127.0.0.1:4318. The same in all else. Default: none.
+        http_listen: Option<SocketAddr> = "", Restart;
         /// Names: UnderscoreEscapingWithSuffixes (`http_requests_total`), UnderscoreEscapingWithoutSuffixes (`http_requests`),
         /// NoUTF8EscapingWithSuffixes (`http.requests_total`) or NoTranslation (`http.requests`). Default:
         /// UnderscoreEscapingWithSuffixes.
@@ -46,6 +54,13 @@ section! {
 }
 
 impl Otlp {
+    /// The addresses, each with its key.
+    pub fn addresses(&self) -> impl Iterator<Item = (&'static str, SocketAddr)> {
+        [("otlp.grpc_listen", self.grpc_listen), ("otlp.http_listen", self.http_listen)]
+            .into_iter()
+            .filter_map(|(key, address)| Some((key, address?)))
+    }
+
     /// What these words mean, over those of `all` tenants.
     pub(super) fn over(&self, all: &Self) -> otlp::Settings {
         let standard = otlp::Settings::default();

@@ -30,6 +30,8 @@ use crate::cors::Origins;
 pub struct Config {
     /// Address of the one port.
     pub listen: SocketAddr,
+    /// Further addresses at which the same is served, each with its key.
+    pub also_listen: Vec<(&'static str, SocketAddr)>,
     /// Directory of everything that is stored.
     pub data_dir: PathBuf,
     /// URL without a slash at its end, for printed links.
@@ -181,6 +183,7 @@ impl Config {
         let address = format!("{scheme}://{}", general.listen);
         Ok(Self {
             listen: general.listen,
+            also_listen: settings.otlp.addresses().collect(),
             data_dir: general.data_dir.clone(),
             external_url: general.external_url.0.clone().unwrap_or(address),
             trusted_proxies: general.trusted_proxies.clone(),
@@ -297,19 +300,26 @@ fn contradictions(settings: &Settings, machine: Machine) -> Vec<Problem> {
         ("query.max_points", query.max_points == 0, "must be more than 0"),
         ("ingest.queue", ingest.queue == 0, "must be more than 0"),
     ];
+    let elsewhere = |(key, address): (_, SocketAddr)| {
+        let open = general.auth == Auth::Off && !address.ip().is_loopback();
+        (key, open, "with `auth: off` it must be a loopback address like `listen`")
+    };
     let broken = rules
         .into_iter()
+        .chain(settings.otlp.addresses().map(elsewhere))
         .chain(settings.statsd.iter().flat_map(listener_rules))
         .filter(|(_, broken, _)| *broken);
     let whole =
         |key: String, message: &str| Problem { origin: Origin::Whole, key, message: message.to_owned() };
     let broken = broken.map(|(key, _, message)| whole(key.to_owned(), message));
-    let tenants = settings.tenants.iter().map(|(name, own)| (format!("tenants.{name}.otlp"), &own.otlp));
-    let otlp = tenants.chain([("otlp".to_owned(), &settings.otlp)]).filter_map(|(section, otlp)| {
+    let tenants = || settings.tenants.iter().map(|(name, own)| (format!("tenants.{name}.otlp"), &own.otlp));
+    let of_all = tenants().filter(|(_, own)| own.addresses().next().is_some());
+    let of_all = of_all.map(|(section, _)| whole(section, "no tenant has an address of its own"));
+    let otlp = tenants().chain([("otlp".to_owned(), &settings.otlp)]).filter_map(|(section, otlp)| {
         let (key, message) = otlp.contradiction()?;
         Some(whole(format!("{section}.{key}"), message))
     });
-    broken.chain(otlp).collect()
+    broken.chain(otlp).chain(of_all).collect()
 }
 
 /// What must not be true of a listener of StatsD.

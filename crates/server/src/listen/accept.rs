@@ -7,10 +7,12 @@
 //! half-sent heads must not keep a client out that has something to say.
 
 use std::convert::Infallible;
-use std::io::{Read, Write};
+use std::future::poll_fn;
+use std::io::{self, Read, Write};
 use std::net::SocketAddr;
 use std::pin::pin;
 use std::sync::Arc;
+use std::task::Poll;
 use std::time::Duration;
 
 use axum::Router;
@@ -73,7 +75,8 @@ pub struct Peer(pub SocketAddr);
 /// A bound listener and what it serves.
 #[derive(Debug)]
 pub struct Listener {
-    socket: TcpListener,
+    /// All with the same bounds together.
+    sockets: Vec<TcpListener>,
     settings: Settings,
     router: Router,
     metrics: Arc<Metrics>,
@@ -85,7 +88,13 @@ impl Listener {
     /// Serves `router` on `socket`.
     pub fn new(socket: TcpListener, settings: Settings, router: Router, metrics: Arc<Metrics>) -> Self {
         let crowd = Arc::new(Crowd::new(settings.connections_max));
-        Self { socket, settings, router, metrics, crowd, tls: None }
+        Self { sockets: vec![socket], settings, router, metrics, crowd, tls: None }
+    }
+
+    /// Serves the same on further sockets.
+    pub fn also(mut self, sockets: Vec<TcpListener>) -> Self {
+        self.sockets.extend(sockets);
+        self
     }
 
     /// Speaks TLS and nothing else.
@@ -95,10 +104,10 @@ impl Listener {
 
     /// Accepts until `stop` becomes true, then lets connections finish for up to `grace`. Gives how many were cut.
     pub async fn serve(self, mut stop: watch::Receiver<bool>, grace: Duration) -> usize {
-        let mut failures = 0;
+        let (mut failures, mut turn) = (0, 0);
         while !*stop.borrow() {
             tokio::select! {
-                accepted = self.socket.accept() => match accepted {
+                accepted = accept(&self.sockets, &mut turn) => match accepted {
                     Ok((stream, peer)) => {
                         failures = 0;
                         self.admit(stream, peer, &stop).await;
@@ -113,7 +122,7 @@ impl Listener {
                 changed = stop.changed() => if changed.is_err() { break },
             }
         }
-        drop(self.socket);
+        drop(self.sockets);
         self.crowd.all_gone(grace).await
     }
 
@@ -157,6 +166,20 @@ impl Listener {
             drop(place);
         });
     }
+}
+
+/// The next connection on any of `sockets`. They are asked in `turn`, so that a flood at one keeps nobody from another.
+async fn accept(sockets: &[TcpListener], turn: &mut usize) -> io::Result<(TcpStream, SocketAddr)> {
+    *turn = (*turn + 1) % sockets.len();
+    let (before, after) = sockets.split_at(*turn);
+    poll_fn(|cx| {
+        let next = |socket: &TcpListener| match socket.poll_accept(cx) {
+            Poll::Ready(accepted) => Some(accepted),
+            Poll::Pending => None,
+        };
+        after.iter().chain(before).find_map(next).map_or(Poll::Pending, Poll::Ready)
+    })
+    .await
 }
 
 /// Out of descriptors or memory: retrying at once would only burn the processor that could free some.

@@ -97,6 +97,12 @@ impl Weir {
         begin(Env::real(), directory.path(), change, |_| {}).unwrap_err().to_string()
     }
 
+    /// Where it listens by this key of the configuration.
+    pub(crate) fn address_of(&self, key: &str) -> SocketAddr {
+        let others = self.server.as_ref().unwrap().others();
+        others.iter().find(|(other, _)| *other == key).unwrap().1
+    }
+
     /// Where it takes StatsD by UDP.
     pub(crate) fn statsd(&self) -> SocketAddr {
         self.server.as_ref().unwrap().statsd_address().unwrap()
@@ -104,6 +110,11 @@ impl Weir {
 
     pub(crate) fn app(&self) -> &App {
         self.server.as_ref().unwrap().app()
+    }
+
+    /// What serves its requests, to be asked without a socket.
+    pub(crate) fn router(&self) -> axum::Router {
+        server::routes::router(self.server.as_ref().unwrap().app())
     }
 
     pub(crate) fn wait_until_ready(&self) {
