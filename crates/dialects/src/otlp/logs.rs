@@ -160,16 +160,18 @@ impl<'a, 'b> Records<'a, 'b> {
 
     /// Keeps a record, or refuses it for what is in it.
     pub(super) fn record(&mut self, record: Result<Record<'a>, &'static str>) -> Result<(), Malformed> {
+        self.batch.items.begin();
+        self.room.take(size_of::<u32>()).map_err(full)?;
         let refusal = self.refusals.iter().flatten().next().copied();
         let record = match (record, refusal) {
             (Ok(record), None) => record,
             (Err(what), None) | (_, Some(what)) => {
-                self.batch.rejections.add(Signal::LogLine, Reason::InvalidLine, 1);
-                self.batch.rejections.explain(|| format!("a log record has a {what}"));
+                let explain = || format!("a log record has a {what}");
+                self.batch.refuse_item(Signal::LogLine, Reason::InvalidLine, explain);
                 return Ok(());
             }
         };
-        self.keep(record).map_err(|Full| Malformed { what: Full::WHAT, offset: 0 })
+        self.keep(record).map_err(full)
     }
 
     fn keep(&mut self, record: Record<'a>) -> Result<(), Full> {
@@ -199,6 +201,10 @@ impl<'a, 'b> Records<'a, 'b> {
         let stream = self.stream.iter().cloned();
         self.lines.push(self.batch, &mut self.room, stream, fields, time_ns, record.body)
     }
+}
+
+fn full(_: Full) -> Malformed {
+    Malformed { what: Full::WHAT, offset: 0 }
 }
 
 /// What was read, or why it cannot be kept; that the rest cannot be read is an error.

@@ -46,9 +46,7 @@ pub fn partial(verdict: &Verdict) -> Option<(u64, String)> {
     if verdict.rejected.is_empty() {
         return None;
     }
-    // A record is a line; of metrics, points are counted and not their series.
-    let lines = verdict.rejected.counts().log_lines;
-    let refused = if verdict.items.sent() == 0 { lines } else { verdict.items.refused() };
+    let refused = verdict.items.refused();
     let reasons: Vec<String> = verdict
         .rejected
         .by_reason()
