@@ -65,7 +65,11 @@ pub fn decode(repo: &Repo, plan: &Plan) -> Result<()> {
          |---|---|---|---|---|---|---|---|---|---|---|---|\n",
     );
     for case in &cases {
-        let ack_ns = to_the_answer(&server, &case.path, case, plan)?;
+        // Lines have no answer.
+        let ack_ns = match case.path.starts_with('/') {
+            true => to_the_answer(&server, &case.path, case, plan)?,
+            false => f64::NAN,
+        };
         let theirs = match (&peer, at_victoria_metrics(case)) {
             (Some(peer), Some(path)) => {
                 let ns = to_the_answer(&peer.process, path, case, plan)?;
@@ -75,6 +79,9 @@ pub fn decode(repo: &Repo, plan: &Plan) -> Result<()> {
         };
         let bytes = case.body.len() as f64 / case.things;
         let figures = |ns: f64| {
+            if ns.is_nan() {
+                return "– | – | – | –".to_owned();
+            }
             format!("{ns:.0} | {:.2} | {:.2} | {:.0}", 1e3 / ns, case.rows * 1e3 / ns, bytes * 1e3 / ns)
         };
         let (alone, answered) = (figures(case.alone_ns), figures(ack_ns));
