@@ -22,6 +22,7 @@
 //!
 //! [`statsd`] has lines instead of requests. [`remote_read`] and [`exposition`] go the other way: they are what other servers read from Weir.
 
+pub mod collectd;
 pub mod datadog;
 pub mod exercise;
 pub mod exposition;
@@ -40,6 +41,8 @@ mod query;
 mod registry;
 mod reply;
 mod rows;
+mod seconds;
+mod siblings;
 mod spans;
 
 #[cfg(test)]
@@ -54,8 +57,14 @@ pub use codec::inflate::Encoding;
 pub use registry::{docs_table, find, matches, owner};
 
 /// Every dialect, in the order of the docs.
-pub static ALL: &[&Dialect] =
-    &[&remote_write::DIALECT, &text::DIALECT, &datadog::DIALECT, &splunk::DIALECT, &victoriametrics::DIALECT];
+pub static ALL: &[&Dialect] = &[
+    &remote_write::DIALECT,
+    &text::DIALECT,
+    &datadog::DIALECT,
+    &splunk::DIALECT,
+    &victoriametrics::DIALECT,
+    &collectd::DIALECT,
+];
 
 /// One protocol.
 #[derive(Debug)]

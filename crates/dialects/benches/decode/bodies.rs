@@ -1,6 +1,8 @@
 //! Bodies for the decoders' benchmark: node-exporter-like series with five labels and one sample each; Datadog's have ten
 //! tags, of which four series that lie together have the same.
 
+#[path = "collectd.rs"]
+mod collectd;
 #[path = "splunk.rs"]
 mod splunk;
 #[path = "victoriametrics.rs"]
@@ -77,6 +79,7 @@ pub(crate) const CASES: &[Case] = &[
     },
     splunk::METRICS,
     victoriametrics::LINES,
+    collectd::VALUES,
 ];
 
 /// Labels of series `i`, the name first.

@@ -1,5 +1,6 @@
 //! One line: `{"metric":{"__name__":"up","job":"a"},"values":[1,null],"timestamps":[1,2]}`, in any order. Other keys have no
-//! meaning. A value may be `null`, which is none, and a text where JSON has no number: `Infinity`, `-Infinity`, `NaN`.
+//! meaning. A value may be `null`, which is none, and what JSON has no number for: `"Infinity"`, `"-Infinity"`, `"NaN"`, of
+//! which older versions leave the quotes away.
 
 use std::borrow::Cow;
 use std::ops::Range;
