@@ -151,10 +151,8 @@ fn value(token: &Token<'_>) -> Value {
             text => codec::float::parse(text).filter(|value| !value.is_finite()),
         },
         // One too large for a float is no number; `Infinity` is.
-        Token::Number(text) if text.ends_with(|last: char| last.is_ascii_digit()) => {
-            token.number().filter(|value| value.is_finite())
-        }
-        token => token.number(),
+        Token::Number(text) => codec::float::parse(text),
+        _ => None,
     };
     number.map_or(Value::Bad, Value::Number)
 }
