@@ -4,7 +4,8 @@
 //!
 //! It is a little more lenient than RFC 8259, because a body that is refused is lost with everything else in it: bytes
 //! that are not UTF-8 and halves of surrogate pairs become U+FFFD (as Go reads them), texts may have control characters
-//! in them, and `NaN`, `Infinity` and `-Infinity` are numbers (as Python writes them). A number is its text until somebody
+//! in them, and `NaN`, `Infinity` and `-Infinity` are numbers (as Python writes them), `+Inf` and `-Inf` too (as
+//! VictoriaMetrics does). A number is its text until somebody
 //! asks for its value.
 
 use std::borrow::Cow;
@@ -143,13 +144,18 @@ impl<'a> Json<'a> {
     }
 
     fn word(&mut self, rest: &[u8]) -> Result<Token<'a>, Malformed> {
-        let words: [(&[u8], Token<'a>); 6] = [
+        // The longer ones first.
+        let words: [(&[u8], Token<'a>); 10] = [
             (b"null", Token::Null),
             (b"true", Token::Bool(true)),
             (b"false", Token::Bool(false)),
             (b"NaN", Token::Number("NaN")),
             (b"Infinity", Token::Number("inf")),
             (b"-Infinity", Token::Number("-inf")),
+            (b"+Infinity", Token::Number("inf")),
+            (b"Inf", Token::Number("inf")),
+            (b"-Inf", Token::Number("-inf")),
+            (b"+Inf", Token::Number("inf")),
         ];
         let found = words.into_iter().find(|(word, _)| rest.starts_with(word));
         let (word, token) = found.ok_or_else(|| self.error("invalid JSON doc: a value is expected"))?;
@@ -397,6 +403,10 @@ mod tests {
         let number = |text: &str| Json::new(text.as_bytes()).value().unwrap().number().unwrap();
         assert!(number("NaN").is_nan());
         assert_eq!((number("1e999"), number("-Infinity")), (f64::INFINITY, f64::NEG_INFINITY));
+        for (text, wanted) in [("+Inf", f64::INFINITY), ("Inf", f64::INFINITY), ("-Inf", f64::NEG_INFINITY)] {
+            let mut json = Json::new(text.as_bytes());
+            assert_eq!((json.value().unwrap().number(), json.is_at_end()), (Some(wanted), true), "{text}");
+        }
     }
 
     #[test]

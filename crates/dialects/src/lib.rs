@@ -23,6 +23,7 @@
 //! [`statsd`] has lines instead of requests. [`remote_read`] and [`exposition`] go the other way: they are what other servers read from Weir.
 
 pub mod betterstack;
+pub mod collectd;
 pub mod datadog;
 pub mod exercise;
 pub mod exposition;
@@ -48,6 +49,8 @@ mod query;
 mod registry;
 mod reply;
 mod rows;
+mod seconds;
+mod siblings;
 mod spans;
 
 #[cfg(test)]
@@ -75,6 +78,7 @@ pub static ALL: &[&Dialect] = &[
     &opentsdb::DIALECT,
     &splunk::DIALECT,
     &victoriametrics::DIALECT,
+    &collectd::DIALECT,
     &loki::DIALECT,
 ];
 

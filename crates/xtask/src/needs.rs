@@ -14,7 +14,7 @@ use crate::run;
 pub struct Need {
     /// Its name on the path.
     pub program: &'static str,
-    /// The Debian package that brings it.
+    /// The Debian packages that bring it, with spaces between.
     pub package: &'static str,
     /// Which tests want it.
     pub why: &'static str,
@@ -36,6 +36,12 @@ pub const TESTS: &[Need] = &[
     need("xfs_io", "xfsprogs", "the power cut itself"),
     need("python3", "python3", "another HTTP client than ours"),
     need("node", "nodejs", "another HTTP client than ours"),
+    need("victoria-metrics", "victoria-metrics", "what it exports is imported"),
+    need(
+        "collectd",
+        "collectd-core libcurl3-gnutls libmicrohttpd12 libprotobuf-c1 libyajl2",
+        "a real collectd sends, and exposes the same for comparison",
+    ),
 ];
 
 /// For `cargo xtask bench ingest`, besides [`TESTS`].
@@ -62,7 +68,7 @@ pub fn provide(needs: &[Need], yes: bool) -> Result<()> {
         eprintln!("There is no apt-get here; tests that need them will say that they are skipped.");
         return Ok(());
     }
-    let mut packages: Vec<&str> = missing.iter().map(|need| need.package).collect();
+    let mut packages: Vec<&str> = missing.iter().flat_map(|need| need.package.split(' ')).collect();
     packages.dedup();
     let question = format!("Install with apt-get, outside this repository: {}?", packages.join(" "));
     if !yes && !run::confirmed(&question) {

@@ -3,6 +3,8 @@
 
 #[path = "betterstack.rs"]
 mod betterstack;
+#[path = "collectd.rs"]
+mod collectd;
 #[path = "graphite.rs"]
 mod graphite;
 #[path = "influx.rs"]
@@ -129,6 +131,7 @@ pub(crate) const CASES: &[Case] = &[
     graphite::CASE,
     opentsdb::CASES[0],
     opentsdb::CASES[1],
+    collectd::VALUES,
 ];
 
 /// Labels of series `i`, the name first.

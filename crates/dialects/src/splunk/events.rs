@@ -8,14 +8,16 @@ use model::{Batch, Reason, Sample, Signal};
 
 use super::code::{self, Code};
 use super::fields::{self, Field};
-use super::metrics::{DIMENSIONS_MAX, Metrics};
 use super::opening;
-use super::seconds;
 use crate::attributes::Attributes;
 use crate::json::{Json, Token};
 use crate::lines::{self, Lines};
-use crate::rows::{Full, Room};
-use crate::{Malformed, Received};
+use crate::rows::{Full, Room, Rows};
+use crate::siblings::{Shared, Siblings};
+use crate::{Malformed, Received, seconds};
+
+/// Dimensions that an event may have: by default tenants may have half as many labels.
+const DIMENSIONS_MAX: usize = 256;
 
 /// What an event says of where it comes from: labels of series and streams.
 pub(super) const ORIGIN: [&str; 4] = ["host", "source", "sourcetype", "index"];
@@ -27,7 +29,7 @@ pub(super) fn decode<'a>(received: &Received<'a>, batch: &mut Batch<'a>) -> Resu
         origin: Origin::default(),
         received_ns: received.received_ms.saturating_mul(1_000_000),
         fields: Vec::new(),
-        metrics: Metrics::default(),
+        series: Siblings::default(),
         lines: Lines::default(),
         room: Room::new(),
         first_bad: None,
@@ -46,8 +48,8 @@ pub(super) fn decode<'a>(received: &Received<'a>, batch: &mut Batch<'a>) -> Resu
             }
         }
     }
-    let Events { metrics, first_bad, batch, .. } = events;
-    metrics.finish(batch);
+    let Events { series, first_bad, batch, .. } = events;
+    series.finish(batch);
     match (first_bad, channel) {
         (Some((code, number)), _) => batch.echo = Some(code.body_of_event(number)),
         (None, Some(_)) => opening::acknowledge(received, batch),
@@ -65,7 +67,7 @@ struct Events<'a, 'b> {
     received_ns: i64,
     /// Of this event.
     fields: Vec<Field<'a>>,
-    metrics: Metrics<'a>,
+    series: Siblings<'a>,
     lines: Lines,
     room: Room,
     /// What is wrong with the first event that is refused, and its number.
@@ -100,6 +102,7 @@ impl<'a> Events<'a, '_> {
                 false => (Signal::LogLine, Reason::InvalidLine),
             };
             self.refuse(code, signal, reason, what);
+            self.batch.rejections.add(signal, reason, self.samples().saturating_sub(1));
             return Ok(());
         }
         if is_metric {
@@ -178,6 +181,7 @@ impl<'a> Events<'a, '_> {
         if dimensions.clone().count() > DIMENSIONS_MAX {
             let what = "over 256 dimensions";
             self.refuse(code::INVALID_FIELDS, Signal::Sample, Reason::LabelLimit, what);
+            self.batch.rejections.add(Signal::Sample, Reason::LabelLimit, self.samples().saturating_sub(1));
             return Ok(());
         }
         let said = |name: &str| self.fields.iter().any(|(field, _)| field == name);
@@ -185,7 +189,7 @@ impl<'a> Events<'a, '_> {
         let pairs = dimensions
             .filter_map(|(name, token)| Some((name.clone(), fields::text(token.clone())?)))
             .chain(origin.map(|(name, value)| (Cow::Borrowed(name), value.clone())));
-        let of = self.metrics.dimensions(&mut self.room, self.batch.seed, pairs)?;
+        let shared = self.series.share(self.batch, &mut self.room, pairs)?;
         let timestamp_ms = timestamp_ns.div_euclid(1_000_000);
         let (mut single_name, mut single_value) = (None, None);
         for at in 0..self.fields.len() {
@@ -195,20 +199,27 @@ impl<'a> Events<'a, '_> {
                 fields::VALUE => single_value = Some(token),
                 _ => {
                     if let Some(name) = metric(&name) {
-                        self.keep_sample(&of, Some(name), Some(token), timestamp_ms)?;
+                        self.keep_sample(&shared, Some(name), Some(token), timestamp_ms)?;
                     }
                 }
             }
         }
         if single_name.is_some() || single_value.is_some() {
-            self.keep_sample(&of, single_name, single_value, timestamp_ms)?;
+            self.keep_sample(&shared, single_name, single_value, timestamp_ms)?;
         }
         Ok(())
     }
 
+    /// Samples that the fields have: one for each name, and one for the value that is named apart.
+    fn samples(&self) -> u64 {
+        let named = self.fields.iter().filter(|(name, _)| fields::metric(name).is_some()).count();
+        let apart = self.fields.iter().any(|(name, _)| name == fields::NAME || name == fields::VALUE);
+        named as u64 + u64::from(apart)
+    }
+
     fn keep_sample(
         &mut self,
-        of: &super::metrics::Dimensions,
+        shared: &Shared,
         name: Option<Cow<'a, str>>,
         value: Option<Token<'a>>,
         timestamp_ms: i64,
@@ -222,8 +233,10 @@ impl<'a> Events<'a, '_> {
             self.refuse(code::INVALID_FIELDS, Signal::Sample, Reason::InvalidValue, what);
             return Ok(());
         };
-        let sample = Sample { timestamp_ms, value, start_ms: 0 };
-        self.metrics.push(self.batch, &mut self.room, of, name, sample)
+        self.room.take(size_of::<Sample>())?;
+        let rows = Rows::begin(self.batch);
+        self.batch.samples.push(Sample { timestamp_ms, value, start_ms: 0 });
+        self.series.keep(self.batch, &mut self.room, rows, name, shared)
     }
 
     /// Keeps an event as a log line: its text, or its JSON, whose attributes are fields of the line.

@@ -11,11 +11,11 @@ mod ack;
 mod code;
 mod events;
 mod fields;
-mod metrics;
 mod opening;
 mod raw;
 mod reply;
-mod seconds;
+#[cfg(test)]
+mod tests;
 
 use crate::{
     ByteLimits, Credential, Decode, Dialect, Door, Encoding, Kind, Refusal, Request, Route, Statuses,

@@ -5,10 +5,10 @@ use std::borrow::Cow;
 use model::Batch;
 
 use super::events::{ORIGIN, stream};
-use super::{code, opening, seconds};
+use super::{code, opening};
 use crate::lines::Lines;
 use crate::rows::{Full, Room};
-use crate::{Malformed, Received, query};
+use crate::{Malformed, Received, query, seconds};
 
 /// Decodes a body into `batch`.
 pub(super) fn decode<'a>(received: &Received<'a>, batch: &mut Batch<'a>) -> Result<(), Malformed> {

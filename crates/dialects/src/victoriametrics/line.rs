@@ -1,5 +1,6 @@
 //! One line: `{"metric":{"__name__":"up","job":"a"},"values":[1,null],"timestamps":[1,2]}`, in any order. Other keys have no
-//! meaning. A value may be `null`, which is none, and a text where JSON has no number: `Infinity`, `-Infinity`, `NaN`.
+//! meaning. A value may be `null`, which is none, and what JSON has no number for: `"Infinity"`, `"-Infinity"`, `"NaN"`, of
+//! which older versions leave the quotes away.
 
 use std::borrow::Cow;
 use std::ops::Range;
@@ -150,10 +151,8 @@ fn value(token: &Token<'_>) -> Value {
             text => codec::float::parse(text).filter(|value| !value.is_finite()),
         },
         // One too large for a float is no number; `Infinity` is.
-        Token::Number(text) if text.ends_with(|last: char| last.is_ascii_digit()) => {
-            token.number().filter(|value| value.is_finite())
-        }
-        token => token.number(),
+        Token::Number(text) => codec::float::parse(text),
+        _ => None,
     };
     number.map_or(Value::Bad, Value::Number)
 }

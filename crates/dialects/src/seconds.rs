@@ -1,5 +1,4 @@
-//! Times as the collector takes them: seconds with a fraction, as a number or as text. A number too large for seconds is
-//! milliseconds, or nanoseconds.
+//! Times in seconds with a fraction, as they are written. A number too large for seconds is milliseconds, or nanoseconds.
 
 /// Seconds from here on are milliseconds: the year 2400.
 const SECONDS_END: i64 = 13_569_465_600;
@@ -7,7 +6,7 @@ const SECONDS_END: i64 = 13_569_465_600;
 const MILLIS_END: i64 = 253_402_300_800_000;
 
 /// Nanoseconds since the Unix epoch; `None` when it is no time, or one before it.
-pub(super) fn nanoseconds(text: &str) -> Option<i64> {
+pub(crate) fn nanoseconds(text: &str) -> Option<i64> {
     let text = text.trim();
     let (whole, fraction) = text.split_once('.').unwrap_or((text, ""));
     let are_digits = |text: &str| text.bytes().all(|byte| byte.is_ascii_digit());
