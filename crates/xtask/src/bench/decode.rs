@@ -53,7 +53,8 @@ pub fn decode(repo: &Repo, plan: &Plan) -> Result<()> {
     )?;
     let cases = read(&bodies)?;
     ensure!(!cases.is_empty(), "there are no bodies");
-    let config = "auth: off\nlimits: {samples_per_second: 1000000000000}\nstorage: {log_bytes: 100GiB}\nself_monitoring: {interval: 0s}\n";
+    let config = "auth: off\nlimits: {samples_per_second: 1000000000000}\nstorage: {log_bytes: 100GiB}\n\
+                  self_monitoring: {interval: 0s}\nbetterstack: {requests_per_minute: 0}\n";
     let home = Home::new(&binary, directory.path(), &directory.path().join("data"), config);
     let server = home.start()?;
     let peer = match run::exists("victoria-metrics") {
