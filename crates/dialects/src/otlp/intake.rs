@@ -284,7 +284,7 @@ impl<'a, 'b> Intake<'a, 'b> {
     pub(super) fn exponential(
         &mut self,
         head: Head<'a>,
-        buckets: native::Exponential,
+        buckets: &native::Exponential,
     ) -> Result<(), Malformed> {
         let histogram = match head.is_stale() {
             true => Ok(native::stale(buckets.scale.clamp(native::SCALE_MIN, native::SCALE_MAX))),

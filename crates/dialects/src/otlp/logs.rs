@@ -5,6 +5,7 @@
 
 use std::borrow::Cow;
 
+use model::batch::Pair;
 use model::{Batch, Reason, Signal};
 
 use super::names;
@@ -39,7 +40,7 @@ const INDEXED_JOB: &str = "k8s.job.name";
 /// The service of whoever does not say it: Loki's word.
 const UNKNOWN_SERVICE: &str = "unknown_service";
 
-type Pairs<'a> = Vec<(Cow<'a, str>, Cow<'a, str>)>;
+type Pairs<'a> = Vec<Pair<'a>>;
 
 /// A record as it was sent. Empty texts are absent ones.
 #[derive(Debug, Default)]

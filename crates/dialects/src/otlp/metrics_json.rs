@@ -350,7 +350,7 @@ fn exponential<'a>(json: &mut Json<'a>, intake: &mut Intake<'a, '_>) -> Result<(
         Ok(())
     })?;
     let (Some(positive), Some(negative)) = (positive, negative) else { return intake.bad_list() };
-    intake.exponential(common.0, Exponential { positive, negative, ..buckets })
+    intake.exponential(common.0, &Exponential { positive, negative, ..buckets })
 }
 
 /// Buckets of one sign; `None` when something else than a number is among them.

@@ -368,7 +368,7 @@ fn exponential<'a>(mut message: Reader<'a>, intake: &mut Intake<'a, '_>) -> Resu
             _ => message.skip(key, KNOWN)?,
         }
     }
-    intake.exponential(common.head(), buckets)
+    intake.exponential(common.head(), &buckets)
 }
 
 /// Buckets of one sign. A byte can stand for a bucket, sent and kept.

@@ -56,7 +56,7 @@ pub(super) enum BadHistogram {
 }
 
 /// An exponential histogram as a native one.
-pub(super) fn exponential(sent: Exponential) -> Result<Histogram, BadHistogram> {
+pub(super) fn exponential(sent: &Exponential) -> Result<Histogram, BadHistogram> {
     if sent.scale < SCALE_MIN {
         return Err(BadHistogram::Scale(sent.scale));
     }
@@ -154,7 +154,7 @@ mod tests {
     fn side(scale: i32, offset: i32, counts: &[u64]) -> Result<(i32, String, Vec<u64>), BadHistogram> {
         let side = Side { offset, counts: counts.to_vec() };
         let count = counts.iter().copied().fold(0, u64::saturating_add);
-        let histogram = exponential(Exponential { count, scale, positive: side, ..Exponential::default() })?;
+        let histogram = exponential(&Exponential { count, scale, positive: side, ..Exponential::default() })?;
         let BucketCounts::Integer { positive, .. } = histogram.counts else { panic!("whole counts") };
         let spans: Vec<_> = histogram
             .positive_spans
@@ -191,7 +191,7 @@ mod tests {
         assert!(side(0, i32::MIN, &[1]).is_ok());
         assert_eq!(side(9, 0, &[u64::MAX, 1]), Err(BadHistogram::Overflow));
         let wrong = Exponential { count: 3, zero_count: 1, ..Exponential::default() };
-        assert_eq!(exponential(wrong), Err(BadHistogram::Invalid(InvalidHistogram::Count)));
+        assert_eq!(exponential(&wrong), Err(BadHistogram::Invalid(InvalidHistogram::Count)));
     }
 
     #[test]

@@ -9,6 +9,8 @@ use std::collections::BTreeMap;
 use codec::float;
 use codec::proto::{FIXED64, LEN, Reader, VARINT, WireError, key, known};
 
+use model::batch::Pair;
+
 use super::value_json;
 use crate::Malformed;
 
@@ -29,7 +31,7 @@ pub(super) enum Attributes<'a> {
 
 impl<'a> Attributes<'a> {
     /// Their keys and texts.
-    pub(super) fn pairs(&self) -> Result<Vec<(Cow<'a, str>, Cow<'a, str>)>, Malformed> {
+    pub(super) fn pairs(&self) -> Result<Vec<Pair<'a>>, Malformed> {
         let (mut pairs, mut left) = (Vec::new(), 0);
         // Two bytes can stand for one.
         let push = |key, text| if pairs.len() < ATTRIBUTES_MAX { pairs.push((key, text)) } else { left += 1 };
@@ -122,6 +124,7 @@ fn key_value<'a>(mut message: Reader<'a>) -> Result<(&'a [u8], Option<Reader<'a>
 }
 
 /// What an `AnyValue` holds.
+#[derive(Clone, Copy)]
 enum Any<'a> {
     Nothing,
     Text(&'a [u8]),
