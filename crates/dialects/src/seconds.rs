@@ -17,8 +17,8 @@ pub(crate) fn nanoseconds(text: &str) -> Option<i64> {
     }
     let whole: i64 = whole.parse().ok()?;
     let unit = match whole {
-        ..SECONDS_END => 1_000_000_000,
-        ..MILLIS_END => 1_000_000,
+        _ if whole < SECONDS_END => 1_000_000_000,
+        _ if whole < MILLIS_END => 1_000_000,
         _ => 1,
     };
     let known = &fraction[..fraction.len().min(9)];

@@ -228,7 +228,7 @@ impl<'a> Events<'a, '_> {
             self.refuse(code::INVALID_FIELDS, Signal::Sample, Reason::MissingName, "a metric has no name");
             return Ok(());
         };
-        let Some(value) = value.and_then(number) else {
+        let Some(value) = value.as_ref().and_then(number) else {
             let what = "a metric's value is no finite number";
             self.refuse(code::INVALID_FIELDS, Signal::Sample, Reason::InvalidValue, what);
             return Ok(());
@@ -292,8 +292,8 @@ fn metric<'a>(name: &Cow<'a, str>) -> Option<Cow<'a, str>> {
 }
 
 /// A metric's value, as a number or as text.
-fn number(token: Token<'_>) -> Option<f64> {
-    let value = match &token {
+fn number(token: &Token<'_>) -> Option<f64> {
+    let value = match token {
         Token::Text(text) => codec::float::parse(text.trim()),
         token => token.number(),
     };

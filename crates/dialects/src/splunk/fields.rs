@@ -18,7 +18,7 @@ pub(super) const NAME: &str = "metric_name";
 pub(super) const VALUE: &str = "_value";
 
 /// The metric whose value a field of this name is, where the name says so.
-pub(super) fn metric<'t>(name: &'t str) -> Option<&'t str> {
+pub(super) fn metric(name: &str) -> Option<&str> {
     name.strip_prefix(NAMED)
 }
 
