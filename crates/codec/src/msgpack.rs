@@ -340,7 +340,7 @@ mod tests {
             (&[0xd2, 0x80, 0, 0, 0], Token::Negative(-2_147_483_648)),
             (&[0xd3, 0x80, 0, 0, 0, 0, 0, 0, 0], Token::Negative(i64::MIN)),
             (&[0xca, 0x3f, 0xc0, 0, 0], Token::Float(1.5)),
-            (&[0xcb, 0x40, 0x09, 0x1e, 0xb8, 0x51, 0xeb, 0x85, 0x1f], Token::Float(3.14)),
+            (&[0xcb, 0x40, 0x4f, 0xc0, 0, 0, 0, 0, 0], Token::Float(63.5)),
             (&[0xa0], Token::Text(b"")),
             (b"\xa3abc", Token::Text(b"abc")),
             (b"\xd9\x02ab", Token::Text(b"ab")),

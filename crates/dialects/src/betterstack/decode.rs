@@ -134,15 +134,15 @@ impl<'a> Intake<'a, '_> {
             Value::List(length) => tree.list(length, |tree| {
                 let start = tree.start();
                 let value = tree.value()?;
-                self.item(tree, start, value)
+                self.item(tree, start, &value)
             }),
-            value => self.item(tree, start, value),
+            value => self.item(tree, start, &value),
         }
     }
 
-    fn item<T: Tree<'a>>(&mut self, tree: &mut T, start: usize, value: Value<'a>) -> Result<(), Malformed> {
-        let Value::Map(length) = value else {
-            tree.skip(&value)?;
+    fn item<T: Tree<'a>>(&mut self, tree: &mut T, start: usize, value: &Value<'a>) -> Result<(), Malformed> {
+        let Value::Map(length) = *value else {
+            tree.skip(value)?;
             self.batch.items.begin();
             let malformed = Malformed { what: "neither a metric nor a list of metrics", offset: start };
             self.refuse(Reason::InvalidSeries, "", malformed);

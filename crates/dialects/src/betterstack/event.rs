@@ -23,6 +23,8 @@ struct Event<'a> {
     message: Option<Cow<'a, str>>,
     level: Cow<'a, str>,
     moment: Moment,
+    /// The time that holds where there is no `dt`.
+    timestamp: Moment,
     fields: usize,
     lost: u64,
 }
@@ -50,7 +52,8 @@ pub(super) fn read<'a, T: Tree<'a>>(
         }
     };
     batch.note("log_fields_dropped", event.lost);
-    let timestamp_ns = event.moment.nanoseconds().unwrap_or(received_ms.saturating_mul(1_000_000));
+    let said = event.moment.nanoseconds().or_else(|| event.timestamp.nanoseconds());
+    let timestamp_ns = said.unwrap_or(received_ms.saturating_mul(1_000_000));
     let stream = [("source", Cow::Borrowed("betterstack")), ("level", event.level)];
     lines.push(batch, room, stream, fields, timestamp_ns, message).map_err(|full| tree.full(full))?;
     Ok(event.moment)
@@ -70,17 +73,18 @@ impl<'a> Event<'a> {
             ("message", Value::Null) => self.message = None,
             ("message", _) => self.message = Some(tree.text_of(start, value, room)?),
             ("level", Value::Text(_) | Value::Number(_)) => self.level = tree.text_of(start, value, room)?,
-            ("dt", _) => {
-                self.moment = Moment::of(&value);
-                match self.moment {
+            ("dt", _) => match Moment::of(&value) {
+                Moment::Unsaid => {}
+                moment if moment.nanoseconds().is_some() => self.moment = moment,
+                _ => {
+                    self.moment = Moment::Unknown;
                     // What it is stays to be seen.
-                    Moment::At(..) if self.moment.nanoseconds().is_none() => {
-                        self.moment = Moment::Unknown;
-                        self.field(tree, key, start, value, 0, room, batch)?;
-                    }
-                    Moment::Unknown => self.field(tree, key, start, value, 0, room, batch)?,
-                    Moment::At(..) | Moment::Unsaid => {}
+                    self.field(tree, key, start, value, 0, room, batch)?;
                 }
+            },
+            // Vector's name for it.
+            ("timestamp", Value::Text(_)) if Moment::of(&value).nanoseconds().is_some() => {
+                self.timestamp = Moment::of(&value);
             }
             _ => self.field(tree, key, start, value, 0, room, batch)?,
         }

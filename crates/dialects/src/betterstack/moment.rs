@@ -94,9 +94,9 @@ impl Moment {
 /// How many of a number's units a second has.
 fn per_second(number: i64) -> i64 {
     match number {
-        ..100_000_000_000 => 1,
-        ..100_000_000_000_000 => 1000,
-        ..100_000_000_000_000_000 => 1_000_000,
+        _ if number < 100_000_000_000 => 1,
+        _ if number < 100_000_000_000_000 => 1000,
+        _ if number < 100_000_000_000_000_000 => 1_000_000,
         _ => NANOS,
     }
 }

@@ -246,6 +246,7 @@ impl<'a> Series<'a> {
     }
 
     /// Says the type of a metric, once for those that come again soon.
+    #[allow(clippy::ptr_arg)] // What counts is whose it is.
     fn describe(&mut self, name: &Cow<'a, str>, form: Form, batch: &mut Batch<'a>) -> Result<(), Full> {
         let mark = key128(form as u64, name.as_bytes()) as u64;
         let place = &mut self.described[(mark >> 56) as usize % DESCRIBED];
