@@ -86,7 +86,7 @@ fn not_here(words: String) -> Answer {
 
 /// The message in the body of a call, and how it is packed.
 pub(crate) fn message(
-    body: Bytes,
+    body: &Bytes,
     encodings: Vec<Encoding>,
     limit: usize,
 ) -> Result<(Bytes, Vec<Encoding>), Refusal> {
@@ -248,7 +248,7 @@ mod tests {
 
     #[test]
     fn a_call_has_one_message() {
-        let read = |body: Bytes, encodings: &[Encoding]| message(body, encodings.to_vec(), 100);
+        let read = |body: Bytes, encodings: &[Encoding]| message(&body, encodings.to_vec(), 100);
         let (gzip, none) = ([Encoding::Gzip], [Encoding::Identity]);
         let read_well = |body, encodings: &[Encoding]| read(body, encodings).unwrap();
         assert_eq!(read_well(framed(0, 2, b"ab"), &none), ("ab".into(), none.to_vec()));

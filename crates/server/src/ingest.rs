@@ -109,7 +109,7 @@ async fn take(app: &Arc<App>, entry: Entry, parts: &Arc<Parts>, body: Body) -> R
     };
     let (bytes, encodings) = match entry.frame {
         Frame::Bare => (bytes, encodings),
-        Frame::Grpc => grpc::message(bytes, encodings, entry.limits.wire)?,
+        Frame::Grpc => grpc::message(&bytes, encodings, entry.limits.wire)?,
     };
     let work = Work { app: Arc::clone(app), entry, decode, parts: Arc::clone(parts), encodings, bytes };
     Ok(store(app, work, permit, grant).await.unwrap_or_else(|refusal| {

@@ -170,10 +170,7 @@ fn both_forms_of_a_histogram_can_be_asked() {
         (HistogramSeries::Betterstack, true, false),
     ] {
         let weir = Weir::start_with(|settings: &mut Settings| {
-            let own = settings
-                .tenants
-                .entry(TenantName::parse("default").unwrap())
-                .or_insert_with(TenantSettings::default);
+            let own = settings.tenants.entry(TenantName::parse("default").unwrap()).or_default();
             own.betterstack.histogram_series = Some(choice);
         });
         is_accepted(&send(&weir, "/metrics", JSON, body), 1);
@@ -288,10 +285,7 @@ fn without_a_choice_the_bound_is_the_documented_one_and_a_tenant_may_lift_it() {
     assert_eq!(send(&weir, "/", JSON, body).status, 429);
     let weir = Weir::start_with(|settings: &mut Settings| {
         settings.betterstack.requests_per_minute = Some(1);
-        let own = settings
-            .tenants
-            .entry(TenantName::parse("default").unwrap())
-            .or_insert_with(TenantSettings::default);
+        let own = settings.tenants.entry(TenantName::parse("default").unwrap()).or_default();
         own.betterstack.requests_per_minute = Some(0);
     });
     for _ in 0..5 {

@@ -199,13 +199,13 @@ impl<'a> Events<'a, '_> {
                 fields::VALUE => single_value = Some(token),
                 _ => {
                     if let Some(name) = metric(&name) {
-                        self.keep_sample(&shared, Some(name), Some(token), timestamp_ms)?;
+                        self.keep_sample(&shared, Some(name), Some(&token), timestamp_ms)?;
                     }
                 }
             }
         }
         if single_name.is_some() || single_value.is_some() {
-            self.keep_sample(&shared, single_name, single_value, timestamp_ms)?;
+            self.keep_sample(&shared, single_name, single_value.as_ref(), timestamp_ms)?;
         }
         Ok(())
     }
@@ -221,14 +221,14 @@ impl<'a> Events<'a, '_> {
         &mut self,
         shared: &Shared,
         name: Option<Cow<'a, str>>,
-        value: Option<Token<'a>>,
+        value: Option<&Token<'a>>,
         timestamp_ms: i64,
     ) -> Result<(), Full> {
         let Some(name) = name.filter(|name| !name.is_empty()) else {
             self.refuse(code::INVALID_FIELDS, Signal::Sample, Reason::MissingName, "a metric has no name");
             return Ok(());
         };
-        let Some(value) = value.as_ref().and_then(number) else {
+        let Some(value) = value.and_then(number) else {
             let what = "a metric's value is no finite number";
             self.refuse(code::INVALID_FIELDS, Signal::Sample, Reason::InvalidValue, what);
             return Ok(());

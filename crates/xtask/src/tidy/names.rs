@@ -101,16 +101,19 @@ fn check_commands(files: &[TextFile]) -> Vec<String> {
 fn commands(text: &str) -> Vec<&str> {
     let mut commands = Vec::new();
     let mut shell = false;
+    // Behind a backslash, or in quotes.
     let mut continued = false;
+    let mut quoted = false;
     for line in text.lines() {
         if line.starts_with("```") {
             shell = line == "```sh";
-            continued = false;
+            (continued, quoted) = (false, false);
         } else if shell && !line.trim().is_empty() && !line.trim_start().starts_with('#') {
-            if !continued {
+            if !continued && !quoted {
                 commands.push(line.trim());
             }
             continued = line.ends_with('\\');
+            quoted ^= line.matches('\'').count() % 2 == 1;
         }
     }
     commands
@@ -122,7 +125,7 @@ mod tests {
 
     #[test]
     fn commands_of_a_document() {
-        let text = "```sh\n# why\ncurl a \\\n  -d b\n\ncargo run  # serves\n```\n```yaml\nx: y\n```\n";
+        let text = "```sh\n# why\ncurl a \\\n  -d 'b\n  c'\n\ncargo run  # serves\n```\n```yaml\nx: y\n```\n";
         assert_eq!(commands(text), ["curl a \\", "cargo run  # serves"]);
     }
 
