@@ -86,7 +86,7 @@ fn e2e_influx_python_clients_are_read_back() {
         &[
             "v1 ping ok 1.8",
             "v1 create ok None",
-            "v1 list ok []",
+            "v1 list ok ['mydb']",
             "v1 write ok True",
             "v1 gzip ok True",
             r#"v1 bad status 400 {"error":"unable to parse 'bad v=x': invalid number"}"#,

@@ -23,6 +23,8 @@ impl Split {
     /// Where the next bytes are to be read into, by appending.
     pub(super) fn room(&mut self) -> bytes::buf::Limit<&mut Vec<u8>> {
         use bytes::BufMut as _;
+        // Else it would read what happens to fit.
+        self.bytes.reserve(READ_BYTES);
         (&mut self.bytes).limit(READ_BYTES)
     }
 

@@ -1,9 +1,10 @@
 //! TCP: a task that accepts, and one for each connection.
 
+use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::io::AsyncWriteExt as _;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
@@ -92,7 +93,7 @@ async fn serve(
     let mut split = Split::default();
     loop {
         let read = tokio::select! {
-            read = timeout(idle, read(&mut stream, &mut split)) => read.map_err(|_| "idle")?,
+            read = timeout(idle, read(&stream, &mut split)) => read.map_err(|_| "idle")?,
             _ = stopped.changed() => break,
         };
         match read {
@@ -111,7 +112,7 @@ async fn serve(
     }
     // What has come is taken, unless it does not end.
     for _ in 0..LAST_READS {
-        match timeout(LAST_WAIT, read(&mut stream, &mut split)).await {
+        match timeout(LAST_WAIT, read(&stream, &mut split)).await {
             Ok(Ok(read)) if read > 0 => {}
             _ => break,
         }
@@ -122,8 +123,15 @@ async fn serve(
     Ok(())
 }
 
-async fn read(stream: &mut TcpStream, split: &mut Split) -> std::io::Result<usize> {
-    stream.read_buf(&mut split.room()).await
+/// Reads what has come, once something has: a connection that brings nothing holds no memory.
+async fn read(stream: &TcpStream, split: &mut Split) -> io::Result<usize> {
+    loop {
+        stream.readable().await?;
+        match stream.try_read_buf(&mut split.room()) {
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+            read => return read,
+        }
+    }
 }
 
 /// Takes whole lines that have come; whether the connection ends with it.

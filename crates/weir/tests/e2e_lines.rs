@@ -1,4 +1,4 @@
-//! Graphite's clients against the real binary: what they send comes back by PromQL.
+//! Clients of dialects that are lines (Graphite, OpenTSDB) against the real binary: what they send comes back by PromQL.
 #![allow(clippy::disallowed_methods, reason = "a test of processes reads the clock")]
 
 use std::net::TcpListener;
@@ -32,25 +32,37 @@ fn query(process: &Process, token: &str, expression: &str, now_s: i64) -> Vec<St
     shown
 }
 
+/// Runs a client's script against a listener of `dialect`, and waits until what it sent is found.
+fn is_read_back(dialect: &str, client: &Path, script: &str, expression: &str, wanted: &[String]) {
+    let directory = tempfile::tempdir().expect("a directory");
+    let (data, port) = (directory.path().join("data"), free_port());
+    let config = format!("{dialect}:\n  listen: 127.0.0.1:{port}\n");
+    let home = Home::new(Path::new(env!("CARGO_BIN_EXE_weir")), directory.path(), &data, &config);
+    let (process, now_s) = (home.start().expect("Weir starts"), now_ms() / 1000);
+    let output = Command::new("python3")
+        .arg(Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/lines").join(script))
+        .args(["127.0.0.1", &port.to_string(), &now_s.to_string()])
+        .env("PYTHONPATH", client)
+        .output()
+        .expect("python3 starts");
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let (token, began) = (home.token(), Instant::now());
+    loop {
+        let found = query(&process, &token, expression, now_s);
+        if found == wanted {
+            return;
+        }
+        assert!(began.elapsed() < Duration::from_secs(60), "{found:#?}");
+        std::thread::sleep(Duration::from_millis(50));
+    }
+}
+
 #[test]
 fn e2e_graphyte_is_read_back() {
     let client = match clients::python("graphyte==1.7.1") {
         Ok(client) => client,
         Err(why) => return xtask::test::skipped("e2e_graphyte_is_read_back", &why),
     };
-    let directory = tempfile::tempdir().expect("a directory");
-    let (data, port) = (directory.path().join("data"), free_port());
-    let config = format!("graphite:\n  listen: 127.0.0.1:{port}\n");
-    let home = Home::new(Path::new(env!("CARGO_BIN_EXE_weir")), directory.path(), &data, &config);
-    let (process, now_s) = (home.start().expect("Weir starts"), now_ms() / 1000);
-    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/graphite/send.py");
-    let output = Command::new("python3")
-        .arg(script)
-        .args(["127.0.0.1", &port.to_string(), &now_s.to_string()])
-        .env("PYTHONPATH", client)
-        .output()
-        .expect("python3 starts");
-    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     let wanted: Vec<String> = ["tcp", "udp"]
         .into_iter()
         .flat_map(|protocol| {
@@ -60,13 +72,16 @@ fn e2e_graphyte_is_read_back() {
             ]
         })
         .collect();
-    let (token, began) = (home.token(), Instant::now());
-    loop {
-        let found = query(&process, &token, r#"{__name__=~"system.*"}"#, now_s);
-        if found == wanted {
-            return;
-        }
-        assert!(began.elapsed() < Duration::from_secs(60), "{found:#?}");
-        std::thread::sleep(Duration::from_millis(50));
-    }
+    is_read_back("graphite", &client, "graphyte_send.py", r#"{__name__=~"system.*"}"#, &wanted);
+}
+
+#[test]
+fn e2e_potsdb_is_read_back() {
+    let client = match clients::python("potsdb==1.0.3") {
+        Ok(client) => client,
+        Err(why) => return xtask::test::skipped("e2e_potsdb_is_read_back", &why),
+    };
+    let wanted = [("b", "42"), ("c", "1.5")]
+        .map(|(tag, value)| format!(r#"{{"__name__":"potsdb.metric","a":"{tag}"}} "{value}""#));
+    is_read_back("opentsdb", &client, "potsdb_send.py", r#"{"potsdb.metric"}"#, &wanted);
 }
