@@ -9,7 +9,7 @@ use std::time::Duration;
 use common::{Response, Weir};
 use dialects::betterstack::HistogramSeries;
 use model::TenantName;
-use server::config::{Settings, TenantSettings};
+use server::config::Settings;
 
 const JSON: &str = "Content-Type: application/json\r\n";
 const LINES: &str = "Content-Type: application/x-ndjson\r\n";
