@@ -2,6 +2,8 @@
 
 mod common;
 
+#![allow(clippy::needless_pass_by_value)] // Bodies are written where they are sent.
+
 use common::{Response, Weir};
 use dialects::otlp::Strategy;
 use model::TenantName;
