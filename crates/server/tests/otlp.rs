@@ -1,8 +1,8 @@
 //! What OpenTelemetry's exporters meet over HTTP: paths, answers, what becomes of points and records.
 
-mod common;
-
 #![allow(clippy::needless_pass_by_value)] // Bodies are written where they are sent.
+
+mod common;
 
 use common::{Response, Weir};
 use dialects::otlp::Strategy;
