@@ -136,7 +136,8 @@ async fn store(app: &Arc<App>, work: Work, permit: Permit, grant: Grant) -> Resu
             })
         }
         Ok(Err(error)) => Err(not_durable(app, &error)),
-        Err(_) => Err(Refusal::Internal),
+        // The writer is gone, which it is when Weir stops: the same request does better later.
+        Err(_) => Err(overloaded("stopping")),
     }
 }
 
