@@ -112,6 +112,10 @@ fn outcome(dialect: &Dialect, case: &Case, settings: &Settings) -> String {
     assert_eq!(found.name, dialect.name);
     let mut out = String::new();
     match route.kind {
+        Kind::Health(answer) => {
+            show_reply(&answer(&[]), &mut out);
+            show_reply(&answer(&["store is not ready: disk".to_owned()]), &mut out);
+        }
         Kind::Answer(answer) => show_reply(&answer(&request), &mut out),
         Kind::Check(reply) | Kind::Discard(reply) => {
             show_reply(&reply(&request, &Verdict::default()), &mut out)

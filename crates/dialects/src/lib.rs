@@ -174,6 +174,8 @@ pub enum Kind {
     },
     /// It is answered from what is known, nothing is stored.
     Answer(fn(&Request<'_>) -> Reply),
+    /// It asks whether Weir is well: the answer is made of what is amiss, a sentence for each part, none when all is well.
+    Health(fn(&[String]) -> Reply),
     /// It asks whether its credential may write.
     Check(ReplyTo),
     /// Its body is read, counted and dropped, because its sender would repeat it for ever: *received, not kept*.

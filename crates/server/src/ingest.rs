@@ -119,11 +119,13 @@ async fn take(app: &Arc<App>, entry: Entry, parts: &Arc<Parts>, body: Body) -> R
 }
 
 async fn store(app: &Arc<App>, work: Work, permit: Permit, grant: Grant) -> Result<Verdict, Refusal> {
-    let Queued { appended, durable, echo, mut items, has_hosts } = work.run(permit, grant).await?;
+    let Queued { appended, durable, echo, mut items, has_hosts, lines_wait } =
+        work.run(permit, grant).await?;
     if has_hosts {
         save_hosts(app).await?;
     }
     match durable.await {
+        Ok(Ok(_)) if lines_wait => Err(no_room_for_lines()),
         Ok(Ok(committed)) => {
             let appended = appended.settled(committed);
             items.refuse_all(&appended.refused_items);
@@ -203,6 +205,8 @@ struct Queued {
     items: Items,
     /// Whether it told tags of hosts. Also those that are known may not have been saved yet.
     has_hosts: bool,
+    /// Whether its lines found no room, and the sender must come again with them.
+    lines_wait: bool,
 }
 
 impl Work {
@@ -272,7 +276,7 @@ impl Work {
     }
 
     /// What tells a request with deltas from others: sent again, it counts once. SHA-256 of route and body, cut to 128 bits.
-    fn digest(&self, batch: &Batch<'_>, received_ms: i64) -> Option<u128> {
+    fn digest(&self, batch: &Batch<'_>, received: &Received<'_>) -> Option<u128> {
         let deltas = || batch.series.iter().filter(|series| series.temporality == Temporality::Delta);
         let floats = deltas().flat_map(|series| &batch.samples[series.samples.clone()]);
         let histograms = deltas().flat_map(|series| &batch.histograms[series.histograms.clone()]);
@@ -281,12 +285,13 @@ impl Work {
         times.peek()?;
         let mut hash = Sha256::new();
         // Where a delta's time is that of its reception, the same bytes are something new when they come later.
-        if times.any(|timestamp_ms| timestamp_ms == received_ms) {
-            hash.update(received_ms.to_le_bytes());
+        if times.any(|timestamp_ms| timestamp_ms == received.received_ms) {
+            hash.update(received.received_ms.to_le_bytes());
         }
         hash.update(self.parts.uri.path().as_bytes());
         hash.update([0]);
-        hash.update(&self.bytes);
+        // As it was before packing: a sender may pack it anew each time.
+        hash.update(received.body);
         let digest: [u8; 32] = hash.finalize().into();
         let (half, _) = digest.split_first_chunk().expect("32 bytes have 16");
         Some(u128::from_le_bytes(*half))
@@ -312,12 +317,15 @@ impl Work {
             limits: &tenant.limits,
             epoch: tenant.epoch,
             now_ms: received.received_ms,
-            digest: self.digest(batch, received.received_ms),
+            digest: self.digest(batch, &received),
         };
         let mut queued = store.append(&context, batch);
+        let mut lines_wait = false;
         let has_others = !batch.series.is_empty() || !batch.hosts.is_empty();
         if has_others && matches!(queued, Err(AppendError::LogsFull)) {
-            // Else what came beside the lines would wait for room that may never come.
+            // Else what came beside the lines would wait for room that may never come. Where lines are things that the sender
+            // counts, it is told to come again with them: what is stored then, is stored already.
+            lines_wait = batch.items.sent() > 0;
             let lines = batch.logs.len() as u64;
             for row in batch.logs.drain(..) {
                 batch.items.refuse_one(row.item);
@@ -337,7 +345,7 @@ impl Work {
                     app.metrics.notes.of_tenant(tenant.name.as_str(), &["host_tags_not_kept"]).add(refused);
                 }
                 let items = std::mem::take(&mut batch.items);
-                Ok(Queued { appended, durable, echo: batch.echo.take(), items, has_hosts })
+                Ok(Queued { appended, durable, echo: batch.echo.take(), items, has_hosts, lines_wait })
             }
             Err(error) => {
                 tally.refused(&app.metrics);
@@ -415,12 +423,16 @@ fn not_queued(app: &App, grant: &Grant, error: &AppendError) -> Refusal {
         // Of log lines alone: nothing else is turned away for it.
         AppendError::LogsFull => {
             app.refusals.note(&app.env, "logs_full", grant.tenant.name.as_str());
-            return Refusal::Overloaded { retry_after_s: 60, what: "room for log lines" };
+            return no_room_for_lines();
         }
         AppendError::LogsFailing => return Refusal::Overloaded { retry_after_s: 5, what: "disk" },
     };
     app.shed.begin(app.env.clock.monotonic(), what, Duration::from_millis(200));
     Refusal::Overloaded { retry_after_s: seconds, what }
+}
+
+fn no_room_for_lines() -> Refusal {
+    Refusal::Overloaded { retry_after_s: 60, what: "room for log lines" }
 }
 
 /// The answer that the sender's next request will get at the gate.

@@ -45,6 +45,8 @@ pub enum Action {
     Ingest(Entry),
     /// A dialect answers from what it knows.
     Answer(fn(&dialects::Request<'_>) -> dialects::Reply),
+    /// A dialect says in its own words whether Weir is ready.
+    Health(fn(&[String]) -> dialects::Reply),
     /// A question is answered from the store.
     Query(Endpoint),
     /// Another Prometheus reads from the store.
@@ -82,6 +84,7 @@ pub fn table(configured: &HashMap<&'static str, DialectConfig>) -> Vec<Row> {
                 Kind::Discard(reply) => entry(Task::Discard, reply),
                 Kind::Check(reply) => entry(Task::Check, reply),
                 Kind::Answer(answer) => Action::Answer(answer),
+                Kind::Health(answer) => Action::Health(answer),
                 Kind::Lines { .. } => continue,
             };
             let claims = route.claims;
@@ -190,7 +193,7 @@ fn is_claimed(row: Row, parts: &Parts) -> bool {
 }
 
 fn is_dialect(row: Row) -> bool {
-    matches!(row.action, Action::Ingest(_) | Action::Answer(_))
+    matches!(row.action, Action::Ingest(_) | Action::Answer(_) | Action::Health(_))
 }
 
 fn method_filter(method: &str) -> Option<MethodFilter> {
@@ -261,6 +264,7 @@ async fn dispatch(app: Arc<App>, row: Option<Row>, rows: Arc<[Row]>, request: Re
     match row.action {
         Action::Ingest(entry) if entry.frame == Frame::Grpc => grpc::ingest(app, entry, request).await,
         Action::Ingest(entry) => ingest::ingest(app, entry, request).await,
+        Action::Health(answer) => respond::reply(answer(&system::amiss(&app))),
         Action::Answer(answer) => {
             let (parts, _) = request.into_parts();
             respond::reply(answer(&ingest::head(&parts)))

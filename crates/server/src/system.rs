@@ -113,7 +113,7 @@ pub fn readiness(app: &App) -> Vec<(&'static str, bool)> {
 }
 
 /// What keeps Weir from being ready, a sentence for each component that is not.
-pub(crate) fn amiss(app: &App) -> Vec<String> {
+pub fn amiss(app: &App) -> Vec<String> {
     let amiss = components(app).into_iter().filter(|part| !part.ready);
     amiss.map(|part| format!("{} is not ready: {}", part.name, part.detail)).collect()
 }

@@ -65,7 +65,7 @@ const ROUTES: &[Route] = routes! {
     "GET" "/query" => Kind::Answer(statement::answer);
     "GET" "/ping" => Kind::Answer(reply::ping);
     "HEAD" "/ping" => Kind::Answer(reply::ping);
-    "GET" "/health" => Kind::Answer(reply::health);
+    "GET" "/health" => Kind::Health(reply::health);
 };
 
 const fn route(method: &'static str, path: &'static str, kind: Kind) -> Route {

@@ -56,15 +56,16 @@ pub(super) fn ping(request: &Request<'_>) -> Reply {
 }
 
 /// `GET /health`.
-pub(super) fn health(_: &Request<'_>) -> Reply {
+pub(super) fn health(amiss: &[String]) -> Reply {
+    let is_well = amiss.is_empty();
     let body = serde_json::json!({
         "name": "influxdb",
-        "message": "ready for queries and writes",
-        "status": "pass",
+        "message": if is_well { "ready for queries and writes".to_owned() } else { amiss.join("; ") },
+        "status": if is_well { "pass" } else { "fail" },
         "checks": [],
         "version": VERSION,
     });
-    json(200, body.to_string())
+    json(if is_well { 200 } else { 503 }, body.to_string())
 }
 
 /// A JSON body.

@@ -29,6 +29,7 @@ pub(super) const EVENT_BLANK: Code = code(400, 13, "Event field cannot be blank"
 pub(super) const INVALID_FIELDS: Code = code(400, 15, "Error in handling indexed fields");
 pub(super) const QUERY_TOKEN_OFF: Code = code(400, 16, "Query string authorization is not enabled");
 pub(super) const HEALTHY: Code = code(200, 17, "HEC is healthy");
+pub(super) const UNHEALTHY: Code = code(503, 18, "HEC is unhealthy, queues are full");
 pub(super) const TOO_LARGE: Code = code(413, 27, "Request entity too large");
 
 /// Those of a whole body that is refused.

@@ -71,8 +71,8 @@ const ROUTES: &[Route] = routes! {
     "POST" "/services/collector/raw" => ingest(raw::decode);
     "POST" "/services/collector/raw/1.0" => ingest(raw::decode);
     "POST" "/services/collector/ack" => ingest(ack::decode);
-    "GET" "/services/collector/health" => Kind::Answer(reply::healthy);
-    "GET" "/services/collector/health/1.0" => Kind::Answer(reply::healthy);
+    "GET" "/services/collector/health" => Kind::Health(reply::health);
+    "GET" "/services/collector/health/1.0" => Kind::Health(reply::health);
 };
 
 const fn route(method: &'static str, path: &'static str, kind: Kind) -> Route {

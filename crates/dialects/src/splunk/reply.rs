@@ -27,8 +27,9 @@ pub(super) fn reply(request: &Request<'_>, verdict: &Verdict) -> Reply {
 }
 
 /// `GET /services/collector/health`.
-pub(super) fn healthy(_: &Request<'_>) -> Reply {
-    json(code::HEALTHY.status, code::HEALTHY.body())
+pub(super) fn health(amiss: &[String]) -> Reply {
+    let code = if amiss.is_empty() { code::HEALTHY } else { code::UNHEALTHY };
+    json(code.status, code.body())
 }
 
 fn refused(request: &Request<'_>, refusal: &Refusal) -> Reply {
