@@ -135,6 +135,53 @@ fn rig_histograms_that_are_sent_again_count_once() {
     assert_eq!(told(&weir), ["9", "13", "5"]);
 }
 
+/// A sum and a histogram of OTLP: what was added in the ten seconds before `second`.
+fn exported(count: u32, second: i64) -> String {
+    let times = serde_json::json!({
+        "startTimeUnixNano": format!("{}000000000", second - 10), "timeUnixNano": format!("{second}000000000"),
+    });
+    let with = |values: serde_json::Value| {
+        let mut point = times.clone();
+        point.as_object_mut().unwrap().extend(values.as_object().unwrap().clone());
+        point
+    };
+    let sum = with(serde_json::json!({"asInt": count.to_string()}));
+    let histogram = with(serde_json::json!({
+        "count": count.to_string(), "sum": f64::from(count) + 0.5,
+        "bucketCounts": [count.to_string(), "0"], "explicitBounds": [1],
+    }));
+    serde_json::json!({"resourceMetrics": [{"scopeMetrics": [{"metrics": [
+        {"name": "came", "sum": {"aggregationTemporality": 1, "isMonotonic": true, "dataPoints": [sum]}},
+        {"name": "stayed", "histogram": {"aggregationTemporality": 1, "dataPoints": [histogram]}},
+    ]}]}]})
+    .to_string()
+}
+
+#[test]
+fn rig_deltas_of_otlp_that_are_sent_again_count_once() {
+    let rig = Rig::new("");
+    let now = now_ms() / 1000 - 60;
+    let (first, second) = (exported(5, now), exported(7, now + 10));
+    let mut weir = rig.start();
+    rig.export(&weir, &first);
+    for _ in 0..2 {
+        weir.kill().unwrap();
+        weir = rig.start();
+        rig.export(&weir, &first);
+        rig.export(&weir, &second);
+    }
+    for (expression, wanted) in [
+        ("came_total", "12"),
+        ("stayed_count", "12"),
+        ("stayed_sum", "13"),
+        (r#"stayed_bucket{le="1"}"#, "12"),
+        (r#"stayed_bucket{le="+Inf"}"#, "12"),
+        ("count_over_time(came_total[5m])", "2"),
+    ] {
+        assert_eq!(rig.ask(&weir, expression)["value"][1], wanted, "{expression}");
+    }
+}
+
 #[test]
 fn rig_deltas_without_a_time_are_new_each_time() {
     let rig = Rig::new(CONFIG);
