@@ -2,7 +2,7 @@
 
 mod common;
 
-use common::{Response, Weir};
+use common::{Response, Weir, until};
 use model::TenantName;
 use serde_json::json;
 use server::config::Settings;
@@ -142,4 +142,32 @@ fn a_tenant_over_its_rate_and_a_body_over_its_limit_are_told() {
     let large = "x".repeat((8 << 20) + 1);
     let answer = send(&weir, "/services/collector/raw", &large);
     assert_eq!(shown(&answer), (413, r#"{"text":"Request entity too large","code":27}"#));
+}
+
+#[test]
+fn lines_without_room_are_asked_for_again_and_samples_beside_them_stay() {
+    let weir = Weir::start_with(|settings| settings.storage.log_bytes = server::config::Size(1));
+    assert_eq!(send(&weir, EVENT, r#"{"event":"the first fills it"}"#).status, 200);
+    let body = format!(r#"{}{{"event":"no room"}}"#, metric(&weir, r#"{"metric_name:beside":7}"#));
+    for _ in 0..2 {
+        let answer = send(&weir, EVENT, &body);
+        assert_eq!(shown(&answer), (503, r#"{"text":"Server is busy","code":9}"#));
+        assert!(answer.head.contains("retry-after: 60"), "{}", answer.head);
+        assert_eq!(values(&weir, "count_over_time(beside[1h])"), ["1"]);
+    }
+}
+
+#[test]
+fn health_says_what_writes_would_be_told() {
+    let health = "/services/collector/health";
+    let well = Weir::start();
+    assert_eq!(shown(&well.get(health, "")), (200, r#"{"text":"HEC is healthy","code":17}"#));
+    assert_eq!(well.get("/health", "").json()["status"], "pass");
+    let full =
+        Weir::start_with(|settings| settings.storage.disk_reserve_bytes = server::config::Size(1 << 60));
+    let wanted = r#"{"text":"HEC is unhealthy, queues are full","code":18}"#;
+    until("the disk was looked at", || full.get("/-/ready", "").status == 503);
+    assert_eq!(shown(&full.get(health, "")), (503, wanted));
+    let answer = full.get("/health", "");
+    assert_eq!((answer.status, &answer.json()["status"]), (503, &json!("fail")));
 }
