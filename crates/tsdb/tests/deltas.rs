@@ -438,17 +438,18 @@ fn a_snapshot_goes_on_where_the_store_was() {
         let world = World::new(1);
         let store = world.open();
         send(&store, &[(of + 1, 0, 10, 5.0)]);
+        send(&store, &[(of + 1, 10, 20, 1.0)]);
         store.snapshot(&SnapshotName::parse("s").unwrap(), &|_| Ok(())).unwrap();
         // What the store takes afterwards is its own.
-        send(&store, &[(of + 1, 10, 20, 100.0)]);
+        send(&store, &[(of + 1, 20, 30, 100.0)]);
         store.flush().unwrap();
         let (from, to) = (Path::new("/data/snapshots/s"), Path::new("/restored"));
         tsdb::restore(&world.disk, from, to, false, &mut |_| {}).unwrap();
         let restored = open(&world.env(), to, &world.options);
         assert!(send(&restored, &[(of + 1, 0, 10, 5.0)]).rejected.is_empty(), "it is known");
-        send(&restored, &[(of + 1, 10, 20, 2.0)]);
-        assert_eq!(points(&restored)[&(of + 1)], [(10, 5.0, 0), (20, 7.0, 0)]);
-        assert_eq!(points(&store)[&(of + 1)], [(10, 5.0, 0), (20, 105.0, 0)]);
+        send(&restored, &[(of + 1, 20, 30, 2.0)]);
+        assert_eq!(points(&restored)[&(of + 1)], [(10, 5.0, 0), (20, 6.0, 0), (30, 8.0, 0)]);
+        assert_eq!(points(&store)[&(of + 1)], [(10, 5.0, 0), (20, 6.0, 0), (30, 106.0, 0)]);
     }
 }
 
