@@ -44,7 +44,7 @@ impl Inner {
             }
             let mut is_taken = false;
             for delta in &deltas.floats {
-                match writer.totals.floats.propose(delta, |_| true) {
+                match writer.totals.floats.propose(delta, |_, _| true) {
                     Ok(total) => {
                         let row = item.rows.len();
                         let Delta { slot, timestamp_ms, .. } = *delta;
@@ -58,7 +58,9 @@ impl Inner {
             }
             for delta in &deltas.histograms {
                 let tenant = item.tenant;
-                match writer.totals.histograms.propose(delta, |bytes| room.take(tenant, bytes)) {
+                let may_take =
+                    |growth, bytes| room.show(tenant, bytes) && (growth == 0 || room.take(tenant, growth));
+                match writer.totals.histograms.propose(delta, may_take) {
                     Ok(Total { start_ms, end_ms: timestamp_ms, value: histogram }) => {
                         let sample = HistogramSample { timestamp_ms, start_ms, histogram };
                         item.sides.push(SideRow::Total(delta.slot, sample));

@@ -68,10 +68,17 @@ pub(crate) struct TotalsRoom {
     taken: u64,
     /// What each tenant holds, where that matters.
     holdings: HashMap<TenantId, u64>,
+    /// Bytes of the group's rows that show totals, all and each tenant's, and how many there may be: a delta of a few bytes
+    /// has a row with the whole total.
+    shown: u64,
+    shown_of: HashMap<TenantId, u64>,
+    shown_max: u64,
 }
 
 /// The part of the memory that totals of native histograms may take.
 const TOTALS_PART: u64 = 4;
+/// The part that a group's rows of them may take until it is written.
+const SHOWN_PART: u64 = 8;
 
 impl TotalsRoom {
     pub(crate) fn new(memory_bytes: u64, totals: &Running<Arc<Histogram>>, table: &Table) -> Self {
@@ -81,7 +88,19 @@ impl TotalsRoom {
         if taken > bounds.first / 2 {
             totals.each(|slot, bytes| *holdings.entry(table.entry(slot).tenant).or_default() += bytes);
         }
-        Self { bounds, taken, holdings }
+        let shown_max = memory_bytes / SHOWN_PART;
+        Self { bounds, taken, holdings, shown: 0, shown_of: HashMap::new(), shown_max }
+    }
+
+    /// Takes the bytes of a row that shows a total; a tenant may have half of a group's.
+    pub(crate) fn show(&mut self, tenant: TenantId, bytes: u64) -> bool {
+        let own = self.shown_of.entry(tenant).or_default();
+        let fits = *own + bytes <= self.shown_max / 2 && self.shown + bytes <= self.shown_max;
+        if fits {
+            *own += bytes;
+            self.shown += bytes;
+        }
+        fits
     }
 
     /// Takes some bytes, if the tenant may.

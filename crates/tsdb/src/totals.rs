@@ -169,12 +169,12 @@ impl Totals {
 }
 
 impl<V: Value> Running<V> {
-    /// Adds a delta to its series' total as it is proposed so far.
-    /// `may_grow` says whether its value may take so many bytes more.
+    /// Adds a delta to its series' total as it is proposed so far. `may_take` says whether its value may take so many bytes
+    /// more, and a row with the whole of it so many.
     pub(crate) fn propose(
         &mut self,
         delta: &Delta<V>,
-        may_grow: impl FnOnce(u64) -> bool,
+        may_take: impl FnOnce(u64, u64) -> bool,
     ) -> Result<Total<V>, Reason> {
         let before = self.proposed.get(&delta.slot).or_else(|| self.settled.get(&delta.slot));
         let total = match before {
@@ -185,9 +185,8 @@ impl<V: Value> Running<V> {
             },
             None => Total::first(delta),
         };
-        let bytes_before = before.map_or(0, |before| before.value.bytes());
-        let growth = total.value.bytes().saturating_sub(bytes_before);
-        if growth > 0 && !may_grow(growth) {
+        let (bytes_before, bytes) = (before.map_or(0, |before| before.value.bytes()), total.value.bytes());
+        if !may_take(bytes.saturating_sub(bytes_before), bytes) {
             return Err(Reason::Memory);
         }
         self.proposed.insert(delta.slot, total.clone());
@@ -263,7 +262,7 @@ mod tests {
     }
 
     fn propose<V: Value>(totals: &mut Running<V>, delta: &Delta<V>) -> Result<Total<V>, Reason> {
-        totals.propose(delta, |_| true)
+        totals.propose(delta, |_, _| true)
     }
 
     #[test]
@@ -350,17 +349,32 @@ mod tests {
     }
 
     #[test]
+    fn small_deltas_of_a_large_total_take_what_their_rows_take() {
+        use crate::head::table::Table;
+        use crate::room::TotalsRoom;
+        let (table, bytes) = (Table::default(), 1 << 20);
+        let mut room = TotalsRoom::new(16 * bytes, &Running::default(), &table);
+        let [one, other] = [1, 2].map(model::TenantId);
+        // An eighth of the memory for all, half of it for each.
+        let shown = |room: &mut TotalsRoom, tenant| room.show(tenant, bytes / 4);
+        assert_eq!([0; 6].map(|_| shown(&mut room, one)), [true, true, true, true, false, false]);
+        assert_eq!([0; 5].map(|_| shown(&mut room, other)), [true, true, true, true, false]);
+        assert!(!shown(&mut room, model::TenantId(3)), "all of it is taken");
+    }
+
+    #[test]
     fn what_may_not_grow_goes_on_as_it_is() {
         let mut totals = Running::default();
         let (one, three) = (histogram(3, 0, 1), histogram(3, 0, 3));
-        assert_eq!(totals.propose(&delta(1, 0, 10, one.clone()), |_| false), Err(Reason::Memory));
-        let asked = |bytes| {
-            assert_eq!(bytes, value_bytes(&one));
+        assert_eq!(totals.propose(&delta(1, 0, 10, one.clone()), |_, _| false), Err(Reason::Memory));
+        let asked = |growth, bytes| {
+            assert_eq!((growth, bytes), (value_bytes(&one), value_bytes(&one)));
             true
         };
+        let grows = |growth, _| growth == 0;
         totals.propose(&delta(1, 0, 10, one.clone()), asked).unwrap();
-        let total = totals.propose(&delta(1, 0, 20, one.clone()), |_| false).unwrap();
+        let total = totals.propose(&delta(1, 0, 20, one.clone()), grows).unwrap();
         assert_eq!(total.value.count(), 2.0);
-        assert_eq!(totals.propose(&delta(1, 0, 30, three), |_| false), Err(Reason::Memory));
+        assert_eq!(totals.propose(&delta(1, 0, 30, three), grows), Err(Reason::Memory));
     }
 }

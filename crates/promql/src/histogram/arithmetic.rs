@@ -1,5 +1,7 @@
 //! Scaling, adding, subtracting; coarsening one of two histograms until they fit.
 
+use std::cmp::Ordering;
+
 use model::histogram::ResetHint;
 use model::histogram::buckets::{self, begins_below, common_bounds, merge, rebound, uncut_threshold};
 
@@ -97,11 +99,12 @@ impl FloatHistogram {
     /// Brings two exponential histograms to one zero bucket and one resolution; gives the other one as it then is.
     pub(crate) fn fit(&mut self, other: &Self) -> Self {
         let mut other = other.clone();
-        while self.zero_threshold != other.zero_threshold {
-            if self.zero_threshold > other.zero_threshold {
-                other.widen_zero_bucket(self.zero_threshold);
-            } else {
-                self.widen_zero_bucket(other.zero_threshold);
+        // A threshold that is no number is neither, and stays.
+        loop {
+            match self.zero_threshold.partial_cmp(&other.zero_threshold) {
+                Some(Ordering::Greater) => other.widen_zero_bucket(self.zero_threshold),
+                Some(Ordering::Less) => self.widen_zero_bucket(other.zero_threshold),
+                Some(Ordering::Equal) | None => break,
             }
         }
         let schema = self.schema.min(other.schema);
@@ -160,4 +163,29 @@ impl FloatHistogram {
 
 fn signed(buckets: &Buckets, sign: f64) -> impl Iterator<Item = (i32, f64)> {
     buckets.iter().map(move |(index, count)| (*index, sign * count))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_threshold_that_is_no_number_ends_like_any_other() {
+        let of = |zero_threshold| FloatHistogram {
+            schema: 0,
+            zero_threshold,
+            zero_count: 1.0,
+            count: 2.0,
+            sum: 1.0,
+            reset_hint: ResetHint::Unknown,
+            positive: vec![(0, 1.0)],
+            negative: vec![],
+            custom_bounds: vec![],
+        };
+        for (one, other) in [(f64::NAN, 0.5), (0.5, f64::NAN), (f64::NAN, f64::NAN), (f64::INFINITY, -1.0)] {
+            let mut sum = of(one);
+            let fitted = sum.fit(&of(other));
+            assert_eq!((sum.schema, fitted.schema), (0, 0));
+        }
+    }
 }
