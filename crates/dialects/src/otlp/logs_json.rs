@@ -4,7 +4,7 @@ use model::Batch;
 
 use super::logs::{Record, Records, content};
 use super::metrics_json::{
-    NO_ATTRIBUTES, Scope, attributes, each, fields, hex_id, request, resource_attributes,
+    NO_ATTRIBUTES, Scope, attributes, each, fields, hex_id, pass_value, request, resource_attributes,
 };
 use super::value_json::{integer, severity, text, text_of, unsigned};
 use crate::json::Json;
@@ -61,7 +61,12 @@ fn record<'a>(json: &mut Json<'a>) -> Result<Result<Record<'a>, &'static str>, M
                 record.severity_number = integer(&token).unwrap_or_else(|| severity(&token));
             }
             "severityText" => record.severity_text = text_of(json)?,
-            "body" => record.body = text(json)?,
+            "body" => {
+                let start = json.start();
+                let mut again = json.again(start);
+                pass_value(json)?;
+                record.body = text(&mut again)?;
+            }
             "attributes" => own = attributes(json)?,
             "flags" => record.flags = unsigned(&json.scalar()?).unwrap_or(0) as u32,
             "traceId" => record.trace_id = hex_id(&text_of(json)?),

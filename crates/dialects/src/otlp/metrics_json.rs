@@ -1,7 +1,7 @@
 //! Metrics in JSON: the same message as [`super::metrics_wire`] reads, in the calls of the same [`Intake`].
 //!
-//! Names of fields are those in lowerCamelCase and no others; what has another type than it should is as good as absent, and costs
-//! nothing else. JSON promises no order either: an object is walked twice where its parts need to know the whole.
+//! Names of fields are those in lowerCamelCase and no others. As in protobuf's mapping `null` is an absent field, and something else
+//! than the message or list that belongs there makes the body unreadable. JSON promises no order either: an object is walked twice where its parts need to know the whole.
 
 use std::borrow::Cow;
 
@@ -42,35 +42,64 @@ pub(super) fn request<'a>(
     json.end()
 }
 
-/// Goes through a list of objects; `each` is at an object whose brace was not read. Whatever else it holds is passed over.
+/// What is said of a value of the wrong type.
+const NO_OBJECT: &str = "invalid JSON doc: an object is expected";
+const NO_LIST: &str = "invalid JSON doc: a list is expected";
+
+/// Goes through a list of objects; `each` is at an object whose brace was not read. `null` is an absent list; anything else, there
+/// or among the objects, makes the body unreadable.
 pub(super) fn each<'a>(
     json: &mut Json<'a>,
     mut each: impl FnMut(&mut Json<'a>) -> Result<(), Malformed>,
 ) -> Result<(), Malformed> {
     match json.value()? {
         Token::List => {
-            json.list(|json| if json.is_next(b'{') { each(json) } else { json.scalar().map(drop) })
+            json.list(|json| if json.is_next(b'{') { each(json) } else { Err(json.error(NO_OBJECT)) })
         }
-        other => json.rest_of(&other),
+        Token::Null => Ok(()),
+        _ => Err(json.error(NO_LIST)),
     }
 }
 
-/// Goes through the fields of an object; whatever else stands there has none.
+/// Goes through the fields of an object; `null` is an absent one.
 pub(super) fn fields<'a>(
     json: &mut Json<'a>,
     mut field: impl FnMut(&mut Json<'a>, &str) -> Result<(), Malformed>,
 ) -> Result<(), Malformed> {
     match json.value()? {
         Token::Object => json.object(|json, key| field(json, &key)),
-        other => json.rest_of(&other),
+        Token::Null => Ok(()),
+        _ => Err(json.error(NO_OBJECT)),
     }
 }
 
-/// A list of attributes, passed over.
+/// A list of attributes, passed over: only that its types are right is looked at.
 pub(super) fn attributes<'a>(json: &mut Json<'a>) -> Result<Attributes<'a>, Malformed> {
     let start = json.start();
-    json.scalar()?;
+    each(json, pass_attribute)?;
     Ok(Attributes::Json(json.bytes_since(start)))
+}
+
+fn pass_attribute(json: &mut Json<'_>) -> Result<(), Malformed> {
+    fields(json, |json, key| match key {
+        "value" => pass_value(json),
+        _ => json.scalar().map(drop),
+    })
+}
+
+/// Passes over a value of any type.
+pub(super) fn pass_value(json: &mut Json<'_>) -> Result<(), Malformed> {
+    let values = |json: &mut Json<'_>, pass: fn(&mut Json<'_>) -> Result<(), Malformed>| {
+        fields(json, |json, key| match key {
+            "values" => each(json, pass),
+            _ => json.scalar().map(drop),
+        })
+    };
+    fields(json, |json, key| match key {
+        "arrayValue" => values(json, pass_value),
+        "kvlistValue" => values(json, pass_attribute),
+        _ => json.scalar().map(drop),
+    })
 }
 
 /// No attributes.
@@ -183,7 +212,8 @@ fn metric<'a>(json: &mut Json<'a>, intake: &mut Intake<'a, '_>) -> Result<(), Ma
             ("name", _) => name = text_of(json)?,
             ("description", _) => description = text_of(json)?,
             ("unit", _) => unit = text_of(json)?,
-            (_, Some(data)) if json.is_next(b'{') => {
+            (_, Some(_)) if json.is_next(b'n') => drop(json.scalar()?),
+            (_, Some(data)) => {
                 let start = json.start();
                 found = Some((data, json.again(start)));
                 qualities = Qualities::default();
@@ -294,7 +324,7 @@ fn number<'a>(json: &mut Json<'a>, intake: &mut Intake<'a, '_>) -> Result<(), Ma
     intake.number(common.0, value)
 }
 
-/// A list of numbers; `None` when something else is in it.
+/// A list of numbers; `None` when one cannot be read.
 fn numbers<'a, N>(
     json: &mut Json<'a>,
     room: &mut Room,
@@ -305,13 +335,18 @@ fn numbers<'a, N>(
         Token::List => json.list(|json| {
             // As it was sent, and as it is kept.
             room.take(2 * size_of::<N>()).map_err(|Full| json.error(Full::WHAT))?;
-            match (number(&json.scalar()?), &mut all) {
+            let token = json.scalar()?;
+            if token == Token::Null {
+                return Err(json.error("invalid JSON doc: a number is expected"));
+            }
+            match (number(&token), &mut all) {
                 (Some(number), Some(all)) => all.push(number),
                 _ => all = None,
             }
             Ok(())
         })?,
-        other => json.rest_of(&other)?,
+        Token::Null => {}
+        _ => return Err(json.error(NO_LIST)),
     }
     Ok(all)
 }
