@@ -240,6 +240,11 @@ impl<'a, 'b> Intake<'a, 'b> {
         self.sample(Part::Value, value, &times, 0..times.exemplars.len())
     }
 
+    /// A point that has a number, or its time, in a form that cannot be read.
+    pub(super) fn unreadable(&mut self) -> Result<(), Malformed> {
+        self.refuse(Reason::InvalidValue, "a data point has a number that cannot be read")
+    }
+
     /// A histogram in whose lists something else than a number stands.
     pub(super) fn bad_list(&mut self) -> Result<(), Malformed> {
         self.refuse(Reason::InvalidHistogram, "a histogram's list of numbers has something else in it")
