@@ -230,8 +230,19 @@ impl<'a, 'b> Intake<'a, 'b> {
         let Some(value) = stale.or(value) else {
             return self.refuse(Reason::InvalidValue, "a data point has no value");
         };
+        let is_growth = self.temporality == Temporality::Delta && self.is_of(Kind::Counter);
+        // Neither does NaN.
+        let grows = value >= 0.0 || stale.is_some();
+        if is_growth && !grows {
+            return self.refuse(Reason::InvalidValue, "a delta of a monotonic sum is below zero or NaN");
+        }
         let Some(times) = self.begin(head)? else { return Ok(()) };
         self.sample(Part::Value, value, &times, 0..times.exemplars.len())
+    }
+
+    /// A point that has a number, or its time, in a form that cannot be read.
+    pub(super) fn unreadable(&mut self) -> Result<(), Malformed> {
+        self.refuse(Reason::InvalidValue, "a data point has a number that cannot be read")
     }
 
     /// A histogram in whose lists something else than a number stands.
@@ -252,6 +263,10 @@ impl<'a, 'b> Intake<'a, 'b> {
         }
         if !fits {
             return self.refuse(Reason::InvalidHistogram, "a histogram has not one bucket more than bounds");
+        }
+        let all = buckets.counts.iter().try_fold(0u64, |all, count| all.checked_add(*count));
+        if !buckets.counts.is_empty() && all != Some(buckets.count) && !head.is_stale() {
+            return self.refuse(Reason::InvalidHistogram, "a histogram's count is not that of its buckets");
         }
         if self.source.settings.convert_histograms_to_nhcb {
             let histogram = match head.is_stale() {
@@ -331,6 +346,12 @@ impl<'a, 'b> Intake<'a, 'b> {
         Ok(())
     }
 
+    /// Whether the metric at hand is of this kind.
+    #[inline]
+    fn is_of(&self, kind: Kind) -> bool {
+        self.source.metrics.last().is_some_and(|metric| metric.kind == kind)
+    }
+
     /// Counts a point, and takes what its series have in common unless its metric is refused.
     #[inline]
     fn begin(&mut self, head: Head<'a>) -> Result<Option<Times>, Malformed> {
@@ -352,7 +373,7 @@ impl<'a, 'b> Intake<'a, 'b> {
             Some((first, last)) => (first.min(time_ns), last.max(time_ns)),
         });
         // A gauge has no beginning, whatever its sender says of the time that it stands for.
-        let is_gauge = self.source.metrics.last().is_some_and(|metric| metric.kind == Kind::Gauge);
+        let is_gauge = self.is_of(Kind::Gauge);
         let start_ms = if is_gauge || start_ns > time_ns { 0 } else { milliseconds(start_ns) };
         self.source.push_point(attributes);
         Ok(Some(Times { timestamp_ms, start_ms, exemplars }))
@@ -411,8 +432,7 @@ impl<'a, 'b> Intake<'a, 'b> {
             None => (reason, what()),
         };
         let metric = self.source.metrics.last();
-        let native = metric.is_some_and(|metric| metric.kind == Kind::Exponential);
-        let signal = if native { Signal::Histogram } else { Signal::Sample };
+        let signal = if self.is_of(Kind::Exponential) { Signal::Histogram } else { Signal::Sample };
         let name = metric.map_or("", |metric| metric.name.as_ref());
         self.batch.refuse_item(signal, reason, || match rows::shown(name) {
             "" => what,

@@ -175,6 +175,15 @@ impl<'a, 'b> Records<'a, 'b> {
         self.keep(record).map_err(full)
     }
 
+    /// Refuses a record that has a number, or its time, in a form that cannot be read.
+    pub(super) fn unreadable(&mut self) -> Result<(), Malformed> {
+        self.batch.items.begin();
+        self.room.take(size_of::<u32>()).map_err(full)?;
+        let explain = || "a log record has a number that cannot be read".to_owned();
+        self.batch.refuse_item(Signal::LogLine, Reason::InvalidValue, explain);
+        Ok(())
+    }
+
     fn keep(&mut self, record: Record<'a>) -> Result<(), Full> {
         let fields = self.batch.pairs.len();
         let number = |number: u64| match number {

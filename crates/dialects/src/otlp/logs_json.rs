@@ -4,9 +4,9 @@ use model::Batch;
 
 use super::logs::{Record, Records, content};
 use super::metrics_json::{
-    NO_ATTRIBUTES, Scope, attributes, each, fields, hex_id, request, resource_attributes,
+    NO_ATTRIBUTES, Scope, attributes, each, fields, hex_id, pass_value, request, resource_attributes,
 };
-use super::value_json::{integer, severity, text, text_of, unsigned};
+use super::value_json::{Numbers, integer, severity, text, text_of, unsigned};
 use crate::json::Json;
 use crate::{Malformed, Received};
 
@@ -42,28 +42,31 @@ fn scope_logs<'a>(json: &mut Json<'a>, records: &mut Records<'a, '_>) -> Result<
     })?;
     records.scope(scope.name, scope.version, &scope.attributes)?;
     fields(&mut again, |json, key| match key {
-        "logRecords" => each(json, |json| {
-            let record = record(json)?;
-            records.record(record)
-        }),
+        "logRecords" => each(json, |json| record(json, records)),
         _ => json.scalar().map(drop),
     })
 }
 
-fn record<'a>(json: &mut Json<'a>) -> Result<Result<Record<'a>, &'static str>, Malformed> {
+fn record<'a>(json: &mut Json<'a>, records: &mut Records<'a, '_>) -> Result<(), Malformed> {
+    let mut numbers = Numbers::default();
     let (mut record, mut own) = (Record::default(), NO_ATTRIBUTES);
     fields(json, |json, key| {
         match key {
-            "timeUnixNano" => record.time_ns = unsigned(&json.scalar()?).unwrap_or(0),
-            "observedTimeUnixNano" => record.observed_ns = unsigned(&json.scalar()?).unwrap_or(0),
+            "timeUnixNano" => record.time_ns = numbers.read(json, unsigned)?.unwrap_or(0),
+            "observedTimeUnixNano" => record.observed_ns = numbers.read(json, unsigned)?.unwrap_or(0),
             "severityNumber" => {
                 let token = json.scalar()?;
                 record.severity_number = integer(&token).unwrap_or_else(|| severity(&token));
             }
             "severityText" => record.severity_text = text_of(json)?,
-            "body" => record.body = text(json)?,
+            "body" => {
+                let start = json.start();
+                let mut again = json.again(start);
+                pass_value(json)?;
+                record.body = text(&mut again)?;
+            }
             "attributes" => own = attributes(json)?,
-            "flags" => record.flags = unsigned(&json.scalar()?).unwrap_or(0) as u32,
+            "flags" => record.flags = numbers.read(json, unsigned)?.unwrap_or(0) as u32,
             "traceId" => record.trace_id = hex_id(&text_of(json)?),
             "spanId" => record.span_id = hex_id(&text_of(json)?),
             "eventName" => record.event_name = text_of(json)?,
@@ -71,5 +74,8 @@ fn record<'a>(json: &mut Json<'a>) -> Result<Result<Record<'a>, &'static str>, M
         }
         Ok(())
     })?;
-    Ok(content(own.pairs())?.map(|attributes| Record { attributes, ..record }))
+    if numbers.has_unreadable {
+        return records.unreadable();
+    }
+    records.record(content(own.pairs())?.map(|attributes| Record { attributes, ..record }))
 }

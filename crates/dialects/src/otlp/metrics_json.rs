@@ -1,7 +1,7 @@
 //! Metrics in JSON: the same message as [`super::metrics_wire`] reads, in the calls of the same [`Intake`].
 //!
-//! Names of fields are those in lowerCamelCase and no others; what has another type than it should is as good as absent, and costs
-//! nothing else. JSON promises no order either: an object is walked twice where its parts need to know the whole.
+//! Names of fields are those in lowerCamelCase and no others. As in protobuf's mapping `null` is an absent field, and something else
+//! than the message or list that belongs there makes the body unreadable. JSON promises no order either: an object is walked twice where its parts need to know the whole.
 
 use std::borrow::Cow;
 
@@ -10,7 +10,7 @@ use super::intake::{Aggregation, Buckets, Described, Head, Intake};
 use super::names::Kind;
 use super::native::{Exponential, Side};
 use super::value::Attributes;
-use super::value_json::{double, integer, text_of, unsigned};
+use super::value_json::{Numbers, double, integer, text_of, unsigned};
 use crate::json::{Json, Token};
 use crate::rows::{Full, Room};
 use crate::{Malformed, Received};
@@ -42,35 +42,64 @@ pub(super) fn request<'a>(
     json.end()
 }
 
-/// Goes through a list of objects; `each` is at an object whose brace was not read. Whatever else it holds is passed over.
+/// What is said of a value of the wrong type.
+const NO_OBJECT: &str = "invalid JSON doc: an object is expected";
+const NO_LIST: &str = "invalid JSON doc: a list is expected";
+
+/// Goes through a list of objects; `each` is at an object whose brace was not read. `null` is an absent list; anything else, there
+/// or among the objects, makes the body unreadable.
 pub(super) fn each<'a>(
     json: &mut Json<'a>,
     mut each: impl FnMut(&mut Json<'a>) -> Result<(), Malformed>,
 ) -> Result<(), Malformed> {
     match json.value()? {
         Token::List => {
-            json.list(|json| if json.is_next(b'{') { each(json) } else { json.scalar().map(drop) })
+            json.list(|json| if json.is_next(b'{') { each(json) } else { Err(json.error(NO_OBJECT)) })
         }
-        other => json.rest_of(&other),
+        Token::Null => Ok(()),
+        _ => Err(json.error(NO_LIST)),
     }
 }
 
-/// Goes through the fields of an object; whatever else stands there has none.
+/// Goes through the fields of an object; `null` is an absent one.
 pub(super) fn fields<'a>(
     json: &mut Json<'a>,
     mut field: impl FnMut(&mut Json<'a>, &str) -> Result<(), Malformed>,
 ) -> Result<(), Malformed> {
     match json.value()? {
         Token::Object => json.object(|json, key| field(json, &key)),
-        other => json.rest_of(&other),
+        Token::Null => Ok(()),
+        _ => Err(json.error(NO_OBJECT)),
     }
 }
 
-/// A list of attributes, passed over.
+/// A list of attributes, passed over: only that its types are right is looked at.
 pub(super) fn attributes<'a>(json: &mut Json<'a>) -> Result<Attributes<'a>, Malformed> {
     let start = json.start();
-    json.scalar()?;
+    each(json, pass_attribute)?;
     Ok(Attributes::Json(json.bytes_since(start)))
+}
+
+fn pass_attribute(json: &mut Json<'_>) -> Result<(), Malformed> {
+    fields(json, |json, key| match key {
+        "value" => pass_value(json),
+        _ => json.scalar().map(drop),
+    })
+}
+
+/// Passes over a value of any type.
+pub(super) fn pass_value(json: &mut Json<'_>) -> Result<(), Malformed> {
+    let values = |json: &mut Json<'_>, pass: fn(&mut Json<'_>) -> Result<(), Malformed>| {
+        fields(json, |json, key| match key {
+            "values" => each(json, pass),
+            _ => json.scalar().map(drop),
+        })
+    };
+    fields(json, |json, key| match key {
+        "arrayValue" => values(json, pass_value),
+        "kvlistValue" => values(json, pass_attribute),
+        _ => json.scalar().map(drop),
+    })
 }
 
 /// No attributes.
@@ -183,7 +212,8 @@ fn metric<'a>(json: &mut Json<'a>, intake: &mut Intake<'a, '_>) -> Result<(), Ma
             ("name", _) => name = text_of(json)?,
             ("description", _) => description = text_of(json)?,
             ("unit", _) => unit = text_of(json)?,
-            (_, Some(data)) if json.is_next(b'{') => {
+            (_, Some(_)) if json.is_next(b'n') => drop(json.scalar()?),
+            (_, Some(data)) => {
                 let start = json.start();
                 found = Some((data, json.again(start)));
                 qualities = Qualities::default();
@@ -256,23 +286,27 @@ fn aggregation(token: &Token<'_>) -> Aggregation {
 }
 
 /// What all points have, while it is read.
-struct Common<'a>(Head<'a>);
+struct Common<'a> {
+    head: Head<'a>,
+    numbers: Numbers,
+}
 
 impl<'a> Common<'a> {
     fn new() -> Self {
         let exemplars = Vec::new();
-        Self(Head { attributes: NO_ATTRIBUTES, start_ns: 0, time_ns: 0, flags: 0, exemplars })
+        let head = Head { attributes: NO_ATTRIBUTES, start_ns: 0, time_ns: 0, flags: 0, exemplars };
+        Self { head, numbers: Numbers::default() }
     }
 
     /// Reads a field that all points have, or passes over it.
     fn field(&mut self, json: &mut Json<'a>, key: &str, room: &mut Room) -> Result<(), Malformed> {
         match key {
-            "attributes" => self.0.attributes = attributes(json)?,
-            "startTimeUnixNano" => self.0.start_ns = unsigned(&json.scalar()?).unwrap_or(0),
-            "timeUnixNano" => self.0.time_ns = unsigned(&json.scalar()?).unwrap_or(0),
-            "flags" => self.0.flags = unsigned(&json.scalar()?).unwrap_or(0) as u32,
+            "attributes" => self.head.attributes = attributes(json)?,
+            "startTimeUnixNano" => self.head.start_ns = self.numbers.read(json, unsigned)?.unwrap_or(0),
+            "timeUnixNano" => self.head.time_ns = self.numbers.read(json, unsigned)?.unwrap_or(0),
+            "flags" => self.head.flags = self.numbers.read(json, unsigned)?.unwrap_or(0) as u32,
             "exemplars" => each(json, |json| {
-                self.0.exemplars.push(exemplar(json, room)?);
+                self.head.exemplars.push(exemplar(json, room)?);
                 Ok(())
             })?,
             _ => drop(json.scalar()?),
@@ -285,16 +319,19 @@ fn number<'a>(json: &mut Json<'a>, intake: &mut Intake<'a, '_>) -> Result<(), Ma
     let (mut common, mut value) = (Common::new(), None);
     fields(json, |json, key| {
         match key {
-            "asDouble" => value = double(&json.scalar()?).or(value),
-            "asInt" => value = integer(&json.scalar()?).map(|value| value as f64).or(value),
+            "asDouble" => value = common.numbers.read(json, double)?.or(value),
+            "asInt" => value = common.numbers.read(json, integer)?.map(|value| value as f64).or(value),
             key => common.field(json, key, &mut intake.room)?,
         }
         Ok(())
     })?;
-    intake.number(common.0, value)
+    if common.numbers.has_unreadable {
+        return intake.unreadable();
+    }
+    intake.number(common.head, value)
 }
 
-/// A list of numbers; `None` when something else is in it.
+/// A list of numbers; `None` when one cannot be read.
 fn numbers<'a, N>(
     json: &mut Json<'a>,
     room: &mut Room,
@@ -305,13 +342,18 @@ fn numbers<'a, N>(
         Token::List => json.list(|json| {
             // As it was sent, and as it is kept.
             room.take(2 * size_of::<N>()).map_err(|Full| json.error(Full::WHAT))?;
-            match (number(&json.scalar()?), &mut all) {
+            let token = json.scalar()?;
+            if token == Token::Null {
+                return Err(json.error("invalid JSON doc: a number is expected"));
+            }
+            match (number(&token), &mut all) {
                 (Some(number), Some(all)) => all.push(number),
                 _ => all = None,
             }
             Ok(())
         })?,
-        other => json.rest_of(&other)?,
+        Token::Null => {}
+        _ => return Err(json.error(NO_LIST)),
     }
     Ok(all)
 }
@@ -321,16 +363,19 @@ fn histogram<'a>(json: &mut Json<'a>, intake: &mut Intake<'a, '_>) -> Result<(),
     let (mut counts, mut bounds) = (Some(Vec::new()), Some(Vec::new()));
     fields(json, |json, key| {
         match key {
-            "count" => buckets.count = unsigned(&json.scalar()?).unwrap_or(0),
-            "sum" => buckets.sum = double(&json.scalar()?),
+            "count" => buckets.count = common.numbers.read(json, unsigned)?.unwrap_or(0),
+            "sum" => buckets.sum = common.numbers.read(json, double)?,
             "bucketCounts" => counts = numbers(json, &mut intake.room, unsigned)?,
             "explicitBounds" => bounds = numbers(json, &mut intake.room, double)?,
             key => common.field(json, key, &mut intake.room)?,
         }
         Ok(())
     })?;
+    if common.numbers.has_unreadable {
+        return intake.unreadable();
+    }
     let (Some(counts), Some(bounds)) = (counts, bounds) else { return intake.bad_list() };
-    intake.histogram(common.0, Buckets { counts, bounds, ..buckets })
+    intake.histogram(common.head, Buckets { counts, bounds, ..buckets })
 }
 
 fn exponential<'a>(json: &mut Json<'a>, intake: &mut Intake<'a, '_>) -> Result<(), Malformed> {
@@ -338,27 +383,30 @@ fn exponential<'a>(json: &mut Json<'a>, intake: &mut Intake<'a, '_>) -> Result<(
     let (mut positive, mut negative) = (Some(Side::default()), Some(Side::default()));
     fields(json, |json, key| {
         match key {
-            "count" => buckets.count = unsigned(&json.scalar()?).unwrap_or(0),
-            "sum" => buckets.sum = double(&json.scalar()?),
-            "scale" => buckets.scale = small(&json.scalar()?),
-            "zeroCount" => buckets.zero_count = unsigned(&json.scalar()?).unwrap_or(0),
-            "zeroThreshold" => buckets.zero_threshold = double(&json.scalar()?).unwrap_or(0.0),
-            "positive" => positive = side(json, &mut intake.room)?,
-            "negative" => negative = side(json, &mut intake.room)?,
+            "count" => buckets.count = common.numbers.read(json, unsigned)?.unwrap_or(0),
+            "sum" => buckets.sum = common.numbers.read(json, double)?,
+            "scale" => buckets.scale = common.numbers.read(json, small)?.unwrap_or(0),
+            "zeroCount" => buckets.zero_count = common.numbers.read(json, unsigned)?.unwrap_or(0),
+            "zeroThreshold" => buckets.zero_threshold = common.numbers.read(json, double)?.unwrap_or(0.0),
+            "positive" => positive = side(json, &mut common.numbers, &mut intake.room)?,
+            "negative" => negative = side(json, &mut common.numbers, &mut intake.room)?,
             key => common.field(json, key, &mut intake.room)?,
         }
         Ok(())
     })?;
+    if common.numbers.has_unreadable {
+        return intake.unreadable();
+    }
     let (Some(positive), Some(negative)) = (positive, negative) else { return intake.bad_list() };
-    intake.exponential(common.0, &Exponential { positive, negative, ..buckets })
+    intake.exponential(common.head, &Exponential { positive, negative, ..buckets })
 }
 
 /// Buckets of one sign; `None` when something else than a number is among them.
-fn side(json: &mut Json<'_>, room: &mut Room) -> Result<Option<Side>, Malformed> {
+fn side(json: &mut Json<'_>, own: &mut Numbers, room: &mut Room) -> Result<Option<Side>, Malformed> {
     let (mut offset, mut counts) = (0, Some(Vec::new()));
     fields(json, |json, key| {
         match key {
-            "offset" => offset = small(&json.scalar()?),
+            "offset" => offset = own.read(json, small)?.unwrap_or(0),
             "bucketCounts" => counts = numbers(json, room, unsigned)?,
             _ => drop(json.scalar()?),
         }
@@ -368,34 +416,37 @@ fn side(json: &mut Json<'_>, room: &mut Room) -> Result<Option<Side>, Malformed>
 }
 
 /// A number of 32 bits; one that is larger is the largest, and refused for it where it matters.
-fn small(token: &Token<'_>) -> i32 {
-    integer(token).unwrap_or(0).clamp(i64::from(i32::MIN), i64::from(i32::MAX)) as i32
+fn small(token: &Token<'_>) -> Option<i32> {
+    integer(token).map(|number| number.clamp(i64::from(i32::MIN), i64::from(i32::MAX)) as i32)
 }
 
 fn summary<'a>(json: &mut Json<'a>, intake: &mut Intake<'a, '_>) -> Result<(), Malformed> {
     let (mut common, mut count, mut sum, mut quantiles) = (Common::new(), 0, 0.0, Vec::new());
     fields(json, |json, key| {
         match key {
-            "count" => count = unsigned(&json.scalar()?).unwrap_or(0),
-            "sum" => sum = double(&json.scalar()?).unwrap_or(0.0),
+            "count" => count = common.numbers.read(json, unsigned)?.unwrap_or(0),
+            "sum" => sum = common.numbers.read(json, double)?.unwrap_or(0.0),
             "quantileValues" => each(json, |json| {
                 intake.take(size_of::<(f64, f64)>())?;
-                quantiles.push(quantile(json)?);
+                quantiles.push(quantile(json, &mut common.numbers)?);
                 Ok(())
             })?,
             key => common.field(json, key, &mut intake.room)?,
         }
         Ok(())
     })?;
-    intake.summary(common.0, count, sum, &quantiles)
+    if common.numbers.has_unreadable {
+        return intake.unreadable();
+    }
+    intake.summary(common.head, count, sum, &quantiles)
 }
 
-fn quantile(json: &mut Json<'_>) -> Result<(f64, f64), Malformed> {
+fn quantile(json: &mut Json<'_>, numbers: &mut Numbers) -> Result<(f64, f64), Malformed> {
     let (mut quantile, mut value) = (0.0, 0.0);
     fields(json, |json, key| {
         match key {
-            "quantile" => quantile = double(&json.scalar()?).unwrap_or(0.0),
-            "value" => value = double(&json.scalar()?).unwrap_or(0.0),
+            "quantile" => quantile = numbers.read(json, double)?.unwrap_or(0.0),
+            "value" => value = numbers.read(json, double)?.unwrap_or(0.0),
             _ => drop(json.scalar()?),
         }
         Ok(())

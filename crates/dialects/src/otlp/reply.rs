@@ -3,13 +3,15 @@
 //! What was refused of a request that was taken is told by a count of data points or log records and the first reasons; its
 //! sender must not send it again.
 
+use std::collections::HashSet;
+
 use codec::proto::{write_bytes, write_message, write_number};
 use serde_json::json;
 
 use super::{DIALECT, Media};
 use crate::{Refusal, Reply, Request, Verdict, reply};
 
-/// Details of a refusal that are kept in its message.
+/// Details of a refusal that are kept in its message, each once.
 const DETAILS_MAX: usize = 3;
 
 /// Metrics.
@@ -52,7 +54,10 @@ pub fn partial(verdict: &Verdict) -> Option<(u64, String)> {
         .by_reason()
         .map(|(signal, reason, count)| format!("{count} {} {}", signal.as_str(), reason.as_str()))
         .collect();
-    let details = verdict.rejected.details().iter().take(DETAILS_MAX);
+    let mut details: Vec<_> = verdict.rejected.details().iter().collect();
+    let mut seen = HashSet::new();
+    details.retain(|detail| seen.insert(*detail));
+    details.truncate(DETAILS_MAX);
     let mut message = format!("refused: {}", reasons.join(", "));
     for detail in details {
         message.push_str("; ");
@@ -182,6 +187,18 @@ mod tests {
         let told = logs(&sent("application/json"), &verdict);
         assert!(String::from_utf8_lossy(&told.body).contains("rejectedLogRecords"));
         assert_eq!(told.headers[1], ("x-weir-rejected", "2; too_old".to_owned()));
+    }
+
+    #[test]
+    fn equal_details_are_said_once() {
+        let mut verdict = Verdict::default();
+        for detail in ["a", "a", "b", "a", "c", "d"] {
+            verdict.items.begin();
+            verdict.items.refuse();
+            verdict.rejected.add(Signal::Sample, Reason::TooOld, 1);
+            verdict.rejected.explain(|| detail.into());
+        }
+        assert_eq!(partial(&verdict), Some((6, "refused: 6 sample too_old; a; b; c".to_owned())));
     }
 
     #[test]

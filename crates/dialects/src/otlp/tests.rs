@@ -91,3 +91,49 @@ fn both_encodings_say_the_same() {
     }
     assert!(compared >= 12, "{compared} twins");
 }
+
+#[test]
+fn a_value_of_the_wrong_type_makes_the_body_unreadable() {
+    let fails = |path: &'static str, body: &str| {
+        let request = Request { path, content_type: "application/json", ..Request::default() };
+        let Kind::Ingest { decode, .. } = owner("POST", &request).unwrap().1.kind else { panic!("{path}") };
+        let received = Received { body: body.as_bytes(), ..Received::new(request) };
+        decode(&received, &mut Batch::new(1)).is_err()
+    };
+    let metric =
+        |data: &str| format!(r#"{{"resourceMetrics":[{{"scopeMetrics":[{{"metrics":[{data}]}}]}}]}}"#);
+    let point =
+        |field: &str| metric(&format!(r#"{{"name":"g","gauge":{{"dataPoints":[{{"asInt":1,{field}}}]}}}}"#));
+    let good = r#"{"name":"g","gauge":{"dataPoints":[{"asInt":1}]}}"#;
+    for wrong in [r#"5"#, r#""x""#, "{}", "[5]", "[null]", r#"[{"scopeMetrics":5}]"#, r#"[{"resource":[]}]"#]
+    {
+        assert!(fails("/v1/metrics", &format!(r#"{{"resourceMetrics":{wrong}}}"#)), "{wrong}");
+        let logs = wrong.replace("scopeMetrics", "scopeLogs");
+        assert!(fails("/v1/logs", &format!(r#"{{"resourceLogs":{logs}}}"#)), "{logs}");
+    }
+    for wrong in ["5", r#""x""#, "[]", "null"] {
+        assert!(fails("/v1/metrics", &metric(&format!("{good},{wrong}"))), "{wrong}");
+        let logs = format!(r#"{{"resourceLogs":[{{"scopeLogs":[{{"logRecords":[{{}},{wrong}]}}]}}]}}"#);
+        assert!(fails("/v1/logs", &logs), "{logs}");
+    }
+    for wrong in [r#"{"gauge":5}"#, r#"{"gauge":{"dataPoints":{}}}"#, r#"{"gauge":{"dataPoints":[5]}}"#] {
+        assert!(fails("/v1/metrics", &metric(wrong)), "{wrong}");
+    }
+    for wrong in [
+        r#""attributes":{}"#,
+        r#""attributes":[5]"#,
+        r#""attributes":[{"key":"a","value":5}]"#,
+        r#""attributes":[{"key":"a","value":{"arrayValue":{"values":[null]}}}]"#,
+        r#""exemplars":{}"#,
+    ] {
+        assert!(fails("/v1/metrics", &point(wrong)), "{wrong}");
+    }
+    for wrong in ["5", "[null]", "{}"] {
+        let of = format!(r#"{{"histogram":{{"dataPoints":[{{"bucketCounts":{wrong}}}]}}}}"#);
+        assert!(fails("/v1/metrics", &metric(&of)), "{of}");
+    }
+    for right in [r#""attributes":null"#, r#""exemplars":null"#, r#""later":[5,{}]"#] {
+        assert!(!fails("/v1/metrics", &point(right)), "{right}");
+    }
+    assert!(!fails("/v1/logs", r#"{"resourceLogs":null,"later":[5]}"#));
+}

@@ -2,6 +2,7 @@
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
+use std::ops::Range;
 
 use codec::float::NORMAL_NAN_BITS;
 
@@ -176,6 +177,26 @@ pub(super) fn severity(token: &Token<'_>) -> i64 {
     LEVELS.iter().position(|known| *known == level).map_or(0, |at| at as i64 * 4 + step)
 }
 
+/// Reads the numbers of a data point or record. `null` is an absent one; one that cannot be read costs the whole.
+#[derive(Debug, Default)]
+pub(super) struct Numbers {
+    pub(super) has_unreadable: bool,
+}
+
+impl Numbers {
+    /// The next value, as `read` understands it.
+    pub(super) fn read<N>(
+        &mut self,
+        json: &mut Json<'_>,
+        read: fn(&Token<'_>) -> Option<N>,
+    ) -> Result<Option<N>, Malformed> {
+        let token = json.scalar()?;
+        let number = read(&token);
+        self.has_unreadable |= number.is_none() && token != Token::Null;
+        Ok(number)
+    }
+}
+
 /// A whole number of 64 bits, as a number or as a text.
 pub(super) fn integer(token: &Token<'_>) -> Option<i64> {
     let text = match token {
@@ -183,9 +204,7 @@ pub(super) fn integer(token: &Token<'_>) -> Option<i64> {
         Token::Text(text) => text.trim(),
         _ => return None,
     };
-    // JavaScript writes 1e21 for what it no longer counts exactly.
-    let whole = |value: f64| (value.fract() == 0.0 && value.abs() < 9.3e18).then_some(value as i64);
-    text.parse().ok().or_else(|| text.parse().ok().and_then(whole))
+    text.parse().ok().or_else(|| whole(text, -TWO_63..TWO_63).map(|value| value as i64))
 }
 
 /// As [`integer`], of a number that has no sign.
@@ -195,8 +214,16 @@ pub(super) fn unsigned(token: &Token<'_>) -> Option<u64> {
         Token::Text(text) => text.trim(),
         _ => return None,
     };
-    let whole = |value: f64| (value.fract() == 0.0 && (0.0..1.9e19).contains(&value)).then_some(value as u64);
-    text.parse().ok().or_else(|| text.parse().ok().and_then(whole))
+    text.parse().ok().or_else(|| whole(text, 0.0..2.0 * TWO_63).map(|value| value as u64))
+}
+
+/// 2^63, which is exact.
+const TWO_63: f64 = 9_223_372_036_854_775_808.0;
+
+/// A whole number that is written like a double. One of digits alone that is no integer is out of range.
+fn whole(text: &str, range: Range<f64>) -> Option<f64> {
+    let value: f64 = text.contains(['.', 'e', 'E']).then(|| text.parse().ok())??;
+    (value.fract() == 0.0 && range.contains(&value)).then_some(value)
 }
 
 /// A double: a number, or a text for those that JSON has none for.
@@ -257,6 +284,11 @@ mod tests {
         let of = |text: &'static str| Json::new(text.as_bytes()).scalar().unwrap();
         assert_eq!(integer(&of("\"9223372036854775807\"")), Some(i64::MAX));
         assert_eq!((integer(&of("1e3")), integer(&of("1.5"))), (Some(1000), None));
+        for text in ["9223372036854775808", "\"9223372036854775808\"", "-9223372036854775809", "1e19"] {
+            assert_eq!(integer(&of(text)), None, "{text}");
+        }
+        assert_eq!(integer(&of("-9223372036854775808")), Some(i64::MIN));
+        assert_eq!((unsigned(&of("18446744073709551616")), unsigned(&of("2e19"))), (None, None));
         assert_eq!(unsigned(&of("18446744073709551615")), Some(u64::MAX));
         assert_eq!((unsigned(&of("-1")), unsigned(&of("\"12\""))), (None, Some(12)));
         assert!(double(&of("\"NaN\"")).unwrap().is_nan() && double(&of("NaN")).unwrap().is_nan());
