@@ -99,8 +99,8 @@ async fn take(app: &Arc<App>, entry: Entry, parts: &Arc<Parts>, body: Body) -> R
         }
     };
     let encodings = if decode.is_some() { entry.dialect.encodings(&head(parts))? } else { Vec::new() };
-    may_come(app, entry, &grant, parts)?;
     let mut permit = permit(app, entry, &grant, &body)?;
+    may_come(app, entry, &grant, parts)?;
     let window = app.config().http.body_timeout;
     let bytes = body::read(body, entry.limits.wire, &mut permit, &*app.env.clock, window).await?;
     let Some(decode) = decode else {
@@ -160,7 +160,7 @@ fn may_come(app: &App, entry: Entry, grant: &Grant, parts: &Parts) -> Result<(),
     }
     let limit = app.config().choices.of(&grant.tenant.name).betterstack.requests_per_minute;
     let Some(client) = gate::client(app, parts).filter(|_| limit > 0) else { return Ok(()) };
-    app.clients.count(client.address, limit, app.env.clock.monotonic()).map_err(|over| {
+    app.clients.count(grant.tenant.id, client.address, limit, app.env.clock.monotonic()).map_err(|over| {
         app.refusals.note(&app.env, "client_rate", &client.address.to_string());
         let seconds = over.retry_after.as_millis().div_ceil(1000);
         Refusal::ManyRequests { retry_after_s: u32::try_from(seconds).unwrap_or(60) }

@@ -20,7 +20,7 @@ use crate::tally::Tally;
 const PAUSE: Duration = Duration::from_millis(100);
 
 /// Times that lines are tried again once Weir is stopping.
-const LAST_TRIES: u32 = 20;
+pub(super) const LAST_TRIES: u32 = 20;
 
 /// A listener's way into the store.
 #[derive(Debug)]
@@ -90,17 +90,15 @@ impl Intake {
         }
     }
 
-    /// Takes lines of datagrams. It waits only for room in the queue.
-    pub(super) fn take_datagrams(&self, lines: &[u8], stopping: &AtomicBool) {
-        let mut tries = LAST_TRIES;
+    /// Takes lines of datagrams. It waits only for room in the queue, and when everything ends for `patience` more of them
+    /// all together.
+    pub(super) fn take_datagrams(&self, lines: &[u8], stopping: &AtomicBool, patience: &mut u32) {
         loop {
             match self.queue(lines, 0) {
                 Ok(_) | Err(NotQueued::NoTenant) => return,
-                Err(NotQueued::Later) if stopping.load(Ordering::Relaxed) => tries -= 1,
-                Err(NotQueued::Later) => {}
-            }
-            if tries == 0 {
-                return self.give_up(lines);
+                Err(NotQueued::Later) if !stopping.load(Ordering::Relaxed) => {}
+                Err(NotQueued::Later) if *patience == 0 => return self.give_up(lines),
+                Err(NotQueued::Later) => *patience -= 1,
             }
             thread::sleep(PAUSE);
         }

@@ -89,14 +89,14 @@ impl Listeners {
             let truncated = metrics.lines_truncated.with(&[dialect]);
             let dropped = metrics.lines_dropped.with(&[dialect]);
             let counters = Counters { read: &read, truncated: &truncated, dropped: &dropped };
-            let mut lines = Vec::new();
+            let (mut lines, mut patience) = (Vec::new(), intake::LAST_TRIES);
             datagrams::read(&socket, Transport::Udp, counters, &stopping, |came| {
                 lines.clear();
                 for datagram in came {
                     lines.extend_from_slice(datagram);
                     lines.push(b'\n');
                 }
-                intake.take_datagrams(&lines, &stopping);
+                intake.take_datagrams(&lines, &stopping, &mut patience);
             });
         })?);
         Ok(())
