@@ -101,12 +101,7 @@ impl<'a> Series<'a> {
         match form {
             Form::Gauge | Form::Counter => self.push(Part::Value, draft.value, at, added, batch)?,
             Form::Set => self.push(Part::Value, draft.value, at, Temporality::Cumulative, batch)?,
-            Form::Histogram => {
-                if self.is_cumulative(draft.count) {
-                    self.part();
-                }
-                self.histogram(draft.count, draft.sum, at, added, batch)?;
-            }
+            Form::Histogram => self.histogram(draft.count, draft.sum, at, added, batch)?,
             Form::Summary => {
                 for index in 0..self.points.len() {
                     let (quantile, value) = self.points[index];
@@ -191,15 +186,7 @@ impl<'a> Series<'a> {
             && self.points.last().is_some_and(|(_, last)| *last <= count)
     }
 
-    /// Turns cumulative buckets into those that are each for itself.
-    fn part(&mut self) {
-        let mut below = 0.0;
-        for (_, count) in &mut self.points {
-            (*count, below) = (*count - below, *count);
-        }
-    }
-
-    /// Keeps a histogram whose buckets are in order, each for itself.
+    /// Keeps a histogram whose buckets are in order.
     fn histogram(
         &mut self,
         count: f64,
@@ -208,16 +195,18 @@ impl<'a> Series<'a> {
         added: Temporality,
         batch: &mut Batch<'a>,
     ) -> Result<(), Full> {
+        let is_cumulative = self.is_cumulative(count);
         let wants = self.settings.histogram_series;
         let mut below = 0.0;
         for index in 0..self.points.len() {
-            let (limit, own) = self.points[index];
-            below += own;
+            let (limit, sent) = self.points[index];
+            let (own, so_far) = if is_cumulative { (sent - below, sent) } else { (sent, below + sent) };
+            below = so_far;
             if wants != HistogramSeries::Prometheus {
                 self.push(Part::UpperLimit(limit), own, at, added, batch)?;
             }
             if wants != HistogramSeries::Betterstack && limit < f64::INFINITY {
-                self.push(Part::Bucket(limit), below, at, added, batch)?;
+                self.push(Part::Bucket(limit), so_far.min(count), at, added, batch)?;
             }
         }
         if wants != HistogramSeries::Betterstack {
