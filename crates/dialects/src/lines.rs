@@ -9,20 +9,34 @@ use model::log::LogRow;
 
 use crate::rows::{Full, Room, owned_bytes};
 
-/// The longest line that is kept whole, in bytes: what Datadog itself keeps.
-const LINE_BYTES_MAX: usize = 1_000_000;
+/// Where [`Lines::cutting`] cuts, in bytes.
+const CUT_BYTES: usize = 1_000_000;
 
 /// Fields of a line that the store takes, and their bytes: a line with more would be refused as a whole.
 const FIELDS_MAX: usize = 256;
 const FIELD_BYTES_MAX: usize = 256 << 10;
 
-/// The lines of a body.
+/// The lines of a body. They stay as long as they are: the store refuses one that is over its bound.
 #[derive(Debug, Default)]
 pub(crate) struct Lines {
     last_stream: Range<usize>,
+    over_long: OverLong,
+}
+
+/// What becomes of a line that is very long.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+enum OverLong {
+    #[default]
+    Whole,
+    Cut,
 }
 
 impl Lines {
+    /// Lines of which what is over 1,000,000 bytes is cut off, as Datadog does.
+    pub(crate) fn cutting() -> Self {
+        Self { over_long: OverLong::Cut, ..Self::default() }
+    }
+
     /// Keeps a line whose fields are the pairs from `fields` on. Empty values of `stream` are absent ones.
     pub(crate) fn push<'a>(
         &mut self,
@@ -45,6 +59,14 @@ impl Lines {
         } else {
             self.last_stream = fields.end..batch.pairs.len();
         }
+        let line = match self.over_long {
+            OverLong::Whole => line,
+            OverLong::Cut => {
+                let (line, is_cut) = cut(line);
+                batch.note("log_lines_cut", u64::from(is_cut));
+                line
+            }
+        };
         keep(batch, room, self.last_stream.clone(), fields, timestamp_ns, line)
     }
 }
@@ -77,8 +99,8 @@ fn keep<'a>(
     timestamp_ns: i64,
     line: Cow<'a, str>,
 ) -> Result<(), Full> {
-    let (line, is_cut) = cut(line);
-    batch.note("log_lines_cut", u64::from(is_cut));
+    let end = line.trim_end_matches(['\n', '\r']).len();
+    let line = shortened(line, end);
     room.take(size_of::<LogRow<'_>>() + owned_bytes(&line))?;
     let item = batch.items.current();
     batch.logs.push(LogRow { stream, fields, timestamp_ns, line, item });
@@ -114,18 +136,21 @@ pub(crate) fn put<'a>(
     Ok(())
 }
 
-/// A line without its line break, and whether it was cut.
+/// A line as far as Datadog keeps it, and whether something was cut off. Its line break counts for nothing.
 fn cut(line: Cow<'_, str>) -> (Cow<'_, str>, bool) {
     let whole = line.trim_end_matches(['\n', '\r']).len();
-    let end = line.floor_char_boundary(whole.min(LINE_BYTES_MAX));
-    let line = match line {
+    let end = line.floor_char_boundary(whole.min(CUT_BYTES));
+    (shortened(line, end), end < whole)
+}
+
+fn shortened(line: Cow<'_, str>, end: usize) -> Cow<'_, str> {
+    match line {
         Cow::Borrowed(line) => Cow::Borrowed(&line[..end]),
         Cow::Owned(mut line) => {
             line.truncate(end);
             Cow::Owned(line)
         }
-    };
-    (line, end < whole)
+    }
 }
 
 #[cfg(test)]
@@ -134,11 +159,39 @@ mod tests {
 
     #[test]
     fn a_line_is_cut_between_characters() {
-        let (line, is_cut) = cut(Cow::Owned("ü".repeat(LINE_BYTES_MAX)));
-        assert_eq!((line.len(), is_cut), (LINE_BYTES_MAX, true));
-        let (line, is_cut) = cut(Cow::Owned(format!("x{}", "ü".repeat(LINE_BYTES_MAX))));
-        assert_eq!((line.len(), is_cut), (LINE_BYTES_MAX - 1, true));
+        let (line, is_cut) = cut(Cow::Owned("ü".repeat(CUT_BYTES)));
+        assert_eq!((line.len(), is_cut), (CUT_BYTES, true));
+        let (line, is_cut) = cut(Cow::Owned(format!("x{}", "ü".repeat(CUT_BYTES))));
+        assert_eq!((line.len(), is_cut), (CUT_BYTES - 1, true));
         assert_eq!(cut("a\nb\r\n".into()), ("a\nb".into(), false));
+    }
+
+    /// What a dialect makes of a line of so many bytes, with a line break behind it.
+    fn kept(path: &str, before: &str, bytes: usize, after: &str) -> (usize, Vec<(&'static str, u64)>) {
+        let request = crate::Request { path, content_type: "application/json", ..crate::Request::default() };
+        let route = crate::owner("POST", &request).unwrap().1;
+        let crate::Kind::Ingest { decode, .. } = route.kind else { panic!("{path}") };
+        let body = format!("{before}{}{after}", "x".repeat(bytes));
+        let mut batch = Batch::new(1);
+        let received = crate::Received { body: body.as_bytes(), ..crate::Received::new(request) };
+        decode(&received, &mut batch).unwrap();
+        (batch.logs[0].line.len(), batch.notes.clone())
+    }
+
+    #[test]
+    fn only_datadog_cuts() {
+        let otlp = r#"{"resourceLogs":[{"scopeLogs":[{"logRecords":[{"body":{"stringValue":""#;
+        let over = CUT_BYTES + 1;
+        for (path, before, after) in [
+            ("/services/collector/event", r#"{"event":""#, "\\n\"}"),
+            ("/services/collector/raw", "", "\r\n"),
+            ("/betterstack", r#"{"message":""#, "\"}"),
+            ("/v1/logs", otlp, "\"}}]}]}]}"),
+        ] {
+            assert_eq!(kept(path, before, over, after), (over, vec![]), "{path}");
+        }
+        let cut = kept("/api/v2/logs", r#"[{"message":""#, over, "\"}]");
+        assert_eq!(cut, (CUT_BYTES, vec![("log_lines_cut", 1)]));
     }
 
     #[test]

@@ -5,9 +5,17 @@ const SECONDS_END: i64 = 13_569_465_600;
 /// Milliseconds from here on are nanoseconds: the year 10,000.
 const MILLIS_END: i64 = 253_402_300_800_000;
 
-/// Nanoseconds since the Unix epoch; `None` when it is no time, or one before it.
+/// Nanoseconds since the Unix epoch; `None` when it is no time.
 pub(crate) fn nanoseconds(text: &str) -> Option<i64> {
     let text = text.trim();
+    match text.strip_prefix('-') {
+        Some(text) => distance(text).map(|nanoseconds| -nanoseconds),
+        None => distance(text),
+    }
+}
+
+/// Nanoseconds from the Unix epoch.
+fn distance(text: &str) -> Option<i64> {
     let (whole, fraction) = text.split_once('.').unwrap_or((text, ""));
     let are_digits = |text: &str| text.bytes().all(|byte| byte.is_ascii_digit());
     if whole.is_empty() || !are_digits(whole) || !are_digits(fraction) {
@@ -43,10 +51,14 @@ mod tests {
             ("1433188255500.25", 1_433_188_255_500_250_000),
             ("1433188255500000001", 1_433_188_255_500_000_001),
             ("1.5e9", 1_500_000_000_000_000_000),
+            ("-5", -5_000_000_000),
+            (" -0.25", -250_000_000),
+            ("-1e-3", -1_000_000),
         ] {
             assert_eq!(nanoseconds(text), Some(wanted), "{text}");
         }
-        for text in ["", "x", "-1", "-0.5", ".", "1.2.3", "1e300", "NaN", "inf", "99999999999999999999"] {
+        for text in ["", "x", "-", "--1", ".", "1.2.3", "1e300", "NaN", "-inf", "inf", "99999999999999999999"]
+        {
             assert_eq!(nanoseconds(text), None, "{text}");
         }
     }

@@ -113,6 +113,15 @@ impl<'a> Source<'a> {
         Ok(())
     }
 
+    /// Whether a metric's tags have one of `names`.
+    pub(super) fn has_tag(&self, tags: &[u8], names: &[&str]) -> bool {
+        !tags.is_empty()
+            && match self.packing {
+                Packing::Json => has_tag(Json::new(tags), names),
+                Packing::Msgpack => has_tag(Msgpack::new(tags), names),
+            }
+    }
+
     /// A series of the metric that came last: where its labels come from, and its key.
     pub(super) fn series(
         &mut self,
@@ -179,6 +188,20 @@ fn push_tags<'b>(mut tree: impl Tree<'b>, pairs: &mut Vec<Pair<'b>>) -> Result<(
         (Err(_), None) => Err(LabelError::Undecodable),
         (Ok(()), None) => Ok(()),
     }
+}
+
+/// Whether one of `names` is a label that the tags of a map make.
+fn has_tag<'b>(mut tree: impl Tree<'b>, names: &[&str]) -> bool {
+    let mut found = false;
+    let read = tree.value().and_then(|value| match value {
+        Value::Map(length) => tree.map(length, |tree, key| {
+            let is_label = tag(tree)?.is_ok_and(|value| !value.is_empty());
+            found |= is_label && names.contains(&key.as_ref());
+            Ok(())
+        }),
+        _ => Err(tree.error("no map")),
+    });
+    read.is_ok() && found
 }
 
 /// A tag's value: what is no text is written as one, of several it is the last, and nothing is no label.

@@ -26,6 +26,9 @@ const DISTRIBUTION_LIMITS: [f64; 11] = [0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5
 /// Quantiles of a distribution that asks to be a summary.
 const DISTRIBUTION_QUANTILES: [f64; 5] = [0.5, 0.75, 0.9, 0.95, 0.99];
 
+/// By what part a sum of buckets may be over the count that it should be.
+const ROUNDING: f64 = 1e-9;
+
 /// Places for what was said of a metric's type last.
 const DESCRIBED: usize = 256;
 
@@ -78,7 +81,7 @@ impl<'a> Series<'a> {
             return Ok(Some((Reason::TooOld, "further in the past than `max_past`")));
         }
         let Some(form) = draft.form else { return Ok(None) };
-        if let Some(fault) = self.sort(form) {
+        if let Some(fault) = self.sort(form).or_else(|| self.fault(form, &draft)) {
             return Ok(Some(fault));
         }
         self.note_moment(draft.moment);
@@ -142,6 +145,47 @@ impl<'a> Series<'a> {
         is_twice.then_some((Reason::InvalidSeries, "the same `upper_limit` or `quantile` twice"))
     }
 
+    /// What is wrong with a metric whose buckets are in order, before anything of it is kept.
+    fn fault(&self, form: Form, draft: &Draft<'_>) -> Option<Fault> {
+        let is_below = |value: f64| value.is_nan() || value < 0.0;
+        if draft.is_delta && form == Form::Counter && is_below(draft.value) {
+            return Some((Reason::InvalidValue, "an incremental counter below zero"));
+        }
+        if draft.is_delta && matches!(form, Form::Histogram | Form::Summary) && is_below(draft.count) {
+            return Some((Reason::InvalidValue, "an incremental `count` below zero"));
+        }
+        if form == Form::Histogram && self.is_over(draft.count) && !self.is_cumulative(draft.count) {
+            let what = "its buckets' counts come to more than its `count`, and are not cumulative";
+            return Some((Reason::InvalidHistogram, what));
+        }
+        let (names, what): (&[&str], _) = match (form, self.settings.histogram_series) {
+            (Form::Gauge | Form::Counter | Form::Set, _) => return None,
+            (Form::Summary | Form::DistributionSummary, _) => {
+                (&["quantile"], "a tag `quantile`, which its quantiles have")
+            }
+            (_, HistogramSeries::Both) => {
+                (&["le", "upper_limit"], "a tag `le` or `upper_limit`, which its buckets have")
+            }
+            (_, HistogramSeries::Prometheus) => (&["le"], "a tag `le`, which its buckets have"),
+            (_, HistogramSeries::Betterstack) => {
+                (&["upper_limit"], "a tag `upper_limit`, which its buckets have")
+            }
+        };
+        self.source.has_tag(draft.tags, names).then_some((Reason::InvalidLabels, what))
+    }
+
+    /// Whether the buckets' counts come to more than `count`. Sums of fractions are not exact.
+    fn is_over(&self, count: f64) -> bool {
+        self.points.iter().map(|(_, count)| count).sum::<f64>() > count * (1.0 + ROUNDING)
+    }
+
+    /// Whether each bucket has the counts of those before it as well.
+    fn is_cumulative(&self, count: f64) -> bool {
+        self.is_over(count)
+            && self.points.is_sorted_by(|a, b| a.1 <= b.1)
+            && self.points.last().is_some_and(|(_, last)| *last <= count)
+    }
+
     /// Keeps a histogram whose buckets are in order.
     fn histogram(
         &mut self,
@@ -151,10 +195,7 @@ impl<'a> Series<'a> {
         added: Temporality,
         batch: &mut Batch<'a>,
     ) -> Result<(), Full> {
-        let total: f64 = self.points.iter().map(|(_, count)| count).sum();
-        let is_cumulative = total > count
-            && self.points.is_sorted_by(|a, b| a.1 <= b.1)
-            && self.points.last().is_some_and(|(_, last)| *last <= count);
+        let is_cumulative = self.is_cumulative(count);
         let wants = self.settings.histogram_series;
         let mut below = 0.0;
         for index in 0..self.points.len() {
@@ -165,12 +206,11 @@ impl<'a> Series<'a> {
                 self.push(Part::UpperLimit(limit), own, at, added, batch)?;
             }
             if wants != HistogramSeries::Betterstack && limit < f64::INFINITY {
-                self.push(Part::Bucket(limit), so_far, at, added, batch)?;
+                self.push(Part::Bucket(limit), so_far.min(count), at, added, batch)?;
             }
         }
-        batch.note("buckets_over_count", u64::from(below > count));
         if wants != HistogramSeries::Betterstack {
-            self.push(Part::Bucket(f64::INFINITY), count.max(below), at, added, batch)?;
+            self.push(Part::Bucket(f64::INFINITY), count, at, added, batch)?;
         }
         self.totals(count, sum, at, added, batch)
     }

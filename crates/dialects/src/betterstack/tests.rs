@@ -119,6 +119,31 @@ fn a_histogram_is_the_series_that_the_tenant_wants() {
 }
 
 #[test]
+fn tags_are_in_the_way_of_the_labels_that_the_tenant_wants_alone() {
+    for (tag, histogram_series, refused) in [
+        ("le", HistogramSeries::Both, 1),
+        ("upper_limit", HistogramSeries::Both, 1),
+        ("le", HistogramSeries::Prometheus, 1),
+        ("upper_limit", HistogramSeries::Prometheus, 0),
+        ("le", HistogramSeries::Betterstack, 0),
+        ("upper_limit", HistogramSeries::Betterstack, 1),
+    ] {
+        let body = format!(
+            r#"[{{"name":"g","gauge":{{"value":1}}}},{{"name":"h","tags":{{"{tag}":"x"}},"histogram":{{"count":1,"sum":1,"buckets":[{{"upper_limit":1,"count":1}}]}}}}]"#
+        );
+        let settings = of(Settings { histogram_series, ..Settings::default() });
+        let batch = decoded(body.as_bytes(), &settings);
+        let rejected: Vec<_> = batch.rejections.by_reason().collect();
+        let wanted = [(Signal::Sample, Reason::InvalidLabels, 1)];
+        assert_eq!(rejected, wanted[..refused], "{tag} {histogram_series:?}");
+        // Nothing of it is kept, or all.
+        let all = if histogram_series == HistogramSeries::Betterstack { 3 } else { 4 };
+        let kept = if refused == 1 { 1 } else { 1 + all };
+        assert_eq!((batch.series.len(), batch.metadata.len()), (kept, 2 - refused));
+    }
+}
+
+#[test]
 fn what_is_further_in_the_past_than_wanted_is_refused_and_nothing_else() {
     let settings = of(Settings { past_ms_max: Some(900_000), ..Settings::default() });
     let (old, just) = (RECEIVED_MS - 900_001, RECEIVED_MS - 900_000);

@@ -28,7 +28,7 @@ pub(super) fn decode<'a>(received: &Received<'a>, batch: &mut Batch<'a>) -> Resu
     let mut checks = Checks {
         submission: Submission::new(received, batch),
         batch,
-        lines: Lines::default(),
+        lines: Lines::cutting(),
         received_ms: received.received_ms,
         number: 0,
     };

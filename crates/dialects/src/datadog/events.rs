@@ -31,7 +31,7 @@ pub(super) fn decode<'a>(received: &Received<'a>, batch: &mut Batch<'a>) -> Resu
     }
     batch.echo = Some(echo(&event, received));
     let (settings, now) = (&received.settings.datadog, received.received_ms);
-    event.keep(batch, &mut Lines::default(), &mut room, settings, now).map_err(|Full| at_start(Full::WHAT))
+    event.keep(batch, &mut Lines::cutting(), &mut room, settings, now).map_err(|Full| at_start(Full::WHAT))
 }
 
 /// The event as Datadog answers it. What is absent is left out: clients take a null for a wrong type, except where

@@ -152,7 +152,7 @@ fn keep_events<'a>(
     room: &mut Room,
     batch: &mut Batch<'a>,
 ) -> Result<(), Malformed> {
-    let mut lines = Lines::default();
+    let mut lines = Lines::cutting();
     let (settings, now) = (&received.settings.datadog, received.received_ms);
     let not_events = |batch: &mut Batch<'_>, what: &str| {
         batch.rejections.add(Signal::LogLine, Reason::InvalidLine, 1);

@@ -33,7 +33,7 @@ pub(super) fn decode<'a>(received: &Received<'a>, batch: &mut Batch<'a>) -> Resu
         },
         settings: &received.settings.datadog,
         received_ms: received.received_ms,
-        lines: Lines::default(),
+        lines: Lines::cutting(),
         room: Room::new(),
         number: 0,
         batch,

@@ -12,6 +12,9 @@ use crate::{Malformed, Received};
 /// Keeps keys of paths apart from those of other dialects.
 const KEY_DOMAIN: u64 = 0x6772_6170_6869_7465;
 
+/// The longest line. Listeners skip most longer ones before they come here.
+const LINE_BYTES_MAX: usize = 64 << 10;
+
 /// What a line takes in the batch, roughly.
 const LINE_BYTES: usize = 128;
 
@@ -38,6 +41,9 @@ pub(super) fn decode<'a>(received: &Received<'a>, batch: &mut Batch<'a>) -> Resu
 type Complaint = (Reason, &'static str);
 
 fn take<'a>(line: &'a [u8], received_ms: i64, batch: &mut Batch<'a>) -> Result<(), Complaint> {
+    if line.len() > LINE_BYTES_MAX {
+        return Err((Reason::LineTooLong, "over 64 KiB"));
+    }
     let line = std::str::from_utf8(line).map_err(|_| (Reason::InvalidLine, "not UTF-8"))?;
     let mut words = line.split_ascii_whitespace();
     let (Some(path), Some(value)) = (words.next(), words.next()) else {
@@ -98,4 +104,22 @@ fn float(text: &str) -> Option<f64> {
 /// Seconds, whole or not, to milliseconds. The cast saturates.
 fn to_ms(seconds: &str) -> Option<i64> {
     number::decimal(seconds.as_bytes()).map(|seconds| (seconds * 1000.0).round() as i64)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::Request;
+
+    #[test]
+    fn a_line_over_64_kib_is_too_long_and_costs_itself() {
+        let line = |bytes: usize| format!("{} 1\n", "x".repeat(bytes - 2));
+        let body =
+            [line(LINE_BYTES_MAX), line(LINE_BYTES_MAX + 1), line(100_000), "a 1\n".to_owned()].concat();
+        let mut batch = Batch::new(1);
+        decode(&Received { body: body.as_bytes(), ..Received::new(Request::default()) }, &mut batch).unwrap();
+        let rejected: Vec<_> = batch.rejections.by_reason().collect();
+        assert_eq!(rejected, [(Signal::Sample, Reason::LineTooLong, 2)]);
+        assert_eq!((batch.series.len(), batch.items.sent(), batch.items.refused()), (2, 4, 2));
+    }
 }

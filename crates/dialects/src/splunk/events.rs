@@ -140,12 +140,11 @@ impl<'a> Events<'a, '_> {
             }
             let token = json.scalar()?;
             if key == "time" {
-                match fields::text(token) {
-                    None => {}
-                    Some(text) => match seconds::nanoseconds(&text) {
-                        Some(timestamp_ns) => event.timestamp_ns = timestamp_ns,
-                        None => complain(code::INVALID_FORMAT, "time is none"),
-                    },
+                let is_absent = token == Token::Null;
+                match fields::text(token).and_then(|text| seconds::nanoseconds(&text)) {
+                    Some(timestamp_ns) => event.timestamp_ns = timestamp_ns,
+                    None if is_absent => {}
+                    None => complain(code::INVALID_FORMAT, "time is none"),
                 }
                 return Ok(());
             }
