@@ -72,14 +72,20 @@ TIMES = {
     "space": (now + datetime.timedelta(hours=2)).strftime("%Y-%m-%d %H:%M:%S.000000+02:00"),
     "basic": now.strftime("%Y%m%dT%H%M%SZ"),
 }
-send("times", json.dumps([{"name": f"dt_{form}", "gauge": {"value": 1}, "dt": dt} for form, dt in TIMES.items()]), "application/json")
+
+
+def dated(times, prefix=""):
+    return [{"name": "dated", "gauge": {"value": 1}, "tags": {"form": prefix + form}, "dt": dt} for form, dt in times.items()]
+
+
+send("times", json.dumps(dated(TIMES)), "application/json")
 EXTENSIONS = {
     "timestamp": msgpack.Timestamp(NOW_S, 0),
     "timestamp64": msgpack.Timestamp(NOW_S, 5),
     "datetime": now,
 }
-packed("times", [{"name": f"dt_{form}", "gauge": {"value": 1}, "dt": dt} for form, dt in EXTENSIONS.items()])
-packed("times", [{"name": f"dt_packed_{form}", "gauge": {"value": 1}, "dt": dt} for form, dt in TIMES.items()])
+packed("times", dated(EXTENSIONS))
+packed("times", dated(TIMES, "packed "))
 send("unparsed", json.dumps({"name": "dt_unparsed", "gauge": {"value": 1}, "dt": "not a date"}), "application/json")
 
 lines = "\n".join(json.dumps({"name": f"line_{n}", "gauge": {"value": n}}) for n in range(3))
