@@ -39,10 +39,12 @@ pub(super) fn decode<'a>(received: &Received<'a>, batch: &mut Batch<'a>) -> Resu
         let start = lines.scanner.at;
         batch.items.begin();
         let rows = (batch.series.len(), batch.samples.len(), lines.texts);
-        let read = lines.line(batch).and_then(|()| match is_text {
-            true => Ok(()),
-            false => std::str::from_utf8(&body[start..lines.scanner.at]).map(drop).map_err(|_| NOT_TEXT),
-        });
+        let read = match lines.line(batch) {
+            Ok(()) if is_text => Ok(()),
+            Ok(()) => std::str::from_utf8(&body[start..lines.scanner.at]).map(drop).map_err(|_| NOT_TEXT),
+            Err(Unread::Bad(bad)) => Err(bad),
+            Err(Unread::Full) => return Err(Malformed { what: Full::WHAT, offset: start }),
+        };
         if let Err(bad) = read {
             batch.series.truncate(rows.0);
             batch.samples.truncate(rows.1);
@@ -53,9 +55,6 @@ pub(super) fn decode<'a>(received: &Received<'a>, batch: &mut Batch<'a>) -> Resu
             let line = &body[start..lines.scanner.at];
             batch.refuse_item(Signal::Sample, bad.reason, || unable_to_parse(line, bad.what));
         }
-        let Ok(()) = lines.room.take(FIELD_BYTES * (batch.series.len() - rows.0)) else {
-            return Err(Malformed { what: Full::WHAT, offset: start });
-        };
     }
     batch.note("influx_text_fields", lines.texts);
     batch.source = Some(Box::new(lines.fields));
@@ -81,10 +80,29 @@ struct Lines<'a> {
     room: Room,
 }
 
+/// Why a line is not read to its end.
+enum Unread {
+    Bad(Bad),
+    /// Nothing of the body is taken.
+    Full,
+}
+
+impl From<Bad> for Unread {
+    fn from(bad: Bad) -> Self {
+        Self::Bad(bad)
+    }
+}
+
+impl From<Full> for Unread {
+    fn from(Full: Full) -> Self {
+        Self::Full
+    }
+}
+
 impl Lines<'_> {
-    /// Reads a line, up to its end.
+    /// Reads a line, up to its end. Where it is bad its fields stay charged, for they have been in the batch.
     #[inline]
-    fn line(&mut self, batch: &mut Batch<'_>) -> Result<(), Bad> {
+    fn line(&mut self, batch: &mut Batch<'_>) -> Result<(), Unread> {
         let start = self.scanner.at;
         self.scanner.head(|_, _| {})?;
         let head = key128(self.seed, &self.fields.body[start..self.scanner.at]);
@@ -96,6 +114,7 @@ impl Lines<'_> {
             match self.scanner.field_value()? {
                 Value::Text => self.texts += 1,
                 Value::Number(value) => {
+                    self.room.take(FIELD_BYTES)?;
                     let number = self.fields.at.len() as u32;
                     self.fields.at.push((start as u32, at as u32));
                     let rows = Rows::begin(batch);

@@ -1,6 +1,33 @@
 //! Requests that nobody sends by accident: they cost their sender an error and Weir a bounded amount of work and memory.
 
-use crate::{Kind, Received, Reply, Request, exercise, find};
+use model::batch::SeriesRow;
+use model::Batch;
+
+use crate::rows::Full;
+use crate::{Kind, Malformed, Received, Reply, Request, exercise, find};
+
+/// Decodes a write; what was in the batch when it was refused stays there.
+fn decode<'a>(body: &'a str, batch: &mut Batch<'a>) -> Result<(), &'static str> {
+    let received = Received { body: body.as_bytes(), ..Received::new(Request::default()) };
+    super::decode::decode(&received, batch).map_err(|Malformed { what, .. }| what)
+}
+
+fn line(tags: usize, fields: usize) -> String {
+    let tags: String = (0..tags).map(|number| format!(",t{number}=v")).collect();
+    format!("m{tags} {}", vec!["a=1"; fields].join(","))
+}
+
+#[test]
+fn fields_are_charged_while_their_line_is_read() {
+    let line = line(0, 3 << 20);
+    // However it ends.
+    for body in [format!("{line},a="), line] {
+        let mut batch = Batch::new(42);
+        assert_eq!(decode(&body, &mut batch), Err(Full::WHAT));
+        let bytes = batch.series.len() * size_of::<SeriesRow<'_>>();
+        assert!(bytes <= 256 << 20, "{bytes}");
+    }
+}
 
 /// `GET /query` asks for no credential, and each statement that is answered repeats the database.
 #[test]
