@@ -1,7 +1,8 @@
 //! Requests that nobody sends by accident: they cost their sender an error and Weir a bounded amount of work and memory.
 
 use model::batch::SeriesRow;
-use model::Batch;
+use model::labels::LABELS_MAX;
+use model::{Batch, LabelError};
 
 use crate::rows::Full;
 use crate::{Kind, Malformed, Received, Reply, Request, exercise, find};
@@ -26,6 +27,27 @@ fn fields_are_charged_while_their_line_is_read() {
         assert_eq!(decode(&body, &mut batch), Err(Full::WHAT));
         let bytes = batch.series.len() * size_of::<SeriesRow<'_>>();
         assert!(bytes <= 256 << 20, "{bytes}");
+    }
+}
+
+/// The store has the tags read anew for each field that it does not know.
+#[test]
+fn tags_times_fields_are_bounded() {
+    assert_eq!(decode(&line(100, 10_000), &mut Batch::new(42)), Ok(()));
+    assert_eq!(decode(&line(100_000, 1000), &mut Batch::new(42)), Err(Full::WHAT));
+}
+
+#[test]
+fn no_more_labels_are_made_than_a_series_can_have() {
+    let made = |tags| {
+        let body = line(tags, 1);
+        let mut batch = Batch::new(42);
+        decode(&body, &mut batch).unwrap();
+        batch.with_labels(0, |pairs| Ok(pairs.len()))
+    };
+    assert_eq!(made(LABELS_MAX - 1), Ok(LABELS_MAX));
+    for tags in [LABELS_MAX, 10 * LABELS_MAX] {
+        assert_eq!(made(tags), Err(LabelError::TooMany { count: LABELS_MAX + 1, limit: LABELS_MAX }));
     }
 }
 
