@@ -13,6 +13,10 @@ use crate::{Malformed, Received};
 /// Keeps keys of these lines apart from those of other dialects: the same bytes mean other labels there.
 const KEY_DOMAIN: u64 = 0x696e_666c_7578_206c;
 
+/// Bytes of measurement and tags that each field of a line may have for nothing: the store reads them anew for each field
+/// that it does not know.
+const FREE_BYTES: usize = 1 << 10;
+
 /// What a field takes in the batch.
 const FIELD_BYTES: usize = size_of::<SeriesRow<'_>>() + size_of::<Sample>() + size_of::<(u32, u32)>();
 
@@ -39,10 +43,12 @@ pub(super) fn decode<'a>(received: &Received<'a>, batch: &mut Batch<'a>) -> Resu
         let start = lines.scanner.at;
         batch.items.begin();
         let rows = (batch.series.len(), batch.samples.len(), lines.texts);
-        let read = lines.line(batch).and_then(|()| match is_text {
-            true => Ok(()),
-            false => std::str::from_utf8(&body[start..lines.scanner.at]).map(drop).map_err(|_| NOT_TEXT),
-        });
+        let read = match lines.line(batch) {
+            Ok(()) if is_text => Ok(()),
+            Ok(()) => std::str::from_utf8(&body[start..lines.scanner.at]).map(drop).map_err(|_| NOT_TEXT),
+            Err(Unread::Bad(bad)) => Err(bad),
+            Err(Unread::Full) => return Err(Malformed { what: Full::WHAT, offset: start }),
+        };
         if let Err(bad) = read {
             batch.series.truncate(rows.0);
             batch.samples.truncate(rows.1);
@@ -53,9 +59,6 @@ pub(super) fn decode<'a>(received: &Received<'a>, batch: &mut Batch<'a>) -> Resu
             let line = &body[start..lines.scanner.at];
             batch.refuse_item(Signal::Sample, bad.reason, || unable_to_parse(line, bad.what));
         }
-        let Ok(()) = lines.room.take(FIELD_BYTES * (batch.series.len() - rows.0)) else {
-            return Err(Malformed { what: Full::WHAT, offset: start });
-        };
     }
     batch.note("influx_text_fields", lines.texts);
     batch.source = Some(Box::new(lines.fields));
@@ -81,13 +84,34 @@ struct Lines<'a> {
     room: Room,
 }
 
+/// Why a line is not read to its end.
+enum Unread {
+    Bad(Bad),
+    /// Nothing of the body is taken.
+    Full,
+}
+
+impl From<Bad> for Unread {
+    fn from(bad: Bad) -> Self {
+        Self::Bad(bad)
+    }
+}
+
+impl From<Full> for Unread {
+    fn from(Full: Full) -> Self {
+        Self::Full
+    }
+}
+
 impl Lines<'_> {
-    /// Reads a line, up to its end.
+    /// Reads a line, up to its end. Where it is bad its fields stay charged, for they have been in the batch.
     #[inline]
-    fn line(&mut self, batch: &mut Batch<'_>) -> Result<(), Bad> {
+    fn line(&mut self, batch: &mut Batch<'_>) -> Result<(), Unread> {
         let start = self.scanner.at;
-        self.scanner.head(|_, _| {})?;
-        let head = key128(self.seed, &self.fields.body[start..self.scanner.at]);
+        self.scanner.head(|_, _| Ok::<_, Bad>(()))?;
+        let head = &self.fields.body[start..self.scanner.at];
+        let field_bytes = FIELD_BYTES + head.len().saturating_sub(FREE_BYTES);
+        let head = key128(self.seed, head);
         self.scanner.separator()?;
         let first = batch.samples.len();
         loop {
@@ -96,6 +120,7 @@ impl Lines<'_> {
             match self.scanner.field_value()? {
                 Value::Text => self.texts += 1,
                 Value::Number(value) => {
+                    self.room.take(field_bytes)?;
                     let number = self.fields.at.len() as u32;
                     self.fields.at.push((start as u32, at as u32));
                     let rows = Rows::begin(batch);

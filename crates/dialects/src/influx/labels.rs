@@ -5,9 +5,9 @@ use std::borrow::Cow;
 
 use model::LabelError;
 use model::batch::{MakeLabels, Pair};
-use model::labels::METRIC_NAME;
+use model::labels::{LABELS_MAX, METRIC_NAME};
 
-use super::line::Scanner;
+use super::line::{Bad, Scanner};
 use super::settings::{Settings, ValueField};
 
 /// The name of the field that is no part of a name.
@@ -39,9 +39,13 @@ impl MakeLabels for Fields<'_> {
         };
         let measurement = head.head(|key, value| {
             pairs.push((text(key, &[',', '=', ' ']), text(value, &[',', '=', ' '])));
+            match pairs.len() - name {
+                count if count > LABELS_MAX => Err(LabelError::TooMany { count, limit: LABELS_MAX }),
+                _ => Ok(()),
+            }
         });
-        let measurement = text(measurement.map_err(|_| LabelError::Undecodable)?, &[',', ' ']);
-        let field = text(field.field_key().map_err(|_| LabelError::Undecodable)?, &[',', '=', ' ']);
+        let measurement = text(measurement?, &[',', ' ']);
+        let field = text(field.field_key()?, &[',', '=', ' ']);
         if !is_text {
             return Err(LabelError::NotUtf8);
         }
@@ -55,6 +59,12 @@ impl MakeLabels for Fields<'_> {
             pairs.push((Cow::Borrowed(label), Cow::Borrowed(&self.database)));
         }
         Ok(())
+    }
+}
+
+impl From<Bad> for LabelError {
+    fn from(_: Bad) -> Self {
+        Self::Undecodable
     }
 }
 

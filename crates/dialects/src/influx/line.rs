@@ -110,22 +110,25 @@ impl<'a> Scanner<'a> {
         (at > start).then(|| &self.bytes[start..at])
     }
 
-    /// Measurement and tags, each of which is handed to `tag`; behind it come the fields.
+    /// Measurement and tags, each of which is handed to `tag`, which may stop it; behind it come the fields.
     #[inline]
-    pub(super) fn head(&mut self, mut tag: impl FnMut(&'a [u8], &'a [u8])) -> Result<&'a [u8], Bad> {
+    pub(super) fn head<E: From<Bad>>(
+        &mut self,
+        mut tag: impl FnMut(&'a [u8], &'a [u8]) -> Result<(), E>,
+    ) -> Result<&'a [u8], E> {
         let measurement = self.piece(MEASUREMENT).ok_or(syntax("missing measurement"))?;
         while self.peek() == Some(b',') {
             self.at += 1;
             let key = self.piece(KEY).ok_or(syntax("missing tag key"))?;
             if self.peek() != Some(b'=') {
-                return Err(syntax("missing tag value"));
+                return Err(syntax("missing tag value").into());
             }
             self.at += 1;
             let value = self.piece(TAG_VALUE).ok_or(syntax("missing tag value"))?;
             if self.peek() == Some(b'=') {
-                return Err(syntax("invalid tag format"));
+                return Err(syntax("invalid tag format").into());
             }
-            tag(key, value);
+            tag(key, value)?;
         }
         Ok(measurement)
     }

@@ -7,6 +7,8 @@
 //! InfluxDB's other API as its clients insist on: pings, health, and `CREATE DATABASE`.
 
 mod decode;
+#[cfg(test)]
+mod hostile;
 mod labels;
 mod line;
 mod options;

@@ -20,8 +20,8 @@ pub(super) fn v1(_: &Request<'_>, verdict: &Verdict) -> Reply {
         Some(Refusal::NoCredential) => "unable to parse authentication credentials".to_owned(),
         Some(Refusal::BadCredential) => "authorization failed".to_owned(),
         // A statement has no bytes to be pointed at.
-        Some(Refusal::Undecodable(what)) if what.starts_with(statement::NOT_HERE) => {
-            statement::NOT_HERE.to_owned()
+        Some(refusal @ Refusal::Undecodable(what)) => {
+            statement::refused(what).map_or_else(|| reply::message(refusal), str::to_owned)
         }
         Some(refusal) => reply::message(refusal),
         None if verdict.rejected.is_empty() => return stored(verdict),

@@ -1,6 +1,7 @@
 //! Lines as over telnet: `put metric timestamp value tag=value …`, and the few commands that clients send beside it.
 //!
-//! Only what goes wrong is answered, a line each.
+//! Only what goes wrong is answered, a line each. `exit` ends a connection, and no more than that: lines that came with it
+//! are put as well, for over UDP they may be another sender's.
 
 use std::borrow::Cow;
 use std::fmt::Write as _;
@@ -27,7 +28,7 @@ const HELP: &str = "available commands: exit help put version\n";
 pub(super) fn decode<'a>(received: &Received<'a>, batch: &mut Batch<'a>) -> Result<(), Malformed> {
     let body = received.body;
     let mut puts = Puts { tags: Vec::new(), named: Named::default(), room: Room::new() };
-    let (mut start, mut said) = (0, String::new());
+    let (mut start, mut said, mut exits) = (0, String::new(), false);
     while start < body.len() {
         let end = memchr::memchr(b'\n', &body[start..]).map_or(body.len(), |at| start + at);
         let line = body[start..end].trim_ascii();
@@ -36,10 +37,7 @@ pub(super) fn decode<'a>(received: &Received<'a>, batch: &mut Batch<'a>) -> Resu
             b"" => {}
             b"version" => said.push_str(VERSION),
             b"help" => said.push_str(HELP),
-            b"exit" => {
-                said.push(EXIT);
-                break;
-            }
+            b"exit" => exits = true,
             b"put" => {
                 batch.items.begin();
                 puts.room.take(LINE_BYTES).map_err(|Full| Malformed { what: Full::WHAT, offset: start })?;
@@ -57,6 +55,9 @@ pub(super) fn decode<'a>(received: &Received<'a>, batch: &mut Batch<'a>) -> Resu
             }
         }
         start = end + 1;
+    }
+    if exits {
+        said.push(EXIT);
     }
     batch.echo = Some(said).filter(|said| !said.is_empty());
     Ok(())
