@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use axum::body::Body;
 use common::Weir;
-use dialects::{ByteLimits, Dialect, Encoding, Malformed, Received, Reply, Statuses, Verdict};
+use dialects::{ByteLimits, Dialect, Encoding, Malformed, Received, Refusal, Reply, Statuses, Verdict};
 use http::Request;
 use model::Batch;
 use model::batch::{LabelSource, SeriesRow, Temporality};
@@ -87,8 +87,13 @@ fn decode<'a>(received: &Received<'a>, batch: &mut Batch<'a>) -> Result<(), Malf
 }
 
 fn reply(_: &dialects::Request<'_>, verdict: &Verdict) -> Reply {
-    assert_eq!(verdict.refusal, None);
-    let body = format!("{} of {}", verdict.items.refused(), verdict.items.sent());
+    let body = match &verdict.refusal {
+        Some(Refusal::Overloaded { what, .. }) => format!("cannot take more now: {what}"),
+        other => {
+            assert_eq!(*other, None);
+            format!("{} of {}", verdict.items.refused(), verdict.items.sent())
+        }
+    };
     Reply { status: 200, headers: Vec::new(), body: body.into_bytes() }
 }
 
@@ -118,8 +123,8 @@ fn items_are_refused_once_whoever_refuses_them() {
 }
 
 #[test]
-fn lines_that_find_no_room_take_their_items_with_them() {
+fn items_whose_lines_find_no_room_are_asked_for_again() {
     let weir = Weir::start_with(|settings| settings.storage.log_bytes = server::config::Size(1));
     assert_eq!(send(&weir, "log\n"), "0 of 1");
-    assert_eq!(send(&weir, "log a\nb\nlog log\n"), "2 of 3");
+    assert_eq!(send(&weir, "b\nlog a\n"), "cannot take more now: room for log lines");
 }
