@@ -303,7 +303,7 @@ impl<'a, 'b> Intake<'a, 'b> {
             Err(error) => return self.refuse_for(Reason::InvalidHistogram, || error.to_string()),
         };
         let Some(times) = self.begin(head)? else { return Ok(()) };
-        self.take(SERIES_BYTES + size_of::<HistogramSample>())?;
+        self.take(SERIES_BYTES + size_of::<HistogramSample>() + self.source.read_again())?;
         let Times { timestamp_ms, start_ms, .. } = times;
         let (labels, key) = self.source.series(Part::Value);
         let rows = Rows::begin(self.batch);
@@ -367,7 +367,7 @@ impl<'a, 'b> Intake<'a, 'b> {
         times: &Times,
         exemplars: Range<usize>,
     ) -> Result<(), Malformed> {
-        self.take(SERIES_BYTES)?;
+        self.take(SERIES_BYTES + self.source.read_again())?;
         let (labels, key) = self.source.series(part);
         let rows = Rows::begin(self.batch);
         let Times { timestamp_ms, start_ms, .. } = *times;

@@ -147,7 +147,7 @@ fn attributes<'b>(
 ) -> Result<Vec<Pair<'b>>, LabelError> {
     let mut own: Vec<Pair<'b>> = Vec::with_capacity(8);
     let mut count = 0;
-    let read = attributes.each(|name, value| {
+    let read = attributes.first(ATTRIBUTES_MAX + 1, |name, value| {
         count += 1;
         if count <= ATTRIBUTES_MAX && name != METRIC_NAME && !without.contains(&name.as_ref()) {
             own.push((name, value));
@@ -271,6 +271,13 @@ mod tests {
             made(&standard, &[("service.instance.id", "1")], &[("job", "mine")], Part::Quantile(0.5)),
             "__name__=http_requests_total,instance=1,job=mine,quantile=0.5"
         );
+    }
+
+    #[test]
+    fn attributes_are_not_read_behind_the_most_that_there_may_be() {
+        let many = |count| made(&Settings::default(), &[], &vec![("a", "1"); count], Part::Value);
+        assert!(many(ATTRIBUTES_MAX).starts_with("__name__=http_requests_total,a=1;1;1;"));
+        assert_eq!(many(10 * ATTRIBUTES_MAX), "4097 labels, the limit is 4096");
     }
 
     #[test]

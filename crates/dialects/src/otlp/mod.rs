@@ -21,6 +21,8 @@ mod value;
 mod value_json;
 
 #[cfg(test)]
+mod hostile;
+#[cfg(test)]
 mod tests;
 
 use model::Batch;

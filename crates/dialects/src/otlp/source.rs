@@ -3,7 +3,7 @@
 //!
 //! A key is a hash over what the labels depend on: job, instance and promoted attributes of the resource, promoted scope,
 //! name, unit and type of the metric, the tenant's choices, the point's attributes as they lie on the wire, and which of the
-//! point's series it is. All of it but the last two is hashed once for each metric.
+//! point's series it is. Each part is hashed once: a resource and a scope for all of their metrics, a metric for its points.
 
 use std::borrow::Cow;
 
@@ -19,6 +19,10 @@ use crate::Malformed;
 
 /// Keeps keys of these series apart from those of other dialects.
 const KEY_DOMAIN: u64 = 0x6f74_6c70_206b_6579;
+
+/// Bytes of a point's attributes and of its metric's name and unit that each of its series may have for nothing. They are
+/// read once more for each, and a summary of many quantiles may have long attributes.
+const FREE_BYTES: usize = 1 << 10;
 
 /// What identifies a resource.
 pub(super) const IDENTIFYING: [&str; 3] = ["service.namespace", "service.name", "service.instance.id"];
@@ -131,7 +135,13 @@ pub(super) struct Source<'a> {
     seed: u64,
     choices: [u8; 16],
     scratch: Vec<u8>,
+    /// Hashes of the last resource and scope that had a metric: either may be large, and have very many.
+    resource_hash: (usize, [u8; 16]),
+    scope_hash: (usize, [u8; 16]),
 }
+
+/// The number of nothing.
+const NONE: usize = usize::MAX;
 
 impl<'a> Source<'a> {
     /// No series yet.
@@ -148,28 +158,30 @@ impl<'a> Source<'a> {
             seed,
             choices,
             scratch: Vec::new(),
+            resource_hash: (NONE, [0; 16]),
+            scope_hash: (NONE, [0; 16]),
         }
     }
 
     /// Takes a metric of the last resource and scope.
     pub(super) fn push_metric(&mut self, name: Cow<'a, str>, unit: Cow<'a, str>, kind: Kind) {
         let (resource, scope) = (self.resources.len() - 1, self.scopes.len() - 1);
-        self.scratch.clear();
-        self.scratch.extend_from_slice(&self.choices);
-        self.scratch.push(kind as u8);
-        let mut put = |text: &str| {
-            self.scratch.extend_from_slice(&(text.len() as u64).to_le_bytes());
-            self.scratch.extend_from_slice(text.as_bytes());
-        };
-        let of = &self.resources[resource];
-        [&name, &unit, of.job.as_str(), of.instance.as_str()].into_iter().for_each(&mut put);
-        for pairs in [&of.promoted, &self.scopes[scope].labels] {
-            put(&pairs.len().to_string());
-            for (name, text) in pairs {
-                put(name);
-                put(text);
-            }
+        if self.resource_hash.0 != resource {
+            let Resource { job, instance, promoted, .. } = &self.resources[resource];
+            let promoted = promoted.iter().flat_map(|(name, text)| [name.as_str(), text.as_str()]);
+            put(&mut self.scratch, [job.as_str(), instance.as_str()].into_iter().chain(promoted));
+            self.resource_hash = (resource, key128(self.seed, &self.scratch).to_le_bytes());
         }
+        if self.scope_hash.0 != scope {
+            let labels = &self.scopes[scope].labels;
+            put(&mut self.scratch, labels.iter().flat_map(|(name, text)| [name.as_str(), text.as_str()]));
+            self.scope_hash = (scope, key128(self.seed, &self.scratch).to_le_bytes());
+        }
+        put(&mut self.scratch, [&*name, &*unit].into_iter());
+        for hash in [&self.choices, &self.resource_hash.1, &self.scope_hash.1] {
+            self.scratch.extend_from_slice(hash);
+        }
+        self.scratch.push(kind as u8);
         let hash = key128(self.seed, &self.scratch).to_le_bytes();
         let (resource, scope) = (number(resource), number(scope));
         self.metrics.push(Metric { name, unit, kind, resource, scope, hash });
@@ -180,6 +192,15 @@ impl<'a> Source<'a> {
     pub(super) fn push_point(&mut self, attributes: Attributes<'a>) {
         let hash = key128(self.seed, attributes.bytes()).to_le_bytes();
         self.points.push(Point { metric: number(self.metrics.len() - 1), attributes, hash });
+    }
+
+    /// Bytes that each series of the last point is to be charged, because they are read for each.
+    #[inline]
+    pub(super) fn read_again(&self) -> usize {
+        let Some(point) = self.points.last() else { return 0 };
+        let metric = &self.metrics[point.metric as usize];
+        let bytes = point.attributes.bytes().len() + metric.name.len() + metric.unit.len();
+        bytes.saturating_sub(FREE_BYTES)
     }
 
     /// A series of the last point: where its labels come from, and its key.
@@ -219,6 +240,15 @@ impl<'a> Source<'a> {
     fn push(&mut self, owner: u32, part: Part) -> LabelSource<'static> {
         self.series.push((owner, part));
         LabelSource::Made(number(self.series.len() - 1))
+    }
+}
+
+/// Writes texts so that no others look alike, over what was there.
+fn put<'t>(bytes: &mut Vec<u8>, texts: impl Iterator<Item = &'t str>) {
+    bytes.clear();
+    for text in texts {
+        bytes.extend_from_slice(&(text.len() as u64).to_le_bytes());
+        bytes.extend_from_slice(text.as_bytes());
     }
 }
 

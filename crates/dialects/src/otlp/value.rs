@@ -36,11 +36,11 @@ impl<'a> Attributes<'a> {
         // Two bytes can stand for one.
         let push = |key, text| if pairs.len() < ATTRIBUTES_MAX { pairs.push((key, text)) } else { left += 1 };
         match self {
-            Self::Wire(Cow::Borrowed(bytes)) => each_field(bytes, push)?,
+            Self::Wire(Cow::Borrowed(bytes)) => each_field(bytes, usize::MAX, push)?,
             Self::Wire(Cow::Owned(bytes)) => {
                 let mut push = push;
                 let owned = |text: Cow<'_, str>| Cow::Owned(text.into_owned());
-                each_field(bytes, |key, text| push(owned(key), owned(text)))?;
+                each_field(bytes, usize::MAX, |key, text| push(owned(key), owned(text)))?;
             }
             Self::Json(bytes) => value_json::each(bytes, push)?,
         }
@@ -58,8 +58,17 @@ impl<'a> Attributes<'a> {
 
     /// Hands each attribute's key and text to `push`.
     pub(super) fn each<'b>(&'b self, push: impl FnMut(Cow<'b, str>, Cow<'b, str>)) -> Result<(), Malformed> {
+        self.first(usize::MAX, push)
+    }
+
+    /// As [`Attributes::each`], but nothing behind the first `limit` needs to be read.
+    pub(super) fn first<'b>(
+        &'b self,
+        limit: usize,
+        push: impl FnMut(Cow<'b, str>, Cow<'b, str>),
+    ) -> Result<(), Malformed> {
         match self {
-            Self::Wire(bytes) => each_field(bytes, push),
+            Self::Wire(bytes) => each_field(bytes, limit, push),
             Self::Json(bytes) => value_json::each(bytes, push),
         }
     }
@@ -67,10 +76,14 @@ impl<'a> Attributes<'a> {
 
 fn each_field<'b>(
     bytes: &'b [u8],
+    limit: usize,
     mut push: impl FnMut(Cow<'b, str>, Cow<'b, str>),
 ) -> Result<(), Malformed> {
     let mut fields = Reader::new(bytes);
-    while fields.key()?.is_some() {
+    for _ in 0..limit {
+        if fields.key()?.is_none() {
+            break;
+        }
         let (key, value) = key_value(fields.message()?)?;
         let text = match value {
             None => Cow::Borrowed(""),
