@@ -73,6 +73,7 @@ fn a_resource_is_hashed_once_however_many_metrics_and_scopes_it_has() {
             write_message(2, attribute, |value| write_bytes(1, &vec![b's'; 8 << 20], value));
         });
     };
+    #[allow(clippy::disallowed_methods)] // A test's patience.
     let begin = Instant::now();
     let body = wire(service, &b"\x12\x04\x2a\x02\x0a\x00".repeat(300_000));
     assert_eq!(decoded(PROTOBUF, &body).unwrap().items.refused(), 300_000);
