@@ -29,7 +29,7 @@ pub(super) fn decode<'a>(body: &'a [u8], push: &mut Push<'a, '_>) -> Result<(), 
 fn stream<'a>(json: &mut Json<'a>, push: &mut Push<'a, '_>) -> Result<(), Malformed> {
     let token = json.value()?;
     if token != Token::Object {
-        push.no_stream();
+        push.no_stream().map_err(|Full| json.error(Full::WHAT))?;
         return json.rest_of(&token);
     }
     let mut named: Option<Stream> = None;

@@ -15,6 +15,9 @@ mod protobuf;
 mod push;
 mod reply;
 
+#[cfg(test)]
+mod hostile;
+
 use model::Batch;
 
 use crate::{

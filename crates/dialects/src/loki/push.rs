@@ -1,7 +1,6 @@
 //! Streams and entries on their way into the batch, whichever format they came in.
 
 use std::borrow::Cow;
-use std::fmt::Write as _;
 use std::ops::Range;
 
 use model::batch::Pair;
@@ -19,6 +18,8 @@ const LINE_BYTES_MAX: usize = 256 << 10;
 /// Structured metadata of a line at most, and its bytes.
 const METADATA_MAX: usize = 128;
 const METADATA_BYTES_MAX: usize = 64 << 10;
+/// What a refused entry takes: its number is kept.
+const REFUSED_BYTES: usize = 2 * size_of::<u32>();
 
 /// A push.
 pub(super) struct Push<'a, 'b> {
@@ -89,6 +90,7 @@ impl<'a, 'b> Push<'a, 'b> {
         let labels = match &stream.labels {
             Ok(labels) => labels.clone(),
             Err(what) => {
+                self.room.take(REFUSED_BYTES)?;
                 self.batch.pairs.truncate(metadata);
                 self.batch.items.refuse();
                 self.batch.rejections.add(Signal::LogLine, Reason::InvalidLabels, 1);
@@ -98,57 +100,42 @@ impl<'a, 'b> Push<'a, 'b> {
                 return Ok(());
             }
         };
-        if let Some((reason, what)) = self.fault(&labels, &entry, metadata) {
-            self.batch.pairs.truncate(metadata);
-            self.batch.refuse_item(Signal::LogLine, reason, || what);
+        if let Some(fault) = self.fault(&entry, metadata) {
+            self.room.take(REFUSED_BYTES)?;
+            let Batch { pairs, items, rejections, .. } = &mut *self.batch;
+            pairs.truncate(metadata);
+            items.refuse();
+            rejections.add(Signal::LogLine, fault.reason(), 1);
+            rejections.explain(|| fault.explain(&pairs[labels]));
             return Ok(());
         }
         let timestamp_ns = entry.timestamp_ns.unwrap_or(self.received_ms.saturating_mul(1_000_000));
         lines::push_to(self.batch, &mut self.room, labels, metadata, timestamp_ns, entry.line)
     }
 
-    fn fault(&self, labels: &Range<usize>, entry: &Entry<'a>, metadata: usize) -> Option<(Reason, String)> {
-        let stream = || {
-            let labels = &self.batch.pairs[labels.clone()];
-            let text = Labels::from_pairs(labels.iter().map(|(n, v)| (n, v))).to_string();
-            shown(&text).to_owned()
-        };
+    fn fault(&self, entry: &Entry<'a>, metadata: usize) -> Option<Fault> {
         if let Some(what) = entry.wrong {
-            return Some((Reason::InvalidLine, format!("entry for stream '{}': {what}", stream())));
+            return Some(Fault::Wrong(what));
         }
         let length = entry.line.len();
         if length > LINE_BYTES_MAX {
-            let mut what =
-                format!("max entry size '{LINE_BYTES_MAX}' bytes exceeded for stream '{}'", stream());
-            // Writing to a String cannot fail.
-            let _ = write!(what, " while adding an entry with length '{length}' bytes");
-            return Some((Reason::LineTooLong, what));
+            return Some(Fault::LineTooLong(length));
         }
         let fields = &self.batch.pairs[metadata..];
         if fields.len() > METADATA_MAX {
-            let count = fields.len();
-            let what = format!(
-                "stream '{}' has too many structured metadata labels: '{count}', limit: '{METADATA_MAX}'",
-                stream()
-            );
-            return Some((Reason::LabelLimit, what));
+            return Some(Fault::TooManyFields(fields.len()));
         }
-        let bytes: usize = fields.iter().map(|(name, value)| name.len() + value.len()).sum();
-        if bytes > METADATA_BYTES_MAX {
-            let what = format!(
-                "stream '{}' has too large structured metadata: '{bytes}' bytes, limit: '{METADATA_BYTES_MAX}' bytes",
-                stream()
-            );
-            return Some((Reason::LabelLimit, what));
-        }
-        None
+        let bytes = fields.iter().map(|(name, value)| name.len() + value.len()).sum();
+        (bytes > METADATA_BYTES_MAX).then_some(Fault::FieldsTooLong(bytes))
     }
 
     /// Something stands where a stream should.
-    pub(super) fn no_stream(&mut self) {
+    pub(super) fn no_stream(&mut self) -> Result<(), Full> {
+        self.room.take(REFUSED_BYTES)?;
         self.streams += 1;
         self.batch.items.begin();
         self.batch.refuse_item(Signal::LogLine, Reason::InvalidLine, || "a stream is no object".to_owned());
+        Ok(())
     }
 
     /// The push is over.
@@ -157,5 +144,46 @@ impl<'a, 'b> Push<'a, 'b> {
             return Err(Malformed { what: NO_STREAM, offset: 0 });
         }
         Ok(())
+    }
+}
+
+/// What is wrong with an entry.
+#[derive(Clone, Copy)]
+enum Fault {
+    Wrong(&'static str),
+    /// Its bytes.
+    LineTooLong(usize),
+    TooManyFields(usize),
+    /// Their bytes.
+    FieldsTooLong(usize),
+}
+
+impl Fault {
+    fn reason(self) -> Reason {
+        match self {
+            Self::Wrong(_) => Reason::InvalidLine,
+            Self::LineTooLong(_) => Reason::LineTooLong,
+            Self::TooManyFields(_) | Self::FieldsTooLong(_) => Reason::LabelLimit,
+        }
+    }
+
+    /// What the sender is told, of an entry of the stream with these labels.
+    fn explain(self, labels: &[Pair<'_>]) -> String {
+        // The rest of a longer one would not be shown.
+        let labels = labels.iter().map(|(name, value)| (shown(name), shown(value)));
+        let text = Labels::from_pairs(labels).to_string();
+        let stream = shown(&text);
+        match self {
+            Self::Wrong(what) => format!("entry for stream '{stream}': {what}"),
+            Self::LineTooLong(length) => format!(
+                "max entry size '{LINE_BYTES_MAX}' bytes exceeded for stream '{stream}' while adding an entry with length '{length}' bytes"
+            ),
+            Self::TooManyFields(count) => format!(
+                "stream '{stream}' has too many structured metadata labels: '{count}', limit: '{METADATA_MAX}'"
+            ),
+            Self::FieldsTooLong(bytes) => format!(
+                "stream '{stream}' has too large structured metadata: '{bytes}' bytes, limit: '{METADATA_BYTES_MAX}' bytes"
+            ),
+        }
     }
 }
