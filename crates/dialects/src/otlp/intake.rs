@@ -98,6 +98,8 @@ pub(super) struct Buckets {
 pub(super) struct Intake<'a, 'b> {
     pub(super) batch: &'b mut Batch<'a>,
     pub(super) room: Room,
+    /// What labels may be read again for: work and not memory, so it does not depend on the body.
+    again: Room,
     source: Source<'a>,
     received_ms: i64,
     /// Why no point of the metric at hand can be taken.
@@ -117,6 +119,7 @@ impl<'a, 'b> Intake<'a, 'b> {
         Self {
             source,
             room: Room::for_body(received.body.len()),
+            again: Room::new(),
             received_ms: received.received_ms,
             refusal: None,
             temporality: Temporality::Cumulative,
@@ -318,7 +321,8 @@ impl<'a, 'b> Intake<'a, 'b> {
             Err(error) => return self.refuse_for(Reason::InvalidHistogram, || error.to_string()),
         };
         let Some(times) = self.begin(head)? else { return Ok(()) };
-        self.take(SERIES_BYTES + size_of::<HistogramSample>() + self.source.read_again())?;
+        self.take(SERIES_BYTES + size_of::<HistogramSample>())?;
+        self.read_again()?;
         let Times { timestamp_ms, start_ms, .. } = times;
         let (labels, key) = self.source.series(Part::Value);
         let rows = Rows::begin(self.batch);
@@ -388,7 +392,8 @@ impl<'a, 'b> Intake<'a, 'b> {
         times: &Times,
         exemplars: Range<usize>,
     ) -> Result<(), Malformed> {
-        self.take(SERIES_BYTES + self.source.read_again())?;
+        self.take(SERIES_BYTES)?;
+        self.read_again()?;
         let (labels, key) = self.source.series(part);
         let rows = Rows::begin(self.batch);
         let Times { timestamp_ms, start_ms, .. } = *times;
@@ -481,6 +486,12 @@ impl<'a, 'b> Intake<'a, 'b> {
     #[inline]
     pub(super) fn take(&mut self, bytes: usize) -> Result<(), Malformed> {
         self.room.take(bytes).map_err(|Full| Malformed { what: Full::WHAT, offset: 0 })
+    }
+
+    /// Each series of a point may have the point's attributes read once more.
+    fn read_again(&mut self) -> Result<(), Malformed> {
+        let bytes = self.source.read_again();
+        self.again.take(bytes).map_err(|Full| Malformed { what: Full::WHAT, offset: 0 })
     }
 
     /// The request is read.
