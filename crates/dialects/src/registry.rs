@@ -111,6 +111,20 @@ impl Dialect {
 }
 
 impl Statuses {
+    /// What most answer. A tenant over its rate gets 503 here: not all senders come back after a 429.
+    pub const USUAL: Self = Self {
+        stored: 204,
+        no_credential: 401,
+        bad_credential: 401,
+        forbidden: 403,
+        too_big: 413,
+        undecodable: 400,
+        unsupported: 415,
+        partial: 400,
+        over_rate: 503,
+        overloaded: 503,
+    };
+
     /// The status for a refusal.
     pub fn of(&self, refusal: &Refusal) -> u16 {
         match refusal {

@@ -24,18 +24,7 @@ static WORDS: Dialect = Dialect {
     encodings: &[Encoding::Identity],
     inner: None,
     encoding_aliases: &[],
-    statuses: Statuses {
-        stored: 200,
-        no_credential: 401,
-        bad_credential: 401,
-        forbidden: 403,
-        too_big: 413,
-        undecodable: 400,
-        unsupported: 415,
-        partial: 200,
-        over_rate: 429,
-        overloaded: 503,
-    },
+    statuses: Statuses { stored: 200, partial: 200, over_rate: 429, ..Statuses::USUAL },
 };
 
 const LIMITS: ByteLimits = ByteLimits { wire: 1 << 20, decoded: 1 << 20 };

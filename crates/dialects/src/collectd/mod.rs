@@ -29,18 +29,7 @@ pub static DIALECT: Dialect = Dialect {
     encodings: &[Encoding::Identity, Encoding::Gzip],
     inner: None,
     encoding_aliases: &[],
-    statuses: Statuses {
-        stored: 202,
-        no_credential: 401,
-        bad_credential: 401,
-        forbidden: 403,
-        too_big: 413,
-        undecodable: 400,
-        unsupported: 415,
-        partial: 400,
-        over_rate: 503,
-        overloaded: 503,
-    },
+    statuses: Statuses { stored: 202, ..Statuses::USUAL },
 };
 
 const fn ingest(path: &'static str) -> Route {

@@ -60,13 +60,10 @@ pub static DIALECT: Dialect = Dialect {
         stored: 202,
         no_credential: 403,
         bad_credential: 403,
-        forbidden: 403,
-        too_big: 413,
-        undecodable: 400,
         unsupported: 400,
         partial: 202,
         over_rate: 429,
-        overloaded: 503,
+        ..Statuses::USUAL
     },
 };
 

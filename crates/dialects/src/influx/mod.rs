@@ -39,18 +39,7 @@ pub static DIALECT: Dialect = Dialect {
     encodings: &[Encoding::Identity, Encoding::Gzip, Encoding::Deflate, Encoding::Zstd],
     inner: None,
     encoding_aliases: &[],
-    statuses: Statuses {
-        stored: 204,
-        no_credential: 401,
-        bad_credential: 401,
-        forbidden: 403,
-        too_big: 413,
-        undecodable: 400,
-        unsupported: 415,
-        partial: 400,
-        over_rate: 429,
-        overloaded: 503,
-    },
+    statuses: Statuses { over_rate: 429, ..Statuses::USUAL },
 };
 
 /// Each path stands at the root and under `/influx`.

@@ -45,18 +45,7 @@ pub static DIALECT: Dialect = Dialect {
     encodings: &[Encoding::Identity, Encoding::Gzip, Encoding::Deflate, Encoding::Zstd, Encoding::Snappy],
     inner: Some(inner),
     encoding_aliases: &[],
-    statuses: Statuses {
-        stored: 204,
-        no_credential: 401,
-        bad_credential: 401,
-        forbidden: 403,
-        too_big: 413,
-        undecodable: 400,
-        unsupported: 400,
-        partial: 400,
-        over_rate: 429,
-        overloaded: 503,
-    },
+    statuses: Statuses { unsupported: 400, over_rate: 429, ..Statuses::USUAL },
 };
 
 const fn ingest(path: &'static str) -> Route {

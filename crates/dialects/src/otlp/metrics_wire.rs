@@ -258,7 +258,40 @@ struct Common<'a> {
     exemplars: Vec<Found>,
 }
 
+/// Keys of what points of several kinds have, each kind under numbers of its own.
+struct Fields {
+    attributes: u32,
+    flags: u32,
+    exemplars: u32,
+}
+
+/// No field has this key.
+const NONE: u32 = 0;
+
 impl<'a> Common<'a> {
+    /// Takes a field whose key was read from `start` on, if it is one of these.
+    fn take(
+        &mut self,
+        key: u32,
+        start: usize,
+        fields: &Fields,
+        message: &mut Reader<'a>,
+        room: &mut Room,
+    ) -> Result<bool, Malformed> {
+        match key {
+            START => self.start_ns = fixed(message)?,
+            TIME => self.time_ns = fixed(message)?,
+            _ if key == fields.attributes => {
+                message.message()?;
+                self.attributes.take(start, message);
+            }
+            _ if key == fields.flags => self.flags = message.varint()? as u32,
+            _ if key == fields.exemplars => self.exemplars.push(exemplar(message.message()?, room)?),
+            _ => return Ok(false),
+        }
+        Ok(true)
+    }
+
     fn head(self) -> Head<'a> {
         let Self { attributes, start_ns, time_ns, flags, exemplars } = self;
         Head { attributes: attributes.attributes(), start_ns, time_ns, flags, exemplars }
@@ -268,6 +301,7 @@ impl<'a> Common<'a> {
 const START: u32 = key(2, FIXED64);
 const TIME: u32 = key(3, FIXED64);
 
+/// Most points are of this kind, so its fields are told apart at once, and attributes that lie together taken together.
 #[inline]
 fn number<'a>(mut message: Reader<'a>, intake: &mut Intake<'a, '_>) -> Result<(), Malformed> {
     const DOUBLE: u32 = key(4, FIXED64);
@@ -299,34 +333,25 @@ fn number<'a>(mut message: Reader<'a>, intake: &mut Intake<'a, '_>) -> Result<()
 }
 
 fn histogram<'a>(mut message: Reader<'a>, intake: &mut Intake<'a, '_>) -> Result<(), Malformed> {
+    const COMMON: Fields = Fields { attributes: key(9, LEN), flags: key(10, VARINT), exemplars: key(8, LEN) };
     const COUNT: u32 = key(4, FIXED64);
     const SUM: u32 = key(5, FIXED64);
     const COUNTS: u32 = key(6, LEN);
     const ONE_COUNT: u32 = key(6, FIXED64);
     const BOUNDS: u32 = key(7, LEN);
     const ONE_BOUND: u32 = key(7, FIXED64);
-    const EXEMPLARS: u32 = key(8, LEN);
-    const ATTRIBUTES: u32 = key(9, LEN);
-    const FLAGS: u32 = key(10, VARINT);
     let (mut common, mut buckets) = (Common::default(), Buckets::default());
     loop {
         let start = message.offset();
         let Some(key) = message.key()? else { break };
         match key {
-            START => common.start_ns = fixed(&mut message)?,
-            TIME => common.time_ns = fixed(&mut message)?,
             COUNT => buckets.count = fixed(&mut message)?,
             SUM => buckets.sum = Some(message.double()?),
             COUNTS => message.packed_doubles(|bits| buckets.counts.push(bits.to_bits()))?,
             ONE_COUNT => buckets.counts.push(fixed(&mut message)?),
             BOUNDS => message.packed_doubles(|bound| buckets.bounds.push(bound))?,
             ONE_BOUND => buckets.bounds.push(message.double()?),
-            EXEMPLARS => common.exemplars.push(exemplar(message.message()?, &mut intake.room)?),
-            ATTRIBUTES => {
-                message.message()?;
-                common.attributes.take(start, &message);
-            }
-            FLAGS => common.flags = message.varint()? as u32,
+            _ if common.take(key, start, &COMMON, &mut message, &mut intake.room)? => {}
             _ => message.skip(key, known(&[2, 3, 4, 5, 6, 7, 8, 9, 10]))?,
         }
     }
@@ -334,15 +359,14 @@ fn histogram<'a>(mut message: Reader<'a>, intake: &mut Intake<'a, '_>) -> Result
 }
 
 fn exponential<'a>(mut message: Reader<'a>, intake: &mut Intake<'a, '_>) -> Result<(), Malformed> {
-    const ATTRIBUTES: u32 = key(1, LEN);
+    const COMMON: Fields =
+        Fields { attributes: key(1, LEN), flags: key(10, VARINT), exemplars: key(11, LEN) };
     const COUNT: u32 = key(4, FIXED64);
     const SUM: u32 = key(5, FIXED64);
     const SCALE: u32 = key(6, VARINT);
     const ZERO_COUNT: u32 = key(7, FIXED64);
     const POSITIVE: u32 = key(8, LEN);
     const NEGATIVE: u32 = key(9, LEN);
-    const FLAGS: u32 = key(10, VARINT);
-    const EXEMPLARS: u32 = key(11, LEN);
     const ZERO_THRESHOLD: u32 = key(14, FIXED64);
     const KNOWN: u64 = known(&[1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 14]);
     let (mut common, mut buckets) = (Common::default(), Exponential::default());
@@ -350,8 +374,6 @@ fn exponential<'a>(mut message: Reader<'a>, intake: &mut Intake<'a, '_>) -> Resu
         let start = message.offset();
         let Some(key) = message.key()? else { break };
         match key {
-            START => common.start_ns = fixed(&mut message)?,
-            TIME => common.time_ns = fixed(&mut message)?,
             COUNT => buckets.count = fixed(&mut message)?,
             SUM => buckets.sum = Some(message.double()?),
             SCALE => buckets.scale = unzigzag(message.varint()?) as i32,
@@ -359,12 +381,7 @@ fn exponential<'a>(mut message: Reader<'a>, intake: &mut Intake<'a, '_>) -> Resu
             POSITIVE => side(message.message()?, &mut buckets.positive, &mut intake.room)?,
             NEGATIVE => side(message.message()?, &mut buckets.negative, &mut intake.room)?,
             ZERO_THRESHOLD => buckets.zero_threshold = message.double()?,
-            EXEMPLARS => common.exemplars.push(exemplar(message.message()?, &mut intake.room)?),
-            ATTRIBUTES => {
-                message.message()?;
-                common.attributes.take(start, &message);
-            }
-            FLAGS => common.flags = message.varint()? as u32,
+            _ if common.take(key, start, &COMMON, &mut message, &mut intake.room)? => {}
             _ => message.skip(key, KNOWN)?,
         }
     }
@@ -389,29 +406,22 @@ fn side(mut message: Reader<'_>, side: &mut Side, room: &mut Room) -> Result<(),
 }
 
 fn summary<'a>(mut message: Reader<'a>, intake: &mut Intake<'a, '_>) -> Result<(), Malformed> {
+    const COMMON: Fields = Fields { attributes: key(7, LEN), flags: key(8, VARINT), exemplars: NONE };
     const COUNT: u32 = key(4, FIXED64);
     const SUM: u32 = key(5, FIXED64);
     const QUANTILES: u32 = key(6, LEN);
-    const ATTRIBUTES: u32 = key(7, LEN);
-    const FLAGS: u32 = key(8, VARINT);
     let (mut common, mut count, mut sum, mut quantiles) = (Common::default(), 0, 0.0, Vec::new());
     loop {
         let start = message.offset();
         let Some(key) = message.key()? else { break };
         match key {
-            START => common.start_ns = fixed(&mut message)?,
-            TIME => common.time_ns = fixed(&mut message)?,
             COUNT => count = fixed(&mut message)?,
             SUM => sum = message.double()?,
             QUANTILES => {
                 intake.room.take_for(size_of::<(f64, f64)>(), &message)?;
                 quantiles.push(quantile(message.message()?)?);
             }
-            ATTRIBUTES => {
-                message.message()?;
-                common.attributes.take(start, &message);
-            }
-            FLAGS => common.flags = message.varint()? as u32,
+            _ if common.take(key, start, &COMMON, &mut message, &mut intake.room)? => {}
             _ => message.skip(key, known(&[2, 3, 4, 5, 6, 7, 8]))?,
         }
     }

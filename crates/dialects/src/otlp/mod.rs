@@ -45,18 +45,7 @@ pub static DIALECT: Dialect = Dialect {
     encodings: &[Encoding::Identity, Encoding::Gzip, Encoding::Zstd, Encoding::Deflate, Encoding::Snappy],
     inner: None,
     encoding_aliases: &[("zlib", Encoding::Deflate)],
-    statuses: Statuses {
-        stored: 200,
-        no_credential: 401,
-        bad_credential: 401,
-        forbidden: 403,
-        too_big: 413,
-        undecodable: 400,
-        unsupported: 415,
-        partial: 200,
-        over_rate: 429,
-        overloaded: 503,
-    },
+    statuses: Statuses { stored: 200, partial: 200, over_rate: 429, ..Statuses::USUAL },
 };
 
 /// Where exporters send: a base URL of their own habit with `/v1/<signal>` behind it, or what other servers document.

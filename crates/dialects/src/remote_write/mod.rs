@@ -43,18 +43,7 @@ pub static DIALECT: Dialect = Dialect {
     encodings: &[Encoding::Snappy, Encoding::Zstd],
     inner: None,
     encoding_aliases: &[],
-    statuses: Statuses {
-        stored: 204,
-        no_credential: 401,
-        bad_credential: 401,
-        forbidden: 403,
-        too_big: 413,
-        undecodable: 400,
-        unsupported: 415,
-        partial: 400,
-        over_rate: 503,
-        overloaded: 503,
-    },
+    statuses: Statuses::USUAL,
 };
 
 const fn ingest(path: &'static str) -> Route {

@@ -36,18 +36,7 @@ pub static DIALECT: Dialect = Dialect {
     encodings: &[Encoding::Identity, Encoding::Gzip, Encoding::Zstd, Encoding::Deflate],
     inner: None,
     encoding_aliases: &[],
-    statuses: Statuses {
-        stored: 200,
-        no_credential: 401,
-        bad_credential: 403,
-        forbidden: 403,
-        too_big: 413,
-        undecodable: 400,
-        unsupported: 415,
-        partial: 400,
-        over_rate: 503,
-        overloaded: 503,
-    },
+    statuses: Statuses { stored: 200, bad_credential: 403, ..Statuses::USUAL },
 };
 
 /// What a tenant may choose.
