@@ -2,16 +2,14 @@
 //! what they say comes back by PromQL.
 #![allow(clippy::disallowed_methods, reason = "a test of processes reads the clock")]
 
-use std::path::{Path, PathBuf};
+mod started;
+
 use std::process::Command;
 
-use serde_json::Value;
-use xtask::clients;
-use xtask::load::http::{Connection, encoded};
-use xtask::load::process::Process;
-use xtask::repo::Repo;
-use xtask::rig::weir::Home;
+use started::{Weir, documented, printed, python_path, run, script};
 use xtask::rig::writer::now_ms;
+
+const PAGE: &str = "docs/send/betterstack.md";
 
 /// `requests` and `msgpack`, as `PYTHONPATH` wants them; else why they are not there.
 fn python_clients() -> Result<String, String> {
@@ -20,73 +18,19 @@ fn python_clients() -> Result<String, String> {
             return Err(format!("{program} is not installed"));
         }
     }
-    let paths: Result<Vec<_>, _> =
-        ["msgpack==1.2.4", "requests==2.34.2"].into_iter().map(clients::python).collect();
-    Ok(paths?.iter().map(|path| path.display().to_string()).collect::<Vec<_>>().join(":"))
+    python_path(&["msgpack==1.2.4", "requests==2.34.2"])
 }
 
-struct Weir {
-    process: Process,
-    token: String,
-    directory: tempfile::TempDir,
-}
-
-impl Weir {
-    fn start(config: &str) -> Self {
-        let directory = tempfile::tempdir().expect("a directory");
-        let data = directory.path().join("data");
-        let home = Home::new(Path::new(env!("CARGO_BIN_EXE_weir")), directory.path(), &data, config);
-        let process = home.start().expect("Weir starts");
-        let token = home.token();
-        Self { process, token, directory }
-    }
-
-    fn url(&self) -> String {
-        format!("http://{}", self.process.address)
-    }
-
-    /// The series that an expression selects at a time, with their values, in their order.
-    fn query(&self, expression: &str, time_s: i64) -> Vec<String> {
-        let mut connection = Connection::open(self.process.address, Some(&self.token)).expect("Weir answers");
-        let question = format!("/api/v1/query?time={time_s}&query={}", encoded(expression));
-        let answer = connection.get(&question).expect("an answer");
-        let json: Value = serde_json::from_slice(&answer.body).expect("JSON");
-        assert_eq!((answer.status, &json["status"]), (200, &Value::from("success")), "{expression}: {json}");
-        let rows = json["data"]["result"].as_array().expect("a list");
-        let mut shown: Vec<String> =
-            rows.iter().map(|row| format!("{} {}", row["metric"], text(&row["value"][1]))).collect();
-        shown.sort();
-        shown
-    }
-
-    /// Runs a documented command and returns what curl was answered: head, body, status.
-    fn documented(&self, command: &str, python: &str) -> String {
-        // What is asked of curl besides, so that the command stays as it is.
-        let home = self.directory.path();
-        let asked = "silent\ninclude\nwrite-out = \"\\n%{http_code}\"\n";
-        std::fs::write(home.join(".curlrc"), asked).expect("a file");
-        let command = command.replace("https://in.logs.betterstack.com", &self.url());
-        let mut bash = Command::new("bash");
-        bash.args(["-c", &command]).env("CURL_HOME", home).env("HOME", home);
-        run(bash.env("SOURCE_TOKEN", &self.token).env("PYTHONPATH", python))
-    }
-}
-
-fn text(value: &Value) -> &str {
-    value.as_str().unwrap_or_default()
-}
-
-/// Runs a command and returns what it printed.
-fn run(command: &mut Command) -> String {
-    let output = command.output().expect("it starts");
-    let (printed, errors) =
-        (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
-    assert!(output.status.success(), "{printed}\n{errors}");
-    printed.into_owned()
-}
-
-fn file(name: &str) -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests").join("betterstack").join(name)
+/// Runs a command of the vendor's documentation and returns what curl was answered: head, body, status.
+fn answered(weir: &Weir, command: &str, python: &str) -> String {
+    // What is asked of curl besides, so that the command stays as it is.
+    let home = weir.directory();
+    let asked = "silent\ninclude\nwrite-out = \"\\n%{http_code}\"\n";
+    std::fs::write(home.join(".curlrc"), asked).expect("a file");
+    let command = command.replace("https://in.logs.betterstack.com", &weir.url());
+    let mut bash = Command::new("bash");
+    bash.args(["-c", &command]).env("CURL_HOME", home).env("HOME", home);
+    printed(bash.env("SOURCE_TOKEN", &weir.token).env("PYTHONPATH", python))
 }
 
 /// When the documented `dt` was: 2023-08-09 07:03:30.
@@ -98,21 +42,21 @@ fn e2e_documented_lines_do_what_they_say() {
         Ok(python) => python,
         Err(why) => return xtask::test::skipped("e2e_documented_lines_do_what_they_say", &why),
     };
-    let commands = std::fs::read_to_string(file("documented.sh")).expect("the commands");
+    let commands = std::fs::read_to_string(script("betterstack/documented.sh")).expect("the commands");
     // Under the retention that everybody has, and where the documented time is not too old.
     for (config, is_kept) in [("", false), ("storage: {retention: 100y}\n", true)] {
         let weir = Weir::start(config);
         let all: Vec<&str> = commands.trim_end().split("\n\n").collect();
         assert_eq!(all.len(), 7);
         for command in all {
-            let printed = weir.documented(command, &python);
-            assert!(printed.ends_with("\r\n\r\n\n202"), "{command}\n{printed}");
+            let answer = answered(&weir, command, &python);
+            assert!(answer.ends_with("\r\n\r\n\n202"), "{command}\n{answer}");
             let is_refused = command.contains("2023") && !is_kept;
-            assert_eq!(printed.contains("x-weir-rejected: 1; too_old\r\n"), is_refused, "{printed}");
-            assert_eq!(printed.contains("x-weir-rejected"), is_refused, "{printed}");
+            assert_eq!(answer.contains("x-weir-rejected: 1; too_old\r\n"), is_refused, "{answer}");
+            assert_eq!(answer.contains("x-weir-rejected"), is_refused, "{answer}");
         }
         let now_s = now_ms() / 1000 + 1;
-        let named = |name: &str, value: &str| vec![format!("{{\"__name__\":\"{name}\"}} {value}")];
+        let named = |name: &str, value: &str| vec![format!("{name}{{}} {value}")];
         assert_eq!(weir.query("test_metric", now_s), named("test_metric", "123"));
         assert_eq!(weir.query("metric_a", now_s), named("metric_a", "3.14"));
         assert_eq!(weir.query("metric_b", now_s), named("metric_b", "42"));
@@ -129,9 +73,8 @@ fn e2e_python_sends_every_type_and_every_time() {
     };
     let (weir, now_s) = (Weir::start(""), now_ms() / 1000);
     let mut command = Command::new("python3");
-    command.arg(file("send.py")).args([weir.url(), weir.token.clone(), now_s.to_string()]);
-    let printed = run(command.env("PYTHONPATH", &python));
-    let answers: Vec<&str> = printed.lines().collect();
+    command.arg(script("betterstack/send.py")).args([weir.url(), weir.token.clone(), now_s.to_string()]);
+    let answers = run(command.env("PYTHONPATH", &python));
     assert_eq!(
         answers[..9],
         [
@@ -156,9 +99,7 @@ fn e2e_python_sends_every_type_and_every_time() {
     // What had no time of its own came meanwhile.
     let later_s = now_ms() / 1000 + 1;
     let labelled = |name: &str, label: &str, rows: &[(&str, &str)]| {
-        let show = |(bound, value): &(&str, &str)| {
-            format!("{{\"__name__\":\"{name}\",\"{label}\":\"{bound}\"}} {value}")
-        };
+        let show = |(bound, value): &(&str, &str)| format!("{name}{{{label}={bound}}} {value}");
         let mut rows: Vec<String> = rows.iter().map(show).collect();
         rows.sort();
         rows
@@ -177,23 +118,13 @@ fn e2e_python_sends_every_type_and_every_time() {
     assert_eq!(weir.query(name, later_s), labelled(name, "quantile", &quantiles));
     assert_eq!(
         weir.query("node_cpu_temperature_celsius", later_s),
-        [
-            r#"{"__name__":"node_cpu_temperature_celsius","environment":"production","host":"server_1","region":"us-east"} 63.5"#
-        ]
+        ["node_cpu_temperature_celsius{environment=production,host=server_1,region=us-east} 63.5"]
     );
     // Each form of the same time is that time.
     assert_eq!(weir.query("count(timestamp(dated))", now_s), ["{} 21"]);
     assert_eq!(weir.query("max(timestamp(dated))", now_s), [format!("{{}} {now_s}")]);
     assert_eq!(weir.query("min(timestamp(dated))", now_s), [format!("{{}} {now_s}")]);
     assert_eq!(weir.query(r#"count({__name__=~"line_.*|chunked|dt_unparsed"})"#, later_s), ["{} 5"]);
-}
-
-/// The first block of docs/send/betterstack.md in this language, for this Weir.
-fn of_the_page(language: &str, weir: &Weir) -> String {
-    let page = Repo::here().read("docs/send/betterstack.md").expect("the page");
-    let block = page.split(&format!("```{language}\n")).nth(1).expect("a block");
-    let block = block.split("```").next().unwrap_or_default();
-    block.replace("http://localhost:9347", &weir.url()).replace("<token>", &weir.token)
 }
 
 #[test]
@@ -204,11 +135,8 @@ fn e2e_the_betterstack_pages_lines_work_when_pasted() {
     };
     let weir = Weir::start("");
     let mut curl = Command::new("sh");
-    run(curl.args(["-c", &of_the_page("sh", &weir)]).env("TOKEN", &weir.token));
-    run(Command::new("python3").args(["-c", &of_the_page("python", &weir)]).env("PYTHONPATH", &python));
+    run(curl.args(["-c", &documented(PAGE, "sh", &weir)]).env("TOKEN", &weir.token));
+    run(Command::new("python3").args(["-c", &documented(PAGE, "python", &weir)]).env("PYTHONPATH", &python));
     let found = weir.query(r#"{__name__=~"jobs_.*"}"#, now_ms() / 1000 + 5);
-    assert_eq!(
-        found,
-        [r#"{"__name__":"jobs_done_total"} 42"#, r#"{"__name__":"jobs_running","queue":"mail"} 3"#]
-    );
+    assert_eq!(found, ["jobs_done_total{} 42", "jobs_running{queue=mail} 3"]);
 }

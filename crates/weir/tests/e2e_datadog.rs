@@ -2,91 +2,23 @@
 //! are answered is what they want to read.
 #![allow(clippy::disallowed_methods, reason = "a test of processes reads the clock")]
 
-use std::path::{Path, PathBuf};
+mod started;
+
 use std::process::Command;
 
-use serde_json::Value;
+use started::{Weir, documented, python_path, run, script};
 use xtask::clients;
-use xtask::load::http::{Connection, encoded};
-use xtask::load::process::Process;
-use xtask::repo::Repo;
-use xtask::rig::weir::Home;
 use xtask::rig::writer::now_ms;
 
-/// The Python clients' directories, as `PYTHONPATH` wants them; else why they are not there.
+const PAGE: &str = "docs/send/datadog.md";
+
 fn python_clients() -> Result<String, String> {
-    let paths: Result<Vec<_>, _> = ["datadog==0.56.0", "datadog-api-client[zstandard]==2.62.0"]
-        .into_iter()
-        .map(clients::python)
-        .collect();
-    Ok(paths?.iter().map(|path| path.display().to_string()).collect::<Vec<_>>().join(":"))
-}
-
-struct Weir {
-    process: Process,
-    token: String,
-    _directory: tempfile::TempDir,
-}
-
-impl Weir {
-    fn start(config: &str) -> Self {
-        let directory = tempfile::tempdir().expect("a directory");
-        let data = directory.path().join("data");
-        let home = Home::new(Path::new(env!("CARGO_BIN_EXE_weir")), directory.path(), &data, config);
-        let process = home.start().expect("Weir starts");
-        let token = home.token();
-        Self { process, token, _directory: directory }
-    }
-
-    fn url(&self) -> String {
-        format!("http://{}", self.process.address)
-    }
-
-    /// The series that an expression selects now, with their values, in their order; the time of a sample is `now_s`.
-    fn query(&self, expression: &str, now_s: i64) -> Vec<String> {
-        let mut connection = Connection::open(self.process.address, Some(&self.token)).expect("Weir answers");
-        let question = format!("/api/v1/query?time={now_s}&query={}", encoded(expression));
-        let answer = connection.get(&question).expect("an answer");
-        let json: Value = serde_json::from_slice(&answer.body).expect("JSON");
-        assert_eq!((answer.status, &json["status"]), (200, &Value::from("success")), "{expression}: {json}");
-        let rows = json["data"]["result"].as_array().expect("a list");
-        let mut shown: Vec<String> = rows.iter().map(row).collect();
-        shown.sort();
-        shown
-    }
-}
-
-/// `name{label=value,...} value`, or of a histogram its count and sum.
-fn row(row: &Value) -> String {
-    let labels = row["metric"].as_object().expect("labels");
-    let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
-    let mut pairs: Vec<_> = labels.iter().filter(|(name, _)| *name != "__name__").collect();
-    pairs.sort_by_key(|(name, _)| *name);
-    let pairs: Vec<_> = pairs.into_iter().map(|(name, value)| format!("{name}={}", text(value))).collect();
-    let value = match &row["histogram"] {
-        Value::Null => text(&row["value"][1]),
-        histogram => format!("{}/{}", text(&histogram[1]["count"]), text(&histogram[1]["sum"])),
-    };
-    let name = labels.get("__name__").map(text).unwrap_or_default();
-    format!("{name}{{{}}} {value}", pairs.join(","))
-}
-
-/// Runs a client's script and returns its lines.
-fn run(command: &mut Command) -> Vec<String> {
-    let output = command.output().expect("it starts");
-    let (printed, errors) =
-        (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
-    assert!(output.status.success(), "{printed}\n{errors}");
-    printed.lines().map(str::to_owned).collect()
-}
-
-fn script(name: &str) -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests").join("datadog").join(name)
+    python_path(&["datadog==0.56.0", "datadog-api-client[zstandard]==2.62.0"])
 }
 
 fn python(clients: &str, weir: &Weir, now_s: i64) -> Vec<String> {
     let mut command = Command::new("python3");
-    command.arg(script("send.py")).args([weir.url(), weir.token.clone(), now_s.to_string()]);
+    command.arg(script("datadog/send.py")).args([weir.url(), weir.token.clone(), now_s.to_string()]);
     run(command.env("PYTHONPATH", clients))
 }
 
@@ -191,7 +123,7 @@ fn e2e_a_node_client_is_read_back() {
     ] {
         let (weir, now_s) = (Weir::start(config), now_ms() / 1000);
         let mut command = Command::new("node");
-        command.arg(script("send.js")).arg(&clients);
+        command.arg(script("datadog/send.js")).arg(&clients);
         command.args([weir.url(), weir.token.clone(), now_s.to_string()]);
         check_answers(&run(&mut command), &["status 403", "status 403"]);
         let [tags, job, kind] = rest;
@@ -213,14 +145,6 @@ fn e2e_a_node_client_is_read_back() {
     }
 }
 
-/// The first block of docs/send/datadog.md in this language, for this Weir.
-fn documented(language: &str, weir: &Weir) -> String {
-    let page = Repo::here().read("docs/send/datadog.md").expect("the page");
-    let block = page.split(&format!("```{language}\n")).nth(1).expect("a block");
-    let block = block.split("```").next().unwrap_or_default();
-    block.replace("http://localhost:9347", &weir.url()).replace("<token>", &weir.token)
-}
-
 #[test]
 fn e2e_the_pages_lines_work_when_pasted() {
     let test = "e2e_the_pages_lines_work_when_pasted";
@@ -233,10 +157,10 @@ fn e2e_the_pages_lines_work_when_pasted() {
         return xtask::test::skipped(test, "curl is not installed");
     }
     let mut curl = Command::new("sh");
-    curl.args(["-c", &documented("sh", &weir)]).env("TOKEN", &weir.token);
+    curl.args(["-c", &documented(PAGE, "sh", &weir)]).env("TOKEN", &weir.token);
     assert_eq!(run(&mut curl), ["{\"status\": \"ok\"}"]);
     let mut python = Command::new("python3");
-    run(python.args(["-c", &documented("python", &weir)]).env("PYTHONPATH", &clients));
+    run(python.args(["-c", &documented(PAGE, "python", &weir)]).env("PYTHONPATH", &clients));
     let found = weir.query("count by (type, ddtag_env) (page_views)", now_ms() / 1000 + 5);
     assert_eq!(found, ["{ddtag_env=prod,type=gauge} 1", "{ddtag_env=prod} 1"]);
 }

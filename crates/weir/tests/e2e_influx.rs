@@ -2,62 +2,17 @@
 //! they want to read.
 #![allow(clippy::disallowed_methods, reason = "a test of processes reads the clock")]
 
-use std::path::{Path, PathBuf};
+mod started;
+
 use std::process::Command;
 
-use serde_json::Value;
+use started::{Weir, python_path, run, script};
 use xtask::clients;
-use xtask::load::http::{Connection, encoded};
-use xtask::load::process::Process;
-use xtask::rig::weir::Home;
 use xtask::rig::writer::now_ms;
 
-struct Weir {
-    process: Process,
-    token: String,
-    _directory: tempfile::TempDir,
-}
-
-impl Weir {
-    fn start() -> Self {
-        let directory = tempfile::tempdir().expect("a directory");
-        let data = directory.path().join("data");
-        let home = Home::new(Path::new(env!("CARGO_BIN_EXE_weir")), directory.path(), &data, "");
-        let process = home.start().expect("Weir starts");
-        let token = home.token();
-        Self { process, token, _directory: directory }
-    }
-
-    /// Base URL, token and time for a client.
-    fn arguments(&self, now_s: i64) -> [String; 3] {
-        [format!("http://{}", self.process.address), self.token.clone(), now_s.to_string()]
-    }
-
-    /// The series that an expression selects at `now_s`, in their order.
-    fn query(&self, expression: &str, now_s: i64) -> Vec<String> {
-        let mut connection = Connection::open(self.process.address, Some(&self.token)).expect("Weir answers");
-        let question = format!("/api/v1/query?time={now_s}&query={}", encoded(expression));
-        let answer = connection.get(&question).expect("an answer");
-        let json: Value = serde_json::from_slice(&answer.body).expect("JSON");
-        let rows = json["data"]["result"].as_array().unwrap_or_else(|| panic!("{expression}: {json}"));
-        let mut shown: Vec<String> =
-            rows.iter().map(|row| format!("{} {}", row["metric"], row["value"][1])).collect();
-        shown.sort();
-        shown
-    }
-}
-
-fn script(name: &str) -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests").join("influx").join(name)
-}
-
-/// Runs a client's script and returns its lines.
-fn run(command: &mut Command) -> Vec<String> {
-    let output = command.output().expect("it starts");
-    let (printed, errors) =
-        (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
-    assert!(output.status.success(), "{printed}\n{errors}");
-    printed.lines().map(str::to_owned).collect()
+/// Base URL, token and time for a client.
+fn arguments(weir: &Weir, now_s: i64) -> [String; 3] {
+    [weir.url(), weir.token.clone(), now_s.to_string()]
 }
 
 /// Each line begins as it is wanted to.
@@ -71,16 +26,14 @@ fn check(lines: &[String], wanted: &[&str]) {
 #[test]
 fn e2e_influx_python_clients_are_read_back() {
     let name = "e2e_influx_python_clients_are_read_back";
-    let paths: Result<Vec<_>, _> =
-        ["influxdb==5.3.2", "influxdb-client==1.50.0"].into_iter().map(clients::python).collect();
-    let paths = match paths {
-        Ok(paths) => paths,
+    let python = match python_path(&["influxdb==5.3.2", "influxdb-client==1.50.0"]) {
+        Ok(python) => python,
         Err(why) => return xtask::test::skipped(name, &why),
     };
-    let (weir, now_s) = (Weir::start(), now_ms() / 1000);
+    let (weir, now_s) = (Weir::start(""), now_ms() / 1000);
     let mut command = Command::new("python3");
-    command.arg(script("send.py")).args(weir.arguments(now_s));
-    command.env("PYTHONPATH", std::env::join_paths(&paths).expect("paths"));
+    command.arg(script("influx/send.py")).args(arguments(&weir, now_s));
+    command.env("PYTHONPATH", python);
     check(
         &run(&mut command),
         &[
@@ -98,22 +51,19 @@ fn e2e_influx_python_clients_are_read_back() {
             r#"v2 wrong status 401 {"code":"unauthorized""#,
         ],
     );
-    let load = |name: &str, value: &str| {
-        format!(r#"{{"__name__":"{name}","host":"a b,","re gion":"us=w"}} "{value}""#)
-    };
+    let load = |name: &str, value: &str| format!("{name}{{host=a b,,re gion=us=w}} {value}");
     assert_eq!(
         weir.query(r#"{__name__=~"py1.*"}"#, now_s),
         [
-            load("py1 load", "0.64"),
             load("py1 load_n", "3"),
             load("py1 load_ok", "1"),
-            load("py1_gzip", "0.64"),
+            load("py1 load", "0.64"),
             load("py1_gzip_n", "3"),
             load("py1_gzip_ok", "1"),
+            load("py1_gzip", "0.64"),
         ]
     );
-    let creek =
-        |name: &str, value: &str| format!(r#"{{"__name__":"{name}","loc":"coyote creek"}} "{value}""#);
+    let creek = |name: &str, value: &str| format!("{name}{{loc=coyote creek}} {value}");
     assert_eq!(
         weir.query(r#"{__name__=~"py2.*"}"#, now_s),
         [
@@ -135,9 +85,9 @@ fn e2e_influx_node_clients_are_read_back() {
         Ok(paths) => paths,
         Err(why) => return xtask::test::skipped(name, &why),
     };
-    let (weir, now_s) = (Weir::start(), now_ms() / 1000);
+    let (weir, now_s) = (Weir::start(""), now_ms() / 1000);
     let mut command = Command::new("node");
-    command.arg(script("send.js")).args(&paths).args(weir.arguments(now_s));
+    command.arg(script("influx/send.js")).args(&paths).args(arguments(&weir, now_s));
     check(
         &run(&mut command),
         &[
@@ -153,11 +103,6 @@ fn e2e_influx_node_clients_are_read_back() {
     );
     assert_eq!(
         weir.query(r#"{__name__=~"npm.*"}"#, now_s),
-        [
-            r#"{"__name__":"npm1","host":"a b"} "0.5""#,
-            r#"{"__name__":"npm1_on","host":"a b"} "1""#,
-            r#"{"__name__":"npm2_f","loc":"a b"} "1.5""#,
-            r#"{"__name__":"npm2_i","loc":"a b"} "2""#,
-        ]
+        ["npm1_on{host=a b} 1", "npm1{host=a b} 0.5", "npm2_f{loc=a b} 1.5", "npm2_i{loc=a b} 2",]
     );
 }

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use serde_json::Value;
+use xtask::clients;
 use xtask::load::http::{Connection, encoded};
 use xtask::load::process::Process;
 use xtask::repo::Repo;
@@ -67,23 +68,39 @@ impl Weir {
     }
 }
 
+/// `name{label=value,...} value`, or of a histogram its count and sum.
 fn row(row: &Value) -> String {
     let labels = row["metric"].as_object().expect("labels");
     let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
     let mut pairs: Vec<_> = labels.iter().filter(|(name, _)| *name != "__name__").collect();
     pairs.sort_by_key(|(name, _)| *name);
     let pairs: Vec<_> = pairs.into_iter().map(|(name, value)| format!("{name}={}", text(value))).collect();
+    let value = match &row["histogram"] {
+        Value::Null => text(&row["value"][1]),
+        histogram => format!("{}/{}", text(&histogram[1]["count"]), text(&histogram[1]["sum"])),
+    };
     let name = labels.get("__name__").map(text).unwrap_or_default();
-    format!("{name}{{{}}} {}", pairs.join(","), text(&row["value"][1]))
+    format!("{name}{{{}}} {value}", pairs.join(","))
 }
 
-/// Runs a client and returns its lines.
-pub(crate) fn run(command: &mut Command) -> Vec<String> {
+/// Packages from PyPI, as `PYTHONPATH` wants them; else why they are not there.
+pub(crate) fn python_path(packages: &[&str]) -> Result<String, String> {
+    let paths: Result<Vec<_>, _> = packages.iter().copied().map(clients::python).collect();
+    Ok(paths?.iter().map(|path| path.display().to_string()).collect::<Vec<_>>().join(":"))
+}
+
+/// Runs a client and returns what it printed.
+pub(crate) fn printed(command: &mut Command) -> String {
     let output = command.output().expect("it starts");
     let (printed, errors) =
         (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
     assert!(output.status.success(), "{printed}\n{errors}");
-    printed.lines().map(str::to_owned).collect()
+    printed.into_owned()
+}
+
+/// Runs a client and returns its lines.
+pub(crate) fn run(command: &mut Command) -> Vec<String> {
+    printed(command).lines().map(str::to_owned).collect()
 }
 
 /// A client's script.
