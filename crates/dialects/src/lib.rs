@@ -32,6 +32,7 @@ pub mod influx;
 pub mod loki;
 pub mod opentsdb;
 pub mod otlp;
+pub mod outgoing;
 pub mod remote_read;
 pub mod remote_write;
 pub mod splunk;
