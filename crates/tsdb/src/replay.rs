@@ -210,6 +210,7 @@ impl<'a> Replay<'a> {
                 None => self.lose(),
             },
             Record::Digest(digest) => self.digest(digest),
+            Record::Origin(_) => {}
             Record::Metadata { tenant, family, metadata } => {
                 self.inner.metadata.write().expect("lock").set(tenant, &family, metadata);
             }
