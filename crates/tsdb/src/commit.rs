@@ -12,6 +12,7 @@ use std::time::Duration;
 
 use model::{Matcher, TenantId};
 use roaring::RoaringBitmap;
+use wal::Position;
 
 use crate::digests::Digests;
 use crate::frames::Frames;
@@ -124,7 +125,7 @@ impl Inner {
         let WriterState { lines, payload, .. } = writer;
         let mut commit = || {
             let with_lines = group.iter().map(|item| &item.lines).filter(|lines| !lines.is_empty());
-            logs::commit(lines, with_lines, payload, &self.held)
+            logs::commit(lines, with_lines, payload, &self.held, &self.log_ends)
         };
         if group.iter().all(|item| item.lines.is_empty()) {
             return group;
@@ -191,8 +192,15 @@ impl Inner {
             frames.end();
         }
         writer.wal.commit()?;
+        self.acknowledged(writer, segment);
         self.counters.wal_synced(writer.wal.last_sync_took(), self.written_bytes(writer));
         Ok(())
+    }
+
+    /// Lets followers read what was written into the segment.
+    pub(crate) fn acknowledged(&self, writer: &WriterState, segment: u64) {
+        let end = Position { segment, sequence: writer.wal.next_sequence() };
+        self.log_ends.set(wal::Stream::Metrics, end);
     }
 
     /// Makes a logged group queryable.

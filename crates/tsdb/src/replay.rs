@@ -3,6 +3,7 @@
 use std::sync::atomic::Ordering;
 
 use model::batch::{Exemplar, HistogramSample};
+use wal::Position;
 
 use crate::digests::{Digests, REMEMBERED_MS};
 use crate::head::side::{exemplar_bytes, histogram_bytes};
@@ -115,6 +116,8 @@ impl<'a> Replay<'a> {
         let next_segment = numbers.last().map_or(1, |last| last + 1).max(from);
         let mut writer = inner.writer.lock().expect("lock");
         writer.wal.go_on(next_segment, self.last_sequence + 1);
+        let end = Position { segment: next_segment, sequence: self.last_sequence + 1 };
+        inner.log_ends.set(wal::Stream::Metrics, end);
         (writer.totals, writer.digests) = (self.totals, self.digests);
         inner.charge_totals(&writer);
         Ok(())

@@ -19,6 +19,7 @@ use model::{Budget, TenantId, TimeRange};
 use crate::block::{Block, BlockError, Damaged, Handles, PageCache, Section, SectionMeta};
 use crate::commit::WriterState;
 use crate::compact::Compactor;
+use crate::follow::{Hold, LogEnds};
 use crate::head::log::SampleLog;
 use crate::head::side::Sides;
 use crate::head::table::Table;
@@ -87,6 +88,10 @@ pub(crate) struct Inner {
     pub(crate) health: Health,
     /// Of the stream of log lines.
     pub(crate) held: Held,
+    /// Up to where followers may read.
+    pub(crate) log_ends: LogEnds,
+    /// What is not removed of the log although it is in blocks. The last of all locks.
+    pub(crate) log_holds: Mutex<Vec<Hold>>,
     pub(crate) counters: Counters,
     /// Held by whoever makes or deletes a snapshot.
     pub(crate) snapshotting: Mutex<()>,
