@@ -97,6 +97,21 @@ impl Store {
     }
 }
 
+/// Notes that series go on whose samples nobody keeps.
+fn pass(item: &Queued, table: &Table, now_s: u32) {
+    let note = |slot: u32, is_stale: bool| {
+        let entry = table.entry(slot);
+        entry.seen_s.store(now_s, Ordering::Relaxed);
+        entry.stale.store(is_stale, Ordering::Relaxed);
+    };
+    item.rows.iter().for_each(|row| note(row.slot, model::is_stale(row.value)));
+    for side in &item.sides {
+        if let SideRow::Histogram(slot, sample) | SideRow::Total(slot, sample) = side {
+            note(*slot, sample.histogram.is_stale());
+        }
+    }
+}
+
 impl Inner {
     fn commit_group(&self, writer: &mut WriterState, group: Vec<Queued>) {
         let mut group = self.commit_lines(writer, group);
@@ -208,7 +223,13 @@ impl Inner {
         let table = self.table.read().expect("lock");
         let now_s = self.now_s();
         let mut appender = self.log.appender();
+        let passing = self.passing.read().expect("lock");
         for item in group {
+            if passing.samples.contains(&item.tenant) {
+                pass(item, &table, now_s);
+                self.apply_metadata(item);
+                continue;
+            }
             let first = appender.position();
             for row in &item.rows {
                 let entry = table.entry(row.slot);

@@ -152,6 +152,10 @@ impl Store {
         let mut holds = self.inner.log_holds.lock().expect("lock");
         holds.retain(|hold| hold.holder != holder);
         holds.push(Hold { holder: holder.to_owned(), stream, segment: from.segment });
+        drop(holds);
+        if stream == Stream::Logs {
+            self.inner.drop_passed_lines();
+        }
     }
 
     /// Ends a holder's hold.

@@ -30,6 +30,7 @@ mod metadata;
 mod named;
 mod open;
 mod options;
+mod passing;
 mod pick;
 mod pull;
 mod quarantine;
@@ -58,6 +59,7 @@ pub use follow::{Entry, FollowError, Follower, Hold, Pairs, Series, Step};
 pub use lookup::{ExemplarSeries, Found};
 pub use open::{OpenError, Progress};
 pub use options::{Keep, Options};
+pub use passing::Passing;
 pub use quarantine::Quarantined;
 pub use select::{SelectError, Selection};
 pub use snapshot::{

@@ -172,6 +172,7 @@ impl Inner {
             retry_at: Duration::ZERO,
         };
         let log_holds = Mutex::new(options.holds.clone());
+        let passing = RwLock::new(options.passing.clone());
         let clock_watch = ClockWatch::new(env.clock.now_ms(), env.clock.monotonic());
         Self {
             batch_seed: env.random_u64(),
@@ -203,6 +204,7 @@ impl Inner {
             scrubber: Mutex::default(),
             health: Health::default(),
             held: Held::default(),
+            passing,
             log_ends: LogEnds::default(),
             log_holds,
             counters: Counters::default(),

@@ -27,6 +27,7 @@ use crate::logs::Held;
 use crate::manifest::{Floor, Manifest, floor_ms};
 use crate::metadata::MetadataStore;
 use crate::options::{Keep, Options};
+use crate::passing::Passing;
 use crate::queue::Queue;
 use crate::quiet::Quiet;
 use crate::retention::ClockWatch;
@@ -88,6 +89,8 @@ pub(crate) struct Inner {
     pub(crate) health: Health,
     /// Of the stream of log lines.
     pub(crate) held: Held,
+    /// Whose samples go through the log and no further.
+    pub(crate) passing: RwLock<Passing>,
     /// Up to where followers may read.
     pub(crate) log_ends: LogEnds,
     /// What is not removed of the log although it is in blocks. The last of all locks.

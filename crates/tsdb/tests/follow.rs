@@ -9,12 +9,13 @@ use env::{Env, Files};
 use model::batch::{Exemplar, HistogramSample, LabelSource, MetadataRow, SeriesRow};
 use model::histogram::{BucketCounts, ResetHint, Span};
 use model::{
-    Batch, Histogram, LogRow, Metadata, MetricType, Origin, Sample, Temporality, TenantId, TenantLimits,
+    Batch, Budget, Hints, Histogram, LogRow, Metadata, MetricType, Origin, Sample, SeriesBlock, Temporality,
+    TenantId, TenantLimits, TimeRange,
 };
 use sim::clock::SimClock;
 use sim::files::SimFiles;
 use sim::random::{Rng, SimRandom};
-use tsdb::{Entry, Follower, Hold, Options, Pairs, Progress, Series, Step, Store, WriteContext};
+use tsdb::{Entry, Follower, Hold, Options, Pairs, Passing, Progress, Series, Step, Store, WriteContext};
 use wal::{Position, Stream};
 
 const DATA: &str = "data";
@@ -42,13 +43,20 @@ struct World {
     lines: Vec<String>,
 }
 
+fn options(holds: Vec<Hold>) -> Options {
+    Options { disk_reserve_bytes: 0, segment_bytes: 4000, holds, ..Options::default() }
+}
+
 fn open(disk: &SimFiles, holds: Vec<Hold>) -> Store {
+    open_with(disk, options(holds))
+}
+
+fn open_with(disk: &SimFiles, options: Options) -> Store {
     let env = Env {
         clock: Arc::new(SimClock::new(NOW_MS)),
         files: Arc::new(disk.clone()),
         random: Arc::new(SimRandom::new(1)),
     };
-    let options = Options { disk_reserve_bytes: 0, segment_bytes: 4000, holds, ..Options::default() };
     Store::open(env, Path::new(DATA), options, &Progress::default()).unwrap()
 }
 
@@ -259,4 +267,80 @@ fn what_nobody_holds_goes_with_the_flush_and_is_counted() {
     assert!(world.store.wait_log(Stream::Metrics, end, Duration::ZERO));
     let (entries, lost) = rest(&mut world.store.follow(Stream::Metrics, from));
     assert_eq!((&entries[..], lost), (&world.samples[before..], end.sequence - from.sequence));
+}
+
+/// Whose samples only pass through are in no query, in no block and in no head, also after a restart; what comes behind the
+/// writer is the same.
+#[test]
+fn of_tenants_that_pass_through_nothing_is_kept_and_everything_is_told() {
+    let passing = Passing { samples: [TenantId(2)].into(), lines: [TenantId(2)].into() };
+    let mut world = World::new(9);
+    world.store.let_pass(passing.clone());
+    let count = |store: &Store, tenant: u32| {
+        let (budget, hints) = (Budget::new(1 << 30), Hints::default());
+        let always = TimeRange { start_ms: i64::MIN, end_ms: i64::MAX };
+        let mut selection = store.select(TenantId(tenant), &[], always, &hints, &budget).unwrap();
+        let (mut block, mut rows) = (SeriesBlock::default(), 0);
+        while selection.next_block(&mut block).unwrap() {
+            rows += block.columns.timestamps.len();
+        }
+        rows
+    };
+    for _ in 0..50 {
+        world.append();
+        while world.store.commit(Duration::ZERO) > 0 {}
+    }
+    assert!(count(&world.store, 1) > 0);
+    assert_eq!(count(&world.store, 2), 0);
+    world.disk.kill();
+    let options = Options { passing, ..options(vec![]) };
+    world.store = open_with(&world.disk, options);
+    assert!(count(&world.store, 1) > 0);
+    assert_eq!(count(&world.store, 2), 0);
+    let (entries, lost) = rest(&mut world.store.follow(Stream::Metrics, Position::default()));
+    assert_eq!((lost, &entries), (0, &world.samples));
+    world.store.flush().unwrap();
+    assert_eq!(count(&world.store, 2), 0);
+    assert!(world.store.status().replay_damaged_frames == 0);
+}
+
+/// Segments of log lines go when everything in them was sent on for tenants of whom nothing is kept.
+#[test]
+fn lines_that_passed_through_make_room() {
+    let world = World::new(3);
+    let lines: std::collections::BTreeSet<_> = [TenantId(1)].into();
+    world.store.let_pass(Passing { lines, ..Passing::default() });
+    let send = |tenant: u32| {
+        let mut batch = Batch::new(world.store.seed());
+        batch.pairs.push(("app".into(), "web".into()));
+        let line = "noise ".repeat(200);
+        let line = LogRow {
+            stream: 0..1,
+            fields: 1..1,
+            timestamp_ns: NOW_MS * 1_000_000,
+            line: line.into(),
+            item: 0,
+        };
+        batch.logs.push(line);
+        let limits = TenantLimits::default();
+        let tenant = TenantId(tenant);
+        let context = WriteContext { tenant, limits: &limits, epoch: 0, now_ms: NOW_MS, digest: None };
+        world.store.append(&context, &batch).unwrap();
+        world.store.commit(Duration::ZERO);
+    };
+    let held = || world.store.status().log_bytes;
+    let segments =
+        || world.disk.paths().iter().filter(|path| path.to_string_lossy().contains("wal/logs")).count();
+    (0..400).for_each(|_| send(1));
+    let (all, many) = (held(), segments());
+    assert!(many > 3, "{many}");
+    // One of another tenant's keeps its segment.
+    send(2);
+    (0..400).for_each(|_| send(1));
+    let end = world.store.log_end(Stream::Logs);
+    world.store.hold_log("l", Stream::Logs, Position { segment: 2, ..end });
+    assert!(segments() > many && held() > all, "segment 2 and what follows is held");
+    world.store.hold_log("l", Stream::Logs, end);
+    assert_eq!(segments(), 2, "the last one, and that of the other tenant's line");
+    assert!(held() < all);
 }

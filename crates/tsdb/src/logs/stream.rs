@@ -27,6 +27,7 @@ const STREAM: wal::Stream = wal::Stream::Logs;
 pub(crate) struct Held {
     at_start_bytes: AtomicU64,
     written_bytes: AtomicU64,
+    removed_bytes: AtomicU64,
     /// Lines since the start.
     pub(crate) lines: AtomicU64,
     /// Whether the last group could not be written.
@@ -36,7 +37,13 @@ pub(crate) struct Held {
 impl Held {
     /// Bytes on the disk.
     pub(crate) fn bytes(&self) -> u64 {
-        self.at_start_bytes.load(Ordering::Relaxed) + self.written_bytes.load(Ordering::Relaxed)
+        let came = self.at_start_bytes.load(Ordering::Relaxed) + self.written_bytes.load(Ordering::Relaxed);
+        came.saturating_sub(self.removed_bytes.load(Ordering::Relaxed))
+    }
+
+    /// So many bytes of segments are not there any more.
+    pub(crate) fn removed(&self, bytes: u64) {
+        self.removed_bytes.fetch_add(bytes, Ordering::Relaxed);
     }
 }
 
