@@ -21,6 +21,7 @@ pub mod log;
 pub mod matcher;
 pub mod metadata;
 pub mod re2;
+pub mod relabel;
 pub mod sample;
 pub mod select;
 pub mod tenant;
