@@ -17,7 +17,7 @@ const EDGES: &[(&str, &[&str])] = &[
     ("promql", &["model"]),
     ("logql", &["model", "promql"]),
     ("rules", &["model", "promql"]),
-    ("scrape", &["model", "env", "dialects"]),
+    ("scrape", &["model", "env", "codec", "dialects", "outbound"]),
     ("forward", &["model", "codec", "env", "dialects", "wal"]),
     ("page", &[]),
     (
