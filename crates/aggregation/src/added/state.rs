@@ -42,7 +42,7 @@ impl Windows {
             out.extend_from_slice(&number.to_le_bytes());
         }
         let mut all: Vec<(&Labels, &Series)> = self.series.iter().collect();
-        all.sort_unstable_by(|(one, _), (other, _)| one.cmp(other));
+        all.sort_unstable_by_key(|(labels, _)| *labels);
         put_count(all.len(), out);
         for (labels, series) in all {
             let text = labels.as_canonical();
