@@ -4,6 +4,7 @@ use std::fmt::Write;
 
 use super::betterstack::Betterstack;
 use super::datadog::Datadog;
+use super::exposures::Exposure;
 use super::influx::Influx;
 use super::lines::LineListener;
 use super::otlp::Otlp;
@@ -25,7 +26,7 @@ fn row<S: Section>(path: &'static str) -> Row {
     Row { path, doc: S::DOC, keys: S::KEYS }
 }
 
-fn rows() -> [Row; 20] {
+fn rows() -> [Row; 21] {
     [
         row::<General>(""),
         row::<Log>("log"),
@@ -45,6 +46,7 @@ fn rows() -> [Row; 20] {
         row::<Statsd>("statsd"),
         row::<LineListener>("graphite"),
         row::<LineListener>("opentsdb"),
+        row::<Exposure>("exposures"),
         row::<Dialect>("dialects.<name>"),
         row::<TenantLimits>("tenants.<name>.limits"),
     ]
