@@ -65,7 +65,7 @@ impl Tally {
         }
         if let (lines @ 1.., bytes) = self.lines {
             let bytes = u128::from(bytes) * u128::from(appended.accepted.log_lines) / u128::from(lines);
-            metrics.log_bytes_accepted.of_tenant(&self.tenant, &[]).add(bytes as u64);
+            metrics.log_accepted_bytes.of_tenant(&self.tenant, &[]).add(bytes as u64);
         }
         for (signal, reason, count) in appended.rejected.by_reason() {
             let labels = [signal.as_str(), reason.as_str()];

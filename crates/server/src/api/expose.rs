@@ -66,13 +66,13 @@ pub(crate) fn content_type(format: Format) -> HeaderValue {
     HeaderValue::try_from(text).expect("it is made of letters")
 }
 
-/// Does `work` on a query thread, under the tenant's budget and the time of a query; errors are text.
+/// Does `work` on a query thread, under the tenant's budget and the time of a query.
 pub(crate) async fn answered(
     app: &Arc<App>,
     tenant: &Tenant,
     endpoint: &'static str,
     work: impl FnOnce(&Budget) -> Result<Answer, ApiError> + Send + 'static,
-) -> Answer {
+) -> Result<Answer, ApiError> {
     let began = app.env.clock.monotonic();
     let config = app.config.load_full();
     let bytes = tenant.limits.query_bytes.min(config.query_bytes);
@@ -89,5 +89,5 @@ pub(crate) async fn answered(
     let outcome = result.as_ref().map_or_else(|error| error.kind.as_str(), |_| "success");
     super::count(app, endpoint, began, outcome);
     super::count_of(app, tenant);
-    result.unwrap_or_else(|error| error.text())
+    result
 }

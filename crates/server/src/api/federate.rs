@@ -48,6 +48,7 @@ pub async fn answer(app: Arc<App>, request: Request<Body>) -> Answer {
         Ok(compress::packed(work.content_type(), body, coding))
     })
     .await
+    .unwrap_or_else(|error| error.text())
 }
 
 /// What is asked.
@@ -66,15 +67,15 @@ impl Federation {
     /// The exposition: sorted by name, then by labels.
     fn body(&self, sets: &[Vec<Matcher>], budget: &Budget) -> Result<Vec<u8>, ApiError> {
         let mut all = newest(&self.store, self.tenant, sets, self.range, budget)?;
-        let name = |series: &Series| series.labels.metric_name().unwrap_or_default().to_owned();
-        all.sort_by_cached_key(|series| (name(series), series.labels.clone()));
+        let name = Series::name;
+        all.sort_unstable_by(|a, b| name(a).cmp(name(b)).then_with(|| a.labels.cmp(&b.labels)));
         // Two selectors may find the same series.
         all.dedup_by(|a, b| a.labels == b.labels);
         let mut writer = Writer::new(self.format);
         let mut known: Option<(String, Metadata)> = None;
         for series in &all {
             budget.charge(written_bytes(series))?;
-            let name = series.labels.metric_name().unwrap_or_default();
+            let name = series.name();
             if known.as_ref().is_none_or(|(of, _)| of != name) {
                 known = Some((name.to_owned(), self.metadata(name)));
             }

@@ -362,7 +362,7 @@ pub(crate) async fn form(app: &App, parts: &Parts, body: axum::body::Body) -> Re
 }
 
 /// As Prometheus answers before it is ready.
-fn not_ready(app: &App) -> Answer {
+pub(crate) fn not_ready(app: &App) -> Answer {
     let mut answer = respond::text(StatusCode::SERVICE_UNAVAILABLE, "Service Unavailable");
     let stopping = if app.is_draining() { "true" } else { "false" };
     answer.headers_mut().insert("x-prometheus-stopping", HeaderValue::from_static(stopping));

@@ -39,6 +39,7 @@ pub async fn answer(app: Arc<App>, request: Request<Body>) -> Answer {
         page(&params)?.answer((&store, &its), (&parts.headers, now_ms), budget)
     })
     .await
+    .unwrap_or_else(|error| error.text())
 }
 
 fn page(params: &Params) -> Result<Page, ApiError> {

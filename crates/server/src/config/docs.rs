@@ -4,6 +4,7 @@ use std::fmt::Write;
 
 use super::betterstack::Betterstack;
 use super::datadog::Datadog;
+use super::exposures::Exposure;
 use super::influx::Influx;
 use super::lines::LineListener;
 use super::otlp::Otlp;
@@ -26,7 +27,7 @@ fn row<S: Section>(path: &'static str) -> Row {
     Row { path, doc: S::DOC, keys: S::KEYS }
 }
 
-fn rows() -> [Row; 21] {
+fn rows() -> [Row; 22] {
     [
         row::<General>(""),
         row::<Log>("log"),
@@ -46,6 +47,7 @@ fn rows() -> [Row; 21] {
         row::<Statsd>("statsd"),
         row::<LineListener>("graphite"),
         row::<LineListener>("opentsdb"),
+        row::<Exposure>("exposures"),
         row::<Dialect>("dialects.<name>"),
         row::<Tenant>("tenants.<name>"),
         row::<TenantLimits>("tenants.<name>.limits"),

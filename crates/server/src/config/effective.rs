@@ -48,6 +48,9 @@ pub fn effective(settings: &Settings, tenant: &TenantName) -> String {
     listeners(&mut text, "statsd", &settings.statsd);
     listeners(&mut text, "graphite", &settings.graphite);
     listeners(&mut text, "opentsdb", &settings.opentsdb);
+    let exposures = settings.exposures.iter();
+    let exposures = exposures.filter(|exposure| exposure.tenant.as_ref().is_none_or(|of| of == tenant));
+    listeners(&mut text, "exposures", &exposures.cloned().collect::<Vec<_>>());
     text.push_str("dialects:\n");
     for dialect in dialects::ALL {
         let _ = writeln!(text, "  {}:", dialect.name);
@@ -169,6 +172,9 @@ mod tests {
                      datadog: {profile: plain, host_tags: off}\n\
                      influx: {value_field: keep}\notlp: {translation_strategy: NoTranslation, promote_resource_attributes: [a.b, c]}\nsplunk: {query_token: false}\nbetterstack: {max_past: 15m}\n\
                      tenants: {team-a: {store: none, limits: {labels: 5, retention: 1h30m}, datadog: {counts: raw}, \
+                     exposures: [{path: /api/iacp/v3/metrics, match: ['{__name__=~\"a,b\"}', up], profiles: [preview], \
+                     max_age: 5m}]\n\
+                     tenants: {team-a: {limits: {labels: 5, retention: 1h30m}, datadog: {counts: raw}, \
                      influx: {database_label: db}, splunk: {query_token: true}, \
                      otlp: {promote_all_resource_attributes: true, target_info: false}, \
                      betterstack: {histogram_series: prometheus, requests_per_minute: 0}}, team-b: {limits: {labels: 6}}}\n";
@@ -183,6 +189,7 @@ mod tests {
             );
             assert_eq!((again.tls, again.acme), (settings.tls, settings.acme));
             assert_eq!((again.storage, again.limits), (settings.storage, settings.limits));
+            assert_eq!(again.exposures, settings.exposures);
             assert_eq!(again.datadog, settings.datadog);
             assert_eq!((again.influx, again.splunk), (settings.influx, settings.splunk));
             assert_eq!((again.betterstack, again.otlp), (settings.betterstack, settings.otlp));

@@ -14,7 +14,7 @@ use super::tree::{Node, Origin, Shape};
 const TENANT_SECTIONS: [&str; 6] = ["limits", "datadog", "influx", "splunk", "betterstack", "otlp"];
 
 /// Sections with fixed names, as their paths in the file.
-const SECTIONS: [&str; 19] = [
+const SECTIONS: [&str; 20] = [
     "log",
     "http",
     "tls",
@@ -32,6 +32,7 @@ const SECTIONS: [&str; 19] = [
     "statsd",
     "graphite",
     "opentsdb",
+    "exposures",
     "dialects",
     "tenants",
 ];
@@ -143,6 +144,7 @@ impl Layers {
             "statsd" => fill_listeners(&mut settings.statsd, key, node),
             "graphite" => fill_listeners(&mut settings.graphite, key, node),
             "opentsdb" => fill_listeners(&mut settings.opentsdb, key, node),
+            "exposures" => fill_listeners(&mut settings.exposures, key, node),
             "dialects" => self.dialects(node),
             "tenants" => self.tenants(node),
             _ => match settings.general.set(key, node) {
@@ -233,7 +235,7 @@ fn each(node: &Node, key: &str, mut entry: impl FnMut(&str, &Node) -> Vec<Proble
     }
 }
 
-/// One listener, or a list of them. What comes from the environment or from flags is of the first.
+/// One listener or exposure, or a list of them. What comes from the environment or from flags is of the first.
 fn fill_listeners<S: Section + Default + PartialEq>(
     listeners: &mut Vec<S>,
     name: &str,

@@ -14,6 +14,7 @@ use model::re2::Anchored;
 use model::{LabelLimits, TenantName};
 use promql::Feature;
 
+use super::exposures::{Exposure, ExposureConfig};
 use super::lines::LineListener;
 use super::machine::Machine;
 use super::section::{Section, When};
@@ -87,6 +88,8 @@ pub struct Config {
     pub graphite: Vec<LineListener>,
     /// Listeners of OpenTSDB's lines.
     pub opentsdb: Vec<LineListener>,
+    /// Pages of metrics.
+    pub exposures: Vec<ExposureConfig>,
     /// The protocols.
     pub dialects: HashMap<&'static str, DialectConfig>,
     /// What was typed, for reloads.
@@ -220,6 +223,7 @@ impl Config {
             statsd: settings.statsd.clone(),
             graphite: settings.graphite.clone(),
             opentsdb: settings.opentsdb.clone(),
+            exposures: settings.exposures.iter().map(ExposureConfig::new).collect(),
             dialects: dialects::ALL.iter().map(|row| (row.name, dialect(&settings, row, memory))).collect(),
             settings,
         })
@@ -360,7 +364,9 @@ fn contradictions(settings: &Settings, machine: Machine) -> Vec<Problem> {
         let (key, message) = otlp.contradiction()?;
         Some(whole(format!("{section}.{key}"), message))
     });
-    broken.chain(otlp).chain(of_all).collect()
+    let exposures = settings.exposures.iter().filter_map(Exposure::contradiction);
+    let exposures = exposures.map(|(key, message)| whole(key.to_owned(), message));
+    broken.chain(otlp).chain(of_all).chain(exposures).collect()
 }
 
 /// What must not be true of a listener of StatsD.

@@ -11,6 +11,7 @@ use promql::Feature;
 
 use super::betterstack::Betterstack;
 use super::datadog::Datadog;
+use super::exposures::Exposure;
 use super::influx::Influx;
 use super::lines::LineListener;
 use super::otlp::Otlp;
@@ -375,6 +376,8 @@ pub struct Settings {
     pub graphite: Vec<LineListener>,
     /// `opentsdb`, one or a list.
     pub opentsdb: Vec<LineListener>,
+    /// `exposures`, a list.
+    pub exposures: Vec<Exposure>,
     /// `dialects.<name>`; those that are not named have their defaults.
     pub dialects: BTreeMap<&'static str, Dialect>,
     /// `datadog`

@@ -158,7 +158,8 @@ fn settled(series: Vec<Series>, format: Format) -> Vec<Series> {
 }
 
 impl Series {
-    fn name(&self) -> &str {
+    /// The metric's name.
+    pub fn name(&self) -> &str {
         self.labels.metric_name().unwrap_or_default()
     }
 
