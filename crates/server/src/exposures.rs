@@ -16,6 +16,7 @@ use crate::api::expose::{self, Page};
 use crate::app::App;
 use crate::config::{Config, ExposureConfig};
 use crate::respond::{self, Answer};
+use crate::system::refused_answer;
 
 /// The answer to a request at an exposure's path; none when there is no exposure.
 pub(crate) async fn answer(app: Arc<App>, parts: Parts) -> Option<Answer> {
@@ -45,7 +46,7 @@ fn asked(app: &App, parts: &Parts) -> Option<Result<Asked, Answer>> {
     }
     let tenant = match account::admitted(app, parts) {
         Ok(account) => account.tenant,
-        Err(refused) => return Some(Err(refused)),
+        Err(refused) => return Some(Err(refused_answer(refused))),
     };
     let profile = profile(&config, &parts.headers);
     if let Some(exposure) = find(&config, path, &tenant.name, &profile) {

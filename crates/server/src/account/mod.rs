@@ -12,6 +12,7 @@ mod usage;
 
 use std::sync::Arc;
 
+use admission::Refused;
 use axum::body::Body;
 use dialects::exposition::{Family, Metric, Value, Writer};
 use http::{HeaderMap, HeaderValue, Request, StatusCode, header};
@@ -59,14 +60,11 @@ pub async fn answer(app: Arc<App>, form: Form, request: Request<Body>) -> Answer
     let path = parts.uri.path();
     let account = match admitted(&app, &parts) {
         Ok(account) => account,
-        Err(refused) if refused.status() == StatusCode::FORBIDDEN && path == IACP => {
-            return respond::error(
-                StatusCode::NOT_FOUND,
-                "not_found",
-                "there is no such account, or not for this token",
-            );
+        Err(refused) if path == IACP && is_known(refused) => {
+            let message = "there is no such account, or not for this token";
+            return respond::error(StatusCode::NOT_FOUND, "not_found", message);
         }
-        Err(refused) => return refused,
+        Err(refused) => return refused_answer(refused),
     };
     let Some(store) = app.store().cloned() else { return api::not_ready(&app) };
     let config = app.config.load_full();
@@ -92,11 +90,16 @@ pub async fn answer(app: Arc<App>, form: Form, request: Request<Body>) -> Answer
     preferred(answer, &profile)
 }
 
-/// Who asks, and for whom; else the answer that he gets.
-pub(crate) fn admitted(app: &App, parts: &http::request::Parts) -> Result<Account, Answer> {
+/// Whether the one who is refused has a token that is good for something else.
+fn is_known(refused: Refused) -> bool {
+    !matches!(refused, Refused::NoCredential | Refused::BadCredential) && !refused.is_bad_request()
+}
+
+/// Who asks, and for whom.
+pub(crate) fn admitted(app: &App, parts: &http::request::Parts) -> Result<Account, Refused> {
     let params = Params::parse("", parts.uri.query().unwrap_or(""));
     let named = Some(params.get("tenant")).filter(|name| !name.is_empty());
-    gate::admit_account(app, parts, named).map_err(refused_answer)
+    gate::admit_account(app, parts, named)
 }
 
 /// Says which profile it is, and what the answer depends on.
