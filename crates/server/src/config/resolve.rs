@@ -13,6 +13,7 @@ use ipnet::IpNet;
 use model::re2::Anchored;
 use model::{LabelLimits, TenantName};
 use promql::Feature;
+use scrape::ScrapeConfig;
 
 use super::lines::LineListener;
 use super::machine::Machine;
@@ -87,6 +88,8 @@ pub struct Config {
     pub graphite: Vec<LineListener>,
     /// Listeners of OpenTSDB's lines.
     pub opentsdb: Vec<LineListener>,
+    /// What is scraped. Labels for what leaves this server stand in `settings.pasted.global`.
+    pub scrape: Vec<ScrapeConfig>,
     /// The protocols.
     pub dialects: HashMap<&'static str, DialectConfig>,
     /// What was typed, for reloads.
@@ -180,7 +183,11 @@ pub struct DialectConfig {
 impl Config {
     /// Gives the settings their meaning on `machine`.
     pub fn resolve(settings: Settings, machine: Machine) -> Result<Self, Vec<Problem>> {
-        let problems = contradictions(&settings, machine);
+        let mut problems = contradictions(&settings, machine);
+        let scrape = settings.pasted.resolve().unwrap_or_else(|found| {
+            problems.extend(found);
+            Vec::new()
+        });
         if !problems.is_empty() {
             return Err(problems);
         }
@@ -220,6 +227,7 @@ impl Config {
             statsd: settings.statsd.clone(),
             graphite: settings.graphite.clone(),
             opentsdb: settings.opentsdb.clone(),
+            scrape,
             dialects: dialects::ALL.iter().map(|row| (row.name, dialect(&settings, row, memory))).collect(),
             settings,
         })

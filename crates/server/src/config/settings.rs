@@ -14,6 +14,7 @@ use super::datadog::Datadog;
 use super::influx::Influx;
 use super::lines::LineListener;
 use super::otlp::Otlp;
+use super::pasted::Pasted;
 use super::section::section;
 use super::splunk::Splunk;
 use super::statsd::Statsd;
@@ -387,6 +388,8 @@ pub struct Settings {
     pub splunk: Splunk,
     /// `betterstack`
     pub betterstack: Betterstack,
+    /// Blocks of Prometheus' configuration.
+    pub pasted: Pasted,
     /// `tenants.<name>`; a tenant that is named exists.
     pub tenants: BTreeMap<TenantName, TenantSettings>,
 }
