@@ -4,4 +4,10 @@
 //! from a configuration and from discovery; when it is scraped follows from its labels alone, so that load is spread the
 //! same way before and after a restart.
 
+pub mod config;
+pub mod discovery;
 pub mod schedule;
+pub mod target;
+
+pub use config::ScrapeConfig;
+pub use target::{Found, Target, TargetGroup};

@@ -4,7 +4,7 @@ mod headers;
 mod tls;
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Deserializer, Serialize, de};
 
@@ -164,6 +164,20 @@ impl HttpConfig {
         self.tls_config.check()?;
         self.check_proxy()?;
         headers::check(&self.http_headers)
+    }
+
+    /// Takes relative paths as relative to `directory`, where the configuration lies.
+    pub fn place(&mut self, directory: &Path) {
+        let basic =
+            self.basic_auth.iter_mut().flat_map(|basic| [&mut basic.username_file, &mut basic.password_file]);
+        let other = self.authorization.iter_mut().map(|other| &mut other.credentials_file);
+        let tls = &mut self.tls_config;
+        let own = [&mut self.bearer_token_file, &mut tls.ca_file, &mut tls.cert_file, &mut tls.key_file];
+        let headers = self.http_headers.values_mut().flat_map(|values| values.files.iter_mut());
+        for path in basic.chain(other).chain(own).flatten().chain(headers) {
+            // An absolute path stays what it is.
+            *path = directory.join(&*path);
+        }
     }
 
     fn check_proxy(&self) -> Result<(), ConfigError> {

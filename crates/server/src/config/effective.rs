@@ -5,6 +5,8 @@
 use std::fmt::Write;
 
 use model::TenantName;
+use scrape::config::{Global, JobBlock};
+use serde::Serialize;
 
 use super::section::Section;
 use super::settings::{Dialect, Settings};
@@ -59,6 +61,7 @@ pub fn effective(settings: &Settings, tenant: &TenantName) -> String {
             None => keys(&mut text, "    ", &Dialect::default()),
         }
     }
+    pasted(&mut text, settings, tenant);
     if let Some(set) = settings.tenants.get(tenant) {
         let _ = writeln!(text, "tenants:\n  {}:", quoted(tenant.as_str()));
         keys(&mut text, "    ", &set.own);
@@ -76,6 +79,22 @@ pub fn effective(settings: &Settings, tenant: &TenantName) -> String {
         keys(&mut text, "      ", &set.betterstack);
     }
     text
+}
+
+/// What was pasted from Prometheus' configuration, of jobs those whose samples are the tenant's. Secrets hide themselves.
+fn pasted(text: &mut String, settings: &Settings, tenant: &TenantName) {
+    #[derive(Serialize)]
+    struct Blocks<'a> {
+        global: &'a Global,
+        #[serde(skip_serializing_if = "Vec::is_empty")]
+        scrape_configs: Vec<&'a JobBlock>,
+    }
+    let is_theirs = |job: &&JobBlock| job.tenant.as_deref().unwrap_or("default") == tenant.as_str();
+    let jobs = settings.pasted.jobs.iter().map(|job| &job.value);
+    let blocks = Blocks { global: &settings.pasted.global, scrape_configs: jobs.filter(is_theirs).collect() };
+    if *blocks.global != Global::default() || !blocks.scrape_configs.is_empty() {
+        text.push_str(&serde_saphyr::to_string(&blocks).expect("what was read can be written"));
+    }
 }
 
 fn section(text: &mut String, name: &str, section: &impl Section) {

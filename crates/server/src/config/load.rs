@@ -147,14 +147,15 @@ impl Layers {
             "exposures" => fill_listeners(&mut settings.exposures, key, node),
             "dialects" => self.dialects(node),
             "tenants" => self.tenants(node),
-            _ => match settings.general.set(key, node) {
-                Some(Ok(())) => Vec::new(),
-                Some(Err(message)) => vec![problem(&node.origin, key, message)],
-                None => vec![unknown(
+            _ => match (settings.pasted.set(key, node), settings.general.set(key, node)) {
+                (Some(problems), _) => problems,
+                (None, Some(Ok(()))) => Vec::new(),
+                (None, Some(Err(message))) => vec![problem(&node.origin, key, message)],
+                (None, None) => vec![unknown(
                     &node.origin,
                     "",
                     key,
-                    SECTIONS.into_iter().chain(names::<super::General>()),
+                    SECTIONS.into_iter().chain(super::pasted::BLOCKS).chain(names::<super::General>()),
                 )],
             },
         };

@@ -13,6 +13,7 @@ use ipnet::IpNet;
 use model::re2::Anchored;
 use model::{LabelLimits, TenantName};
 use promql::Feature;
+use scrape::ScrapeConfig;
 
 use super::exposures::{Exposure, ExposureConfig};
 use super::lines::LineListener;
@@ -90,6 +91,8 @@ pub struct Config {
     pub opentsdb: Vec<LineListener>,
     /// Pages of metrics.
     pub exposures: Vec<ExposureConfig>,
+    /// What is scraped. Labels for what leaves this server stand in `settings.pasted.global`.
+    pub scrape: Vec<ScrapeConfig>,
     /// The protocols.
     pub dialects: HashMap<&'static str, DialectConfig>,
     /// What was typed, for reloads.
@@ -183,7 +186,11 @@ pub struct DialectConfig {
 impl Config {
     /// Gives the settings their meaning on `machine`.
     pub fn resolve(settings: Settings, machine: Machine) -> Result<Self, Vec<Problem>> {
-        let problems = contradictions(&settings, machine);
+        let mut problems = contradictions(&settings, machine);
+        let scrape = settings.pasted.resolve().unwrap_or_else(|found| {
+            problems.extend(found);
+            Vec::new()
+        });
         if !problems.is_empty() {
             return Err(problems);
         }
@@ -224,6 +231,7 @@ impl Config {
             graphite: settings.graphite.clone(),
             opentsdb: settings.opentsdb.clone(),
             exposures: settings.exposures.iter().map(ExposureConfig::new).collect(),
+            scrape,
             dialects: dialects::ALL.iter().map(|row| (row.name, dialect(&settings, row, memory))).collect(),
             settings,
         })

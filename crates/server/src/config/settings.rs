@@ -15,6 +15,7 @@ use super::exposures::Exposure;
 use super::influx::Influx;
 use super::lines::LineListener;
 use super::otlp::Otlp;
+use super::pasted::Pasted;
 use super::section::section;
 use super::splunk::Splunk;
 use super::statsd::Statsd;
@@ -390,6 +391,8 @@ pub struct Settings {
     pub splunk: Splunk,
     /// `betterstack`
     pub betterstack: Betterstack,
+    /// Blocks of Prometheus' configuration.
+    pub pasted: Pasted,
     /// `tenants.<name>`; a tenant that is named exists.
     pub tenants: BTreeMap<TenantName, TenantSettings>,
 }
