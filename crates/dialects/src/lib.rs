@@ -35,6 +35,7 @@ pub mod otlp;
 pub mod outgoing;
 pub mod remote_read;
 pub mod remote_write;
+pub mod signalfx;
 pub mod splunk;
 pub mod statsd;
 pub mod text;
