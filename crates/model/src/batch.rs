@@ -46,7 +46,7 @@ pub trait MakeLabels: fmt::Debug {
 }
 
 /// What a series' samples are, floats and native histograms.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Default)]
 pub enum Temporality {
     /// Values as they are to be stored.
     #[default]

@@ -53,19 +53,7 @@ pub enum Nature {
 impl Nature {
     /// That of a series, by its name and by the type of its family. Where the type is not known the name's end tells.
     pub fn of(name: &str, family: Option<MetricType>) -> Self {
-        let ends = |ends: &[&str]| match ends.iter().any(|end| name.ends_with(end)) {
-            true => Self::Total,
-            false => Self::Gauge,
-        };
-        match family.unwrap_or_default() {
-            MetricType::Counter => Self::Total,
-            MetricType::Histogram => ends(&["_bucket", "_count", "_sum"]),
-            MetricType::Summary => ends(&["_count", "_sum"]),
-            MetricType::Unknown => ends(&["_total", "_bucket", "_count", "_sum"]),
-            MetricType::Gauge | MetricType::GaugeHistogram | MetricType::Info | MetricType::StateSet => {
-                Self::Gauge
-            }
-        }
+        if family.unwrap_or_default().is_total(name) { Self::Total } else { Self::Gauge }
     }
 }
 
