@@ -9,7 +9,8 @@ use super::lines::LineListener;
 use super::otlp::Otlp;
 use super::section::{Key, Section, When};
 use super::settings::{
-    Acme, Dialect, General, Http, Ingest, Limits, Log, Query, SelfMonitoring, Storage, TenantLimits, Tls,
+    Acme, Dialect, General, Http, Ingest, Limits, Log, Query, SelfMonitoring, Storage, Tenant, TenantLimits,
+    Tls,
 };
 use super::splunk::Splunk;
 use super::statsd::Statsd;
@@ -25,7 +26,7 @@ fn row<S: Section>(path: &'static str) -> Row {
     Row { path, doc: S::DOC, keys: S::KEYS }
 }
 
-fn rows() -> [Row; 20] {
+fn rows() -> [Row; 21] {
     [
         row::<General>(""),
         row::<Log>("log"),
@@ -46,6 +47,7 @@ fn rows() -> [Row; 20] {
         row::<LineListener>("graphite"),
         row::<LineListener>("opentsdb"),
         row::<Dialect>("dialects.<name>"),
+        row::<Tenant>("tenants.<name>"),
         row::<TenantLimits>("tenants.<name>.limits"),
     ]
 }

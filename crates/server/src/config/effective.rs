@@ -57,7 +57,9 @@ pub fn effective(settings: &Settings, tenant: &TenantName) -> String {
         }
     }
     if let Some(set) = settings.tenants.get(tenant) {
-        let _ = writeln!(text, "tenants:\n  {}:\n    limits:", quoted(tenant.as_str()));
+        let _ = writeln!(text, "tenants:\n  {}:", quoted(tenant.as_str()));
+        keys(&mut text, "    ", &set.own);
+        text.push_str("    limits:\n");
         keys(&mut text, "      ", &set.limits);
         text.push_str("    datadog:\n");
         keys(&mut text, "      ", &set.datadog);
@@ -166,7 +168,7 @@ mod tests {
                      dialects: {text: {enabled: false, wire_bytes: 1MiB}}\n\
                      datadog: {profile: plain, host_tags: off}\n\
                      influx: {value_field: keep}\notlp: {translation_strategy: NoTranslation, promote_resource_attributes: [a.b, c]}\nsplunk: {query_token: false}\nbetterstack: {max_past: 15m}\n\
-                     tenants: {team-a: {limits: {labels: 5, retention: 1h30m}, datadog: {counts: raw}, \
+                     tenants: {team-a: {store: none, limits: {labels: 5, retention: 1h30m}, datadog: {counts: raw}, \
                      influx: {database_label: db}, splunk: {query_token: true}, \
                      otlp: {promote_all_resource_attributes: true, target_info: false}, \
                      betterstack: {histogram_series: prometheus, requests_per_minute: 0}}, team-b: {limits: {labels: 6}}}\n";

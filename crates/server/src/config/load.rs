@@ -188,7 +188,14 @@ impl Layers {
                 "otlp" => fill(&mut settings.otlp, &format!("{key}.otlp"), node),
                 "splunk" => fill(&mut settings.splunk, &format!("{key}.splunk"), node),
                 "betterstack" => fill(&mut settings.betterstack, &format!("{key}.betterstack"), node),
-                _ => vec![unknown(&node.origin, &key, section, TENANT_SECTIONS)],
+                _ => match settings.own.set(section, node) {
+                    Some(Ok(())) => Vec::new(),
+                    Some(Err(message)) => vec![problem(&node.origin, &format!("{key}.{section}"), message)],
+                    None => {
+                        let known = TENANT_SECTIONS.into_iter().chain(names::<super::Tenant>());
+                        vec![unknown(&node.origin, &key, section, known)]
+                    }
+                },
             })
         })
     }

@@ -39,7 +39,7 @@ pub use resolve::{AcmeConfig, Config, DialectConfig, DialectSettings, Identity, 
 pub use section::{Key, Section, When};
 pub use settings::{
     Acme, Auth, ClientAuth, Dialect, Durability, Format, General, Http, Ingest, Level, Limits, Log, Query,
-    SelfMonitoring, Settings, Storage, TenantLimits, TenantSettings, Tls,
+    SelfMonitoring, Settings, Storage, Store, Tenant, TenantLimits, TenantSettings, Tls,
 };
 pub use splunk::Splunk;
 pub use statsd::Statsd;

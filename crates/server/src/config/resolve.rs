@@ -18,7 +18,7 @@ use super::lines::LineListener;
 use super::machine::Machine;
 use super::section::{Section, When};
 use super::settings::{
-    Acme, Auth, ClientAuth, Dialect, Durability, Http, Limits, Log, Settings, Storage, TenantLimits,
+    Acme, Auth, ClientAuth, Dialect, Durability, Http, Limits, Log, Settings, Storage, Store, TenantLimits,
     TenantSettings,
 };
 use super::statsd::Statsd;
@@ -73,6 +73,10 @@ pub struct Config {
     pub self_monitoring_interval: Duration,
     /// The store's options.
     pub storage: tsdb::Options,
+    /// Tenants of whom nothing is kept.
+    pub passing: Vec<TenantName>,
+    /// Those of them whose log lines some output sends on.
+    pub passing_lines: Vec<TenantName>,
     /// Access, virtual hosts and limits, for [`admission::Authority`].
     pub policy: Policy,
     /// What tenants have chosen of the protocols.
@@ -209,6 +213,8 @@ impl Config {
             query_bytes: query.memory_bytes.of(memory),
             self_monitoring_interval: settings.self_monitoring.interval,
             storage: storage_options(&settings, memory),
+            passing: passing(&settings),
+            passing_lines: Vec::new(),
             policy: policy(&settings),
             choices: DialectSettings::new(&settings),
             statsd: settings.statsd.clone(),
@@ -448,8 +454,16 @@ fn storage_options(settings: &Settings, memory: u64) -> tsdb::Options {
         scrub_interval: storage.scrub_interval,
         scrub_bytes_per_second: storage.scrub_rate.0,
         disk_reserve_bytes: storage.disk_reserve_bytes.0,
+        holds: Vec::new(),
+        passing: tsdb::Passing::default(),
         retention_confirm: storage.retention_confirm,
     }
+}
+
+fn passing(settings: &Settings) -> Vec<TenantName> {
+    let passes =
+        |(name, own): (&TenantName, &TenantSettings)| (own.own.store == Store::None).then(|| name.clone());
+    settings.tenants.iter().filter_map(passes).collect()
 }
 
 fn policy(settings: &Settings) -> Policy {

@@ -68,6 +68,16 @@ choice! {
 }
 
 choice! {
+    /// Where what a tenant sends is kept.
+    Store, "local or none" {
+        /// In the data directory.
+        Local = "local",
+        /// Nowhere: it is sent on.
+        None = "none",
+    }
+}
+
+choice! {
     /// Whether clients show certificates of their own.
     ClientAuth, "none, optional or required" {
         /// They are not asked.
@@ -381,9 +391,20 @@ pub struct Settings {
     pub tenants: BTreeMap<TenantName, TenantSettings>,
 }
 
+section! {
+    /// What is set for one tenant, beside its sections of the names that they have for all.
+    Tenant {
+        /// local, or none: what the tenant sends is acknowledged when it is on disk, sent on by the outputs that take it, and
+        /// then goes. Queries find nothing of it. What was stored before stays for its retention.
+        store: Store = "local", Reload;
+    }
+}
+
 /// What is set for one tenant.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct TenantSettings {
+    /// Keys without a section.
+    pub own: Tenant,
     /// `limits`
     pub limits: TenantLimits,
     /// `datadog`
