@@ -22,6 +22,7 @@ pub mod matcher;
 pub mod metadata;
 pub mod origin;
 pub mod re2;
+pub mod relabel;
 pub mod sample;
 pub mod select;
 pub mod tenant;
