@@ -3,10 +3,10 @@
 //! Labels are rewritten once per series and remembered: nothing at all where the output rewrites none, and of series that
 //! are dropped, or stay as they are, a few bytes.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use hashbrown::HashMap;
 use model::relabel::{LabelSet, Verdict};
 use model::{Labels, SeriesId, TenantId};
 
@@ -81,7 +81,7 @@ impl Chooser {
 }
 
 /// External labels first, then the rules, as Prometheus does it.
-fn decided<'p>(settings: &'p Settings, labels: impl Iterator<Item = (&'p str, &'p str)>) -> Decision {
+fn decided<'p>(settings: &Settings, labels: impl Iterator<Item = (&'p str, &'p str)>) -> Decision {
     let before: Vec<(&str, &str)> = labels.collect();
     let mut set: LabelSet<'_> = before.iter().copied().collect();
     for (name, value) in &settings.external_labels {

@@ -412,7 +412,9 @@ fn url(text: &str, speaker: &Speaker) -> Result<Url, Invalid> {
     let invalid = |error: &dyn std::fmt::Display| Invalid::new("url", error.to_string());
     let url = Url::parse(text).map_err(|error| invalid(&error))?;
     match (url.path_and_query(), speaker.path) {
-        ("/" | "", path) if !path.is_empty() => url.with_path_and_query(path).map_err(|error| invalid(&error)),
+        ("/" | "", path) if !path.is_empty() => {
+            url.with_path_and_query(path).map_err(|error| invalid(&error))
+        }
         _ => Ok(url),
     }
 }
@@ -427,10 +429,14 @@ fn chosen(tenant: Option<&str>, tenants: Option<&Tenants>) -> Result<Chosen, Inv
         TenantName::parse(text).map_err(|error| Invalid::new("tenants", format!("{text:?}: {error}")))
     };
     match (tenant, tenants) {
-        (Some(_), Some(_)) => Err(Invalid::new("tenant", "tenant and tenants stand beside each other: one is enough")),
+        (Some(_), Some(_)) => {
+            Err(Invalid::new("tenant", "tenant and tenants stand beside each other: one is enough"))
+        }
         (_, Some(Tenants::All)) | (Some("*"), _) => Ok(Chosen::All),
         (Some(tenant), None) => Ok(Chosen::Named(BTreeSet::from([name(tenant)?]))),
-        (None, Some(Tenants::Named(names))) => Ok(Chosen::Named(names.iter().map(|n| name(n)).collect::<Result<_, _>>()?)),
+        (None, Some(Tenants::Named(names))) => {
+            Ok(Chosen::Named(names.iter().map(|n| name(n)).collect::<Result<_, _>>()?))
+        }
         (None, None) => Ok(Chosen::Named(BTreeSet::from([name("default")?]))),
     }
 }
@@ -440,7 +446,10 @@ fn checked(settings: Settings) -> Result<Settings, Invalid> {
     let plain = |c: char| c.is_ascii_alphanumeric() || "._-".contains(c);
     let name = &settings.name;
     if name.len() > 64 || name.starts_with('.') || !name.chars().all(plain) {
-        return Err(Invalid::new("name", format!("{name:?} is not up to 64 of A-Z, a-z, 0-9, '.', '_' and '-'")));
+        return Err(Invalid::new(
+            "name",
+            format!("{name:?} is not up to 64 of A-Z, a-z, 0-9, '.', '_' and '-'"),
+        ));
     }
     settings.http.check().map_err(|error| Invalid::new(error.key.clone(), error.message.clone()))?;
     if settings.timeout.is_zero() {
@@ -456,8 +465,10 @@ pub fn check_names(list: &[Settings]) -> Result<(), Invalid> {
         return Err(Invalid::new("name", format!("two outputs are called {:?}", twice.name)));
     }
     if list.len() > crate::OUTPUTS_MAX {
-        return Err(Invalid::new("outputs", format!("{} outputs, at most {} may be", list.len(), crate::OUTPUTS_MAX)));
+        return Err(Invalid::new(
+            "outputs",
+            format!("{} outputs, at most {} may be", list.len(), crate::OUTPUTS_MAX),
+        ));
     }
     Ok(())
 }
-

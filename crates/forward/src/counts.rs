@@ -38,7 +38,7 @@ impl Dropped {
 }
 
 /// Classes of answers, by the first digit of the status; the first is for requests without an answer.
-pub const CLASSES: [&str; 6] = ["none", "1xx", "2xx", "3xx", "4xx", "5xx"];
+pub(crate) const CLASSES: [&str; 6] = ["none", "1xx", "2xx", "3xx", "4xx", "5xx"];
 
 /// Counts since the process began.
 #[derive(Debug, Default)]

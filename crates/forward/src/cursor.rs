@@ -19,6 +19,7 @@ use codec::chunk::Corrupt;
 use codec::chunk::bytes::{Reader, put_bytes, put_varint, put_zigzag};
 use codec::envelope;
 use env::{Env, Files};
+use tsdb::Hold;
 use wal::{Position, Stream};
 
 use crate::lag::{Mark, Marks};
@@ -60,17 +61,6 @@ pub(crate) enum Found {
     Whole(Cursor),
 }
 
-/// A cursor found before the store is opened: the log must be kept from there on.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Held {
-    /// The output.
-    pub name: String,
-    /// The log.
-    pub stream: Stream,
-    /// What it has not sent begins here.
-    pub from: Position,
-}
-
 impl Cursor {
     /// At a position, with nothing to remember.
     pub(crate) fn at(stream: Stream, position: Position) -> Self {
@@ -78,21 +68,26 @@ impl Cursor {
     }
 }
 
-/// The cursors of all outputs that a data directory knows. A file that cannot be read holds all that there is.
-pub fn held(env: &Env, data_dir: &Path) -> io::Result<Vec<Held>> {
-    let mut held = Vec::new();
+/// What the outputs of a data directory need of the log, for the opening of the store. A file that cannot be read holds all
+/// that there is.
+pub fn holds(env: &Env, data_dir: &Path) -> io::Result<Vec<Hold>> {
+    let mut holds = Vec::new();
     for name in names(&*env.files, data_dir)? {
+        let hold = |stream, from: Position| Hold { holder: holder(&name), stream, segment: from.segment };
         match load(&*env.files, data_dir, &name)? {
             Found::Missing => {}
-            Found::Whole(cursor) => held.push(Held { name, stream: cursor.stream, from: cursor.position }),
+            Found::Whole(cursor) => holds.push(hold(cursor.stream, cursor.position)),
             Found::Damaged => {
-                for stream in [Stream::Metrics, Stream::Logs] {
-                    held.push(Held { name: name.clone(), stream, from: Position::default() });
-                }
+                holds.extend([Stream::Metrics, Stream::Logs].map(|stream| hold(stream, Position::default())));
             }
         }
     }
-    Ok(held)
+    Ok(holds)
+}
+
+/// Under which name an output holds the log.
+pub(crate) fn holder(name: &str) -> String {
+    format!("output {name}")
 }
 
 /// Names of outputs that have a file.
@@ -218,15 +213,15 @@ mod tests {
     fn what_is_stored_is_found() {
         let directory = tempfile::tempdir().unwrap();
         let (env, path) = (Env::real(), directory.path());
-        assert_eq!(held(&env, path).unwrap(), []);
+        assert_eq!(holds(&env, path).unwrap(), []);
         assert!(matches!(load(&*env.files, path, "a").unwrap(), Found::Missing));
         for cursor in [Cursor::at(Stream::Metrics, Position::default()), cursor()] {
             store(&*env.files, path, "a", &cursor).unwrap();
             let Found::Whole(found) = load(&*env.files, path, "a").unwrap() else { panic!("not whole") };
             assert_eq!(found, cursor);
         }
-        let wanted = Held { name: "a".into(), stream: Stream::Logs, from: cursor().position };
-        assert_eq!(held(&env, path).unwrap(), [wanted]);
+        let wanted = Hold { holder: "output a".into(), stream: Stream::Logs, segment: 7 };
+        assert_eq!(holds(&env, path).unwrap(), [wanted]);
         remove(&*env.files, path, "a").unwrap();
         assert_eq!(names(&*env.files, path).unwrap(), Vec::<String>::new());
     }

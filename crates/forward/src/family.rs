@@ -3,10 +3,10 @@
 //! The log tells metadata when it changes; what was known before a start is asked from the store. A name's answer is kept
 //! for a while, since most rows are of names that were just asked for.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use hashbrown::HashMap;
 use model::{Metadata, MetricType, TenantId};
 use tsdb::Store;
 
@@ -80,7 +80,8 @@ impl Families {
         if !names.get(name).is_some_and(is_good) {
             let family = family_of(&self.store, tenant, name).map(Arc::new);
             let said = names.get(name).filter(|known| known.family == family).and_then(|known| known.said);
-            self.names += usize::from(names.insert(name.into(), Known { family, asked: now, said }).is_none());
+            self.names +=
+                usize::from(names.insert(name.into(), Known { family, asked: now, said }).is_none());
         }
         names.get_mut(name).expect("it is there now")
     }

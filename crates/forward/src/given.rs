@@ -78,10 +78,16 @@ pub(crate) fn headers(headers: &BTreeMap<String, String>) -> Result<BTreeMap<Str
     for (name, value) in headers {
         let key = || format!("headers.{name}");
         if RESERVED.iter().any(|reserved| reserved.eq_ignore_ascii_case(name)) {
-            let hint = if name.eq_ignore_ascii_case("authorization") { ": use authorization or basic_auth" } else { "" };
+            let hint = if name.eq_ignore_ascii_case("authorization") {
+                ": use authorization or basic_auth"
+            } else {
+                ""
+            };
             return Err(Invalid::new(key(), format!("is set by Weir{hint}")));
         }
-        if http::HeaderName::from_bytes(name.as_bytes()).is_err() || http::HeaderValue::from_str(value).is_err() {
+        if http::HeaderName::from_bytes(name.as_bytes()).is_err()
+            || http::HeaderValue::from_str(value).is_err()
+        {
             return Err(Invalid::new(key(), "has characters that no header may have"));
         }
     }
@@ -93,7 +99,9 @@ pub(crate) fn token(output: &Output, place: TokenPlace, http: &mut HttpConfig) -
     let (token, file) = (&output.token, &output.token_file);
     match (token, file) {
         (None, None) => return Ok(()),
-        (Some(_), Some(_)) => return Err(Invalid::new("token", "token and token_file stand beside each other")),
+        (Some(_), Some(_)) => {
+            return Err(Invalid::new("token", "token and token_file stand beside each other"));
+        }
         _ => {}
     }
     let kind = match place {

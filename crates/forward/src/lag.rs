@@ -1,8 +1,8 @@
 //! How far behind an output is, in time, and from where on it may be.
 //!
 //! The log does not say when a frame was written. So every second or so the end of the log is noted with the time; what
-//! lies between two marks was written between them. Old marks are thinned out, so that a few hundred say of a day what
-//! minute it was and of the last minute what second.
+//! lies between two marks was written between them. Marks are thinned out, the older the more, so that a few hundred say of
+//! any age up to a day how old it is, to a tenth.
 
 use std::collections::VecDeque;
 
@@ -45,13 +45,19 @@ impl Marks {
         }
         self.0.push_back(Mark { end, at_ms });
         if self.0.len() > MARKS_MAX {
-            // Every second one of the older half.
-            let mut at = 0;
-            let half = MARKS_MAX / 2;
-            self.0.retain(|_| {
-                at += 1;
-                at > half || at % 2 == 0
-            });
+            self.thin_out(at_ms);
+        }
+    }
+
+    /// Removes the mark that is missed least: the one between whose neighbours the least time lies, for their age.
+    fn thin_out(&mut self, now_ms: i64) {
+        let missed = |at: usize| {
+            let gap_ms = self.0[at + 1].at_ms - self.0[at - 1].at_ms;
+            gap_ms as f64 / (now_ms - self.0[at].at_ms).max(1) as f64
+        };
+        let least = (1..self.0.len() - 1).min_by(|one, other| missed(*one).total_cmp(&missed(*other)));
+        if let Some(least) = least {
+            self.0.remove(least);
         }
     }
 
@@ -94,15 +100,16 @@ mod tests {
     }
 
     #[test]
-    fn a_day_of_marks_stays_small_and_the_last_minute_exact() {
+    fn a_few_hundred_marks_tell_any_age_to_a_tenth() {
         let mut marks = Marks::default();
         for second in 1..=86_400 {
             marks.note(at(second), second as i64 * 1000, at(0));
         }
         assert!(marks.iter().len() <= MARKS_MAX);
-        let all: Vec<&Mark> = marks.iter().collect();
-        assert_eq!(all[all.len() - 60].end, at(86_341));
-        let oldest_ms = marks.iter().next().unwrap().at_ms;
-        assert!(oldest_ms < 3_600_000 * 12, "{oldest_ms}");
+        for age in [1, 10, 100, 1_000, 10_000, 80_000] {
+            let told_ms = marks.lag_ms(at(86_400 - age), 86_400_000);
+            let age_ms = age as i64 * 1000;
+            assert!((told_ms - age_ms).abs() <= 1000 + age_ms / 10, "{age}: {told_ms}");
+        }
     }
 }

@@ -30,10 +30,12 @@ mod shard;
 mod shards;
 mod shared;
 mod status;
+#[cfg(test)]
+mod tests;
 
-pub use config::{Invalid, OutputConfig, QueueConfig, RemoteWriteConfig};
+pub use config::{Invalid, OutputConfig, RemoteWriteConfig, check_names};
 pub use counts::{Counts, Dropped};
-pub use cursor::{Held, held};
+pub use cursor::holds;
 pub use outputs::{NameOf, Outputs};
 pub use pause::Pauses;
 pub use settings::{Chosen, Describes, Queues, Settings};

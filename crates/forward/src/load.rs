@@ -10,7 +10,7 @@ use std::time::Duration;
 use dialects::outgoing::{Parcel, Sent, SentLine};
 use hashbrown::HashMap;
 use model::batch::{Exemplar, HistogramSample};
-use model::{Origin, Sample, SeriesId, Temporality, TenantId};
+use model::{Origin, Sample, SeriesId, Temporality};
 use wal::Position;
 
 use crate::family::Family;
@@ -21,7 +21,6 @@ type Text = Range<u32>;
 /// Rows of one tenant that came the same way.
 #[derive(Debug)]
 pub(crate) struct Load {
-    pub(crate) tenant: TenantId,
     pub(crate) origin: Origin,
     /// The position of the frame of its first row.
     pub(crate) first: Position,
@@ -81,10 +80,10 @@ impl Row {
 }
 
 impl Load {
-    pub(crate) fn new(tenant: TenantId, origin: Origin, first: Position, began: Duration) -> Self {
+    pub(crate) fn new(origin: Origin, first: Position, began: Duration) -> Self {
         let numbers = HashMap::default();
         let (text, pairs, series, rows) = Default::default();
-        Self { tenant, origin, first, last: first, began, text, pairs, series, numbers, rows }
+        Self { origin, first, last: first, began, text, pairs, series, numbers, rows }
     }
 
     /// Rows of all kinds.
@@ -244,7 +243,7 @@ mod tests {
 
     #[test]
     fn rows_lie_by_series_and_in_their_order() {
-        let mut load = Load::new(TenantId(1), Origin::SENDER, Position::default(), Duration::ZERO);
+        let mut load = Load::new(Origin::SENDER, Position::default(), Duration::ZERO);
         let sample = |ms: i64| Sample { timestamp_ms: ms, value: ms as f64, start_ms: 0 };
         let a = load.add_series(SeriesId(1), [("__name__", "a"), ("x", "1")].into_iter(), None);
         load.push_sample(a, sample(1));
@@ -256,7 +255,8 @@ mod tests {
         load.seal();
         let (parcel, too_old) = load.parcel(0..load.rows(), 2);
         assert_eq!((parcel.rows(), too_old), (3, 1));
-        let names: Vec<_> = parcel.series().map(|series| (series.name().to_owned(), series.samples.len())).collect();
+        let names: Vec<_> =
+            parcel.series().map(|series| (series.name().to_owned(), series.samples.len())).collect();
         assert_eq!(names, [("a".to_owned(), 1), ("b".to_owned(), 1)]);
         let (parcel, _) = load.parcel(0..3, i64::MIN);
         let first = parcel.series().next().unwrap();

@@ -1,11 +1,11 @@
 //! A running output: its thread, which begins anew after a panic, and its cursor's file.
 
+use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
-use std::io;
 
 use env::Env;
 use tokio::runtime::Handle;
@@ -14,7 +14,7 @@ use wal::Position;
 
 use crate::adding;
 use crate::counts::{Counts, Dropped};
-use crate::cursor::{self, Cursor, Found};
+use crate::cursor::{self, Cursor, Found, holder};
 use crate::outputs::NameOf;
 use crate::post::{Http, Post};
 use crate::reader::Reader;
@@ -62,17 +62,14 @@ impl Output {
         let cursor = first(context, &settings)?;
         cursor::store(&*context.env.files, &context.data_dir, &settings.name, &cursor)?;
         context.store.hold_log(&holder(&settings.name), settings.stream(), cursor.position);
-        let shared = Shared::new(
-            context.env.clone(),
-            Arc::clone(&settings),
-            context.instance,
-            cursor.marks.clone(),
-        );
+        let shared =
+            Shared::new(context.env.clone(), Arc::clone(&settings), context.instance, cursor.marks.clone());
         shared.progress.reset(cursor.position);
         let (shared, stored) = (Arc::new(shared), Arc::new(Mutex::new(cursor)));
         let thread = {
             let (shared, stored, context) = (Arc::clone(&shared), Arc::clone(&stored), context.clone());
-            let thread = thread::Builder::new().name(format!("out-{}", settings.name)).stack_size(STACK_BYTES);
+            let thread =
+                thread::Builder::new().name(format!("out-{}", settings.name)).stack_size(STACK_BYTES);
             thread.spawn(move || supervise(&shared, &context, &post, &stored))?
         };
         Ok(Self { shared, context: context.clone(), thread: Some(thread), stored })
@@ -105,7 +102,8 @@ impl Output {
         let bytes_max = settings.lag_bytes_max.unwrap_or_else(|| self.usual_bytes_max());
         if behind(cursor) > bytes_max {
             let enough = |mark: &&crate::lag::Mark| behind(mark.end) <= bytes_max;
-            let floor = marks.iter().find(enough).map_or_else(|| store.log_end(settings.stream()), |mark| mark.end);
+            let floor =
+                marks.iter().find(enough).map_or_else(|| store.log_end(settings.stream()), |mark| mark.end);
             shared.raise_floor(floor, Dropped::LagBytes);
         }
     }
@@ -150,14 +148,19 @@ impl Output {
         }
     }
 
+    #[cfg(test)]
+    pub(crate) fn cursor(&self) -> Position {
+        self.shared.progress.cursor()
+    }
+
+    #[cfg(test)]
+    pub(crate) fn dropped(&self, reason: Dropped) -> u64 {
+        self.shared.counts.dropped(reason)
+    }
+
     pub(crate) fn status(&self) -> Status {
         Status::of(&self.shared, &self.context.store)
     }
-}
-
-/// Under which name the log is held.
-pub(crate) fn holder(name: &str) -> String {
-    format!("output {name}")
 }
 
 /// Where an output begins.
@@ -172,11 +175,17 @@ fn first(context: &Context, settings: &Settings) -> io::Result<Cursor> {
         }
         Found::Missing | Found::Whole(_) => end(),
         Found::Damaged if settings.adds() => {
-            tracing::error!(output = name, "the output's cursor is damaged: it goes on with what comes from now on");
+            tracing::error!(
+                output = name,
+                "the output's cursor is damaged: it goes on with what comes from now on"
+            );
             end()
         }
         Found::Damaged => {
-            tracing::error!(output = name, "the output's cursor is damaged: all that the log has is sent again");
+            tracing::error!(
+                output = name,
+                "the output's cursor is damaged: all that the log has is sent again"
+            );
             Cursor::at(stream, Position::default())
         }
     })

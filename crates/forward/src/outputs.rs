@@ -13,8 +13,8 @@ use model::{TenantId, TenantName};
 use tokio::runtime::Handle;
 use tsdb::Store;
 
-use crate::cursor;
-use crate::output::{Context, Output, holder};
+use crate::cursor::{self, holder};
+use crate::output::{Context, Output};
 use crate::settings::Settings;
 use crate::status::Status;
 
@@ -94,7 +94,10 @@ impl Outputs {
         let Context { env, data_dir, store, .. } = &self.context;
         let names = cursor::names(&*env.files, data_dir).unwrap_or_default();
         for name in names.iter().filter(|name| !wanted.contains_key(*name)) {
-            tracing::warn!(output = name, "output is not configured any more: what it had not sent is not sent");
+            tracing::warn!(
+                output = name,
+                "output is not configured any more: what it had not sent is not sent"
+            );
             store.release_log(&holder(name));
             if let Err(error) = cursor::remove(&*env.files, data_dir, name) {
                 tracing::error!(output = name, %error, "an output's cursor cannot be removed");

@@ -63,7 +63,8 @@ impl Post for Http {
         Box::pin(async move {
             let mut request = Request::post(self.url.clone(), body);
             request.headers = header_map(headers)?;
-            let response = self.client.send(request, &self.bounds).await.map_err(|error| error.to_string())?;
+            let response =
+                self.client.send(request, &self.bounds).await.map_err(|error| error.to_string())?;
             Ok(answer(&response))
         })
     }

@@ -11,7 +11,7 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use hashbrown::HashMap;
-use model::{Origin, TenantId};
+use model::{LabelsRef, Origin, TenantId};
 use tsdb::{Entry, Follower, Pairs, Step, Store};
 use wal::Position;
 
@@ -21,8 +21,8 @@ use crate::family::Families;
 use crate::load::Load;
 use crate::output::Context;
 use crate::settings::{Describes, Settings};
-use crate::shared::Shared;
 use crate::shards::{Closed, Shards};
+use crate::shared::Shared;
 
 /// How long is waited for the log at once; a stop is noticed so late at most.
 pub(crate) const LOOK: Duration = Duration::from_millis(200);
@@ -51,6 +51,13 @@ struct Dealer<'o> {
     rows: u64,
     /// A shard is gone.
     closed: bool,
+}
+
+/// A stream of log lines.
+#[derive(Clone, Copy)]
+struct Stream<'f> {
+    tenant: TenantId,
+    labels: LabelsRef<'f>,
 }
 
 /// Which load a row belongs to.
@@ -93,10 +100,19 @@ impl<'o> Reader<'o> {
                 Ok(Step::Lost { frames, next }) => {
                     Counts::add(&self.shared.counts.lost_frames, frames);
                     let output = &self.shared.settings.name;
-                    tracing::warn!(output, frames, "frames of the log are damaged or gone: the output goes on behind them");
+                    tracing::warn!(
+                        output,
+                        frames,
+                        "frames of the log are damaged or gone: the output goes on behind them"
+                    );
                     self.dealer.reach(next);
                 }
-                Ok(Step::End) => self.wait(),
+                Ok(Step::End) => {
+                    self.wait();
+                    if self.dealer.shards.is_any_gone() {
+                        return Err(Closed);
+                    }
+                }
                 Err(error) => {
                     self.shared.failed(&format!("the log cannot be read: {error}"));
                     std::thread::sleep(LOOK);
@@ -121,7 +137,8 @@ impl<'o> Reader<'o> {
     fn wait(&self) {
         let began = self.dealer.open.values().map(|load| load.began).min();
         let due = began.map(|began| began + self.shared.settings.queues.deadline);
-        let wait = due.map_or(LOOK, |due| due.saturating_sub(self.dealer.now).clamp(Duration::from_millis(1), LOOK));
+        let wait =
+            due.map_or(LOOK, |due| due.saturating_sub(self.dealer.now).clamp(Duration::from_millis(1), LOOK));
         self.store.wait_log(self.shared.settings.stream(), self.follower.position(), wait);
     }
 }
@@ -136,13 +153,23 @@ impl Dealer<'_> {
                 self.row(series, origin, pairs, |load, number| load.push_sample(number, *sample));
             }
             Entry::Histogram { series, sample, origin } => {
-                self.row(series, origin, pairs, |load, number| load.push_histogram(number, (*sample).clone()));
+                self.row(series, origin, pairs, |load, number| {
+                    load.push_histogram(number, (*sample).clone())
+                });
             }
             Entry::Exemplar { series, exemplar, origin } => {
-                self.row(series, origin, pairs, |load, number| load.push_exemplar(number, (*exemplar).clone()));
+                self.row(series, origin, pairs, |load, number| {
+                    load.push_exemplar(number, (*exemplar).clone())
+                });
             }
             Entry::Metadata { tenant, .. } => self.families.changed(*tenant),
-            Entry::Line { record, origin } => self.line(record, origin),
+            Entry::Line { record, origin } => {
+                let stream = Stream { tenant: record.tenant, labels: record.stream };
+                self.line(stream, origin, |load, number| {
+                    let fields = record.fields.iter().copied();
+                    load.push_line(number, fields, record.timestamp_ns, record.line);
+                });
+            }
         }
     }
 
@@ -167,7 +194,10 @@ impl Dealer<'_> {
         let number = load.number(id).unwrap_or_else(|| {
             let name = match decision {
                 Decision::Under(labels) => labels.metric_name(),
-                _ => pairs.of(series).find(|(name, _)| *name == model::labels::METRIC_NAME).map(|(_, name)| name),
+                _ => pairs
+                    .of(series)
+                    .find(|(name, _)| *name == model::labels::METRIC_NAME)
+                    .map(|(_, name)| name),
             };
             let name = name.unwrap_or("");
             let family = match self.settings.describes {
@@ -184,13 +214,13 @@ impl Dealer<'_> {
         self.pushed(tenant, id.0, origin);
     }
 
-    fn line(&mut self, record: &tsdb::LogRecord<'_>, origin: &Origin) {
-        let tenant = record.tenant;
+    fn line(&mut self, stream: Stream<'_>, origin: &Origin, push: impl FnOnce(&mut Load, u32)) {
+        let Stream { tenant, labels: stream } = stream;
         if !self.chooser.has_tenant(tenant) || self.is_unwanted(origin) {
             return;
         }
-        let id = model::SeriesId(u128::from(foldhash::fast::FixedState::default().hash_one(record.stream)));
-        let decision = self.chooser.decide(tenant, id, self.now, || record.stream.iter());
+        let id = model::SeriesId(u128::from(foldhash::fast::FixedState::default().hash_one(stream)));
+        let decision = self.chooser.decide(tenant, id, self.now, || stream.iter());
         if *decision == Decision::Dropped {
             return;
         }
@@ -199,9 +229,9 @@ impl Dealer<'_> {
         let load = self.open.entry(place).or_insert_with_key(|place| begin(shared, place, at, now));
         let number = load.number(id).unwrap_or_else(|| match decision {
             Decision::Under(labels) => load.add_series(id, labels.iter(), None),
-            _ => load.add_series(id, record.stream.iter(), None),
+            _ => load.add_series(id, stream.iter(), None),
         });
-        load.push_line(number, record.fields.iter().copied(), record.timestamp_ns, record.line);
+        push(load, number);
         self.pushed(tenant, id.0, origin);
     }
 
@@ -268,7 +298,7 @@ impl Dealer<'_> {
 
 fn begin(shared: &Shared, place: &Place, at: Position, now: Duration) -> Load {
     shared.progress.begin(at);
-    Load::new(place.tenant, place.origin.clone(), at, now)
+    Load::new(place.origin.clone(), at, now)
 }
 
 fn place(shards: usize, tenant: TenantId, hash: u128, origin: &Origin) -> Place {

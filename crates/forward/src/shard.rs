@@ -133,7 +133,8 @@ impl Shard {
             headers.push(("content-encoding".into(), body.packing.as_str().into()));
         }
         headers.extend(body.headers.into_iter().map(|(name, value)| (name.to_owned(), value)));
-        headers.extend(settings.headers.iter().map(|(name, value)| (name.to_ascii_lowercase(), value.clone())));
+        headers
+            .extend(settings.headers.iter().map(|(name, value)| (name.to_ascii_lowercase(), value.clone())));
         headers.extend(self.origin_headers(&load.origin));
         let is_empty = body.bytes.is_empty();
         let unsaid = if is_empty { rows - too_old } else { body.unsaid };
@@ -148,8 +149,12 @@ impl Shard {
     }
 
     fn origin_headers(&self, origin: &Origin) -> [(String, String); 2] {
-        let via: Vec<String> =
-            origin.via.iter().chain([&self.shared.instance]).map(|instance| format!("{instance:016x}")).collect();
+        let via: Vec<String> = origin
+            .via
+            .iter()
+            .chain([&self.shared.instance])
+            .map(|instance| format!("{instance:016x}"))
+            .collect();
         let hops = origin.hops.saturating_add(1);
         [("x-weir-hops".into(), hops.to_string()), ("x-weir-via".into(), via.join(","))]
     }
@@ -205,7 +210,9 @@ impl Shard {
         let counts = &self.shared.counts;
         counts.request(answer.status);
         Counts::add(&counts.bytes, made.body.len() as u64);
-        if let Some(receiver) = answer.header("x-weir-instance").and_then(|id| u64::from_str_radix(id, 16).ok()) {
+        if let Some(receiver) =
+            answer.header("x-weir-instance").and_then(|id| u64::from_str_radix(id, 16).ok())
+        {
             self.shared.meet(receiver);
         }
         let headers: Vec<(&str, &str)> =
