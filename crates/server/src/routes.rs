@@ -53,6 +53,8 @@ pub enum Action {
     Read,
     /// Another Prometheus scrapes the store.
     Federate,
+    /// Somebody reads what was sent, as a page of metrics.
+    OpenMetrics,
     /// A browser asks whether a page may ask.
     Preflight,
     /// Tenants and tokens.
@@ -104,6 +106,9 @@ pub fn table(configured: &HashMap<&'static str, DialectConfig>) -> Vec<Row> {
     let federate =
         |(method, path)| Row { method, path, owner: "query", action: Action::Federate, claims: None };
     rows.extend(api::federate::ROUTES.iter().copied().map(federate));
+    let openmetrics =
+        |(method, path)| Row { method, path, owner: "query", action: Action::OpenMetrics, claims: None };
+    rows.extend(api::openmetrics::ROUTES.iter().copied().map(openmetrics));
     let paths: BTreeSet<&str> = rows.iter().filter(|row| row.owner == "query").map(|row| row.path).collect();
     let preflight =
         |path| Row { method: "OPTIONS", path, owner: "query", action: Action::Preflight, claims: None };
@@ -272,6 +277,7 @@ async fn dispatch(app: Arc<App>, row: Option<Row>, rows: Arc<[Row]>, request: Re
         Action::Query(endpoint) => api::answer(app, endpoint, request).await,
         Action::Read => api::read::answer(app, request).await,
         Action::Federate => api::federate::answer(app, request).await,
+        Action::OpenMetrics => api::openmetrics::answer(app, request).await,
         Action::Preflight => respond::empty(),
         Action::Admin(operation) => admin::answer(app, operation, request).await,
         Action::Upkeep(operation) => upkeep::answer(app, operation, request).await,
@@ -403,6 +409,8 @@ mod tests {
             ("/prometheus/api/v1/read", "POST", "query"),
             ("/federate", "GET", "query"),
             ("/prometheus/federate", "GET", "query"),
+            ("/api/v1/openmetrics", "GET", "query"),
+            ("/api/v1/openmetrics", "POST", "query"),
             ("/prometheus/api/v1/query", "POST", "query"),
             ("/api/v1/label/{name}/values", "GET", "query"),
             ("/api/v1/label/{name}/values", "OPTIONS", "query"),

@@ -280,6 +280,7 @@ fn of_tenants_that_pass_through_nothing_is_kept_and_everything_is_told() {
         let (budget, hints) = (Budget::new(1 << 30), Hints::default());
         let always = TimeRange { start_ms: i64::MIN, end_ms: i64::MAX };
         let mut selection = store.select(TenantId(tenant), &[], always, &hints, &budget).unwrap();
+        assert_eq!(selection.warnings().len(), usize::from(tenant == 2), "who asks is told why");
         let (mut block, mut rows) = (SeriesBlock::default(), 0);
         while selection.next_block(&mut block).unwrap() {
             rows += block.columns.timestamps.len();
