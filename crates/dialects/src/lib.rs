@@ -37,6 +37,7 @@ pub mod outgoing;
 pub mod remote_read;
 pub mod remote_write;
 pub mod scraped;
+pub mod signalfx;
 pub mod splunk;
 pub mod statsd;
 pub mod text;
