@@ -168,7 +168,8 @@ impl HttpConfig {
 
     /// Takes relative paths as relative to `directory`, where the configuration lies.
     pub fn place(&mut self, directory: &Path) {
-        let basic = self.basic_auth.iter_mut().flat_map(|basic| [&mut basic.username_file, &mut basic.password_file]);
+        let basic =
+            self.basic_auth.iter_mut().flat_map(|basic| [&mut basic.username_file, &mut basic.password_file]);
         let other = self.authorization.iter_mut().map(|other| &mut other.credentials_file);
         let tls = &mut self.tls_config;
         let own = [&mut self.bearer_token_file, &mut tls.ca_file, &mut tls.cert_file, &mut tls.key_file];
