@@ -9,8 +9,8 @@ use admission::{Authority, Clients, Rates};
 use arc_swap::{ArcSwap, Guard};
 use dialects::Refusal;
 use env::Env;
-use model::Budget;
-use tsdb::{Progress, Status, Store};
+use model::{Budget, TenantName};
+use tsdb::{Passing, Progress, Status, Store};
 
 use crate::config::Config;
 use crate::control::Control;
@@ -104,6 +104,16 @@ impl App {
         let status = self.store()?.status();
         self.metrics.wal_sync_seconds_max.raise(status.wal_sync_seconds_max);
         Some(status)
+    }
+
+    /// Of whom nothing is kept, as of now.
+    pub fn passing(&self) -> Passing {
+        let authority = self.authority();
+        let ids = |names: &[TenantName]| {
+            names.iter().filter_map(|name| Some(authority.tenant(name.as_str())?.id)).collect()
+        };
+        let config = self.config();
+        Passing { samples: ids(&config.passing), lines: ids(&config.passing_lines) }
     }
 
     /// Whether Weir is stopping.

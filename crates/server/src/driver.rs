@@ -56,7 +56,8 @@ impl Driver {
 
 fn open(app: &App) -> Result<Store, OpenError> {
     let began = app.env.clock.monotonic();
-    let options = app.config().storage.clone();
+    let mut options = app.config().storage.clone();
+    options.passing = app.passing();
     let store = Store::open(app.env.clone(), &app.data_dir, options, &app.progress)?;
     let took = app.env.clock.monotonic().saturating_sub(began);
     let status = store.status();
@@ -121,6 +122,8 @@ fn maintain(app: &App, store: &Store, stopped: &Receiver<()>) {
             }
         }
         admin::forget_deleted(app);
+        // The configuration, or the tenants, may have changed.
+        store.let_pass(app.passing());
         if strays_at <= app.env.clock.monotonic() {
             strays_at = app.env.clock.monotonic() + STRAYS_PAUSE;
             admin::forget_strays(app);

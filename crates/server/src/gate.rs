@@ -4,8 +4,9 @@
 //! only in the places that the dialect names, and two different ones in a request contradict each other.
 
 use std::borrow::Cow;
+use std::sync::Arc;
 
-use admission::{Authority, Grant, Presented, Refused, Scope};
+use admission::{Authority, Grant, Presented, Refused, Scope, Tenant};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use dialects::Credential;
@@ -35,6 +36,32 @@ pub fn admit_admin(app: &App, parts: &Parts) -> Result<(), Refused> {
 pub fn admit_self_metrics(app: &App, parts: &Parts) -> Result<(), Refused> {
     with_presented(app, parts, ANSWER_CREDENTIALS, |authority, presented| {
         authority.admit_self_metrics(presented).map(|_| ())
+    })
+}
+
+/// Whose account is asked for, and by whom.
+#[derive(Clone, Debug)]
+pub struct Account {
+    /// The tenant.
+    pub tenant: Arc<Tenant>,
+    /// Whether the one who asks may know of the whole process.
+    pub operates: bool,
+}
+
+/// Admits a request for a tenant's account: the tenant's own, or of the one that is `named` by whoever administers.
+pub fn admit_account(app: &App, parts: &Parts, named: Option<&str>) -> Result<Account, Refused> {
+    with_presented(app, parts, ANSWER_CREDENTIALS, |authority, presented| {
+        let administers = authority.admit_admin(presented).is_ok();
+        if administers && let Some(name) = named {
+            let tenant = authority.tenant(name).ok_or(Refused::OtherTenant)?;
+            return Ok(Account { tenant: Arc::clone(tenant), operates: true });
+        }
+        let tenant = authority.admit(presented, Scope::Read)?.tenant;
+        if named.is_some_and(|name| name != tenant.name.as_str()) {
+            return Err(Refused::OtherTenant);
+        }
+        let operates = administers || authority.admit_self_metrics(presented).is_ok();
+        Ok(Account { tenant, operates })
     })
 }
 

@@ -4,6 +4,7 @@
 //! request: [`listen`] lets it in, [`routes`] finds its owner, [`gate`] finds its tenant, then [`ingest`] stores it or
 //! [`api`] answers it. [`run`](run()) starts all of it.
 
+pub mod account;
 pub mod admin;
 pub mod api;
 pub mod app;
@@ -15,6 +16,7 @@ pub mod control;
 pub mod cors;
 mod datagrams;
 mod driver;
+mod exposures;
 pub mod gate;
 pub mod grpc;
 pub mod hosts;

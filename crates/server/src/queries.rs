@@ -4,8 +4,9 @@
 //! tenant waits, nobody gets more than half of the slots. The slot is given back when the evaluation has really ended,
 //! not when its client has left.
 
+use std::collections::HashMap;
 use std::io;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use admission::Permit;
@@ -42,6 +43,8 @@ pub struct Queries {
     slots: admission::Pool,
     returned: Arc<Notify>,
     waiting: Semaphore,
+    /// How many of each tenant wait; no entry means none.
+    waiting_by_tenant: Mutex<HashMap<TenantId, u64>>,
     threads: Pool,
     metrics: Arc<Metrics>,
     env: Env,
@@ -56,10 +59,25 @@ impl Queries {
             slots: admission::Pool::with_signal(slots as u64, move || signal.notify_waiters()),
             returned,
             waiting: Semaphore::new(WAITING_MAX),
+            waiting_by_tenant: Mutex::default(),
             threads: Pool::start("query", slots, slots)?,
             metrics,
             env,
         })
+    }
+
+    /// Queries of `tenant` that run.
+    pub fn running(&self, tenant: TenantId) -> u64 {
+        self.slots.held_by(tenant)
+    }
+
+    /// Queries of `tenant` that wait for a slot.
+    pub fn waiting(&self, tenant: TenantId) -> u64 {
+        self.waiters().get(&tenant).copied().unwrap_or(0)
+    }
+
+    fn waiters(&self) -> MutexGuard<'_, HashMap<TenantId, u64>> {
+        self.waiting_by_tenant.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Runs `evaluate` for `tenant` within `time`. When the caller goes away, or time is up, `budget` is cancelled.
@@ -106,8 +124,7 @@ impl Queries {
             return Ok(slot);
         }
         let _place = self.waiting.try_acquire().map_err(|_| QueryError::Overloaded)?;
-        self.metrics.queries_waiting.add(1.0);
-        let _waits = Waits(&self.metrics);
+        let _waits = Waits::begin(self, tenant);
         loop {
             tokio::select! {
                 _ = timeout(ASK_AGAIN, returned.as_mut()) => {}
@@ -139,11 +156,27 @@ impl Drop for Active {
     }
 }
 
-struct Waits<'a>(&'a Metrics);
+struct Waits<'a>(&'a Queries, TenantId);
+
+impl<'a> Waits<'a> {
+    fn begin(queries: &'a Queries, tenant: TenantId) -> Self {
+        queries.metrics.queries_waiting.add(1.0);
+        *queries.waiters().entry(tenant).or_default() += 1;
+        Self(queries, tenant)
+    }
+}
 
 impl Drop for Waits<'_> {
     fn drop(&mut self) {
-        self.0.queries_waiting.add(-1.0);
+        let Self(queries, tenant) = self;
+        queries.metrics.queries_waiting.add(-1.0);
+        let mut waiters = queries.waiters();
+        if let Some(count) = waiters.get_mut(tenant) {
+            *count -= 1;
+            if *count == 0 {
+                waiters.remove(tenant);
+            }
+        }
     }
 }
 

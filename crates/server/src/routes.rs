@@ -21,7 +21,7 @@ use crate::config::DialectConfig;
 use crate::control::admin::Operation;
 use crate::ingest::{self, Entry, Frame, Task};
 use crate::respond::{self, Answer};
-use crate::{admin, gate, grpc, snapshots, system, unknown, upkeep};
+use crate::{account, admin, exposures, gate, grpc, snapshots, system, unknown, upkeep};
 
 /// One route.
 #[derive(Clone, Copy, Debug)]
@@ -53,6 +53,10 @@ pub enum Action {
     Read,
     /// Another Prometheus scrapes the store.
     Federate,
+    /// Somebody reads what was sent, as a page of metrics.
+    OpenMetrics,
+    /// Somebody reads what his account uses.
+    Account(account::Form),
     /// A browser asks whether a page may ask.
     Preflight,
     /// Tenants and tokens.
@@ -104,6 +108,14 @@ pub fn table(configured: &HashMap<&'static str, DialectConfig>) -> Vec<Row> {
     let federate =
         |(method, path)| Row { method, path, owner: "query", action: Action::Federate, claims: None };
     rows.extend(api::federate::ROUTES.iter().copied().map(federate));
+    let openmetrics =
+        |(method, path)| Row { method, path, owner: "query", action: Action::OpenMetrics, claims: None };
+    rows.extend(api::openmetrics::ROUTES.iter().copied().map(openmetrics));
+    let account = |(method, path, form)| {
+        let action = Action::Account(form);
+        Row { method, path, owner: "query", action, claims: None }
+    };
+    rows.extend(account::ROUTES.iter().copied().map(account));
     let paths: BTreeSet<&str> = rows.iter().filter(|row| row.owner == "query").map(|row| row.path).collect();
     let preflight =
         |path| Row { method: "OPTIONS", path, owner: "query", action: Action::Preflight, claims: None };
@@ -259,7 +271,10 @@ async fn dispatch(app: Arc<App>, row: Option<Row>, rows: Arc<[Row]>, request: Re
         let message = "the request is for another host than the connection";
         return respond::closing(respond::error(StatusCode::MISDIRECTED_REQUEST, "bad_data", message));
     }
-    let Some(row) = row else { return lost(&app, &rows, &parts) };
+    let Some(row) = row else {
+        let exposed = exposures::answer(Arc::clone(&app), parts.clone()).await;
+        return exposed.unwrap_or_else(|| lost(&app, &rows, &parts));
+    };
     let request = Request::from_parts(parts, body);
     match row.action {
         Action::Ingest(entry) if entry.frame == Frame::Grpc => grpc::ingest(app, entry, request).await,
@@ -272,6 +287,8 @@ async fn dispatch(app: Arc<App>, row: Option<Row>, rows: Arc<[Row]>, request: Re
         Action::Query(endpoint) => api::answer(app, endpoint, request).await,
         Action::Read => api::read::answer(app, request).await,
         Action::Federate => api::federate::answer(app, request).await,
+        Action::OpenMetrics => api::openmetrics::answer(app, request).await,
+        Action::Account(form) => account::answer(app, form, request).await,
         Action::Preflight => respond::empty(),
         Action::Admin(operation) => admin::answer(app, operation, request).await,
         Action::Upkeep(operation) => upkeep::answer(app, operation, request).await,
@@ -403,6 +420,11 @@ mod tests {
             ("/prometheus/api/v1/read", "POST", "query"),
             ("/federate", "GET", "query"),
             ("/prometheus/federate", "GET", "query"),
+            ("/api/v1/openmetrics", "GET", "query"),
+            ("/api/v1/openmetrics", "POST", "query"),
+            ("/api/v1/account/metrics", "GET", "query"),
+            ("/api/v1/account/metrics.json", "GET", "query"),
+            ("/api/iacp/v3/metrics", "GET", "query"),
             ("/prometheus/api/v1/query", "POST", "query"),
             ("/api/v1/label/{name}/values", "GET", "query"),
             ("/api/v1/label/{name}/values", "OPTIONS", "query"),

@@ -15,6 +15,8 @@ use crate::metrics::Metrics;
 pub(crate) struct Tally {
     tenant: String,
     received: Counts,
+    /// Decoded log lines, and their bytes.
+    lines: (u64, u64),
 }
 
 impl Tally {
@@ -24,7 +26,8 @@ impl Tally {
         for signal in Signal::ALL {
             *received.get_mut(signal) += rejected.get(signal);
         }
-        Self { tenant: tenant.to_owned(), received }
+        let bytes = batch.logs.iter().map(|row| row.line.len() as u64).sum();
+        Self { tenant: tenant.to_owned(), received, lines: (batch.logs.len() as u64, bytes) }
     }
 
     /// Samples, and log lines, that count against the tenant's rate.
@@ -59,6 +62,10 @@ impl Tally {
             if count > 0 {
                 metrics.samples_accepted.of_tenant(&self.tenant, &[signal.as_str()]).add(count);
             }
+        }
+        if let (lines @ 1.., bytes) = self.lines {
+            let bytes = u128::from(bytes) * u128::from(appended.accepted.log_lines) / u128::from(lines);
+            metrics.log_accepted_bytes.of_tenant(&self.tenant, &[]).add(bytes as u64);
         }
         for (signal, reason, count) in appended.rejected.by_reason() {
             let labels = [signal.as_str(), reason.as_str()];

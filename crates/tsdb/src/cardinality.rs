@@ -66,6 +66,8 @@ pub struct BlockPart {
     pub series: u32,
     /// The tenant's samples in it.
     pub samples: u64,
+    /// The tenant's bytes in it.
+    pub bytes: u64,
     /// Deletes that mask something in it.
     pub tombstones: usize,
 }
@@ -148,6 +150,7 @@ impl Store {
                 range,
                 series: section.series,
                 samples: section.samples,
+                bytes: section.bytes,
                 tombstones: live.tombstones.len(),
             })
         };

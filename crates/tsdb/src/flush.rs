@@ -198,10 +198,11 @@ impl Inner {
         self.head_range.set(left.get());
     }
 
-    /// Removes WAL segments of which everything is in blocks. Both copies of the manifest say that it is.
+    /// Removes WAL segments of which everything is in blocks, but for those that somebody holds. Both copies of the manifest say that it is.
     pub(crate) fn trim(&self, live: &mut Live) {
         assert!(live.is_in_both, "the other copy may need the log");
-        let mut before = live.manifest.replay_segment;
+        let held = self.held_from(wal::Stream::Metrics);
+        let mut before = live.manifest.replay_segment.min(held.unwrap_or(u64::MAX));
         live.damaged_segments.retain(|number| {
             let path = self.wal_directory().join(wal::file_name(*number));
             let is_needed = *number >= before;

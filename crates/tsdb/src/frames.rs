@@ -2,6 +2,7 @@
 
 use std::sync::atomic::Ordering;
 
+use model::Origin;
 use model::labels::push_label;
 
 use crate::head::table::Table;
@@ -24,6 +25,8 @@ pub(crate) struct Frames<'a> {
     segment: u64,
     /// Frames of the group that are complete.
     ended: u64,
+    /// What the frame says of who sent on what follows.
+    origin: Origin,
 }
 
 impl<'a> Frames<'a> {
@@ -35,7 +38,7 @@ impl<'a> Frames<'a> {
         segment: u64,
     ) -> Self {
         payload.clear();
-        Self { wal, payload, labels, table, segment, ended: 0 }
+        Self { wal, payload, labels, table, segment, ended: 0, origin: Origin::SENDER }
     }
 
     /// Everything of an append that belongs into the stream of metrics. `now_ms` is the wall clock.
@@ -50,6 +53,7 @@ impl<'a> Frames<'a> {
         for (part, rows) in item.rows.chunks(RECORD_ROWS).enumerate() {
             let first = part * RECORD_ROWS;
             rows.iter().for_each(|row| self.define(row.slot));
+            self.sent_on_by(&item.origin);
             record::write_samples(rows, self.payload);
             let mut of_part = Vec::new();
             while let Some((row, start_ms)) = next_start.filter(|(row, _)| *row < first + rows.len()) {
@@ -69,7 +73,7 @@ impl<'a> Frames<'a> {
             self.end_if_full();
         }
         for side in &item.sides {
-            self.side(side);
+            self.side(side, &item.origin);
             self.end_if_full();
         }
         for (family, metadata) in &item.metadata {
@@ -84,23 +88,34 @@ impl<'a> Frames<'a> {
         }
     }
 
-    fn side(&mut self, side: &SideRow) {
+    fn side(&mut self, side: &SideRow, origin: &Origin) {
         match side {
             SideRow::Histogram(slot, sample) => {
                 self.define(*slot);
+                self.sent_on_by(origin);
                 record::write_histogram(*slot, sample, self.payload);
             }
             SideRow::Total(slot, sample) => {
                 self.define(*slot);
+                self.sent_on_by(origin);
                 record::write_histogram(*slot, sample, self.payload);
                 // In the frame of the sample that shows it.
                 record::write_shown_total(*slot, self.payload);
             }
             SideRow::Exemplar(slot, exemplar) => {
                 self.define(*slot);
+                self.sent_on_by(origin);
                 record::write_exemplar(*slot, exemplar, self.payload);
             }
             SideRow::Start { .. } => {}
+        }
+    }
+
+    /// Says who sent on what comes next, unless the frame says so already.
+    fn sent_on_by(&mut self, origin: &Origin) {
+        if self.origin != *origin {
+            record::write_origin(origin, self.payload);
+            self.origin.clone_from(origin);
         }
     }
 
@@ -135,6 +150,7 @@ impl<'a> Frames<'a> {
             self.wal.add(self.payload);
             self.payload.clear();
             self.ended += 1;
+            self.origin = Origin::SENDER;
         }
     }
 }

@@ -3,6 +3,7 @@
 use std::sync::atomic::Ordering;
 
 use model::batch::{Exemplar, HistogramSample};
+use wal::Position;
 
 use crate::digests::{Digests, REMEMBERED_MS};
 use crate::head::side::{exemplar_bytes, histogram_bytes};
@@ -24,6 +25,9 @@ struct Slots {
 
 /// Slots of a part.
 const SLOTS: usize = 1 << 12;
+
+/// The position of a sample that is not kept.
+const PASSED: u64 = u64::MAX;
 
 /// Stands where a slot has no series.
 const NO_SERIES: u32 = u32::MAX;
@@ -47,7 +51,7 @@ impl Slots {
 pub(crate) struct Replay<'a> {
     inner: &'a Inner,
     slots: Slots,
-    /// Log positions of the latest samples record, for start timestamps.
+    /// Log positions of the latest samples record, for start timestamps; [`PASSED`] of what is not kept.
     positions: Vec<Option<(u32, u64)>>,
     /// Monotonic second of the start.
     now_s: u32,
@@ -115,6 +119,8 @@ impl<'a> Replay<'a> {
         let next_segment = numbers.last().map_or(1, |last| last + 1).max(from);
         let mut writer = inner.writer.lock().expect("lock");
         writer.wal.go_on(next_segment, self.last_sequence + 1);
+        let end = Position { segment: next_segment, sequence: self.last_sequence + 1 };
+        inner.log_ends.set(wal::Stream::Metrics, end);
         (writer.totals, writer.digests) = (self.totals, self.digests);
         inner.charge_totals(&writer);
         Ok(())
@@ -210,6 +216,7 @@ impl<'a> Replay<'a> {
                 None => self.lose(),
             },
             Record::Digest(digest) => self.digest(digest),
+            Record::Origin(_) => {}
             Record::Metadata { tenant, family, metadata } => {
                 self.inner.metadata.write().expect("lock").set(tenant, &family, metadata);
             }
@@ -219,6 +226,7 @@ impl<'a> Replay<'a> {
     fn samples(&mut self, rows: &[Row]) {
         let inner = self.inner;
         let table = inner.table.read().expect("lock");
+        let passing = inner.passing.read().expect("lock");
         let mut appender = inner.log.appender();
         self.positions.clear();
         for row in rows {
@@ -228,6 +236,10 @@ impl<'a> Replay<'a> {
                 continue;
             };
             let entry = table.entry(slot);
+            if passing.samples.contains(&entry.tenant) {
+                self.positions.push(Some((slot, PASSED)));
+                continue;
+            }
             let previous = entry.tail.load(Ordering::Relaxed);
             let position = appender.push(slot, previous, row.timestamp_ms, row.value);
             entry.tail.store(position, Ordering::Relaxed);
@@ -243,6 +255,7 @@ impl<'a> Replay<'a> {
         let mut sides = self.inner.sides.write().expect("lock");
         for (row, start_ms) in starts {
             match self.positions.get(*row as usize) {
+                Some(Some((_, PASSED))) => {}
                 Some(Some((slot, position))) => {
                     sides.charge(16);
                     sides.of(*slot).starts.push((*position, *start_ms));
@@ -257,6 +270,9 @@ impl<'a> Replay<'a> {
             self.lose();
             return;
         };
+        if self.passes(slot) {
+            return;
+        }
         self.inner.head_range.include(sample.timestamp_ms);
         let position = self.inner.log.end();
         let mut sides = self.inner.sides.write().expect("lock");
@@ -266,11 +282,20 @@ impl<'a> Replay<'a> {
         self.note_unflushed();
     }
 
+    /// Whether nothing is kept of the series' tenant.
+    fn passes(&self, slot: u32) -> bool {
+        let tenant = self.inner.table.read().expect("lock").entry(slot).tenant;
+        self.inner.passing.read().expect("lock").samples.contains(&tenant)
+    }
+
     fn exemplar(&mut self, slot: u32, exemplar: Exemplar) {
         let Some(slot) = self.slots.get(slot) else {
             self.lose();
             return;
         };
+        if self.passes(slot) {
+            return;
+        }
         let mut sides = self.inner.sides.write().expect("lock");
         sides.charge(exemplar_bytes(&exemplar));
         sides.of(slot).exemplars.push(exemplar);

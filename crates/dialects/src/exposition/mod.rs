@@ -18,6 +18,7 @@ mod openmetrics;
 mod protobuf;
 mod shape;
 mod text;
+pub mod whole;
 
 pub use escape::Escaping;
 pub use negotiate::{Format, Syntax};
@@ -32,7 +33,7 @@ use shape::Shape;
 pub struct Family<'a> {
     /// The name of its series: that of a counter ends in `_total`, if it does.
     pub name: &'a str,
-    /// Its type. Parts of classic histograms and of summaries are series of their own here, and untyped.
+    /// Its type. A part of a classic histogram or of a summary that is written alone is untyped.
     pub kind: MetricType,
     /// Its unit, or empty.
     pub unit: &'a str,
@@ -60,6 +61,32 @@ pub enum Value<'a> {
     Float(f64),
     /// A native histogram. One with custom bounds is written as a classic one.
     Histogram(&'a Histogram),
+    /// A classic histogram, put together.
+    Classic(Classic<'a>),
+    /// A summary, put together.
+    Summary(Summary<'a>),
+}
+
+/// A classic histogram.
+#[derive(Clone, Copy, Debug)]
+pub struct Classic<'a> {
+    /// Upper bounds, rising, with everything up to them; without the last, which is everything.
+    pub below: &'a [(f64, f64)],
+    /// The sum of what was observed.
+    pub sum: f64,
+    /// How much was observed: the bucket `+Inf`.
+    pub count: f64,
+}
+
+/// A summary.
+#[derive(Clone, Copy, Debug)]
+pub struct Summary<'a> {
+    /// Quantiles with their values.
+    pub quantiles: &'a [(f64, f64)],
+    /// The sum of what was observed.
+    pub sum: Option<f64>,
+    /// How much was observed.
+    pub count: Option<f64>,
 }
 
 /// An exposition in the making.
@@ -123,6 +150,21 @@ impl Writer {
         }
         if begins {
             self.family = Some((family.name.to_owned(), shape));
+        }
+    }
+
+    /// Appends when a counter, a histogram or a summary began, in seconds, behind the metric with the same labels. Only
+    /// OpenMetrics has a line for it.
+    pub fn write_created(&mut self, family: &Family<'_>, metric: &Metric<'_>, created_s: f64) {
+        if let (Syntax::OpenMetrics(_), Some((_, shape))) = (self.format.syntax, &self.family) {
+            openmetrics::write_created(
+                family,
+                *shape,
+                metric,
+                created_s,
+                self.format.escaping,
+                &mut self.text,
+            );
         }
     }
 

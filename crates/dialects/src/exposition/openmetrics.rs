@@ -3,8 +3,8 @@
 use codec::float;
 use model::batch::Exemplar;
 
-use super::shape::{Count, Shape, cumulative, total};
-use super::text::{comment, push_escaped, push_quoted, series};
+use super::shape::{Buckets, Count, Shape};
+use super::text::{comment, push_escaped, push_label_name, push_quoted, series};
 use super::{Escaping, Family, Metric, Value};
 
 /// Appends what a family begins with.
@@ -38,8 +38,8 @@ pub(super) fn write(
 ) {
     let (_, kind) = named(family.name, shape);
     let series_name = escaping.metric(family.name);
-    let mut line = |suffix: &str, bound: Option<&str>, value: Count| {
-        series(&series_name, suffix, metric.labels, bound, escaping, out);
+    let mut line = |suffix: &str, more: Option<(&str, &str)>, value: Count| {
+        series(&series_name, suffix, metric.labels, more, escaping, out);
         match value {
             Count::Whole(count) => out.push_str(&count.to_string()),
             Count::Float(value) => out.push_str(&number(value)),
@@ -55,17 +55,44 @@ pub(super) fn write(
         out.push('\n');
     };
     let (sum, count) = if shape == Shape::GaugeHistogram { ("_gsum", "_gcount") } else { ("_sum", "_count") };
-    match metric.value {
-        Value::Float(value) => line("", None, Count::Float(value)),
-        Value::Histogram(histogram) => {
-            for (bound, count) in cumulative(histogram) {
-                line("_bucket", Some(&number(bound)), count);
+    let buckets = match metric.value {
+        Value::Float(value) => return line("", None, Count::Float(value)),
+        Value::Summary(summary) => {
+            for (quantile, value) in summary.quantiles {
+                line("", Some(("quantile", &number(*quantile))), Count::Float(*value));
             }
-            line("_bucket", Some("+Inf"), total(histogram));
-            line(sum, None, Count::Float(histogram.sum));
-            line(count, None, total(histogram));
+            summary.sum.into_iter().for_each(|value| line(sum, None, Count::Float(value)));
+            summary.count.into_iter().for_each(|value| line(count, None, Count::of(value)));
+            return;
         }
+        Value::Histogram(histogram) => Buckets::of(histogram),
+        Value::Classic(classic) => Buckets::of_classic(&classic),
+    };
+    for (bound, count) in buckets.below {
+        line("_bucket", Some(("le", &number(bound))), count);
     }
+    line("_bucket", Some(("le", "+Inf")), buckets.count);
+    line(sum, None, Count::Float(buckets.sum));
+    line(count, None, buckets.count);
+}
+
+/// Appends when a metric of the family began.
+pub(super) fn write_created(
+    family: &Family<'_>,
+    shape: Shape,
+    metric: &Metric<'_>,
+    created_s: f64,
+    escaping: Escaping,
+    out: &mut String,
+) {
+    let (name, _) = named(family.name, shape);
+    series(&escaping.metric(name), "_created", metric.labels, None, escaping, out);
+    out.push_str(&number(created_s));
+    if let Some(ms) = metric.at_ms {
+        out.push(' ');
+        push_seconds(ms, out);
+    }
+    out.push('\n');
 }
 
 /// A family's name and type: counters and infos have a suffix, and those that do not are something unknown.
@@ -75,6 +102,7 @@ fn named(name: &str, shape: Shape) -> (&str, &'static str) {
         Shape::Info => name.strip_suffix("_info").map_or((name, "unknown"), |name| (name, "info")),
         Shape::Gauge => (name, "gauge"),
         Shape::Untyped => (name, "unknown"),
+        Shape::Summary => (name, "summary"),
         Shape::Histogram => (name, "histogram"),
         Shape::GaugeHistogram => (name, "gaugehistogram"),
     }
@@ -101,7 +129,7 @@ fn push_exemplar(exemplar: &Exemplar, escaping: Escaping, out: &mut String) {
     out.push_str(" # {");
     for (i, (name, value)) in exemplar.labels.iter().enumerate() {
         out.push_str(if i > 0 { "," } else { "" });
-        out.push_str(&escaping.label(name));
+        push_label_name(&escaping.label(name), out);
         out.push('=');
         push_quoted(value, out);
     }

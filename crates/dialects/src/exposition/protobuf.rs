@@ -5,8 +5,8 @@ use codec::varint;
 use model::batch::Exemplar;
 use model::histogram::{BucketCounts, Histogram, Span};
 
-use super::shape::{Count, Shape, cumulative, total};
-use super::{Escaping, Family, Metric, Value};
+use super::shape::{Buckets, Count, Shape};
+use super::{Escaping, Family, Metric, Summary, Value};
 use crate::spans;
 
 /// Appends what a family begins with: its metrics follow.
@@ -25,6 +25,7 @@ fn kind(shape: Shape) -> u64 {
     match shape {
         Shape::Counter => 0,
         Shape::Gauge | Shape::Info => 1,
+        Shape::Summary => 2,
         Shape::Untyped => 3,
         Shape::Histogram => 4,
         Shape::GaugeHistogram => 5,
@@ -51,11 +52,14 @@ pub(super) fn write(shape: Shape, metric: &Metric<'_>, escaping: Escaping, out: 
                     }
                 });
             }
-            Value::Histogram(histogram) => write_message(7, out, |out| {
-                count(1, 4, total(histogram), out);
-                write_double(2, histogram.sum, out);
-                if metric.value.is_exponential() { native(histogram, out) } else { classic(histogram, out) }
-            }),
+            Value::Summary(summary) => write_message(4, out, |out| write_summary(&summary, out)),
+            Value::Classic(classic) => {
+                write_message(7, out, |out| histogram(&Buckets::of_classic(&classic), None, out));
+            }
+            Value::Histogram(value) => {
+                let native = Some(value).filter(|_| metric.value.is_exponential());
+                write_message(7, out, |out| histogram(&Buckets::of(value), native, out));
+            }
         }
         if let Some(ms) = metric.at_ms {
             write_number(6, ms as u64, out);
@@ -86,11 +90,32 @@ fn native(histogram: &Histogram, out: &mut Vec<u8>) {
     }
 }
 
-fn classic(histogram: &Histogram, out: &mut Vec<u8>) {
-    for (bound, below) in cumulative(histogram) {
+/// All of a histogram: one with exponential buckets has those, others the classic ones.
+fn histogram(buckets: &Buckets, exponential: Option<&Histogram>, out: &mut Vec<u8>) {
+    count(1, 4, buckets.count, out);
+    write_double(2, buckets.sum, out);
+    match exponential {
+        Some(histogram) => native(histogram, out),
+        None => buckets.below.iter().for_each(|(bound, below)| {
+            write_message(3, out, |out| {
+                count(1, 4, *below, out);
+                write_double(2, *bound, out);
+            });
+        }),
+    }
+}
+
+fn write_summary(summary: &Summary<'_>, out: &mut Vec<u8>) {
+    if let Some(count) = summary.count {
+        write_number(1, count as u64, out);
+    }
+    if let Some(sum) = summary.sum {
+        write_double(2, sum, out);
+    }
+    for (quantile, value) in summary.quantiles {
         write_message(3, out, |out| {
-            count(1, 4, below, out);
-            write_double(2, bound, out);
+            write_double(1, *quantile, out);
+            write_double(2, *value, out);
         });
     }
 }

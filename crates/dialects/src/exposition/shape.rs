@@ -3,7 +3,7 @@
 use model::MetricType;
 use model::histogram::{BucketCounts, CUSTOM_BOUNDS_SCHEMA, Histogram, ResetHint};
 
-use super::{Family, Value};
+use super::{Classic, Family, Value};
 
 /// A type that a value can be written as.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -12,6 +12,7 @@ pub(super) enum Shape {
     Counter,
     Gauge,
     Info,
+    Summary,
     Histogram,
     GaugeHistogram,
 }
@@ -22,7 +23,9 @@ impl Shape {
             (Value::Histogram(histogram), _) if histogram.reset_hint == ResetHint::Gauge => {
                 Self::GaugeHistogram
             }
-            (Value::Histogram(_), _) => Self::Histogram,
+            (Value::Classic(_), MetricType::GaugeHistogram) => Self::GaugeHistogram,
+            (Value::Histogram(_) | Value::Classic(_), _) => Self::Histogram,
+            (Value::Summary(_), _) => Self::Summary,
             (Value::Float(_), MetricType::Counter) => Self::Counter,
             (Value::Float(_), MetricType::Gauge) => Self::Gauge,
             (Value::Float(_), MetricType::Info) => Self::Info,
@@ -45,9 +48,43 @@ pub(super) enum Count {
     Float(f64),
 }
 
+/// Up to this, whole numbers are exact as floats.
+const WHOLE_MAX: f64 = 9_007_199_254_740_992.0;
+
+impl Count {
+    /// A count that is kept as a float.
+    pub(super) fn of(count: f64) -> Self {
+        match count.fract() == 0.0 && (0.0..=WHOLE_MAX).contains(&count) {
+            true => Self::Whole(count as u64),
+            false => Self::Float(count),
+        }
+    }
+}
+
+/// A histogram as its buckets are written.
+pub(super) struct Buckets {
+    /// Upper bounds with everything up to them, without the last, which is everything.
+    pub(super) below: Vec<(f64, Count)>,
+    pub(super) sum: f64,
+    pub(super) count: Count,
+}
+
+impl Buckets {
+    /// Of a native histogram with custom bounds.
+    pub(super) fn of(histogram: &Histogram) -> Self {
+        Self { below: cumulative(histogram), sum: histogram.sum, count: total(histogram) }
+    }
+
+    /// Of a classic one.
+    pub(super) fn of_classic(classic: &Classic<'_>) -> Self {
+        let below = classic.below.iter().map(|(bound, count)| (*bound, Count::of(*count))).collect();
+        Self { below, sum: classic.sum, count: Count::of(classic.count) }
+    }
+}
+
 /// A histogram with custom bounds as a classic one: upper bounds with everything up to them, without the last, which is
 /// everything.
-pub(super) fn cumulative(histogram: &Histogram) -> Vec<(f64, Count)> {
+fn cumulative(histogram: &Histogram) -> Vec<(f64, Count)> {
     let mut counts = vec![Count::Whole(0); histogram.custom_bounds.len() + 1];
     let mut index = 0i64;
     let mut rows = 0;

@@ -3,7 +3,7 @@
 use codec::float;
 use model::labels::is_legacy_name;
 
-use super::shape::{Count, Shape, cumulative, total};
+use super::shape::{Buckets, Count, Shape};
 use super::{Escaping, Family, Metric, Value};
 
 /// Appends what a family begins with.
@@ -19,6 +19,7 @@ pub(super) fn begin(family: &Family<'_>, shape: Shape, escaping: Escaping, out: 
         Shape::Untyped => "untyped\n",
         Shape::Counter => "counter\n",
         Shape::Gauge | Shape::Info => "gauge\n",
+        Shape::Summary => "summary\n",
         Shape::Histogram | Shape::GaugeHistogram => "histogram\n",
     });
 }
@@ -26,8 +27,8 @@ pub(super) fn begin(family: &Family<'_>, shape: Shape, escaping: Escaping, out: 
 /// Appends a metric of the family.
 pub(super) fn write(family: &Family<'_>, metric: &Metric<'_>, escaping: Escaping, out: &mut String) {
     let name = escaping.metric(family.name);
-    let mut line = |suffix: &str, bound: Option<&str>, value: Count| {
-        series(&name, suffix, metric.labels, bound, escaping, out);
+    let mut line = |suffix: &str, more: Option<(&str, &str)>, value: Count| {
+        series(&name, suffix, metric.labels, more, escaping, out);
         push_count(value, out);
         if let Some(ms) = metric.at_ms {
             out.push(' ');
@@ -35,17 +36,25 @@ pub(super) fn write(family: &Family<'_>, metric: &Metric<'_>, escaping: Escaping
         }
         out.push('\n');
     };
-    match metric.value {
-        Value::Float(value) => line("", None, Count::Float(value)),
-        Value::Histogram(histogram) => {
-            for (bound, count) in cumulative(histogram) {
-                line("_bucket", Some(&general(bound)), count);
+    let buckets = match metric.value {
+        Value::Float(value) => return line("", None, Count::Float(value)),
+        Value::Summary(summary) => {
+            for (quantile, value) in summary.quantiles {
+                line("", Some(("quantile", &general(*quantile))), Count::Float(*value));
             }
-            line("_bucket", Some("+Inf"), total(histogram));
-            line("_sum", None, Count::Float(histogram.sum));
-            line("_count", None, total(histogram));
+            summary.sum.into_iter().for_each(|sum| line("_sum", None, Count::Float(sum)));
+            summary.count.into_iter().for_each(|count| line("_count", None, Count::of(count)));
+            return;
         }
+        Value::Histogram(histogram) => Buckets::of(histogram),
+        Value::Classic(classic) => Buckets::of_classic(&classic),
+    };
+    for (bound, count) in buckets.below {
+        line("_bucket", Some(("le", &general(bound))), count);
     }
+    line("_bucket", Some(("le", "+Inf")), buckets.count);
+    line("_sum", None, Count::Float(buckets.sum));
+    line("_count", None, buckets.count);
 }
 
 /// Appends `# WHAT name `.
@@ -66,12 +75,12 @@ fn push_name(name: &str, out: &mut String) {
     if is_bare(name) { out.push_str(name) } else { push_quoted(name, out) }
 }
 
-/// Appends `name{labels} `; a name that needs quotes stands among the labels.
+/// Appends `name{labels} `, with one label `more`; a name that needs quotes stands among the labels.
 pub(super) fn series(
     name: &str,
     suffix: &str,
     labels: &[(&str, &str)],
-    bound: Option<&str>,
+    more: Option<(&str, &str)>,
     escaping: Escaping,
     out: &mut String,
 ) {
@@ -84,20 +93,18 @@ pub(super) fn series(
         push_quoted(&format!("{name}{suffix}"), out);
         separator = ',';
     }
-    let bound = bound.map(|bound| ("le", bound));
-    for (label, value) in labels.iter().copied().chain(bound) {
+    for (label, value) in labels.iter().copied().chain(more) {
         out.push(separator);
-        let label = escaping.label(label);
-        if is_legacy_name(&label) {
-            out.push_str(&label)
-        } else {
-            push_quoted(&label, out)
-        }
+        push_label_name(&escaping.label(label), out);
         out.push('=');
         push_quoted(value, out);
         separator = ',';
     }
     out.push_str(if separator == ',' { "} " } else { " " });
+}
+
+pub(super) fn push_label_name(name: &str, out: &mut String) {
+    if is_legacy_name(name) { out.push_str(name) } else { push_quoted(name, out) }
 }
 
 pub(super) fn push_quoted(text: &str, out: &mut String) {

@@ -18,6 +18,14 @@ use crate::{Encoding, reply};
 
 pub(crate) use whole::{Form, Whole, Wholes};
 
+/// Every protocol that is spoken outward, in the order of the docs.
+pub static ALL: &[&Speaker] = &[&crate::remote_write::SPEAKER];
+
+/// The speaker with this name.
+pub fn find(name: &str) -> Option<&'static Speaker> {
+    ALL.iter().copied().find(|speaker| speaker.name == name)
+}
+
 /// Rows of one tenant, to be sent together.
 #[derive(Debug, Default)]
 pub struct Parcel<'a> {

@@ -4,8 +4,8 @@
 use std::collections::BTreeMap;
 use std::fmt::Write;
 
-use super::{ROUTES, read};
-use crate::{snapshots, upkeep};
+use super::{ROUTES, openmetrics, read};
+use crate::{account, snapshots, upkeep};
 
 /// An endpoint.
 pub(super) struct Description {
@@ -57,6 +57,7 @@ const TIMEOUT: Param = param("timeout", Kind::Duration, "How long it may take, u
 const LOOKBACK: Param =
     param("lookback_delta", Kind::Duration, "How far back a selector looks for the last sample.");
 const STATS: Param = param("stats", Kind::Text, "`true` or `all`: say what the query cost.");
+const TENANT: Param = param("tenant", Kind::Text, "Whose, for a token with the scope `admin`.");
 const POOL: Param = required("scrapePool", Kind::Text, "The name of a scrape pool.");
 
 macro_rules! search {
@@ -334,6 +335,39 @@ pub(super) const DESCRIPTIONS: &[Description] = &[
         differs: "Weir's own; takes a token with the scope `admin`; answers when it is done",
     },
     Description {
+        path: "openmetrics",
+        does: "Tells the newest sample of each series as a page of metrics.",
+        params: &[
+            param(
+                "match[]",
+                Kind::Texts,
+                "Selectors of series, of which one has to fit; all series when there is none.",
+            ),
+            param("type", Kind::Text, "`auto`: the type that is known, else what the name says."),
+            param(
+                "untyped_as",
+                Kind::Text,
+                "`gauge` or `unknown`: what is told of a type that nobody knows.",
+            ),
+            param("max_age", Kind::Duration, "How old a sample may be; an hour when it is not there."),
+            param("created", Kind::Truth, "Tell when counters, histograms and summaries began."),
+            param("timestamps", Kind::Truth, "Tell of when the samples are."),
+        ],
+        differs: "Weir's own, see [expose.md](expose.md)",
+    },
+    Description {
+        path: "account/metrics",
+        does: "Tells what the tenant uses and may use as a page of metrics.",
+        params: &[TENANT],
+        differs: "Weir's own, see [expose.md](expose.md)",
+    },
+    Description {
+        path: "account/metrics.json",
+        does: "Tells the same as JSON.",
+        params: &[TENANT],
+        differs: "Weir's own",
+    },
+    Description {
         path: "read",
         does: "Sends samples to a Prometheus (remote read).",
         params: NONE,
@@ -346,9 +380,11 @@ pub(super) fn methods() -> BTreeMap<&'static str, Vec<&'static str>> {
     let mut methods: BTreeMap<&str, Vec<&str>> = BTreeMap::new();
     let query = ROUTES.iter().map(|(method, path, _)| (*method, *path)).chain(read::ROUTES.iter().copied());
     let upkeep = upkeep::ROUTES.iter().map(|(method, path, _)| (*method, *path));
+    let pages = openmetrics::ROUTES.iter().copied();
+    let account = account::ROUTES.iter().map(|(method, path, _)| (*method, *path));
     let snapshots = snapshots::ROUTES.iter().map(|(method, path, _)| (*method, *path));
     let snapshots = snapshots.filter(|(_, path)| path.contains("/admin/tsdb/"));
-    for (method, path) in query.chain(upkeep).chain(snapshots) {
+    for (method, path) in query.chain(upkeep).chain(snapshots).chain(pages).chain(account) {
         if let Some(path) = path.strip_prefix("/api/v1/") {
             methods.entry(path).or_default().push(method);
         }

@@ -11,12 +11,15 @@ mod describe;
 pub mod encode;
 pub mod error;
 mod exemplars;
+pub(crate) mod expose;
 mod features;
 pub mod federate;
 mod find;
 mod matrix;
 mod metadata;
+mod newest;
 mod openapi;
+pub mod openmetrics;
 pub mod params;
 mod process;
 mod query;
@@ -306,12 +309,18 @@ fn count(app: &App, endpoint: &str, began: Duration, outcome: &str) {
     app.metrics.query_seconds.with(&[endpoint]).observe(took);
 }
 
+/// Counts a question that a tenant asked.
+fn count_of(app: &App, tenant: &Tenant) {
+    app.metrics.tenant_queries.of_tenant(tenant.name.as_str(), &[]).add(1);
+}
+
 async fn run(ask: Ask, coding: Option<Coding>) -> Result<Answer, ApiError> {
     // Those that are absent may have selectors, which are compiled.
     if let Endpoint::Status(_) = ask.endpoint {
         let answered = ask.endpoint.function()(&ask, &Budget::new(0))?;
         return Ok(success(answered, coding));
     }
+    count_of(&ask.app, &ask.tenant);
     let time = timeout(&ask);
     let app = Arc::clone(&ask.app);
     let tenant = ask.tenant.id;
@@ -353,7 +362,7 @@ pub(crate) async fn form(app: &App, parts: &Parts, body: axum::body::Body) -> Re
 }
 
 /// As Prometheus answers before it is ready.
-fn not_ready(app: &App) -> Answer {
+pub(crate) fn not_ready(app: &App) -> Answer {
     let mut answer = respond::text(StatusCode::SERVICE_UNAVAILABLE, "Service Unavailable");
     let stopping = if app.is_draining() { "true" } else { "false" };
     answer.headers_mut().insert("x-prometheus-stopping", HeaderValue::from_static(stopping));

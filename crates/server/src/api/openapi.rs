@@ -83,8 +83,11 @@ fn operation(text: &mut String, method: &str, description: &Description) {
         "      responses:\n        \"200\": {{$ref: \"#/components/responses/{}\"}}",
         answer(description)
     );
-    // What a Prometheus reads samples from says in plain words why it does not.
-    let refused = if description.path == "read" { "Declined" } else { "Refused" };
+    // What a Prometheus reads samples from, and whoever reads a page, are told in plain words why there are none.
+    let refused = match description.path {
+        "read" | "openmetrics" | "account/metrics" => "Declined",
+        _ => "Refused",
+    };
     let _ = writeln!(text, "        default: {{$ref: \"#/components/responses/{refused}\"}}");
 }
 
@@ -102,6 +105,7 @@ fn answer(description: &Description) -> &'static str {
     match description.path {
         "openapi.yaml" => "Description",
         "read" => "Samples",
+        "openmetrics" | "account/metrics" => "Page",
         "notifications/live" => "Nothing",
         "admin/tsdb/snapshot" => "Answer",
         path if path.starts_with("search/") => "Lines",
@@ -132,6 +136,14 @@ const COMPONENTS: &str = r##"components:
       content:
         "application/x-protobuf": {}
         "application/x-streamed-protobuf; proto=prometheus.ChunkedReadResponse": {}
+    Page:
+      description: "A page of metrics, in the form that the client accepts."
+      content:
+        "text/plain; version=0.0.4; charset=utf-8":
+          schema: {type: string}
+        "application/openmetrics-text; version=1.0.0; charset=utf-8":
+          schema: {type: string}
+        "application/vnd.google.protobuf; proto=io.prometheus.client.MetricFamily; encoding=delimited": {}
     Nothing:
       description: "Done; the status is 204."
     Refused:

@@ -48,6 +48,7 @@ pub async fn answer(app: Arc<App>, request: Request<Body>) -> Answer {
     let window = app.config().http.body_timeout;
     let result = match body::read_small(body, remote_read::REQUEST_BYTES_MAX, window).await {
         Ok(body) => {
+            super::count_of(&app, &grant.tenant);
             let bytes = grant.tenant.limits.query_bytes.min(app.config().query_bytes);
             let work = Work { body, store, tenant: grant.tenant.id };
             run(&app, work, bytes).await

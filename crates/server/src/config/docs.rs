@@ -4,12 +4,14 @@ use std::fmt::Write;
 
 use super::betterstack::Betterstack;
 use super::datadog::Datadog;
+use super::exposures::Exposure;
 use super::influx::Influx;
 use super::lines::LineListener;
 use super::otlp::Otlp;
 use super::section::{Key, Section, When};
 use super::settings::{
-    Acme, Dialect, General, Http, Ingest, Limits, Log, Query, SelfMonitoring, Storage, TenantLimits, Tls,
+    Acme, Dialect, General, Http, Ingest, Limits, Log, Query, SelfMonitoring, Storage, Tenant, TenantLimits,
+    Tls,
 };
 use super::splunk::Splunk;
 use super::statsd::Statsd;
@@ -25,7 +27,7 @@ fn row<S: Section>(path: &'static str) -> Row {
     Row { path, doc: S::DOC, keys: S::KEYS }
 }
 
-fn rows() -> [Row; 20] {
+fn rows() -> [Row; 22] {
     [
         row::<General>(""),
         row::<Log>("log"),
@@ -45,7 +47,9 @@ fn rows() -> [Row; 20] {
         row::<Statsd>("statsd"),
         row::<LineListener>("graphite"),
         row::<LineListener>("opentsdb"),
+        row::<Exposure>("exposures"),
         row::<Dialect>("dialects.<name>"),
+        row::<Tenant>("tenants.<name>"),
         row::<TenantLimits>("tenants.<name>.limits"),
     ]
 }

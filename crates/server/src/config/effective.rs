@@ -5,6 +5,8 @@
 use std::fmt::Write;
 
 use model::TenantName;
+use scrape::config::{Global, JobBlock};
+use serde::Serialize;
 
 use super::section::Section;
 use super::settings::{Dialect, Settings};
@@ -48,6 +50,9 @@ pub fn effective(settings: &Settings, tenant: &TenantName) -> String {
     listeners(&mut text, "statsd", &settings.statsd);
     listeners(&mut text, "graphite", &settings.graphite);
     listeners(&mut text, "opentsdb", &settings.opentsdb);
+    let exposures = settings.exposures.iter();
+    let exposures = exposures.filter(|exposure| exposure.tenant.as_ref().is_none_or(|of| of == tenant));
+    listeners(&mut text, "exposures", &exposures.cloned().collect::<Vec<_>>());
     text.push_str("dialects:\n");
     for dialect in dialects::ALL {
         let _ = writeln!(text, "  {}:", dialect.name);
@@ -56,8 +61,11 @@ pub fn effective(settings: &Settings, tenant: &TenantName) -> String {
             None => keys(&mut text, "    ", &Dialect::default()),
         }
     }
+    pasted(&mut text, settings, tenant);
     if let Some(set) = settings.tenants.get(tenant) {
-        let _ = writeln!(text, "tenants:\n  {}:\n    limits:", quoted(tenant.as_str()));
+        let _ = writeln!(text, "tenants:\n  {}:", quoted(tenant.as_str()));
+        keys(&mut text, "    ", &set.own);
+        text.push_str("    limits:\n");
         keys(&mut text, "      ", &set.limits);
         text.push_str("    datadog:\n");
         keys(&mut text, "      ", &set.datadog);
@@ -71,6 +79,22 @@ pub fn effective(settings: &Settings, tenant: &TenantName) -> String {
         keys(&mut text, "      ", &set.betterstack);
     }
     text
+}
+
+/// What was pasted from Prometheus' configuration, of jobs those whose samples are the tenant's. Secrets hide themselves.
+fn pasted(text: &mut String, settings: &Settings, tenant: &TenantName) {
+    #[derive(Serialize)]
+    struct Blocks<'a> {
+        global: &'a Global,
+        #[serde(skip_serializing_if = "Vec::is_empty")]
+        scrape_configs: Vec<&'a JobBlock>,
+    }
+    let is_theirs = |job: &&JobBlock| job.tenant.as_deref().unwrap_or("default") == tenant.as_str();
+    let jobs = settings.pasted.jobs.iter().map(|job| &job.value);
+    let blocks = Blocks { global: &settings.pasted.global, scrape_configs: jobs.filter(is_theirs).collect() };
+    if *blocks.global != Global::default() || !blocks.scrape_configs.is_empty() {
+        text.push_str(&serde_saphyr::to_string(&blocks).expect("what was read can be written"));
+    }
 }
 
 fn section(text: &mut String, name: &str, section: &impl Section) {
@@ -166,6 +190,9 @@ mod tests {
                      dialects: {text: {enabled: false, wire_bytes: 1MiB}}\n\
                      datadog: {profile: plain, host_tags: off}\n\
                      influx: {value_field: keep}\notlp: {translation_strategy: NoTranslation, promote_resource_attributes: [a.b, c]}\nsplunk: {query_token: false}\nbetterstack: {max_past: 15m}\n\
+                     tenants: {team-a: {store: none, limits: {labels: 5, retention: 1h30m}, datadog: {counts: raw}, \
+                     exposures: [{path: /api/iacp/v3/metrics, match: ['{__name__=~\"a,b\"}', up], profiles: [preview], \
+                     max_age: 5m}]\n\
                      tenants: {team-a: {limits: {labels: 5, retention: 1h30m}, datadog: {counts: raw}, \
                      influx: {database_label: db}, splunk: {query_token: true}, \
                      otlp: {promote_all_resource_attributes: true, target_info: false}, \
@@ -181,6 +208,7 @@ mod tests {
             );
             assert_eq!((again.tls, again.acme), (settings.tls, settings.acme));
             assert_eq!((again.storage, again.limits), (settings.storage, settings.limits));
+            assert_eq!(again.exposures, settings.exposures);
             assert_eq!(again.datadog, settings.datadog);
             assert_eq!((again.influx, again.splunk), (settings.influx, settings.splunk));
             assert_eq!((again.betterstack, again.otlp), (settings.betterstack, settings.otlp));

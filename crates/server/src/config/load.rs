@@ -14,7 +14,7 @@ use super::tree::{Node, Origin, Shape};
 const TENANT_SECTIONS: [&str; 6] = ["limits", "datadog", "influx", "splunk", "betterstack", "otlp"];
 
 /// Sections with fixed names, as their paths in the file.
-const SECTIONS: [&str; 19] = [
+const SECTIONS: [&str; 20] = [
     "log",
     "http",
     "tls",
@@ -32,6 +32,7 @@ const SECTIONS: [&str; 19] = [
     "statsd",
     "graphite",
     "opentsdb",
+    "exposures",
     "dialects",
     "tenants",
 ];
@@ -143,16 +144,18 @@ impl Layers {
             "statsd" => fill_listeners(&mut settings.statsd, key, node),
             "graphite" => fill_listeners(&mut settings.graphite, key, node),
             "opentsdb" => fill_listeners(&mut settings.opentsdb, key, node),
+            "exposures" => fill_listeners(&mut settings.exposures, key, node),
             "dialects" => self.dialects(node),
             "tenants" => self.tenants(node),
-            _ => match settings.general.set(key, node) {
-                Some(Ok(())) => Vec::new(),
-                Some(Err(message)) => vec![problem(&node.origin, key, message)],
-                None => vec![unknown(
+            _ => match (settings.pasted.set(key, node), settings.general.set(key, node)) {
+                (Some(problems), _) => problems,
+                (None, Some(Ok(()))) => Vec::new(),
+                (None, Some(Err(message))) => vec![problem(&node.origin, key, message)],
+                (None, None) => vec![unknown(
                     &node.origin,
                     "",
                     key,
-                    SECTIONS.into_iter().chain(names::<super::General>()),
+                    SECTIONS.into_iter().chain(super::pasted::BLOCKS).chain(names::<super::General>()),
                 )],
             },
         };
@@ -188,7 +191,14 @@ impl Layers {
                 "otlp" => fill(&mut settings.otlp, &format!("{key}.otlp"), node),
                 "splunk" => fill(&mut settings.splunk, &format!("{key}.splunk"), node),
                 "betterstack" => fill(&mut settings.betterstack, &format!("{key}.betterstack"), node),
-                _ => vec![unknown(&node.origin, &key, section, TENANT_SECTIONS)],
+                _ => match settings.own.set(section, node) {
+                    Some(Ok(())) => Vec::new(),
+                    Some(Err(message)) => vec![problem(&node.origin, &format!("{key}.{section}"), message)],
+                    None => {
+                        let known = TENANT_SECTIONS.into_iter().chain(names::<super::Tenant>());
+                        vec![unknown(&node.origin, &key, section, known)]
+                    }
+                },
             })
         })
     }
@@ -226,7 +236,7 @@ fn each(node: &Node, key: &str, mut entry: impl FnMut(&str, &Node) -> Vec<Proble
     }
 }
 
-/// One listener, or a list of them. What comes from the environment or from flags is of the first.
+/// One listener or exposure, or a list of them. What comes from the environment or from flags is of the first.
 fn fill_listeners<S: Section + Default + PartialEq>(
     listeners: &mut Vec<S>,
     name: &str,

@@ -11,11 +11,13 @@ mod betterstack;
 mod datadog;
 mod docs;
 mod effective;
+mod exposures;
 mod influx;
 mod lines;
 mod load;
 mod machine;
 mod otlp;
+mod pasted;
 mod resolve;
 mod section;
 mod settings;
@@ -23,6 +25,7 @@ mod splunk;
 mod statsd;
 mod suggest;
 mod tree;
+mod typed;
 pub mod units;
 mod value;
 
@@ -30,16 +33,18 @@ pub use betterstack::Betterstack;
 pub use datadog::Datadog;
 pub use docs::{commented_defaults, markdown};
 pub use effective::{effective, without_password};
+pub use exposures::{Exposure, ExposureConfig};
 pub use influx::Influx;
 pub use lines::LineListener;
 pub use load::Sources;
 pub use machine::Machine;
 pub use otlp::Otlp;
+pub use pasted::{Pasted, Placed};
 pub use resolve::{AcmeConfig, Config, DialectConfig, DialectSettings, Identity, TlsConfig};
 pub use section::{Key, Section, When};
 pub use settings::{
     Acme, Auth, ClientAuth, Dialect, Durability, Format, General, Http, Ingest, Level, Limits, Log, Query,
-    SelfMonitoring, Settings, Storage, TenantLimits, TenantSettings, Tls,
+    SelfMonitoring, Settings, Storage, Store, Tenant, TenantLimits, TenantSettings, Tls,
 };
 pub use splunk::Splunk;
 pub use statsd::Statsd;

@@ -13,12 +13,14 @@ use ipnet::IpNet;
 use model::re2::Anchored;
 use model::{LabelLimits, TenantName};
 use promql::Feature;
+use scrape::ScrapeConfig;
 
+use super::exposures::{Exposure, ExposureConfig};
 use super::lines::LineListener;
 use super::machine::Machine;
 use super::section::{Section, When};
 use super::settings::{
-    Acme, Auth, ClientAuth, Dialect, Durability, Http, Limits, Log, Settings, Storage, TenantLimits,
+    Acme, Auth, ClientAuth, Dialect, Durability, Http, Limits, Log, Settings, Storage, Store, TenantLimits,
     TenantSettings,
 };
 use super::statsd::Statsd;
@@ -73,6 +75,10 @@ pub struct Config {
     pub self_monitoring_interval: Duration,
     /// The store's options.
     pub storage: tsdb::Options,
+    /// Tenants of whom nothing is kept.
+    pub passing: Vec<TenantName>,
+    /// Those of them whose log lines some output sends on.
+    pub passing_lines: Vec<TenantName>,
     /// Access, virtual hosts and limits, for [`admission::Authority`].
     pub policy: Policy,
     /// What tenants have chosen of the protocols.
@@ -83,6 +89,10 @@ pub struct Config {
     pub graphite: Vec<LineListener>,
     /// Listeners of OpenTSDB's lines.
     pub opentsdb: Vec<LineListener>,
+    /// Pages of metrics.
+    pub exposures: Vec<ExposureConfig>,
+    /// What is scraped. Labels for what leaves this server stand in `settings.pasted.global`.
+    pub scrape: Vec<ScrapeConfig>,
     /// The protocols.
     pub dialects: HashMap<&'static str, DialectConfig>,
     /// What was typed, for reloads.
@@ -176,7 +186,11 @@ pub struct DialectConfig {
 impl Config {
     /// Gives the settings their meaning on `machine`.
     pub fn resolve(settings: Settings, machine: Machine) -> Result<Self, Vec<Problem>> {
-        let problems = contradictions(&settings, machine);
+        let mut problems = contradictions(&settings, machine);
+        let scrape = settings.pasted.resolve().unwrap_or_else(|found| {
+            problems.extend(found);
+            Vec::new()
+        });
         if !problems.is_empty() {
             return Err(problems);
         }
@@ -209,11 +223,15 @@ impl Config {
             query_bytes: query.memory_bytes.of(memory),
             self_monitoring_interval: settings.self_monitoring.interval,
             storage: storage_options(&settings, memory),
+            passing: passing(&settings),
+            passing_lines: Vec::new(),
             policy: policy(&settings),
             choices: DialectSettings::new(&settings),
             statsd: settings.statsd.clone(),
             graphite: settings.graphite.clone(),
             opentsdb: settings.opentsdb.clone(),
+            exposures: settings.exposures.iter().map(ExposureConfig::new).collect(),
+            scrape,
             dialects: dialects::ALL.iter().map(|row| (row.name, dialect(&settings, row, memory))).collect(),
             settings,
         })
@@ -354,7 +372,9 @@ fn contradictions(settings: &Settings, machine: Machine) -> Vec<Problem> {
         let (key, message) = otlp.contradiction()?;
         Some(whole(format!("{section}.{key}"), message))
     });
-    broken.chain(otlp).chain(of_all).collect()
+    let exposures = settings.exposures.iter().filter_map(Exposure::contradiction);
+    let exposures = exposures.map(|(key, message)| whole(key.to_owned(), message));
+    broken.chain(otlp).chain(of_all).chain(exposures).collect()
 }
 
 /// What must not be true of a listener of StatsD.
@@ -448,8 +468,16 @@ fn storage_options(settings: &Settings, memory: u64) -> tsdb::Options {
         scrub_interval: storage.scrub_interval,
         scrub_bytes_per_second: storage.scrub_rate.0,
         disk_reserve_bytes: storage.disk_reserve_bytes.0,
+        holds: Vec::new(),
+        passing: tsdb::Passing::default(),
         retention_confirm: storage.retention_confirm,
     }
+}
+
+fn passing(settings: &Settings) -> Vec<TenantName> {
+    let passes =
+        |(name, own): (&TenantName, &TenantSettings)| (own.own.store == Store::None).then(|| name.clone());
+    settings.tenants.iter().filter_map(passes).collect()
 }
 
 fn policy(settings: &Settings) -> Policy {

@@ -52,9 +52,20 @@ pub(super) fn default<T: Value>(text: &str) -> T {
     T::read(&node).expect("defaults are valid, every test reads them")
 }
 
+/// The name of a key in the file: that of its field, unless that would be a keyword of Rust.
+macro_rules! key_name {
+    ($field:ident) => {
+        stringify!($field)
+    };
+    ($field:ident $name:literal) => {
+        $name
+    };
+}
+pub(crate) use key_name;
+
 macro_rules! section {
     ($(#[doc = $doc:literal])+ $name:ident {
-        $($(#[doc = $key_doc:literal])+ $key:ident: $type:ty = $default:literal, $when:ident;)*
+        $($(#[doc = $key_doc:literal])+ $key:ident $([$key_name:literal])?: $type:ty = $default:literal, $when:ident;)*
     }) => {
         $(#[doc = $doc])+
         #[derive(Clone, Debug, PartialEq)]
@@ -68,7 +79,7 @@ macro_rules! section {
 
         impl $crate::config::section::Section for $name {
             const KEYS: &'static [$crate::config::section::Key] = &[$($crate::config::section::Key {
-                name: stringify!($key),
+                name: $crate::config::section::key_name!($key $($key_name)?),
                 default: $default,
                 doc: &[$($key_doc),+],
                 when: $crate::config::section::When::$when,
@@ -77,7 +88,7 @@ macro_rules! section {
 
             fn set(&mut self, key: &str, node: &$crate::config::tree::Node) -> Option<Result<(), String>> {
                 match key {
-                    $(stringify!($key) => {
+                    $($crate::config::section::key_name!($key $($key_name)?) => {
                         Some($crate::config::value::Value::read(node).map(|value| self.$key = value))
                     })*
                     _ => None,
@@ -85,7 +96,7 @@ macro_rules! section {
             }
 
             fn shown(&self) -> Vec<(&'static str, $crate::config::effective::Shown)> {
-                vec![$((stringify!($key), $crate::config::value::Value::shown(&self.$key)),)*]
+                vec![$(($crate::config::section::key_name!($key $($key_name)?), $crate::config::value::Value::shown(&self.$key)),)*]
             }
 
             fn changed(&self, next: &Self) -> Vec<&'static $crate::config::section::Key> {

@@ -343,3 +343,55 @@ fn statsd_off_loopback_is_refused_unless_it_is_meant() {
     let default = config("");
     assert_eq!(default.restart_needed(&meant), ["statsd"]);
 }
+
+#[test]
+fn exposures_are_checked() {
+    let good = config(
+        "exposures:\n  - path: /api/iacp/v3/metrics\n    match: ['{__name__=~\"a,b\"}', up]\n    profiles: [preview]\n  \
+         - {path: /own/page.txt, tenant: default, match: 'up{job=\"x\",y=\"z\"}', max_age: 5m, untyped_as: unknown}\n",
+    );
+    assert_eq!(good.exposures.len(), 2);
+    assert_eq!((good.exposures[0].sets.len(), good.exposures[0].age_ms), (2, 3_600_000));
+    assert_eq!((good.exposures[1].sets[0].len(), good.exposures[1].age_ms), (3, 300_000));
+    for (text, wanted) in [
+        ("{match: up}", "configuration: exposures.path: is needed"),
+        ("{path: /x, max_age: 0}", "configuration: exposures.max_age: must be more than 0"),
+    ] {
+        assert_eq!(refused(&format!("exposures:\n  - {text}\n")), [wanted], "{text}");
+    }
+    for own in [
+        "/metrics",
+        "/api/v1/query",
+        "/api/v1/series/",
+        "/api/v1/label/x/values",
+        "/federate",
+        "/api/v1/account/metrics.json",
+    ] {
+        let wanted = "configuration: exposures.path: Weir has something of its own there";
+        assert_eq!(refused(&format!("exposures:\n  - path: {own}\n")), [wanted], "{own}");
+    }
+    for (text, wanted) in [
+        (
+            "{path: metrics}",
+            "weir.yaml:2: exposures.path: expected a path like /metrics/team-a, found \"metrics\"",
+        ),
+        (
+            "{path: '/a?b'}",
+            "weir.yaml:2: exposures.path: expected a path like /metrics/team-a, found \"/a?b\"",
+        ),
+        (
+            "{path: /x, matches: up}",
+            "weir.yaml:2: exposures.matches: unknown key, did you mean exposures.match?",
+        ),
+        ("{path: /x, tenant: A}", "weir.yaml:2: exposures.tenant: "),
+        ("{path: /x, match: 'up{'}", "weir.yaml:2: exposures.match: \"up{\": "),
+        (
+            "{path: /x, match: {a: b}}",
+            "weir.yaml:2: exposures.match: expected a list of selectors; each wants quotes",
+        ),
+        ("{path: /x, untyped_as: counter}", "weir.yaml:2: exposures.untyped_as: expected gauge or unknown"),
+    ] {
+        let problems = typed(&format!("exposures:\n  - {text}\n"), &[]).unwrap_err();
+        assert!(problems.len() == 1 && problems[0].starts_with(wanted), "{text}: {problems:?}");
+    }
+}

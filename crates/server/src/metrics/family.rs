@@ -136,6 +136,17 @@ impl<T: Default> Family<T> {
     }
 }
 
+impl Family<Counter> {
+    /// Label values and counts of a tenant, where the first label is one; none when it is not told apart from others.
+    pub fn values_of_tenant(&self, tenant: &str) -> Option<Vec<(Vec<String>, u64)>> {
+        let mut state = self.state();
+        let of = |(labels, count): (&Vec<String>, &Arc<Counter>)| {
+            (labels.first().map(String::as_str) == Some(tenant)).then(|| (labels.clone(), count.get()))
+        };
+        state.knows(tenant).then(|| state.values.iter().filter_map(of).collect())
+    }
+}
+
 impl<T> Family<T> {
     fn state(&self) -> MutexGuard<'_, State<T>> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)

@@ -115,6 +115,7 @@ registry! {
     samples_received: Counter "weir_samples_received" "" ["tenant", "kind"] "Samples decoded, by kind (sample, histogram, exemplar, metadata, log_line); equals accepted + rejected.";
     samples_accepted: Counter "weir_samples_accepted" "" ["tenant", "kind"] "Samples stored.";
     samples_rejected: Counter "weir_samples_rejected" "" ["tenant", "kind", "reason"] "Samples decoded and not stored, by reason.";
+    log_accepted_bytes: Counter "weir_log_accepted_bytes" "bytes" ["tenant"] "Bytes of log lines stored; of a request of which lines were refused, the others' part of it.";
     notes: Counter "weir_ingest_notes" "" ["tenant", "note"] "Things that were kept otherwise than they were sent, or not kept beside what was, by what was done.";
     not_kept: Counter "weir_received_not_kept" "" ["tenant", "dialect"] "Requests that carry nothing that Weir stores and are answered all the same, because their senders would repeat them for ever.";
     unknown_routes: Counter "weir_datadog_unknown_route" "" ["path"] "Requests of Datadog senders for paths that nothing answers; of paths the first hundred are told apart.";
@@ -144,6 +145,7 @@ registry! {
     lines_dropped: Counter "weir_line_dropped_datagrams" "" ["dialect"] "Datagrams for listeners for lines that the kernel dropped because they came faster than they were read.";
     lines_truncated: Counter "weir_line_truncated_datagrams" "" ["dialect"] "Datagrams over 64 KiB, of which only the beginning was read.";
 
+    tenant_queries: Counter "weir_tenant_queries" "" ["tenant"] "Questions to the query API that were asked of the store, by tenant.";
     queries: Counter "weir_queries" "" ["endpoint", "outcome"] "Queries by endpoint and outcome.";
     query_seconds: Histogram "weir_query_seconds" "seconds" ["endpoint"] "Time that queries took, waiting included.";
     queries_active: Gauge "weir_queries_active" "" [] "Queries that are being evaluated.";
