@@ -4,9 +4,7 @@ use codec::float;
 use model::batch::Exemplar;
 
 use super::shape::{Buckets, Count, Shape};
-use super::shape::{Count, Shape, cumulative, total};
 use super::text::{comment, push_escaped, push_label_name, push_quoted, series};
-use super::text::{comment, push_escaped, push_quoted, series};
 use super::{Escaping, Family, Metric, Value};
 
 /// Appends what a family begins with.
