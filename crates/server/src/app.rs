@@ -9,6 +9,7 @@ use admission::{Authority, Clients, Rates};
 use arc_swap::{ArcSwap, Guard};
 use dialects::Refusal;
 use env::Env;
+use forward::Outputs;
 use model::{Budget, TenantName};
 use tsdb::{Passing, Progress, Status, Store};
 
@@ -68,6 +69,10 @@ pub struct App {
     pub tls: Option<Arc<Tls>>,
     /// The open store.
     pub opened: OnceLock<Store>,
+    /// What sends on, once the store is open.
+    pub outputs: OnceLock<Outputs>,
+    /// The number by which other Weirs know this one.
+    pub instance: u64,
     /// Set when Weir is stopping.
     pub draining: AtomicBool,
 }
