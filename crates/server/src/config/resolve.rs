@@ -225,6 +225,7 @@ impl Config {
             query_bytes: query.memory_bytes.of(memory),
             self_monitoring_interval: settings.self_monitoring.interval,
             storage: storage_options(&settings, memory),
+            outputs: Vec::new(),
             passing: passing(&settings),
             passing_lines: Vec::new(),
             policy: policy(&settings),
