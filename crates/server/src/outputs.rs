@@ -37,7 +37,8 @@ const INSTANCE: &str = "x-weir-instance";
 pub(crate) fn instance(env: &Env, data_dir: &Path) -> io::Result<u64> {
     let found = env::read_if_there(&*env.files, &data_dir.join(FILE))?;
     let text = found.as_deref().and_then(|bytes| std::str::from_utf8(bytes).ok());
-    if let Some(number) = text.and_then(|text| u64::from_str_radix(text.trim(), 16).ok()).filter(|n| *n != 0) {
+    if let Some(number) = text.and_then(|text| u64::from_str_radix(text.trim(), 16).ok()).filter(|n| *n != 0)
+    {
         return Ok(number);
     }
     let number = env.random_u64().max(1);

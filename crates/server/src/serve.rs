@@ -269,10 +269,8 @@ fn app(env: Env, config: Config, control: Control, reloader: Box<dyn Reload>) ->
     metrics.start_time.set(env.clock.now_ms() as f64 / 1000.0);
     let tls = config.tls.clone().map(|tls| Tls::open(&env, &config.data_dir, tls, Arc::clone(&metrics)));
     let tls = tls.transpose()?;
-    let instance = outputs::instance(&env, &config.data_dir).map_err(|error| ServeError::DataDir {
-        path: config.data_dir.clone(),
-        error: error.to_string(),
-    })?;
+    let instance = outputs::instance(&env, &config.data_dir)
+        .map_err(|error| ServeError::DataDir { path: config.data_dir.clone(), error: error.to_string() })?;
     if let Some(acme) = tls.as_ref().and_then(Tls::acme) {
         acme.take_from_shelf(&control.authority());
     }
