@@ -193,6 +193,10 @@ impl Config {
             problems.extend(found);
             Vec::new()
         });
+        let outputs = settings.pasted.resolve_outputs().unwrap_or_else(|found| {
+            problems.extend(found);
+            Vec::new()
+        });
         if !problems.is_empty() {
             return Err(problems);
         }
@@ -206,6 +210,7 @@ impl Config {
             listen: general.listen,
             also_listen: settings.otlp.addresses().collect(),
             data_dir: general.data_dir.clone(),
+            outputs,
             external_url: general.external_url.0.clone().unwrap_or(address),
             trusted_proxies: general.trusted_proxies.clone(),
             log: settings.log.clone(),
