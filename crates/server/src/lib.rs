@@ -33,6 +33,7 @@ pub mod queries;
 pub mod respond;
 pub mod routes;
 mod run;
+mod scraping;
 pub mod serve;
 pub mod snapshots;
 pub mod source;

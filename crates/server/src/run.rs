@@ -151,6 +151,7 @@ impl Reloader {
         self.log.set_level(config.log.level);
         app.proxies.store(Arc::new(Proxies::new(config.trusted_proxies.clone())));
         app.config.store(Arc::new(config));
+        app.reloaded.send_replace(());
         Ok(())
     }
 }
