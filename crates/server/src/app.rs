@@ -9,6 +9,7 @@ use admission::{Authority, Clients, Rates};
 use arc_swap::{ArcSwap, Guard};
 use dialects::Refusal;
 use env::Env;
+use forward::Outputs;
 use model::{Budget, TenantName};
 use scrape::jobs::Pools;
 use tokio::sync::watch;
@@ -74,6 +75,10 @@ pub struct App {
     pub reloaded: watch::Sender<()>,
     /// The open store.
     pub opened: OnceLock<Store>,
+    /// What sends on, once the store is open.
+    pub outputs: OnceLock<Outputs>,
+    /// The number by which other Weirs know this one.
+    pub instance: u64,
     /// Set when Weir is stopping.
     pub draining: AtomicBool,
 }

@@ -26,6 +26,7 @@ pub mod listen;
 mod log;
 pub mod metrics;
 pub mod monitor;
+mod outputs;
 mod pieces;
 pub mod pool;
 pub mod proxies;

@@ -33,7 +33,7 @@ use crate::queries::Queries;
 use crate::statsd::Listeners;
 use crate::tls::acme::challenges;
 use crate::tls::{self, Tls, TlsError};
-use crate::{lines, monitor, routes, scraping, upkeep};
+use crate::{lines, monitor, outputs, routes, scraping, upkeep};
 
 /// Why Weir does not start, or did not stop well.
 #[derive(Debug, thiserror::Error)]
@@ -114,7 +114,7 @@ impl Server {
         let app = Arc::new(app(env, config, control, reloader)?);
         let (stop, stopped) = watch::channel(false);
         let (fail, failed) = oneshot::channel();
-        let driver = Driver::start(Arc::clone(&app), fail)?;
+        let driver = Driver::start(Arc::clone(&app), runtime.handle().clone(), fail)?;
         let statsd = Listeners::start(&app)?;
         let lines = lines::Listeners::start(&app, &runtime)?;
         let listener = Listener::new(socket, settings, routes::router(&app), Arc::clone(&app.metrics));
@@ -187,6 +187,10 @@ impl Server {
         self.lines.stop(&self.runtime);
         // What its open windows have goes into the store before that closes.
         self.statsd.stop();
+        // What is under way is sent, what is not is sent after the next start.
+        if let Some(outputs) = self.app.outputs.get() {
+            outputs.stop();
+        }
         // The runtime goes last: it is what hears a second signal.
         let closed = self.driver.stop();
         self.runtime.shutdown_background();
@@ -269,6 +273,8 @@ fn app(env: Env, config: Config, control: Control, reloader: Box<dyn Reload>) ->
     metrics.start_time.set(env.clock.now_ms() as f64 / 1000.0);
     let tls = config.tls.clone().map(|tls| Tls::open(&env, &config.data_dir, tls, Arc::clone(&metrics)));
     let tls = tls.transpose()?;
+    let instance = outputs::instance(&env, &config.data_dir)
+        .map_err(|error| ServeError::DataDir { path: config.data_dir.clone(), error: error.to_string() })?;
     if let Some(acme) = tls.as_ref().and_then(Tls::acme) {
         acme.take_from_shelf(&control.authority());
     }
@@ -294,6 +300,8 @@ fn app(env: Env, config: Config, control: Control, reloader: Box<dyn Reload>) ->
         pools: Arc::default(),
         reloaded: watch::Sender::new(()),
         opened: OnceLock::new(),
+        outputs: OnceLock::new(),
+        instance,
         draining: Default::default(),
         metrics,
         env,

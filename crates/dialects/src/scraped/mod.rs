@@ -36,6 +36,7 @@ mod families;
 mod negotiate;
 mod protobuf;
 mod series;
+pub mod strict;
 mod text;
 
 #[cfg(test)]

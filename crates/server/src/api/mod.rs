@@ -320,7 +320,7 @@ fn count(app: &App, endpoint: &str, began: Duration, outcome: &str) {
 }
 
 /// Counts a question that a tenant asked.
-fn count_of(app: &App, tenant: &Tenant) {
+pub(crate) fn count_of(app: &App, tenant: &Tenant) {
     app.metrics.tenant_queries.of_tenant(tenant.name.as_str(), &[]).add(1);
 }
 

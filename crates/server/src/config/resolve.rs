@@ -37,6 +37,8 @@ pub struct Config {
     pub also_listen: Vec<(&'static str, SocketAddr)>,
     /// Directory of everything that is stored.
     pub data_dir: PathBuf,
+    /// What is sent on, and where.
+    pub outputs: Vec<forward::Settings>,
     /// URL without a slash at its end, for printed links.
     pub external_url: String,
     /// Networks whose `X-Forwarded-*` headers are believed.
@@ -223,6 +225,7 @@ impl Config {
             query_bytes: query.memory_bytes.of(memory),
             self_monitoring_interval: settings.self_monitoring.interval,
             storage: storage_options(&settings, memory),
+            outputs: Vec::new(),
             passing: passing(&settings),
             passing_lines: Vec::new(),
             policy: policy(&settings),
