@@ -395,3 +395,19 @@ fn exposures_are_checked() {
         assert!(problems.len() == 1 && problems[0].starts_with(wanted), "{text}: {problems:?}");
     }
 }
+
+/// What is kept nowhere must be sent somewhere.
+#[test]
+fn a_tenant_of_whom_nothing_is_kept_needs_an_output() {
+    let none = "tenants: {edge: {store: none}, default: {}}\n";
+    let problems = refused(none);
+    assert!(problems[0].contains("tenants.edge.store: none, and no output"), "{problems:?}");
+    let to =
+        |tenant: &str| format!("{none}remote_write: [{{url: \"http://a.example/w\", tenant: {tenant}}}]\n");
+    assert_eq!(refused(&to("default")), problems);
+    let resolved = config(&to("edge"));
+    let edge = TenantName::parse("edge").unwrap();
+    assert_eq!((resolved.passing, resolved.passing_lines), (vec![edge.clone()], vec![]));
+    let logs = "outputs: [{type: loki, name: l, url: \"http://a.example\", tenant: edge}]\n";
+    assert_eq!(config(&(to("edge") + logs)).passing_lines, [edge]);
+}
