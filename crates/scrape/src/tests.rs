@@ -14,8 +14,8 @@ use tokio::time::{Instant, sleep};
 
 use crate::config::Histograms;
 use crate::fetch::{Fetch, Fetched};
-use crate::job::{Command, Job, LabelTerms, Order, Shown};
-use crate::labelling::{Conflicts, LabelBounds};
+use crate::job::{Command, Job, Order, Shown};
+use crate::labelling::LabelTerms;
 use crate::report::{Extra, Health};
 use crate::store::{Boxed, Durable, Paid};
 use crate::target::{Found, Target};
@@ -237,12 +237,7 @@ fn order(
             store: Arc::clone(kept) as Arc<dyn Store>,
             env: Env { clock: Arc::clone(clock) as Arc<dyn Clock>, ..Env::real() },
         }),
-        labels: LabelTerms {
-            conflicts: Conflicts::Exported,
-            rules: Arc::new(Rules::new(rules)),
-            names: Names::Utf8,
-            bounds: LabelBounds::default(),
-        },
+        labels: LabelTerms { rules: Arc::new(Rules::new(rules)), ..LabelTerms::default() },
         target_limit: 0,
     }
 }
@@ -354,6 +349,7 @@ async fn a_job_that_ends_ends_its_series_and_one_that_is_dropped_does_not() {
         rig.taken();
         if is_ended {
             rig.commands.send(Command::End).await.unwrap();
+            drop(rig.commands);
             rig.task.await.unwrap();
         } else {
             rig.task.abort();
@@ -456,7 +452,7 @@ async fn over_the_sample_limit_nothing_is_stored_and_all_is_counted() {
     rig.page("a", "x 1\ny 2\nz 3\n");
     rig.targets(&["a"]).await;
     rig.scrape().await;
-    let mut wanted = report(0, 3, 3, 2);
+    let mut wanted = report(0, 3, 3, 0);
     wanted.extend(
         ["scrape_body_size_bytes 12", "scrape_sample_limit 2", "scrape_timeout_seconds 10"].map(String::from),
     );
