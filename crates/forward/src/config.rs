@@ -4,7 +4,7 @@
 //! ([`RemoteWrite::settings`], [`Output::settings`]). The keys of HTTP clients are written inline in both.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use dialects::outgoing::{Options, Speaker, Version, find};
@@ -13,7 +13,8 @@ use model::relabel::{Names, Rules};
 use outbound::{HttpConfig, Inline, RelabelConfig, Secret, Size, Url, relabel};
 use serde::{Deserialize, Serialize};
 
-use crate::given::{self, Tenants};
+use crate::given;
+pub use crate::given::Tenants;
 use crate::pause::Pauses;
 use crate::settings::{Chosen, Describes, Queues, Settings};
 
@@ -30,6 +31,7 @@ const LAG_AGE_MAX: Duration = Duration::from_secs(24 * 3600);
 #[serde(default, deny_unknown_fields)]
 pub struct RemoteWrite {
     /// Where to.
+    #[serde(serialize_with = "outbound::hide_password")]
     pub url: String,
     /// The output's name; made from the URL when there is none.
     #[serde(skip_serializing_if = "String::is_empty")]
@@ -189,6 +191,7 @@ pub struct Output {
     /// The output's name.
     pub name: String,
     /// Where to.
+    #[serde(serialize_with = "outbound::hide_password")]
     pub url: String,
     /// The receiver's token.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -456,6 +459,15 @@ fn checked(settings: Settings) -> Result<Settings, Invalid> {
         return Err(Invalid::new("remote_timeout", "0 leaves no time for an answer"));
     }
     Ok(settings)
+}
+
+/// Takes relative paths as relative to `directory`, where the configuration lies.
+pub fn place(config: &mut OutputConfig, directory: &Path) {
+    config.inner.place(directory);
+    if let Some(file) = &mut config.own.token_file {
+        // An absolute path stays what it is.
+        *file = directory.join(&*file);
+    }
 }
 
 /// Whether names stand once each, and there are not too many outputs.

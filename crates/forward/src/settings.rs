@@ -22,7 +22,7 @@ pub enum Chosen {
 
 impl Chosen {
     /// Whether the tenant of this name is chosen.
-    pub(crate) fn has(&self, name: &TenantName) -> bool {
+    pub fn has(&self, name: &TenantName) -> bool {
         match self {
             Self::All => true,
             Self::Named(names) => names.contains(name),
@@ -105,6 +105,11 @@ impl Settings {
     /// Whether its receiver adds what comes again.
     pub fn adds(&self) -> bool {
         (self.speaker.repeated)(&self.options) == Repeated::IsAdded
+    }
+
+    /// Whether parts of one histogram or summary go to the receiver together: those of a classic one are several series.
+    pub(crate) fn keeps_parts_together(&self) -> bool {
+        self.speaker.name != dialects::remote_write::SPEAKER.name
     }
 
     /// Whether labels are those of the log.

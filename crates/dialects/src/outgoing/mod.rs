@@ -19,7 +19,15 @@ use crate::{Encoding, reply};
 pub(crate) use whole::{Form, Whole, Wholes};
 
 /// Every protocol that is spoken outward, in the order of the docs.
-pub static ALL: &[&Speaker] = &[&crate::remote_write::SPEAKER];
+pub static ALL: &[&Speaker] = &[
+    &crate::remote_write::SPEAKER,
+    &crate::otlp::SPEAKER,
+    &crate::datadog::SPEAKER,
+    &crate::splunk::SPEAKER,
+    &crate::signalfx::SPEAKER,
+    &crate::betterstack::SPEAKER,
+    &crate::loki::SPEAKER,
+];
 
 /// The speaker with this name.
 pub fn find(name: &str) -> Option<&'static Speaker> {

@@ -47,6 +47,20 @@ pub fn check(format: Format, body: &[u8], most: usize) -> Vec<Violation> {
     complaints.violations.into_iter().map(violation).collect()
 }
 
+/// The format of a page of which nothing is said: OpenMetrics where only that has something like it. An empty page is one
+/// of OpenMetrics without its end.
+pub fn guess(body: &[u8]) -> Format {
+    let begins = |start: &[u8]| body.starts_with(start);
+    let has = |line: &[u8]| memchr::memmem::find(body, line).is_some();
+    let is_openmetrics = body.is_empty()
+        || begins(b"# EOF")
+        || begins(b"# UNIT ")
+        || has(b"\n# EOF")
+        || has(b"\n# UNIT ")
+        || has(b" # {");
+    if is_openmetrics { Format::OpenMetrics } else { Format::Prometheus }
+}
+
 const WHOLE: Options =
     Options { native_histograms: true, classic_beside_native: true, start_timestamps: true, scraped_ms: 0 };
 
@@ -111,6 +125,7 @@ fn text(rules: Rules, body: &[u8], complaints: &mut Complaints) {
         }
     }
     families.finish(complaints);
+    complaints.line = complaints.line.max(1);
     match rules {
         Rules::OpenMetrics if !ended => complaints.add("page does not end with # EOF"),
         Rules::Prometheus if !body.is_empty() && !body.ends_with(b"\n") => {

@@ -18,6 +18,8 @@ fn all_bad_cases_are_refused_and_all_good_ones_are_not() {
         } else {
             bad += 1;
             assert!(!violations.is_empty(), "{} is bad", case.folder.display());
+            let guessed = check(guess(&case.page), &case.page, 20);
+            assert!(!guessed.is_empty(), "{} is bad whatever it is", case.folder.display());
         }
     }
     assert!(good + bad == 0 || (good >= 44 && bad >= 167), "{good} good and {bad} bad cases");
@@ -171,6 +173,23 @@ fn prometheus_text() {
         ),
     ] {
         assert_eq!(violations(Format::Prometheus, page), wanted, "{page}");
+    }
+}
+
+#[test]
+fn what_nobody_says_is_guessed() {
+    for page in [
+        "",
+        "# EOF",
+        "a 1\n# EOF\n",
+        "# UNIT a_s s\n",
+        "# TYPE a_s gauge\n# UNIT a_s s\n",
+        "a_total 1 # {} 1\n",
+    ] {
+        assert_eq!(guess(page.as_bytes()), Format::OpenMetrics, "{page:?}");
+    }
+    for page in ["a 1\n", "# TYPE a gauge\na 1\n", "\n", "a{b=\"# EOF\"} 1\n"] {
+        assert_eq!(guess(page.as_bytes()), Format::Prometheus, "{page:?}");
     }
 }
 
