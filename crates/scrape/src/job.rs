@@ -161,6 +161,7 @@ impl Job {
     fn sync(&mut self, found: Found) {
         let common = Arc::clone(&self.order.common);
         let mut gone = std::mem::take(&mut self.lives);
+        let mut new = Vec::new();
         for target in found.targets {
             let hash = target.hash();
             if self.lives.contains_key(&hash) {
@@ -176,8 +177,23 @@ impl Job {
                 }
                 continue;
             }
-            let target = Arc::new(target);
-            let life = match self.leaving.remove(&hash) {
+            match self.leaving.remove(&hash) {
+                Some(life) => {
+                    let next = self.renewed(&life, Arc::new(target));
+                    self.add(next);
+                }
+                None => new.push(Arc::new(target)),
+            }
+        }
+        // One that is scraped at other times now is another target and has the same series.
+        let page = |target: &Target| (target.url.to_string(), target.public());
+        let mut by_page: HashMap<_, _> = match new.is_empty() {
+            true => HashMap::new(),
+            false => gone.iter().map(|(hash, life)| (page(&life.target), *hash)).collect(),
+        };
+        for target in new {
+            let before = by_page.remove(&page(&target)).and_then(|hash| gone.remove(&hash));
+            let life = match before {
                 Some(life) => self.renewed(&life, target),
                 None => Life::new(Arc::clone(&target), self.labelling(&target)),
             };

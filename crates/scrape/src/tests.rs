@@ -340,6 +340,24 @@ async fn a_target_that_comes_back_goes_on() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_target_with_another_interval_remembers_its_page() {
+    let rig = Rig::start(terms(), Vec::new());
+    rig.page("a", "x 1\ny 2\n");
+    rig.targets(&["a"]).await;
+    rig.scrape().await;
+    rig.taken();
+    rig.page("a", "x 1\n");
+    let labels = Labels::from_pairs(target("a").labels.iter().chain([("__scrape_interval__", "5s")]));
+    let faster = Target { interval: INTERVAL / 2, labels, ..target("a") };
+    assert_ne!(faster.hash(), target("a").hash());
+    rig.commands.send(Command::Targets(Found { targets: vec![faster], ..Found::default() })).await.unwrap();
+    rig.scrape().await;
+    assert_eq!(sorted(rig.taken()), with(&["x 1", "y stale"], report(1, 1, 1, 0)));
+    sleep(INTERVAL * 3).await;
+    assert!(rig.taken().iter().all(|line| !line.contains("stale")));
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_job_that_ends_ends_its_series_and_one_that_is_dropped_does_not() {
     for (is_ended, wanted) in [(true, 6), (false, 0)] {
         let rig = Rig::start(terms(), Vec::new());
