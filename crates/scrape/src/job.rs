@@ -4,36 +4,22 @@
 //! found any more keeps what it remembers for a little over two intervals; then its series are marked as ended, unless it
 //! came back.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
 use model::Labels;
-use model::relabel::{Names, Rules};
 use tokio::sync::{Semaphore, mpsc};
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep_until, timeout_at};
 
 use crate::error::ScrapeError;
-use crate::labelling::{Conflicts, LabelBounds, Labelling};
+use crate::labelling::{LabelTerms, Labelling};
 use crate::life::{Common, Life, Moment};
 use crate::schedule::Place;
 use crate::store::Told;
 use crate::target::{Found, Target};
 use crate::timetable::{Entry, Timetable, What};
-
-/// How the labels of all targets of a job are made.
-#[derive(Clone, Debug)]
-pub struct LabelTerms {
-    /// Whose label counts.
-    pub conflicts: Conflicts,
-    /// `metric_relabel_configs`.
-    pub rules: Arc<Rules>,
-    /// Which names labels may have.
-    pub names: Names,
-    /// Bounds.
-    pub bounds: LabelBounds,
-}
 
 /// What a job is now.
 #[derive(Debug)]
@@ -122,7 +108,8 @@ impl Job {
             let next = self.timetable.next();
             tokio::select! {
                 biased;
-                command = commands.recv() => match command {
+                // Whoever told it to end is gone by then.
+                command = commands.recv(), if !self.ends => match command {
                     Some(command) => self.obey(command),
                     None => return,
                 },
@@ -160,14 +147,7 @@ impl Job {
     }
 
     fn labelling(&self, target: &Target) -> Arc<Labelling> {
-        let LabelTerms { conflicts, rules, names, bounds } = &self.order.labels;
-        Arc::new(Labelling {
-            target: target.public(),
-            conflicts: *conflicts,
-            rules: Arc::clone(rules),
-            names: *names,
-            bounds: *bounds,
-        })
+        Arc::new(Labelling::new(target.public(), self.order.labels.clone()))
     }
 
     fn add(&mut self, life: Life) {
@@ -181,6 +161,7 @@ impl Job {
     fn sync(&mut self, found: Found) {
         let common = Arc::clone(&self.order.common);
         let mut gone = std::mem::take(&mut self.lives);
+        let mut new = Vec::new();
         for target in found.targets {
             let hash = target.hash();
             if self.lives.contains_key(&hash) {
@@ -196,8 +177,23 @@ impl Job {
                 }
                 continue;
             }
-            let target = Arc::new(target);
-            let life = match self.leaving.remove(&hash) {
+            match self.leaving.remove(&hash) {
+                Some(life) => {
+                    let next = self.renewed(&life, Arc::new(target));
+                    self.add(next);
+                }
+                None => new.push(Arc::new(target)),
+            }
+        }
+        // One that is scraped at other times now is another target and has the same series.
+        let page = |target: &Target| (target.url.to_string(), target.public());
+        let mut by_page: HashMap<_, _> = match new.is_empty() {
+            true => HashMap::new(),
+            false => gone.iter().map(|(hash, life)| (page(&life.target), *hash)).collect(),
+        };
+        for target in new {
+            let before = by_page.remove(&page(&target)).and_then(|hash| gone.remove(&hash));
+            let life = match before {
                 Some(life) => self.renewed(&life, target),
                 None => Life::new(Arc::clone(&target), self.labelling(&target)),
             };
@@ -238,6 +234,7 @@ impl Job {
 
     fn do_what_is_due(&mut self) {
         let now = self.order.common.env.clock.monotonic();
+        let mut ends = Vec::new();
         while let Some(Entry { due, what, life, .. }) = self.timetable.take(now) {
             let hash = life.target.hash();
             let is =
@@ -246,14 +243,22 @@ impl Job {
                 What::Scrape if is(&self.lives) => self.scrape(due, now, &life),
                 What::End(at_ms) if is(&self.leaving) => {
                     self.leaving.remove(&hash);
-                    let labels = life.target.public();
-                    // Another target has its name now, and its series go on.
-                    if self.lives.values().all(|other| other.target.public() != labels) {
-                        self.tasks.spawn(life.end(Arc::clone(&self.order.common), at_ms));
-                    }
+                    ends.push((life, at_ms));
                 }
                 _ => {}
             }
+        }
+        self.end(ends);
+    }
+
+    fn end(&mut self, ends: Vec<(Arc<Life>, i64)>) {
+        if ends.is_empty() {
+            return;
+        }
+        let names: HashSet<Labels> = self.lives.values().map(|life| life.target.public()).collect();
+        // Another target may have its name now, and its series go on.
+        for (life, at_ms) in ends.into_iter().filter(|(life, _)| !names.contains(&life.target.public())) {
+            self.tasks.spawn(life.end(Arc::clone(&self.order.common), at_ms));
         }
     }
 

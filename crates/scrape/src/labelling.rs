@@ -5,7 +5,6 @@
 //! equal labels.
 
 use std::borrow::Cow;
-use std::fmt;
 use std::sync::Arc;
 
 use codec::hash::key128;
@@ -36,11 +35,9 @@ pub struct LabelBounds {
     pub value_bytes: usize,
 }
 
-/// How the labels of a target's series are made.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Labelling {
-    /// The target's own labels, those that begin with `__` not among them.
-    pub target: Labels,
+/// How the labels of all targets of a job are made.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct LabelTerms {
     /// Whose label counts.
     pub conflicts: Conflicts,
     /// `metric_relabel_configs`.
@@ -49,6 +46,16 @@ pub struct Labelling {
     pub names: Names,
     /// Bounds.
     pub bounds: LabelBounds,
+}
+
+/// How the labels of a target's series are made.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Labelling {
+    /// The target's own labels, those that begin with `__` not among them.
+    target: Labels,
+    terms: LabelTerms,
+    /// Of everything that labels depend on.
+    digest: u128,
 }
 
 /// Why the labels of a series fail the scrape.
@@ -96,21 +103,17 @@ const KEY_DOMAIN: u64 = 0x7363_7261_7065_6400;
 const EXPORTED: &str = "exported_";
 
 impl Labelling {
+    /// For a target with these labels of its own.
+    pub fn new(target: Labels, terms: LabelTerms) -> Self {
+        let LabelTerms { conflicts, rules, names, .. } = &terms;
+        let text = format!("{}\0{conflicts:?} {names:?} {rules:?}", target.as_canonical());
+        let digest = key128(KEY_DOMAIN, text.as_bytes());
+        Self { target, terms, digest }
+    }
+
     /// The seed of the keys of this target's series, under a process' `seed`.
     pub fn seed(&self, seed: u64) -> u64 {
-        struct Rest<'a>(&'a Labelling);
-        impl fmt::Display for Rest<'_> {
-            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                write!(f, "{:?} {:?} {:?}", self.0.conflicts, self.0.names, self.0.rules)
-            }
-        }
-        let mut text = self.target.as_canonical().to_owned();
-        // Most targets have no rules, and then nothing is written at length.
-        if !self.rules.is_empty() || self.conflicts != Conflicts::default() {
-            text.push('\0');
-            text.push_str(&Rest(self).to_string());
-        }
-        key128(seed ^ KEY_DOMAIN, text.as_bytes()) as u64
+        key128(seed ^ KEY_DOMAIN, &self.digest.to_le_bytes()) as u64
     }
 
     /// The labels of a series of the page; `None` when the rules drop it.
@@ -121,7 +124,7 @@ impl Labelling {
             return Err(LabelError::Duplicate(truncated(name)).into());
         }
         let mut labels = self.with_target(pairs);
-        if self.rules.apply(&mut labels) == Verdict::Dropped {
+        if self.terms.rules.apply(&mut labels) == Verdict::Dropped {
             return Ok(None);
         }
         self.check(&labels)?;
@@ -136,7 +139,7 @@ impl Labelling {
 
     fn with_target<'b>(&'b self, pairs: Vec<Pair<'b>>) -> LabelSet<'b> {
         let target = self.target.iter();
-        if self.conflicts == Conflicts::Honoured {
+        if self.terms.conflicts == Conflicts::Honoured {
             // Also an empty label of the page is one: it says that the target's is not wanted.
             let missing: Vec<_> = target.filter(|(name, _)| pairs.iter().all(|(n, _)| n != name)).collect();
             let mut labels: LabelSet<'b> = pairs.into_iter().collect();
@@ -168,16 +171,17 @@ impl Labelling {
         if metric.is_empty() {
             return Err(BadSeries::NoName);
         }
-        let legacy = self.names == Names::Legacy;
+        let names = self.terms.names;
+        let legacy = names == Names::Legacy;
         let colons_apart = |name: &str| name.split(':').all(|part| part.bytes().all(is_word));
         if legacy
             && (!colons_apart(metric)
                 || metric.starts_with(|c: char| c.is_ascii_digit())
-                || labels.iter().any(|(name, _)| !self.names.allow(name)))
+                || labels.iter().any(|(name, _)| !names.allow(name)))
         {
             return Err(BadSeries::Names(truncated(metric)));
         }
-        let LabelBounds { labels: count_max, name_bytes, value_bytes } = self.bounds;
+        let LabelBounds { labels: count_max, name_bytes, value_bytes } = self.terms.bounds;
         if count_max > 0 && labels.len() > count_max {
             let metric = truncated(metric);
             return Err(BadSeries::Labels { metric, count: labels.len(), limit: count_max });
@@ -223,13 +227,8 @@ mod tests {
 
     fn labelling(target: &[(&str, &str)], rules: Vec<Parts>) -> Labelling {
         let rules = rules.into_iter().map(|parts| Rule::new(parts, Names::Utf8).unwrap()).collect();
-        Labelling {
-            target: Labels::from_pairs(target.iter().copied()),
-            conflicts: Conflicts::Exported,
-            rules: Arc::new(Rules::new(rules)),
-            names: Names::Utf8,
-            bounds: LabelBounds::default(),
-        }
+        let terms = LabelTerms { rules: Arc::new(Rules::new(rules)), ..LabelTerms::default() };
+        Labelling::new(Labels::from_pairs(target.iter().copied()), terms)
     }
 
     fn said(labelling: &Labelling, series: &str) -> String {
@@ -254,7 +253,7 @@ mod tests {
     #[test]
     fn honoured_labels_stay_also_when_they_are_empty() {
         let mut target = labelling(&[("job", "j"), ("instance", "i")], Vec::new());
-        target.conflicts = Conflicts::Honoured;
+        target.terms.conflicts = Conflicts::Honoured;
         assert_eq!(said(&target, r#"up{job="x",instance=""}"#), "__name__=up job=x");
         assert_eq!(said(&target, "up"), "__name__=up instance=i job=j");
     }
@@ -278,7 +277,7 @@ mod tests {
     #[test]
     fn bounds_are_those_of_prometheus() {
         let mut target = labelling(&[("job", "j")], Vec::new());
-        target.bounds = LabelBounds { labels: 3, name_bytes: 8, value_bytes: 4 };
+        target.terms.bounds = LabelBounds { labels: 3, name_bytes: 8, value_bytes: 4 };
         assert_eq!(said(&target, r#"up{a="b"}"#), "__name__=up a=b job=j");
         assert_eq!(
             said(&target, r#"up{a="b",c="d"}"#),
@@ -302,8 +301,8 @@ mod tests {
     #[test]
     fn keys_of_other_labellings_are_others() {
         let (a, b) = (labelling(&[("job", "a")], Vec::new()), labelling(&[("job", "b")], Vec::new()));
-        let mut honoured = a.clone();
-        honoured.conflicts = Conflicts::Honoured;
+        let terms = LabelTerms { conflicts: Conflicts::Honoured, ..LabelTerms::default() };
+        let honoured = Labelling::new(a.target.clone(), terms);
         let seeds = [a.seed(1), b.seed(1), honoured.seed(1), a.seed(2)];
         let distinct = seeds.iter().collect::<std::collections::BTreeSet<_>>();
         assert_eq!((distinct.len(), a.seed(1)), (4, a.clone().seed(1)));

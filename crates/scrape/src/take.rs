@@ -132,7 +132,8 @@ impl Work {
             took: self.moment.began.elapsed(),
             scraped: counts.scraped,
             kept: counts.kept,
-            added: counts.added,
+            // What was not stored is no new series.
+            added: if page.failure().is_none() { counts.added } else { 0 },
             timeout: life.target.timeout,
             sample_limit: common.terms.sample_limit,
             body_bytes: if matches!(fetched, Err(ScrapeError::BodySize)) { -1 } else { body.len() as i64 },

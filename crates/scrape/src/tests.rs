@@ -14,8 +14,8 @@ use tokio::time::{Instant, sleep};
 
 use crate::config::Histograms;
 use crate::fetch::{Fetch, Fetched};
-use crate::job::{Command, Job, LabelTerms, Order, Shown};
-use crate::labelling::{Conflicts, LabelBounds};
+use crate::job::{Command, Job, Order, Shown};
+use crate::labelling::LabelTerms;
 use crate::report::{Extra, Health};
 use crate::store::{Boxed, Durable, Paid};
 use crate::target::{Found, Target};
@@ -237,12 +237,7 @@ fn order(
             store: Arc::clone(kept) as Arc<dyn Store>,
             env: Env { clock: Arc::clone(clock) as Arc<dyn Clock>, ..Env::real() },
         }),
-        labels: LabelTerms {
-            conflicts: Conflicts::Exported,
-            rules: Arc::new(Rules::new(rules)),
-            names: Names::Utf8,
-            bounds: LabelBounds::default(),
-        },
+        labels: LabelTerms { rules: Arc::new(Rules::new(rules)), ..LabelTerms::default() },
         target_limit: 0,
     }
 }
@@ -345,6 +340,24 @@ async fn a_target_that_comes_back_goes_on() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_target_with_another_interval_remembers_its_page() {
+    let rig = Rig::start(terms(), Vec::new());
+    rig.page("a", "x 1\ny 2\n");
+    rig.targets(&["a"]).await;
+    rig.scrape().await;
+    rig.taken();
+    rig.page("a", "x 1\n");
+    let labels = Labels::from_pairs(target("a").labels.iter().chain([("__scrape_interval__", "5s")]));
+    let faster = Target { interval: INTERVAL / 2, labels, ..target("a") };
+    assert_ne!(faster.hash(), target("a").hash());
+    rig.commands.send(Command::Targets(Found { targets: vec![faster], ..Found::default() })).await.unwrap();
+    rig.scrape().await;
+    assert_eq!(sorted(rig.taken()), with(&["x 1", "y stale"], report(1, 1, 1, 0)));
+    sleep(INTERVAL * 3).await;
+    assert!(rig.taken().iter().all(|line| !line.contains("stale")));
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_job_that_ends_ends_its_series_and_one_that_is_dropped_does_not() {
     for (is_ended, wanted) in [(true, 6), (false, 0)] {
         let rig = Rig::start(terms(), Vec::new());
@@ -354,6 +367,7 @@ async fn a_job_that_ends_ends_its_series_and_one_that_is_dropped_does_not() {
         rig.taken();
         if is_ended {
             rig.commands.send(Command::End).await.unwrap();
+            drop(rig.commands);
             rig.task.await.unwrap();
         } else {
             rig.task.abort();
@@ -456,7 +470,7 @@ async fn over_the_sample_limit_nothing_is_stored_and_all_is_counted() {
     rig.page("a", "x 1\ny 2\nz 3\n");
     rig.targets(&["a"]).await;
     rig.scrape().await;
-    let mut wanted = report(0, 3, 3, 2);
+    let mut wanted = report(0, 3, 3, 0);
     wanted.extend(
         ["scrape_body_size_bytes 12", "scrape_sample_limit 2", "scrape_timeout_seconds 10"].map(String::from),
     );

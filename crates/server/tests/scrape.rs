@@ -70,7 +70,7 @@ fn a_page_is_fetched_as_prometheus_does_and_can_be_queried() {
     }
     let metadata = weir.get("/api/v1/metadata?metric=x", &weir.token).json();
     assert_eq!(metadata["data"]["x"][0]["help"], "What it is.");
-    let metrics = weir.get("/metrics", "").body;
+    let metrics = weir.get("/metrics", &weir.admin).body;
     assert!(metrics.contains("weir_scrapes_total{tenant=\"default\",outcome=\"success\"}"), "{metrics}");
     weir.stop();
 }

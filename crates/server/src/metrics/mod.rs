@@ -130,6 +130,8 @@ registry! {
     scrape_lost: Counter "weir_scrape_lost_samples" "" ["tenant", "reason"] "Samples of scrapes that were read and could not be stored, by reason.";
     scrape_skipped: Counter "weir_scrape_skipped" "" [] "Times at which a target was due and its scrape before was still under way, or nothing could begin.";
     scrape_invalid_targets: Counter "weir_scrape_invalid_targets" "" [] "Targets that were found and of which none could be made: no address, no valid URL.";
+    scrape_discoveries: Counter "weir_scrape_discovery_refreshes" "" ["mechanism"] "Times that targets were looked for, by mechanism (static, file, http, dns).";
+    scrape_discovery_failures: Counter "weir_scrape_discovery_failures" "" ["mechanism"] "Times that a mechanism, a file or a name of it could not be read; what it said last goes on to count.";
     scrape_targets: Gauge "weir_scrape_targets" "" ["tenant", "state"] "Targets that are scraped, by how they were the last time (up, down, unknown), and those that rules dropped.";
 
     statsd_datagrams: Counter "weir_statsd_datagrams" "" ["transport"] "Datagrams read from StatsD sockets; frames of a stream among them.";
