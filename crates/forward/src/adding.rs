@@ -6,6 +6,7 @@
 //! windows, or requests that are sent again byte for byte: a receiver that knows repeated requests adds nothing twice.
 
 use std::collections::BTreeMap;
+use std::ops::Range;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -66,7 +67,7 @@ pub(crate) fn run(shared: &Arc<Shared>, context: &Context, post: &Arc<dyn Post>,
         follower,
     };
     // What is not sent when the output stops is in the file.
-    let _ = adding.run(cursor.outbox);
+    let _ = adding.run(&cursor.outbox);
 }
 
 struct Adding<'o> {
@@ -94,9 +95,9 @@ struct Taker<'o> {
 }
 
 impl Adding<'_> {
-    fn run(mut self, outbox: Vec<Stored>) -> Result<(), Stopped> {
+    fn run(mut self, outbox: &[Stored]) -> Result<(), Stopped> {
         if !outbox.is_empty() {
-            self.send(&outbox)?;
+            self.send(outbox)?;
             self.store(Vec::new())?;
         }
         let mut looked = self.shared.now();
@@ -177,7 +178,7 @@ impl Adding<'_> {
 
     /// Cuts a load into requests that the receiver takes.
     fn cut(&self, load: &Load, outbox: &mut Vec<Stored>) {
-        let mut parts = vec![0..load.rows()];
+        let mut parts: Vec<Range<usize>> = std::iter::once(0..load.rows()).collect();
         while let Some(part) = parts.pop() {
             if part.is_empty() {
                 continue;

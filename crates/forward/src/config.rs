@@ -4,7 +4,7 @@
 //! ([`RemoteWrite::settings`], [`Output::settings`]). The keys of HTTP clients are written inline in both.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use dialects::outgoing::{Options, Speaker, Version, find};
@@ -13,7 +13,8 @@ use model::relabel::{Names, Rules};
 use outbound::{HttpConfig, Inline, RelabelConfig, Secret, Size, Url, relabel};
 use serde::{Deserialize, Serialize};
 
-use crate::given::{self, Tenants};
+use crate::given;
+pub use crate::given::Tenants;
 use crate::pause::Pauses;
 use crate::settings::{Chosen, Describes, Queues, Settings};
 
@@ -456,6 +457,15 @@ fn checked(settings: Settings) -> Result<Settings, Invalid> {
         return Err(Invalid::new("remote_timeout", "0 leaves no time for an answer"));
     }
     Ok(settings)
+}
+
+/// Takes relative paths as relative to `directory`, where the configuration lies.
+pub fn place(config: &mut OutputConfig, directory: &Path) {
+    config.inner.place(directory);
+    if let Some(file) = &mut config.own.token_file {
+        // An absolute path stays what it is.
+        *file = directory.join(&*file);
+    }
 }
 
 /// Whether names stand once each, and there are not too many outputs.

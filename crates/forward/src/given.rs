@@ -21,6 +21,16 @@ pub enum Tenants {
     Named(Vec<String>),
 }
 
+impl Tenants {
+    /// Whether the tenant of this name is among them.
+    pub fn names(&self, name: &str) -> bool {
+        match self {
+            Self::All => true,
+            Self::Named(names) => names.iter().any(|other| other == name),
+        }
+    }
+}
+
 impl Serialize for Tenants {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         match self {

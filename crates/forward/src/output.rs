@@ -3,6 +3,7 @@
 use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::PathBuf;
+use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
@@ -100,7 +101,9 @@ impl Output {
         }
         let behind = |position| store.log_bytes_behind(settings.stream(), position).unwrap_or(0);
         let bytes_max = settings.lag_bytes_max.unwrap_or_else(|| self.usual_bytes_max());
-        if behind(cursor) > bytes_max {
+        let lag_bytes = behind(cursor);
+        shared.lag_bytes.store(lag_bytes, Ordering::Relaxed);
+        if lag_bytes > bytes_max {
             let enough = |mark: &&crate::lag::Mark| behind(mark.end) <= bytes_max;
             let floor =
                 marks.iter().find(enough).map_or_else(|| store.log_end(settings.stream()), |mark| mark.end);

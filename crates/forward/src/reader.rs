@@ -4,13 +4,14 @@
 //! further; the log has what it did not read. Rows that came by different ways go into different loads, and are told apart
 //! in the choice of a shard, so that a way's rows of a series keep their order.
 
-use std::hash::BuildHasher;
+use std::hash::{BuildHasher, Hash, Hasher};
 use std::mem;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use hashbrown::HashMap;
+use model::labels::METRIC_NAME;
 use model::{LabelsRef, Origin, TenantId};
 use tsdb::{Entry, Follower, Pairs, Step, Store};
 use wal::Position;
@@ -188,16 +189,17 @@ impl Dealer<'_> {
         if *decision == Decision::Dropped {
             return;
         }
-        let place = place(self.shards.active(), tenant, id.0, origin);
+        let hash = match self.settings.keeps_parts_together() {
+            true => u128::from(hash_of_parts(pairs.of(series))),
+            false => id.0,
+        };
+        let place = place(self.shards.active(), tenant, hash, origin);
         let (shared, at, now) = (self.shared, self.at, self.now);
         let load = self.open.entry(place).or_insert_with_key(|place| begin(shared, place, at, now));
         let number = load.number(id).unwrap_or_else(|| {
             let name = match decision {
                 Decision::Under(labels) => labels.metric_name(),
-                _ => pairs
-                    .of(series)
-                    .find(|(name, _)| *name == model::labels::METRIC_NAME)
-                    .map(|(_, name)| name),
+                _ => pairs.of(series).find(|(name, _)| *name == METRIC_NAME).map(|(_, name)| name),
             };
             let name = name.unwrap_or("");
             let family = match self.settings.describes {
@@ -211,7 +213,7 @@ impl Dealer<'_> {
             }
         });
         push(load, number);
-        self.pushed(tenant, id.0, origin);
+        self.pushed(tenant, hash, origin);
     }
 
     fn line(&mut self, stream: Stream<'_>, origin: &Origin, push: impl FnOnce(&mut Load, u32)) {
@@ -296,6 +298,15 @@ impl Dealer<'_> {
     }
 }
 
+/// The same for all series of one histogram or summary, whatever else has these labels.
+fn hash_of_parts<'p>(labels: impl Iterator<Item = (&'p str, &'p str)>) -> u64 {
+    let mut hasher = foldhash::fast::FixedState::default().build_hasher();
+    for pair in labels.filter(|(name, _)| ![METRIC_NAME, "le", "quantile"].contains(name)) {
+        pair.hash(&mut hasher);
+    }
+    hasher.finish()
+}
+
 fn begin(shared: &Shared, place: &Place, at: Position, now: Duration) -> Load {
     shared.progress.begin(at);
     Load::new(place.origin.clone(), at, now)
@@ -307,6 +318,6 @@ fn place(shards: usize, tenant: TenantId, hash: u128, origin: &Origin) -> Place 
         mixed ^= foldhash::fast::FixedState::default().hash_one(origin);
     }
     // The high half of a product: any number of shards, evenly.
-    let shard = (u128::from(mixed) * shards as u128 >> 64) as usize;
+    let shard = ((u128::from(mixed) * shards as u128) >> 64) as usize;
     Place { shard, tenant, origin: origin.clone() }
 }

@@ -107,6 +107,11 @@ impl Settings {
         (self.speaker.repeated)(&self.options) == Repeated::IsAdded
     }
 
+    /// Whether parts of one histogram or summary go to the receiver together: those of a classic one are several series.
+    pub(crate) fn keeps_parts_together(&self) -> bool {
+        self.speaker.name != dialects::remote_write::SPEAKER.name
+    }
+
     /// Whether labels are those of the log.
     pub(crate) fn keeps_labels(&self) -> bool {
         self.external_labels.is_empty() && self.relabel.is_empty()

@@ -65,7 +65,7 @@ impl Shard {
 
     /// Sends a load's rows in requests as large as they may be.
     async fn send(&self, load: &Load) -> Result<(), Stopped> {
-        let mut parts = vec![0..load.rows()];
+        let mut parts: Vec<Range<usize>> = std::iter::once(0..load.rows()).collect();
         while let Some(part) = parts.pop() {
             if let Some(why) = self.settle(load, part.clone()).await? {
                 if part.len() == 1 {

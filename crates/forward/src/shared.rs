@@ -27,6 +27,8 @@ pub(crate) struct Shared {
     pub(crate) progress: Progress,
     /// Shards in use.
     pub(crate) shards: AtomicUsize,
+    /// Bytes of the log behind the cursor, when they were last looked at.
+    pub(crate) lag_bytes: AtomicU64,
     /// The receiver's number, if it is a Weir that was heard of; 0 = none.
     receiver: AtomicU64,
     /// The receiver does not know the newer version of the protocol.
@@ -63,6 +65,7 @@ impl Shared {
             counts: Counts::default(),
             progress: Progress::default(),
             shards: AtomicUsize::new(0),
+            lag_bytes: AtomicU64::new(0),
             receiver: AtomicU64::new(0),
             downgraded: AtomicBool::new(false),
             live: Mutex::new(Live { marks, ..Live::default() }),

@@ -55,9 +55,13 @@ impl Status {
     pub(crate) fn of(shared: &Arc<Shared>, store: &Store) -> Self {
         let (settings, counts, contact) = (&shared.settings, &shared.counts, shared.contact());
         let cursor = shared.progress.cursor();
-        let lag_ms = match cursor >= store.log_end(settings.stream()) {
-            true => 0,
-            false => shared.marks().lag_ms(cursor, shared.env.clock.now_ms()),
+        let (lag_ms, lag_bytes) = match cursor >= store.log_end(settings.stream()) {
+            true => (0, 0),
+            // Looked at once a second: since then something may have come.
+            false => (
+                shared.marks().lag_ms(cursor, shared.env.clock.now_ms()),
+                shared.lag_bytes.load(Ordering::Relaxed).max(1),
+            ),
         };
         Self {
             name: settings.name.clone(),
@@ -71,7 +75,7 @@ impl Status {
             lost_frames: counts.lost_frames(),
             restarts: counts.restarts(),
             lag_seconds: lag_ms as f64 / 1000.0,
-            lag_bytes: store.log_bytes_behind(settings.stream(), cursor).unwrap_or(0),
+            lag_bytes,
             pending: shared.progress.rows(),
             shards: shared.shards.load(Ordering::Relaxed) as u64,
             last_success_ms: contact.success_ms,

@@ -71,8 +71,8 @@ enum Origin {
 
 /// Why an exchange came to nothing.
 enum Failure {
-    /// The connection had been closed before the request could have had any effect.
-    Stale,
+    /// The connection was closed before the request could have had any effect, or it is one that may be asked twice.
+    Stale(String),
     Error(SendError),
 }
 
@@ -187,13 +187,8 @@ impl Client {
                     }
                     return Ok(response);
                 }
-                Err(Failure::Stale) if is_reused => {}
-                Err(Failure::Stale) => {
-                    return Err(broken(
-                        &request.url,
-                        "the connection was closed before an answer".to_owned(),
-                    ));
-                }
+                Err(Failure::Stale(_)) if is_reused => {}
+                Err(Failure::Stale(message)) => return Err(broken(&request.url, message)),
                 Err(Failure::Error(error)) => return Err(error),
             }
         }
@@ -326,7 +321,7 @@ impl Client {
             // A server that closes an idle connection may cross a request; only a question can be asked again.
             let crossed = error.is_incomplete_message() || std::error::Error::source(&error).is_some();
             if unsent || (is_read && crossed) {
-                Failure::Stale
+                Failure::Stale(error.to_string())
             } else {
                 Failure::Error(broken(&request.url, error.to_string()))
             }
@@ -335,13 +330,13 @@ impl Client {
             Sender::One(mut one) => {
                 let ready = tokio::time::timeout(READY, one.ready()).await;
                 if !matches!(ready, Ok(Ok(()))) {
-                    return Err(Failure::Stale);
+                    return Err(Failure::Stale("the connection takes no request".to_owned()));
                 }
                 let message = self.message(request, headers)?;
                 (one.send_request(message).await.map_err(failed)?, Sender::One(one))
             }
             Sender::Two(mut two) => {
-                two.ready().await.map_err(|_| Failure::Stale)?;
+                two.ready().await.map_err(|error| Failure::Stale(error.to_string()))?;
                 let message = message_of_http2(request, headers)?;
                 (two.send_request(message).await.map_err(failed)?, Sender::Two(two))
             }

@@ -123,6 +123,8 @@ fn the_numbers_are_the_tenants_own() {
         assert_eq!(value(&answer, name), wanted, "{name}: {answer:?}");
     }
     assert!((0.05..=3.0).contains(&value(&answer, "weir_ingest_rate")), "{answer:?}");
+    let again = weir.get(PATHS[0], &weir.token);
+    assert_eq!(value(&again, "weir_queries_count"), 2.0, "this page is none: {again:?}");
     weir.app().store().unwrap().flush().unwrap();
     token(&weir, r#"{"tenant":"default","scopes":["read"]}"#);
     let answer = weir.get(PATHS[0], &weir.token);
@@ -176,7 +178,7 @@ fn profiles_tell_more_to_those_who_may_know() {
         let operator =
             ask(&weir.admin, &format!("{path}?tenant=default"), "respond-async, profile=\"internal\"");
         applied(&operator, "internal");
-        assert!(operator.body.contains("\nweir_wal_segments 1\n"), "{operator:?}");
+        assert!(operator.body.contains("\nweir_wal_segments "), "{operator:?}");
         assert!(
             !ask(&weir.admin, &format!("{path}?tenant=default"), "profile=preview").body.contains("weir_wal")
         );

@@ -4,6 +4,8 @@
 
 use std::fmt::Write;
 
+use forward::config::Tenants;
+use forward::{OutputConfig, RemoteWriteConfig};
 use model::TenantName;
 use scrape::config::{Global, JobBlock};
 use serde::Serialize;
@@ -88,11 +90,28 @@ fn pasted(text: &mut String, settings: &Settings, tenant: &TenantName) {
         global: &'a Global,
         #[serde(skip_serializing_if = "Vec::is_empty")]
         scrape_configs: Vec<&'a JobBlock>,
+        #[serde(skip_serializing_if = "Vec::is_empty")]
+        remote_write: Vec<&'a RemoteWriteConfig>,
+        #[serde(skip_serializing_if = "Vec::is_empty")]
+        outputs: Vec<&'a OutputConfig>,
     }
     let is_theirs = |job: &&JobBlock| job.tenant.as_deref().unwrap_or("default") == tenant.as_str();
     let jobs = settings.pasted.jobs.iter().map(|job| &job.value);
-    let blocks = Blocks { global: &settings.pasted.global, scrape_configs: jobs.filter(is_theirs).collect() };
-    if *blocks.global != Global::default() || !blocks.scrape_configs.is_empty() {
+    let is_sent_on = |own: Option<&str>, all: Option<&Tenants>| match (own, all) {
+        (None, None) => tenant.as_str() == "default",
+        (Some(own), _) => own == tenant.as_str() || own == "*",
+        (None, Some(all)) => all.names(tenant.as_str()),
+    };
+    let writes = settings.pasted.remote_write.iter().map(|output| &output.value);
+    let outputs = settings.pasted.outputs.iter().map(|output| &output.value);
+    let blocks = Blocks {
+        global: &settings.pasted.global,
+        scrape_configs: jobs.filter(is_theirs).collect(),
+        remote_write: writes.filter(|o| is_sent_on(o.tenant.as_deref(), o.tenants.as_ref())).collect(),
+        outputs: outputs.filter(|o| is_sent_on(o.tenant.as_deref(), o.tenants.as_ref())).collect(),
+    };
+    let items = blocks.scrape_configs.len() + blocks.remote_write.len() + blocks.outputs.len();
+    if *blocks.global != Global::default() || items > 0 {
         text.push_str(&serde_saphyr::to_string(&blocks).expect("what was read can be written"));
     }
 }

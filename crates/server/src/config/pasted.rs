@@ -1,10 +1,13 @@
-//! Blocks of Prometheus' configuration, pasted as they are: `global`, `scrape_configs`, `scrape_config_files`.
+//! Blocks of Prometheus' configuration, pasted as they are: `global`, `scrape_configs`, `scrape_config_files`,
+//! `remote_write`; and `outputs`, which is written like them.
 //!
 //! They mean what they mean there; paths in them are relative to the file in which they stand. What Prometheus has and Weir
 //! has not is refused by name where something is asked of it.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
+use forward::config::{Output, RemoteWrite, check_names};
+use forward::{OutputConfig, RemoteWriteConfig};
 use scrape::ScrapeConfig;
 use scrape::config::{Global, JobBlock};
 use serde::de::DeserializeOwned;
@@ -22,6 +25,10 @@ pub struct Pasted {
     origin: Option<Origin>,
     /// `scrape_configs`, and those of `scrape_config_files`.
     pub jobs: Vec<Placed<JobBlock>>,
+    /// `remote_write`
+    pub remote_write: Vec<Placed<RemoteWriteConfig>>,
+    /// `outputs`
+    pub outputs: Vec<Placed<OutputConfig>>,
 }
 
 /// An item of a list, with its place.
@@ -34,7 +41,8 @@ pub struct Placed<T> {
 }
 
 /// Keys of a file of Prometheus that Weir takes.
-pub(super) const BLOCKS: [&str; 3] = ["global", "scrape_configs", "scrape_config_files"];
+pub(super) const BLOCKS: [&str; 5] =
+    ["global", "scrape_configs", "scrape_config_files", "remote_write", "outputs"];
 
 /// Keys of a file of Prometheus that ask for what Weir has not.
 const ABSENT: [(&str, &str); 5] = [
@@ -68,6 +76,18 @@ impl Pasted {
         Some(match key {
             "global" => self.global(node),
             "scrape_configs" => self.jobs(node, &directory),
+            "remote_write" => {
+                let (mut list, problems) = list::<RemoteWriteConfig>(node, key, "name");
+                list.iter_mut().for_each(|output| output.value.inner.place(&directory));
+                self.remote_write = list;
+                problems
+            }
+            "outputs" => {
+                let (mut list, problems) = list::<OutputConfig>(node, key, "name");
+                list.iter_mut().for_each(|output| forward::config::place(&mut output.value, &directory));
+                self.outputs = list;
+                problems
+            }
             _ => self.files(node, &directory),
         })
     }
@@ -108,7 +128,7 @@ impl Pasted {
     }
 
     /// A file that holds nothing but jobs.
-    fn file(&mut self, path: &PathBuf) -> Vec<Problem> {
+    fn file(&mut self, path: &Path) -> Vec<Problem> {
         let origin = Origin::File { path: path.display().to_string().into(), line: 0 };
         let text = match env::real::read_text(path) {
             Ok(text) => text,
@@ -154,6 +174,31 @@ impl Pasted {
             }
         }
         if problems.is_empty() { Ok(configs) } else { Err(problems) }
+    }
+}
+
+impl Pasted {
+    /// What the outputs mean, or what is wrong with them.
+    pub(super) fn resolve_outputs(&self) -> Result<Vec<forward::Settings>, Vec<Problem>> {
+        let external = &self.global.external_labels;
+        let writes = self.remote_write.iter().enumerate().map(|(at, output)| {
+            (format!("remote_write[{at}]"), &output.origin, RemoteWrite::settings(&output.value, external))
+        });
+        let others = self.outputs.iter().enumerate().map(|(at, output)| {
+            (format!("outputs[{at}]"), &output.origin, Output::settings(&output.value, external))
+        });
+        let (mut list, mut problems) = (Vec::new(), Vec::new());
+        for (place, origin, settings) in writes.chain(others) {
+            let named = settings.and_then(|settings| {
+                list.push(settings);
+                check_names(&list)
+            });
+            if let Err(invalid) = named {
+                let (origin, key) = (origin.clone(), format!("{place}.{}", invalid.key));
+                problems.push(Problem { origin, key, message: invalid.message });
+            }
+        }
+        if problems.is_empty() { Ok(list) } else { Err(problems) }
     }
 }
 

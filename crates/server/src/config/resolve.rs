@@ -37,6 +37,8 @@ pub struct Config {
     pub also_listen: Vec<(&'static str, SocketAddr)>,
     /// Directory of everything that is stored.
     pub data_dir: PathBuf,
+    /// What is sent on, and where.
+    pub outputs: Vec<forward::Settings>,
     /// URL without a slash at its end, for printed links.
     pub external_url: String,
     /// Networks whose `X-Forwarded-*` headers are believed.
@@ -191,6 +193,10 @@ impl Config {
             problems.extend(found);
             Vec::new()
         });
+        let outputs = settings.pasted.resolve_outputs().unwrap_or_else(|found| {
+            problems.extend(found);
+            Vec::new()
+        });
         if !problems.is_empty() {
             return Err(problems);
         }
@@ -204,6 +210,7 @@ impl Config {
             listen: general.listen,
             also_listen: settings.otlp.addresses().collect(),
             data_dir: general.data_dir.clone(),
+            outputs,
             external_url: general.external_url.0.clone().unwrap_or(address),
             trusted_proxies: general.trusted_proxies.clone(),
             log: settings.log.clone(),
@@ -223,6 +230,7 @@ impl Config {
             query_bytes: query.memory_bytes.of(memory),
             self_monitoring_interval: settings.self_monitoring.interval,
             storage: storage_options(&settings, memory),
+            outputs: Vec::new(),
             passing: passing(&settings),
             passing_lines: Vec::new(),
             policy: policy(&settings),

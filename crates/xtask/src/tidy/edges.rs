@@ -19,7 +19,7 @@ const EDGES: &[(&str, &[&str])] = &[
     ("rules", &["model", "promql"]),
     ("outbound", &["model", "codec", "env"]),
     ("scrape", &["model", "codec", "env", "dialects", "outbound"]),
-    ("forward", &["model", "codec", "env", "dialects", "wal", "outbound"]),
+    ("forward", &["model", "codec", "env", "dialects", "aggregation", "wal", "tsdb", "outbound"]),
     ("page", &[]),
     (
         "server",

@@ -1,6 +1,7 @@
 use std::path::Path;
 use std::time::Duration;
 
+use forward::Chosen;
 use outbound::Scheme;
 
 use super::super::effective;
@@ -276,4 +277,91 @@ fn jobs_come_from_other_files_too() {
     write("jobs-2.yaml", "global: {}\n");
     let problems = load().problems;
     assert!(problems[0].to_string().ends_with("jobs-2.yaml:1: global: unknown key"), "{problems:?}");
+}
+
+/// What `remote_write` and `outputs` mean.
+fn outputs(text: &str) -> Result<Vec<forward::Settings>, Vec<String>> {
+    let (pasted, _) = read(text)?;
+    pasted.resolve_outputs().map_err(|problems| problems.iter().map(Problem::to_string).collect())
+}
+
+#[test]
+fn a_block_of_remote_write_is_taken_as_it_is() {
+    let list = outputs(
+        r#"
+global:
+  external_labels: {region: eu}
+remote_write:
+  - url: https://euw1-01.example.com/api/v1/push
+    authorization:
+      credentials: canary
+    headers:
+      X-Scope-OrgID: acme
+  - url: http://vm:8428/api/v1/write
+    name: vm
+    remote_timeout: 10s
+    send_exemplars: true
+    send_native_histograms: true
+    round_robin_dns: true
+    protobuf_message: io.prometheus.write.v2.Request
+    write_relabel_configs:
+      - source_labels: [__name__]
+        regex: go_.*
+        action: drop
+    queue_config: {capacity: 2500, max_shards: 200, min_shards: 2, max_samples_per_send: 500, batch_send_deadline: 1s,
+      min_backoff: 30ms, max_backoff: 5s, retry_on_http_429: true, sample_age_limit: 1h}
+    metadata_config: {send: true, send_interval: 2m, max_samples_per_send: 100}
+    tenants: [team-a, team-b]
+    max_lag_age: 2h
+    max_lag_bytes: 1GB
+outputs:
+  - type: datadog
+    name: dd
+    url: https://api.datadoghq.eu
+    token: canary
+    tenants: "*"
+"#,
+    )
+    .unwrap();
+    let [hosted, vm, datadog] = list.as_slice() else { panic!("three outputs") };
+    assert_eq!(hosted.headers["X-Scope-OrgID"], "acme");
+    assert_eq!(hosted.external_labels["region"], "eu");
+    assert!(hosted.name.starts_with("remote_write-"), "{}", hosted.name);
+    assert_eq!(hosted.queues.rows_max, 2_000);
+    assert!(!hosted.adds());
+    let Chosen::Named(tenants) = &vm.tenants else { panic!("two tenants") };
+    assert_eq!(tenants.iter().map(|name| name.as_str()).collect::<Vec<_>>(), ["team-a", "team-b"]);
+    assert_eq!((vm.queues.capacity, vm.queues.shards_min, vm.queues.shards_max), (2_500, 2, 200));
+    assert_eq!(
+        (vm.pauses.min, vm.queues.sample_age),
+        (Duration::from_millis(30), Some(Duration::from_secs(3600)))
+    );
+    assert_eq!((vm.lag_age_max, vm.lag_bytes_max), (Duration::from_secs(7200), Some(1 << 30)));
+    assert_eq!((datadog.url.path_and_query(), &datadog.tenants), ("/api/v2/series", &Chosen::All));
+    assert!(datadog.adds());
+    assert!(!format!("{list:?}").contains("canary"));
+}
+
+#[test]
+fn what_is_wrong_with_outputs_is_told_with_its_place() {
+    let wrong = |text: &str| outputs(text).map(|_| ()).unwrap_err().join("\n");
+    let write = |more: &str| wrong(&format!("remote_write:\n  - url: http://x/write\n    {more}\n"));
+    for (more, message) in [
+        ("sigv4: {region: x}", "Weir signs no requests for AWS (sigv4)"),
+        ("azuread: {cloud: x}", "Weir signs no requests for Azure AD (azuread)"),
+        ("queue_config: {max_shards: 0}", "queue_config.max_shards: 0 is not between 1 and"),
+        ("queue_config: {min_backoff: 10m}", "queue_config.min_backoff: is more than max_backoff"),
+        ("headers: {Authorization: x}", "use authorization or basic_auth"),
+        ("name: a/b", "name: \"a/b\" is not up to 64"),
+        ("tenant: A", "tenants: \"A\": invalid tenant name"),
+        ("remote_timout: 1s", "did you mean remote_timeout"),
+        ("write_relabel_configs: [{action: hashmod, target_label: x}]", "hashmod needs a modulus"),
+    ] {
+        let problem = write(more);
+        assert!(problem.contains(message) && problem.contains("conf/weir.yaml:"), "{more}: {problem}");
+    }
+    let twice = wrong("remote_write: [{url: \"http://x\", name: a}, {url: \"http://y\", name: a}]");
+    assert!(twice.contains("remote_write[1].name: two outputs are called \"a\""), "{twice}");
+    let unknown = wrong("outputs: [{type: statsd, name: a, url: \"http://x\"}]");
+    assert!(unknown.contains("unknown type \"statsd\", there are remote_write, otlp, datadog"), "{unknown}");
 }
