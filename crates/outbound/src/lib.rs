@@ -34,4 +34,4 @@ pub use relabel::RelabelConfig;
 pub use request::{Bounds, Request, Response};
 pub use secret::{HIDDEN, Secret};
 pub use size::Size;
-pub use url::{Scheme, Url, UrlError};
+pub use url::{Scheme, Url, UrlError, hide_password};
