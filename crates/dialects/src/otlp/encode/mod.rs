@@ -263,9 +263,9 @@ fn unit_of<'p>(metric: &Metric<'p>) -> &'p str {
 /// What an answer means. A part that was refused is for good.
 fn judge(answered: &Answered<'_>) -> Outcome {
     match outgoing::usual(answered) {
-        Outcome::Taken | Outcome::TakenBut { .. } => match partial(answered.body) {
+        taken @ (Outcome::Taken | Outcome::TakenBut { .. }) => match partial(answered.body) {
             Some((refused, why)) if refused > 0 => Outcome::TakenBut { refused, why },
-            _ => Outcome::Taken,
+            _ => taken,
         },
         other => other,
     }
