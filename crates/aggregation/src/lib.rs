@@ -18,6 +18,10 @@
 //! windows.flush(20_000).for_each(|closed| closed.rows(|row| rows.push((row.timestamp_ms, row.value.clone()))));
 //! assert_eq!(rows, [(10_000, aggregation::RowValue::Float(1.0))]);
 //! ```
+//!
+//! [`added`] goes the other way: what running totals of the log grew by in such windows, for receivers that add.
+
+pub mod added;
 
 mod closed;
 mod distinct;

@@ -8,6 +8,8 @@
 //! VictoriaMetrics does). A number is its text until somebody
 //! asks for its value.
 
+pub(crate) mod write;
+
 use std::borrow::Cow;
 
 use crate::Malformed;

@@ -20,7 +20,8 @@
 //!
 //! To add one: its folder, its line in [`ALL`], and requests in `cases/` (see `golden.rs`).
 //!
-//! [`statsd`] has lines instead of requests. [`remote_read`] and [`exposition`] go the other way: they are what other servers read from Weir.
+//! [`statsd`] has lines instead of requests. [`remote_read`] and [`exposition`] go the other way: they are what other servers read from Weir;
+//! [`scraped`] is what Weir reads from targets.
 
 pub mod betterstack;
 pub mod collectd;
@@ -35,6 +36,8 @@ pub mod otlp;
 pub mod outgoing;
 pub mod remote_read;
 pub mod remote_write;
+pub mod scraped;
+pub mod signalfx;
 pub mod splunk;
 pub mod statsd;
 pub mod text;

@@ -13,6 +13,7 @@ use crate::hosts::HostRow;
 use crate::labels::LabelError;
 use crate::log::LogRow;
 use crate::metadata::Metadata;
+use crate::origin::Origin;
 use crate::sample::Sample;
 
 /// Decodes a label list from wire bytes, appending to `pairs` in the order of the wire.
@@ -45,7 +46,7 @@ pub trait MakeLabels: fmt::Debug {
 }
 
 /// What a series' samples are, floats and native histograms.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Default)]
 pub enum Temporality {
     /// Values as they are to be stored.
     #[default]
@@ -136,6 +137,8 @@ pub struct Batch<'a> {
     pub echo: Option<String>,
     /// What the sender counts, where that is something else than rows.
     pub items: Items,
+    /// Who sent it on; no decoder knows.
+    pub origin: Origin,
     /// What the decoder already refused: such items are not in the columns above.
     pub rejections: Rejections,
 }
@@ -211,6 +214,7 @@ impl<'a> Batch<'a> {
         self.notes.clear();
         self.echo = None;
         self.items.clear();
+        self.origin = Origin::SENDER;
         self.rejections = Rejections::default();
     }
 
@@ -232,6 +236,7 @@ impl<'a> Batch<'a> {
             notes: self.notes,
             echo: None,
             items: self.items,
+            origin: self.origin,
             rejections: self.rejections,
         }
     }

@@ -62,6 +62,19 @@ impl MetricType {
         usize::try_from(number).ok().and_then(|n| Self::ALL.get(n)).copied()
     }
 
+    /// Whether the series `name` of a family of this type is a running total. Where the type is not known the name's end
+    /// tells.
+    pub fn is_total(self, name: &str) -> bool {
+        let ends: &[&str] = match self {
+            Self::Counter => return true,
+            Self::Histogram => &["_bucket", "_count", "_sum"],
+            Self::Summary => &["_count", "_sum"],
+            Self::Unknown => &["_total", "_bucket", "_count", "_sum"],
+            Self::Gauge | Self::GaugeHistogram | Self::Info | Self::StateSet => &[],
+        };
+        ends.iter().any(|end| name.ends_with(end))
+    }
+
     /// The number in remote write and in Weir's files.
     pub fn number(self) -> u8 {
         self as u8

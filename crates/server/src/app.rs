@@ -9,8 +9,11 @@ use admission::{Authority, Clients, Rates};
 use arc_swap::{ArcSwap, Guard};
 use dialects::Refusal;
 use env::Env;
-use model::Budget;
-use tsdb::{Progress, Status, Store};
+use forward::Outputs;
+use model::{Budget, TenantName};
+use scrape::jobs::Pools;
+use tokio::sync::watch;
+use tsdb::{Passing, Progress, Status, Store};
 
 use crate::config::Config;
 use crate::control::Control;
@@ -66,8 +69,16 @@ pub struct App {
     pub proxies: ArcSwap<Proxies>,
     /// What TLS is spoken with; none = `listen` speaks plainly.
     pub tls: Option<Arc<Tls>>,
+    /// What is scraped, to be shown.
+    pub pools: Arc<Pools>,
+    /// Told when the configuration is another one.
+    pub reloaded: watch::Sender<()>,
     /// The open store.
     pub opened: OnceLock<Store>,
+    /// What sends on, once the store is open.
+    pub outputs: OnceLock<Outputs>,
+    /// The number by which other Weirs know this one.
+    pub instance: u64,
     /// Set when Weir is stopping.
     pub draining: AtomicBool,
 }
@@ -104,6 +115,16 @@ impl App {
         let status = self.store()?.status();
         self.metrics.wal_sync_seconds_max.raise(status.wal_sync_seconds_max);
         Some(status)
+    }
+
+    /// Of whom nothing is kept, as of now.
+    pub fn passing(&self) -> Passing {
+        let authority = self.authority();
+        let ids = |names: &[TenantName]| {
+            names.iter().filter_map(|name| Some(authority.tenant(name.as_str())?.id)).collect()
+        };
+        let config = self.config();
+        Passing { samples: ids(&config.passing), lines: ids(&config.passing_lines) }
     }
 
     /// Whether Weir is stopping.

@@ -10,11 +10,12 @@ use std::time::Duration;
 use std::{io, mem};
 
 use model::TenantId;
+use tokio::runtime::Handle;
 use tokio::sync::oneshot;
 use tsdb::{Keep, OpenError, Status, Store};
 
-use crate::admin;
 use crate::app::App;
+use crate::{admin, outputs};
 
 /// How long the writer waits for an append before it looks whether it should end.
 const COMMIT_WAIT: Duration = Duration::from_millis(50);
@@ -32,11 +33,15 @@ pub(crate) struct Driver {
 
 impl Driver {
     /// Begins to open the store; `failed` is told when it cannot be opened.
-    pub(crate) fn start(app: Arc<App>, failed: oneshot::Sender<OpenError>) -> io::Result<Self> {
+    pub(crate) fn start(
+        app: Arc<App>,
+        runtime: Handle,
+        failed: oneshot::Sender<OpenError>,
+    ) -> io::Result<Self> {
         let (stop, stopped) = sync_channel(1);
         let its = Arc::clone(&app);
         let maintenance = spawn("store", move || match open(&its) {
-            Ok(store) => drive(&its, &store, &stopped),
+            Ok(store) => drive(&its, &store, runtime, &stopped),
             Err(error) => {
                 let _ = failed.send(error);
             }
@@ -56,7 +61,12 @@ impl Driver {
 
 fn open(app: &App) -> Result<Store, OpenError> {
     let began = app.env.clock.monotonic();
-    let options = app.config().storage.clone();
+    let mut options = app.config().storage.clone();
+    options.passing = app.passing();
+    options.holds = forward::holds(&app.env, &app.data_dir).unwrap_or_else(|error| {
+        tracing::error!(%error, "cursors of outputs cannot be read: the log is not kept for them");
+        Vec::new()
+    });
     let store = Store::open(app.env.clone(), &app.data_dir, options, &app.progress)?;
     let took = app.env.clock.monotonic().saturating_sub(began);
     let status = store.status();
@@ -70,7 +80,7 @@ fn open(app: &App) -> Result<Store, OpenError> {
     Ok(store)
 }
 
-fn drive(app: &Arc<App>, store: &Store, stopped: &Receiver<()>) {
+fn drive(app: &Arc<App>, store: &Store, runtime: Handle, stopped: &Receiver<()>) {
     let (stop_writer, writer_stopped) = sync_channel::<()>(1);
     let its = store.clone();
     let writer = spawn("store-commit", move || {
@@ -82,6 +92,10 @@ fn drive(app: &Arc<App>, store: &Store, stopped: &Receiver<()>) {
         tracing::error!("cannot start the thread that commits");
         std::process::abort();
     };
+    // What comes from now on is theirs.
+    if let Err(error) = outputs::start(app, store, runtime) {
+        tracing::error!(%error, "outputs cannot be started: nothing is sent on");
+    }
     // Only now may requests reach the store: somebody commits what they append.
     let _ = app.opened.set(store.clone());
     maintain(app, store, stopped);
@@ -121,6 +135,11 @@ fn maintain(app: &App, store: &Store, stopped: &Receiver<()>) {
             }
         }
         admin::forget_deleted(app);
+        // The configuration, or the tenants, may have changed.
+        store.let_pass(app.passing());
+        if let Err(error) = store.drop_passed_lines() {
+            tracing::warn!(%error, "log lines that were sent on could not be removed");
+        }
         if strays_at <= app.env.clock.monotonic() {
             strays_at = app.env.clock.monotonic() + STRAYS_PAUSE;
             admin::forget_strays(app);

@@ -14,7 +14,7 @@ use dialects::{ByteLimits, Decode, Dialect, Encoding, Received, Refusal, ReplyTo
 use http::request::Parts;
 use http::{Request, StatusCode, header};
 use model::batch::Items;
-use model::{Batch, Reason, Signal, Temporality};
+use model::{Batch, Origin, Reason, Signal, Temporality};
 use sha2::{Digest, Sha256};
 use tokio::sync::oneshot;
 use tsdb::{AppendError, Appended, Committed, Ticket, WriteContext, WriteError};
@@ -24,7 +24,7 @@ use crate::body::{self, ReadError};
 use crate::pool::PoolError;
 use crate::respond::{self, Answer};
 use crate::tally::Tally;
-use crate::{gate, grpc};
+use crate::{gate, grpc, outputs};
 
 /// Bodies up to this many bytes are decoded where they are; larger ones would keep the runtime from other sockets.
 const INLINE_BYTES_MAX: usize = 64 << 10;
@@ -79,10 +79,11 @@ pub async fn ingest(app: Arc<App>, entry: Entry, request: Request<Body>) -> Answ
     let (parts, body) = request.into_parts();
     let parts = Arc::new(parts);
     let outcome = take(&app, entry, &parts, body).await;
-    let answer = match outcome {
+    let mut answer = match outcome {
         Ok(verdict) => respond::reply((entry.reply)(&head(&parts), &verdict)),
         Err(early) => early.answer(&app, entry, &parts),
     };
+    outputs::tell_instance(&app, &parts.headers, &mut answer);
     let took = app.env.clock.monotonic().saturating_sub(began);
     app.metrics.ack_seconds.with(&[entry.dialect.name]).observe(took);
     answer
@@ -98,6 +99,7 @@ async fn take(app: &Arc<App>, entry: Entry, parts: &Arc<Parts>, body: Body) -> R
             Some(decode)
         }
     };
+    let origin = outputs::origin(app, &parts.headers)?;
     let encodings = if decode.is_some() { entry.dialect.encodings(&head(parts))? } else { Vec::new() };
     let mut permit = permit(app, entry, &grant, &body)?;
     may_come(app, entry, &grant, parts)?;
@@ -111,7 +113,8 @@ async fn take(app: &Arc<App>, entry: Entry, parts: &Arc<Parts>, body: Body) -> R
         Frame::Bare => (bytes, encodings),
         Frame::Grpc => grpc::message(&bytes, encodings, entry.limits.wire)?,
     };
-    let work = Work { app: Arc::clone(app), entry, decode, parts: Arc::clone(parts), encodings, bytes };
+    let parts = Arc::clone(parts);
+    let work = Work { app: Arc::clone(app), entry, decode, parts, origin, encodings, bytes };
     Ok(store(app, work, permit, grant).await.unwrap_or_else(|refusal| {
         app.metrics.requests_refused.with(&[label(&refusal)]).add(1);
         Verdict::refused(refusal)
@@ -190,6 +193,8 @@ struct Work {
     entry: Entry,
     decode: Decode,
     parts: Arc<Parts>,
+    /// Who sent it on.
+    origin: Origin,
     /// In the order in which they are unpacked.
     encodings: Vec<Encoding>,
     bytes: Bytes,
@@ -306,6 +311,7 @@ impl Work {
         let (app, tenant) = (&self.app, &*grant.tenant);
         let store = app.store().ok_or_else(|| overloaded("starting"))?;
         batch.seed = store.seed();
+        batch.origin = self.origin.clone();
         (self.decode)(&received, batch)?;
         for (note, count) in &batch.notes {
             app.metrics.notes.of_tenant(tenant.name.as_str(), &[note]).add(*count);

@@ -41,6 +41,7 @@ pub fn refresh(app: &App) {
     for (name, ready) in crate::system::readiness(app) {
         metrics.ready.with(&[name]).set(f64::from(u8::from(ready)));
     }
+    crate::outputs::refresh(app, metrics);
     let authority = app.authority();
     metrics.tenants.set(authority.tenants().count() as f64);
     if let Some(acme) = app.tls.as_ref().and_then(|tls| tls.acme()) {

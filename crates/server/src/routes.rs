@@ -21,7 +21,7 @@ use crate::config::DialectConfig;
 use crate::control::admin::Operation;
 use crate::ingest::{self, Entry, Frame, Task};
 use crate::respond::{self, Answer};
-use crate::{account, admin, exposures, gate, grpc, snapshots, system, unknown, upkeep};
+use crate::{account, admin, exposures, gate, grpc, outputs, snapshots, system, unknown, upkeep};
 
 /// One route.
 #[derive(Clone, Copy, Debug)]
@@ -65,6 +65,8 @@ pub enum Action {
     Upkeep(upkeep::Operation),
     /// Snapshots.
     Snapshots(snapshots::Operation),
+    /// How outputs are.
+    Outputs,
     /// Health, metrics, reload, greeting.
     System(system::Action),
 }
@@ -141,6 +143,8 @@ pub fn table(configured: &HashMap<&'static str, DialectConfig>) -> Vec<Row> {
         Row { method, path, owner: "admin", action, claims: None }
     };
     rows.extend(snapshots::ROUTES.iter().copied().map(snapshot));
+    let shown = |(method, path)| Row { method, path, owner: "admin", action: Action::Outputs, claims: None };
+    rows.extend(outputs::ROUTES.iter().copied().map(shown));
     let system = |(method, path, action)| Row {
         method,
         path,
@@ -293,6 +297,7 @@ async fn dispatch(app: Arc<App>, row: Option<Row>, rows: Arc<[Row]>, request: Re
         Action::Admin(operation) => admin::answer(app, operation, request).await,
         Action::Upkeep(operation) => upkeep::answer(app, operation, request).await,
         Action::Snapshots(operation) => snapshots::answer(app, operation, request).await,
+        Action::Outputs => outputs::answer(app, request).await,
         Action::System(action) => system::answer(&app, action, request).await,
     }
 }

@@ -25,6 +25,9 @@ pub fn run(sources: Sources, config: Config) -> Result<(), ServeError> {
         // The message may quote what somebody sent.
         tracing::debug!("{panic}");
     }));
+    if !config.passing.is_empty() {
+        small_pages();
+    }
     let env = Env::real();
     let data_dir = config.data_dir.clone();
     let _lock = control::lock(&env, &data_dir).map_err(|error| locked(&data_dir, error))?;
@@ -60,6 +63,15 @@ pub fn run(sources: Sources, config: Config) -> Result<(), ServeError> {
     stopped?;
     tracing::info!(signal = name, "stopped");
     Ok(())
+}
+
+/// Takes memory in small pages. Weir that sends on what comes holds little, in many places: a hundred thousand series take
+/// 16 MB instead of 39 MB. A store that answers queries goes through much memory, which huge pages make cheaper.
+fn small_pages() {
+    #[cfg(target_os = "linux")]
+    if let Err(error) = nix::sys::prctl::set_thp_disable(true) {
+        tracing::warn!(%error, "huge pages cannot be turned off: Weir takes more memory than it needs");
+    }
 }
 
 /// Waits for the signal to end; SIGHUP reloads meanwhile.
@@ -138,7 +150,12 @@ impl Reloader {
         }
         self.log.set_level(config.log.level);
         app.proxies.store(Arc::new(Proxies::new(config.trusted_proxies.clone())));
+        let outputs = config.outputs.clone();
         app.config.store(Arc::new(config));
+        app.reloaded.send_replace(());
+        if let Some(running) = app.outputs.get() {
+            running.apply(outputs);
+        }
         Ok(())
     }
 }

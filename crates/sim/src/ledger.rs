@@ -5,13 +5,13 @@
 //! answers that are right: one when all requests were acknowledged, more when some were not. What a restart after a
 //! power cut shows was on the disk, so it is settled from then on: it may neither change nor vanish later.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
 use model::batch::Exemplar;
 use model::{Labels, Matcher, Metadata, TenantId, TimeRange};
 
-use crate::naive::{Answer, Judgement, Point};
+use crate::naive::{Accepted, Answer, Judgement, Point};
 
 /// What became of a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -35,6 +35,9 @@ struct Sent<T> {
     value: T,
 }
 
+/// Samples as they are compared: whose, of which series, when, what.
+pub type Told = BTreeSet<(TenantId, Labels, i64, String)>;
+
 /// What was sent for each time; no point = it was deleted.
 type Times = BTreeMap<i64, Vec<Sent<Option<Point>>>>;
 
@@ -47,6 +50,8 @@ pub struct Ledger {
     exemplars: BTreeMap<TenantId, BTreeMap<Labels, Vec<Exemplar>>>,
     metadata: BTreeMap<(TenantId, String), Vec<Sent<Metadata>>>,
     fates: Vec<Fate>,
+    /// What each request said.
+    said: Vec<(RequestId, TenantId, Vec<Accepted>)>,
 }
 
 /// What damage or retention excuses.
@@ -101,6 +106,7 @@ impl Ledger {
     pub fn send(&mut self, tenant: TenantId, judgement: &Judgement) -> RequestId {
         let request = RequestId(self.fates.len());
         self.fates.push(Fate::Unknown);
+        self.said.push((request, tenant, judgement.samples.clone()));
         let series = self.tenants.entry(tenant).or_default();
         let history = self.history.entry(tenant).or_default();
         for sample in &judgement.samples {
@@ -124,6 +130,27 @@ impl Ledger {
             self.metadata.entry((tenant, family.clone())).or_default().push(sent);
         }
         request
+    }
+
+    /// All samples of acknowledged requests.
+    pub fn acknowledged(&self) -> Told {
+        self.told(|fate| fate == Fate::Acknowledged)
+    }
+
+    /// All samples that were ever sent.
+    pub fn sent(&self) -> Told {
+        self.told(|_| true)
+    }
+
+    fn told(&self, counts: impl Fn(Fate) -> bool) -> Told {
+        let requests = self.said.iter().filter(|(request, ..)| counts(self.fates[request.0]));
+        let said = |(_, tenant, samples): &(RequestId, TenantId, Vec<Accepted>)| {
+            let tenant = *tenant;
+            let told =
+                |one: &Accepted| (tenant, one.labels.clone(), one.timestamp_ms, format!("{:?}", one.point));
+            samples.iter().map(told).collect::<Vec<_>>()
+        };
+        requests.flat_map(said).collect()
     }
 
     /// Writes a delete down before it is asked for; its fate is unknown until it is settled.

@@ -14,6 +14,7 @@ mod scenario;
 mod senders;
 mod snapshots;
 mod tally;
+mod told;
 mod verify;
 
 use std::path::Path;
@@ -181,6 +182,7 @@ impl Life {
         }
         self.end_trouble().context("end of troubles")?;
         self.verify_all().context("last look")?;
+        self.check_told().context("what is read behind the writer")?;
         self.close_and_reopen().context("last restart")?;
         self.check_snapshots().context("last look at snapshots")?;
         self.count_store();

@@ -139,6 +139,8 @@ impl Store {
         inner.metadata_waiting.fetch_add(u64::from(!metadata.is_empty()), Ordering::Relaxed);
         inner.queue.push(Queued {
             tenant: context.tenant,
+            origin: batch.origin.clone(),
+            passes: false,
             rows,
             sides,
             metadata,

@@ -12,6 +12,7 @@ use std::time::Duration;
 
 use model::{Matcher, TenantId};
 use roaring::RoaringBitmap;
+use wal::Position;
 
 use crate::digests::Digests;
 use crate::frames::Frames;
@@ -96,9 +97,27 @@ impl Store {
     }
 }
 
+/// Notes that series go on whose samples nobody keeps.
+fn pass(item: &Queued, table: &Table, now_s: u32) {
+    let note = |slot: u32, is_stale: bool| {
+        let entry = table.entry(slot);
+        entry.seen_s.store(now_s, Ordering::Relaxed);
+        entry.stale.store(is_stale, Ordering::Relaxed);
+    };
+    item.rows.iter().for_each(|row| note(row.slot, model::is_stale(row.value)));
+    for side in &item.sides {
+        if let SideRow::Histogram(slot, sample) | SideRow::Total(slot, sample) = side {
+            note(*slot, sample.histogram.is_stale());
+        }
+    }
+}
+
 impl Inner {
     fn commit_group(&self, writer: &mut WriterState, group: Vec<Queued>) {
         let mut group = self.commit_lines(writer, group);
+        let passing = self.passing.read().expect("lock");
+        group.iter_mut().for_each(|item| item.passes = passing.samples.contains(&item.tenant));
+        drop(passing);
         self.propose(writer, &mut group);
         let outcome =
             if group.iter().any(Queued::has_metrics) { self.commit_metrics(writer, &group) } else { Ok(()) };
@@ -124,7 +143,7 @@ impl Inner {
         let WriterState { lines, payload, .. } = writer;
         let mut commit = || {
             let with_lines = group.iter().map(|item| &item.lines).filter(|lines| !lines.is_empty());
-            logs::commit(lines, with_lines, payload, &self.held)
+            logs::commit(lines, with_lines, payload, &self.held, &self.log_ends)
         };
         if group.iter().all(|item| item.lines.is_empty()) {
             return group;
@@ -191,8 +210,15 @@ impl Inner {
             frames.end();
         }
         writer.wal.commit()?;
+        self.acknowledged(writer, segment);
         self.counters.wal_synced(writer.wal.last_sync_took(), self.written_bytes(writer));
         Ok(())
+    }
+
+    /// Lets followers read what was written into the segment.
+    pub(crate) fn acknowledged(&self, writer: &WriterState, segment: u64) {
+        let end = Position { segment, sequence: writer.wal.next_sequence() };
+        self.log_ends.set(wal::Stream::Metrics, end);
     }
 
     /// Makes a logged group queryable.
@@ -201,6 +227,12 @@ impl Inner {
         let now_s = self.now_s();
         let mut appender = self.log.appender();
         for item in group {
+            if item.passes {
+                self.passed_bytes.fetch_add(item.bytes, Ordering::Relaxed);
+                pass(item, &table, now_s);
+                self.apply_metadata(item);
+                continue;
+            }
             let first = appender.position();
             for row in &item.rows {
                 let entry = table.entry(row.slot);

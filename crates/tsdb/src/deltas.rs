@@ -123,6 +123,7 @@ impl Inner {
             frames.end();
         }
         writer.wal.commit()?;
+        self.acknowledged(writer, segment);
         self.counters.wal_synced(writer.wal.last_sync_took(), self.written_bytes(writer));
         Ok(())
     }

@@ -15,6 +15,7 @@ use env::{Env, Files};
 use crate::block::{Block, BlockError, Handles, PageCache};
 use crate::commit::WriterState;
 use crate::compact::sort_by_sequence;
+use crate::follow::LogEnds;
 use crate::head::log::SampleLog;
 use crate::head::side::Sides;
 use crate::head::table::Table;
@@ -170,6 +171,8 @@ impl Inner {
             taken_back: Vec::new(),
             retry_at: Duration::ZERO,
         };
+        let log_holds = Mutex::new(options.holds.clone());
+        let passing = RwLock::new(options.passing.clone());
         let clock_watch = ClockWatch::new(env.clock.now_ms(), env.clock.monotonic());
         Self {
             batch_seed: env.random_u64(),
@@ -201,6 +204,11 @@ impl Inner {
             scrubber: Mutex::default(),
             health: Health::default(),
             held: Held::default(),
+            passing,
+            passed_bytes: AtomicU64::new(0),
+            lines_stay: AtomicU64::new(0),
+            log_ends: LogEnds::default(),
+            log_holds,
             counters: Counters::default(),
             snapshotting: Mutex::new(()),
             flushing: Mutex::new(()),
@@ -258,7 +266,7 @@ impl Inner {
     /// Finds where the stream of log lines goes on. What is there is not read: nobody asks for it yet.
     fn open_lines(&self) -> Result<(), OpenError> {
         let mut writer = self.writer.lock().expect("lock");
-        let start = logs::go_on(&self.env, &self.directory, &mut writer.lines, &self.held)?;
+        let start = logs::go_on(&self.env, &self.directory, &mut writer.lines, &self.held, &self.log_ends)?;
         for what in start.damage {
             tracing::error!(what, "damaged log lines");
             self.counters.damaged_frames.fetch_add(1, Ordering::Relaxed);

@@ -2,6 +2,9 @@
 
 use std::time::Duration;
 
+use crate::follow::Hold;
+use crate::passing::Passing;
+
 /// Sizes and times of a store. Each has its config key (`storage.<field>`).
 #[derive(Clone, Debug)]
 pub struct Options {
@@ -37,6 +40,10 @@ pub struct Options {
     pub scrub_interval: Duration,
     /// Bytes of blocks that the scrubber reads in a second.
     pub scrub_bytes_per_second: u64,
+    /// Parts of the log that are needed by others than the store from its opening on ([`crate::Store::hold_log`]).
+    pub holds: Vec<Hold>,
+    /// Tenants of whom nothing is kept from the opening on ([`crate::Store::let_pass`]).
+    pub passing: Passing,
     /// How long two readings of the wall clock must agree before retention deletes anything.
     pub retention_confirm: Duration,
 }
@@ -80,6 +87,8 @@ impl Default for Options {
             compaction_bytes_per_second: 64 << 20,
             scrub_interval: Duration::from_secs(7 * 86_400),
             scrub_bytes_per_second: 4 << 20,
+            holds: Vec::new(),
+            passing: Passing::default(),
             retention_confirm: Duration::from_secs(3600),
         }
     }

@@ -10,7 +10,7 @@ use std::sync::{Condvar, Mutex, MutexGuard};
 use std::time::Duration;
 
 use env::Clock;
-use model::{Metadata, TenantId};
+use model::{Metadata, Origin, TenantId};
 
 use crate::logs::Lines;
 use crate::record::{Row, SideRow};
@@ -21,6 +21,10 @@ use crate::totals::{Deltas, Total};
 /// One append: its series are resolved, its limits checked.
 pub(crate) struct Queued {
     pub(crate) tenant: TenantId,
+    /// Who sent it on.
+    pub(crate) origin: Origin,
+    /// Whether its samples go no further than the log; the writer says so.
+    pub(crate) passes: bool,
     pub(crate) rows: Vec<Row>,
     pub(crate) sides: Vec<SideRow>,
     pub(crate) metadata: Vec<(String, Metadata)>,
@@ -204,6 +208,8 @@ mod tests {
         let (_, completion) = ticket::pair();
         queue.push(Queued {
             tenant: TenantId(1),
+            origin: Origin::SENDER,
+            passes: false,
             rows: Vec::new(),
             sides: Vec::new(),
             metadata: Vec::new(),

@@ -10,7 +10,7 @@ use codec::chunk::bytes::{Reader, put_bytes, put_varint, put_zigzag};
 use codec::chunk::{Corrupt, histograms};
 use model::batch::{Exemplar, HistogramSample};
 use model::labels::LABELS_MAX;
-use model::{Histogram, LabelsRef, Metadata, MetricType, SeriesId, TenantId};
+use model::{Histogram, LabelsRef, Metadata, MetricType, Origin, SeriesId, TenantId};
 
 use crate::block::NO_TENANT;
 use crate::totals::Total;
@@ -60,6 +60,10 @@ pub(crate) enum Record<'a> {
     Totals(Vec<(u32, Total<f64>)>),
     HistogramTotal(u32, Total<Arc<Histogram>>),
     Digest(Digest),
+    /// Who sent on what follows in the frame, up to the next one.
+    Origin(Origin),
+    /// Whether samples that follow in the frame, up to the next one, go no further than the log.
+    Passes(bool),
 }
 
 /// A request with deltas that was taken: what came in this frame and the `frames` before it.
@@ -86,6 +90,12 @@ pub(crate) const LINES: u8 = 7;
 const DIGEST: u8 = SKIPPABLE | 1;
 const TOTALS: u8 = SKIPPABLE | 2;
 const HISTOGRAM_TOTAL: u8 = SKIPPABLE | 3;
+
+/// An older Weir may skip it: it sends nothing on.
+pub(crate) const ORIGIN: u8 = SKIPPABLE | 4;
+
+/// An older Weir may skip it, and keeps what it reads.
+const PASSES: u8 = SKIPPABLE | 5;
 
 /// The highest kind that this Weir knows.
 pub(crate) const KIND_MAX: u8 = LINES;
@@ -214,6 +224,20 @@ pub(crate) fn write_digest(digest: &Digest, out: &mut Vec<u8>) {
     });
 }
 
+/// Says who sent on what follows in the frame.
+pub(crate) fn write_origin(origin: &Origin, out: &mut Vec<u8>) {
+    record(ORIGIN, out, |out| {
+        out.push(origin.hops);
+        put_varint(out, origin.via.len() as u64);
+        origin.via.iter().for_each(|instance| out.extend_from_slice(&instance.to_le_bytes()));
+    });
+}
+
+/// Says whether samples that follow in the frame go no further than the log.
+pub(crate) fn write_passes(passes: bool, out: &mut Vec<u8>) {
+    record(PASSES, out, |out| out.push(u8::from(passes)));
+}
+
 /// Why a frame cannot be read to its end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Unreadable {
@@ -252,11 +276,20 @@ pub(crate) fn read<'a>(payload: &'a [u8], mut each: impl FnMut(Record<'a>)) -> R
             TOTALS => each(Record::Totals(read_totals(&mut body)?)),
             HISTOGRAM_TOTAL => each(read_histogram_total(&mut body, histogram.take())?),
             DIGEST => each(Record::Digest(read_digest(&mut body)?)),
+            ORIGIN => each(Record::Origin(read_origin(&mut body)?)),
+            PASSES => each(Record::Passes(body.byte()? != 0)),
             kind if kind & SKIPPABLE != 0 => skipped += 1,
             kind => return Err(Unreadable::UnknownKind(kind)),
         }
     }
     Ok(skipped)
+}
+
+pub(crate) fn read_origin(body: &mut Reader<'_>) -> Result<Origin, Corrupt> {
+    let hops = body.byte()?;
+    let count = body.count_of(8)?;
+    let via = (0..count).map(|_| Ok(u64::from_le_bytes(body.array()?))).collect::<Result<_, Corrupt>>()?;
+    Ok(Origin { hops, via })
 }
 
 fn read_series<'a>(body: &mut Reader<'a>) -> Result<Record<'a>, Corrupt> {

@@ -3,6 +3,7 @@
 use std::sync::atomic::Ordering;
 
 use model::batch::{Exemplar, HistogramSample};
+use wal::Position;
 
 use crate::digests::{Digests, REMEMBERED_MS};
 use crate::head::side::{exemplar_bytes, histogram_bytes};
@@ -24,6 +25,9 @@ struct Slots {
 
 /// Slots of a part.
 const SLOTS: usize = 1 << 12;
+
+/// The position of a sample that is not kept.
+const PASSED: u64 = u64::MAX;
 
 /// Stands where a slot has no series.
 const NO_SERIES: u32 = u32::MAX;
@@ -47,8 +51,10 @@ impl Slots {
 pub(crate) struct Replay<'a> {
     inner: &'a Inner,
     slots: Slots,
-    /// Log positions of the latest samples record, for start timestamps.
+    /// Log positions of the latest samples record, for start timestamps; [`PASSED`] of what is not kept.
     positions: Vec<Option<(u32, u64)>>,
+    /// Whether what follows in the present frame is not kept.
+    passes: bool,
     /// Monotonic second of the start.
     now_s: u32,
     /// Of the present frame.
@@ -73,6 +79,7 @@ impl<'a> Replay<'a> {
             inner,
             slots: Slots::default(),
             positions: Vec::new(),
+            passes: false,
             now_s: inner.now_s(),
             sequence: 0,
             last_sequence: flushed_sequence,
@@ -115,6 +122,8 @@ impl<'a> Replay<'a> {
         let next_segment = numbers.last().map_or(1, |last| last + 1).max(from);
         let mut writer = inner.writer.lock().expect("lock");
         writer.wal.go_on(next_segment, self.last_sequence + 1);
+        let end = Position { segment: next_segment, sequence: self.last_sequence + 1 };
+        inner.log_ends.open(wal::Stream::Metrics, end);
         (writer.totals, writer.digests) = (self.totals, self.digests);
         inner.charge_totals(&writer);
         Ok(())
@@ -160,6 +169,7 @@ impl<'a> Replay<'a> {
             self.unbroken_from = sequence;
         }
         self.sequence = sequence;
+        self.passes = false;
         self.last_sequence = self.last_sequence.max(sequence);
         // Without a manifest a segment comes here that was flushed, and that a power cut has brought back: blocks that were
         // written after it must not be overwritten by it.
@@ -167,7 +177,11 @@ impl<'a> Replay<'a> {
         let each = |record: Record<'_>| {
             let counts_anyway = matches!(
                 record,
-                Record::Series { .. } | Record::Totals(_) | Record::HistogramTotal(..) | Record::Digest(_)
+                Record::Series { .. }
+                    | Record::Totals(_)
+                    | Record::HistogramTotal(..)
+                    | Record::Digest(_)
+                    | Record::Passes(_)
             );
             if !is_flushed || counts_anyway {
                 self.record(record);
@@ -210,6 +224,8 @@ impl<'a> Replay<'a> {
                 None => self.lose(),
             },
             Record::Digest(digest) => self.digest(digest),
+            Record::Origin(_) => {}
+            Record::Passes(passes) => self.passes = passes,
             Record::Metadata { tenant, family, metadata } => {
                 self.inner.metadata.write().expect("lock").set(tenant, &family, metadata);
             }
@@ -228,6 +244,10 @@ impl<'a> Replay<'a> {
                 continue;
             };
             let entry = table.entry(slot);
+            if self.passes {
+                self.positions.push(Some((slot, PASSED)));
+                continue;
+            }
             let previous = entry.tail.load(Ordering::Relaxed);
             let position = appender.push(slot, previous, row.timestamp_ms, row.value);
             entry.tail.store(position, Ordering::Relaxed);
@@ -243,6 +263,7 @@ impl<'a> Replay<'a> {
         let mut sides = self.inner.sides.write().expect("lock");
         for (row, start_ms) in starts {
             match self.positions.get(*row as usize) {
+                Some(Some((_, PASSED))) => {}
                 Some(Some((slot, position))) => {
                     sides.charge(16);
                     sides.of(*slot).starts.push((*position, *start_ms));
@@ -257,6 +278,9 @@ impl<'a> Replay<'a> {
             self.lose();
             return;
         };
+        if self.passes {
+            return;
+        }
         self.inner.head_range.include(sample.timestamp_ms);
         let position = self.inner.log.end();
         let mut sides = self.inner.sides.write().expect("lock");
@@ -271,6 +295,9 @@ impl<'a> Replay<'a> {
             self.lose();
             return;
         };
+        if self.passes {
+            return;
+        }
         let mut sides = self.inner.sides.write().expect("lock");
         sides.charge(exemplar_bytes(&exemplar));
         sides.of(slot).exemplars.push(exemplar);

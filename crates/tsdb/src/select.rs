@@ -190,11 +190,17 @@ impl Store {
         };
         let mut warnings = self.inner.damage.lock().expect("lock").clone();
         warnings.extend(self.inner.note_damaged(&mut damaged));
+        if self.inner.passing.read().expect("lock").samples.contains(&tenant) {
+            warnings.push(PASSES.to_owned());
+        }
         let store = self.inner.clone();
         let seen = Seen { store, range, hints: hints.clone(), parts, head, head_rows, members, order };
         Ok(Selection::new(Arc::new(seen), budget, warnings))
     }
 }
+
+/// What a query of a tenant is told of whom nothing is kept.
+const PASSES: &str = "nothing that this tenant sends is kept here: it is sent on (tenants.NAME.store: none)";
 
 /// The series of a selection while it is made.
 #[derive(Default)]

@@ -19,6 +19,7 @@ use model::{Budget, TenantId, TimeRange};
 use crate::block::{Block, BlockError, Damaged, Handles, PageCache, Section, SectionMeta};
 use crate::commit::WriterState;
 use crate::compact::Compactor;
+use crate::follow::{Hold, LogEnds};
 use crate::head::log::SampleLog;
 use crate::head::side::Sides;
 use crate::head::table::Table;
@@ -26,6 +27,7 @@ use crate::logs::Held;
 use crate::manifest::{Floor, Manifest, floor_ms};
 use crate::metadata::MetadataStore;
 use crate::options::{Keep, Options};
+use crate::passing::Passing;
 use crate::queue::Queue;
 use crate::quiet::Quiet;
 use crate::retention::ClockWatch;
@@ -87,6 +89,16 @@ pub(crate) struct Inner {
     pub(crate) health: Health,
     /// Of the stream of log lines.
     pub(crate) held: Held,
+    /// Whose samples go through the log and no further.
+    pub(crate) passing: RwLock<Passing>,
+    /// Bytes of what passed since the last flush: so much more log a start would read.
+    pub(crate) passed_bytes: AtomicU64,
+    /// The first segment of log lines that is kept for what is in it; 0 = that is not known.
+    pub(crate) lines_stay: AtomicU64,
+    /// Up to where followers may read.
+    pub(crate) log_ends: LogEnds,
+    /// What is not removed of the log although it is in blocks. The last of all locks.
+    pub(crate) log_holds: Mutex<Vec<Hold>>,
     pub(crate) counters: Counters,
     /// Held by whoever makes or deletes a snapshot.
     pub(crate) snapshotting: Mutex<()>,

@@ -2,7 +2,8 @@
 //!
 //! A log is a directory of numbered segments. [`Writer`] builds a group of frames, writes it with one call, syncs it
 //! with one fdatasync. [`read_segment`] gives the frames back and says what was damaged; it finds the next good frame
-//! behind any damage, so damaged bytes cost the frames they lie in and no others.
+//! behind any damage, so damaged bytes cost the frames they lie in and no others. [`Tail`] reads behind the writer, from a
+//! position on that its owner keeps.
 //!
 //! What is in a frame is the store's business. The one rule that the log imposes: **a segment is self-contained**,
 //! whatever a frame refers to is defined earlier in the same segment. [`Writer::segment`] tells which one a group goes
@@ -12,11 +13,13 @@ use std::time::Duration;
 
 pub mod exercise;
 
+mod follow;
 mod frame;
 mod reader;
 mod segment;
 mod writer;
 
+pub use follow::{Next, Position, Tail};
 pub use frame::PAYLOAD_BYTES_MAX;
 pub use reader::{
     Damage, DamagedRange, RangeKind, ReadError, first_sequence, map_segment, read_segment, refuse_newer,

@@ -182,7 +182,7 @@ pub fn map_segment(
 
 /// Where the acknowledged frames of a segment end, as the next one says; 0 = nobody knows. One whose
 /// making failed says nothing and is passed over.
-fn acknowledged_of(
+pub(crate) fn acknowledged_of(
     files: &dyn Files,
     directory: &Path,
     stream: Stream,

@@ -7,6 +7,7 @@
 //! 406, since its sender has not understood something.
 
 mod decode;
+mod encode;
 mod event;
 mod labels;
 mod metric;
@@ -19,6 +20,7 @@ mod settings;
 mod tests;
 mod tree;
 
+pub use encode::SPEAKER;
 pub use settings::{HistogramSeries, Settings};
 
 use crate::{ByteLimits, Credential, Dialect, Door, Encoding, Kind, Refusal, Request, Route, Statuses};

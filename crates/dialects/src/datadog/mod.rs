@@ -10,6 +10,7 @@ pub mod record;
 pub mod translate;
 
 mod checks;
+mod encode;
 mod event;
 mod events;
 mod fields;
@@ -32,6 +33,7 @@ mod tests;
 mod v2;
 mod v3;
 
+pub use encode::SPEAKER;
 pub use settings::{BareTags, Counts, DuplicateTags, HostTagsUse, Names, Profile, Settings};
 
 use model::Batch;

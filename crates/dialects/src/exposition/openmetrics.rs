@@ -4,7 +4,7 @@ use codec::float;
 use model::batch::Exemplar;
 
 use super::shape::{Buckets, Count, Shape};
-use super::text::{comment, push_escaped, push_quoted, series};
+use super::text::{comment, push_escaped, push_label_name, push_quoted, series};
 use super::{Escaping, Family, Metric, Value};
 
 /// Appends what a family begins with.
@@ -129,7 +129,7 @@ fn push_exemplar(exemplar: &Exemplar, escaping: Escaping, out: &mut String) {
     out.push_str(" # {");
     for (i, (name, value)) in exemplar.labels.iter().enumerate() {
         out.push_str(if i > 0 { "," } else { "" });
-        out.push_str(&escaping.label(name));
+        push_label_name(&escaping.label(name), out);
         out.push('=');
         push_quoted(value, out);
     }

@@ -95,17 +95,16 @@ pub(super) fn series(
     }
     for (label, value) in labels.iter().copied().chain(more) {
         out.push(separator);
-        let label = escaping.label(label);
-        if is_legacy_name(&label) {
-            out.push_str(&label)
-        } else {
-            push_quoted(&label, out)
-        }
+        push_label_name(&escaping.label(label), out);
         out.push('=');
         push_quoted(value, out);
         separator = ',';
     }
     out.push_str(if separator == ',' { "} " } else { " " });
+}
+
+pub(super) fn push_label_name(name: &str, out: &mut String) {
+    if is_legacy_name(name) { out.push_str(name) } else { push_quoted(name, out) }
 }
 
 pub(super) fn push_quoted(text: &str, out: &mut String) {

@@ -9,6 +9,7 @@
 //! Only a stream without any label gets the one that Loki would show, since a stream that is called nothing cannot be
 //! asked for. Loki's bounds for labels (15 of them, values of 2 KiB) are not Weir's: those of the tenant hold.
 
+mod encode;
 mod json;
 mod labels;
 mod protobuf;
@@ -17,6 +18,8 @@ mod reply;
 
 #[cfg(test)]
 mod hostile;
+
+pub use encode::SPEAKER;
 
 use model::Batch;
 

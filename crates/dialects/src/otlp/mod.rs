@@ -4,6 +4,7 @@
 //! ([`Settings`]). Both encodings are read into the same calls of [`intake`], and lines of logs into those of [`mod@logs`], so that
 //! they cannot differ. The decoders serve gRPC too, whose messages are the same.
 
+mod encode;
 mod exemplar;
 mod intake;
 mod labels;
@@ -27,6 +28,7 @@ mod tests;
 
 use model::Batch;
 
+pub use encode::{LOGS_SPEAKER, SPEAKER};
 pub use reply::{export_response, message, partial, status, status_code};
 pub use settings::{Promoted, Settings, Strategy};
 

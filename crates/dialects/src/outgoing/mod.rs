@@ -5,12 +5,34 @@
 //! functions from a parcel to a request, and from an answer to what is done next. It stands in its dialect's folder, in
 //! `encode.rs`. Who sends, waits and tries again is `forward`'s business.
 
+#[cfg(test)]
+pub(crate) mod exercise;
+mod whole;
+
 use std::ops::Range;
 
 use model::batch::{Exemplar, HistogramSample};
-use model::{Metadata, Sample, Temporality};
+use model::{Metadata, MetricType, Sample, Temporality};
 
-use crate::Encoding;
+use crate::{Encoding, reply};
+
+pub(crate) use whole::{Form, Whole, Wholes};
+
+/// Every protocol that is spoken outward, in the order of the docs.
+pub static ALL: &[&Speaker] = &[
+    &crate::remote_write::SPEAKER,
+    &crate::otlp::SPEAKER,
+    &crate::datadog::SPEAKER,
+    &crate::splunk::SPEAKER,
+    &crate::signalfx::SPEAKER,
+    &crate::betterstack::SPEAKER,
+    &crate::loki::SPEAKER,
+];
+
+/// The speaker with this name.
+pub fn find(name: &str) -> Option<&'static Speaker> {
+    ALL.iter().copied().find(|speaker| speaker.name == name)
+}
 
 /// Rows of one tenant, to be sent together.
 #[derive(Debug, Default)]
@@ -80,6 +102,24 @@ impl Series<'_> {
     /// The metric's name; empty when it has none.
     pub fn name(&self) -> &str {
         self.label(model::labels::METRIC_NAME).unwrap_or("")
+    }
+
+    /// Whether its floats are a running total, as far as its type or its name says.
+    pub fn is_total(&self) -> bool {
+        let kind = self.family.map_or(MetricType::Unknown, |(_, metadata)| metadata.kind);
+        kind.is_total(self.name())
+    }
+
+    /// The label with the bound of a classic histogram's bucket; `None` where there is none, or where `upper_bound`, as others
+    /// call it, is taken.
+    pub(crate) fn bound_label(&self) -> Option<&'static str> {
+        let is_bucket = self.name().ends_with("_bucket") && self.label("upper_bound").is_none();
+        (is_bucket && self.label("le").is_some()).then_some("le")
+    }
+
+    /// Rows that are no floats.
+    pub(crate) fn beside_floats(&self) -> u64 {
+        (self.histograms.len() + self.exemplars.len()) as u64
     }
 
     /// The value of a label.
@@ -264,10 +304,40 @@ pub enum Outcome {
 /// What statuses mean where a protocol says nothing else.
 pub fn usual(answered: &Answered<'_>) -> Outcome {
     match answered.status {
-        200..=299 => Outcome::Taken,
+        200..=299 => taken(answered),
         413 => Outcome::Halve(answered.text()),
         501 => Outcome::Drop(answered.text()),
         408 | 429 | 500..=599 => Outcome::Again(answered.text()),
         _ => Outcome::Drop(answered.text()),
+    }
+}
+
+/// An answer of success: another Weir says in a header what of it was refused.
+fn taken(answered: &Answered<'_>) -> Outcome {
+    let Some(why) = answered.header(reply::REJECTED) else { return Outcome::Taken };
+    let refused = why.split(';').next().and_then(|count| count.trim().parse().ok()).unwrap_or(1);
+    Outcome::TakenBut { refused, why: why.to_owned() }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn statuses_have_their_usual_meaning() {
+        let judged = |status, headers: &[(&str, &str)]| {
+            usual(&Answered { status, headers, body: b"no\n", version: Version::One })
+        };
+        assert_eq!(judged(202, &[]), Outcome::Taken);
+        let why = "3; too_old=2, late_delta=1";
+        let partly = Outcome::TakenBut { refused: 3, why: why.to_owned() };
+        assert_eq!(judged(200, &[("x-weir-rejected", why)]), partly);
+        assert_eq!(judged(413, &[]), Outcome::Halve("413: no".to_owned()));
+        for status in [408, 429, 500, 502, 503, 504, 599] {
+            assert_eq!(judged(status, &[]), Outcome::Again(format!("{status}: no")));
+        }
+        for status in [301, 400, 401, 403, 404, 501] {
+            assert_eq!(judged(status, &[]), Outcome::Drop(format!("{status}: no")));
+        }
     }
 }

@@ -1,4 +1,4 @@
-//! The `Histogram` message, which remote write reads.
+//! The `Histogram` message, which remote write reads and writes too.
 
 use codec::proto::{write_bytes, write_double, write_message, write_number};
 use codec::varint;
@@ -8,7 +8,7 @@ use model::histogram::BucketCounts;
 use crate::spans;
 
 /// Appends the fields of a histogram at a time.
-pub(super) fn write(ms: i64, histogram: &Histogram, out: &mut Vec<u8>) {
+pub(crate) fn write(ms: i64, histogram: &Histogram, out: &mut Vec<u8>) {
     match &histogram.counts {
         BucketCounts::Integer { count, zero, .. } => {
             write_number(1, *count, out);

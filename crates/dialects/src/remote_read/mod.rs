@@ -18,7 +18,7 @@ mod chunks;
 pub mod client;
 mod decode;
 pub mod frames;
-mod histogram;
+pub(crate) mod histogram;
 mod rows;
 pub mod samples;
 

@@ -15,9 +15,9 @@ use model::histogram::{BucketCounts, InvalidHistogram, ResetHint, Span};
 use crate::rows::Room;
 
 /// The finest resolution that is stored.
-const SCHEMA_MAX: i32 = 8;
+pub(crate) const SCHEMA_MAX: i32 = 8;
 /// The finest resolution that the format knows.
-const SCHEMA_RESERVED_MAX: i32 = 52;
+pub(crate) const SCHEMA_RESERVED_MAX: i32 = 52;
 
 /// Why a histogram is refused.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -135,7 +135,7 @@ pub(crate) fn decode(
     Ok(finished.map(|h| HistogramSample { timestamp_ms, start_ms, histogram: Arc::new(h) }))
 }
 
-fn span(mut message: Reader<'_>) -> Result<Span, WireError> {
+pub(crate) fn span(mut message: Reader<'_>) -> Result<Span, WireError> {
     const OFFSET: u32 = key(1, VARINT);
     const LENGTH: u32 = key(2, VARINT);
     let mut span = Span { offset: 0, length: 0 };
@@ -150,7 +150,7 @@ fn span(mut message: Reader<'_>) -> Result<Span, WireError> {
 }
 
 /// Appends the count that lies `delta` (zigzag) over the last one; `false` when there is no such count.
-fn add(counts: &mut Vec<u64>, delta: u64) -> bool {
+pub(crate) fn add(counts: &mut Vec<u64>, delta: u64) -> bool {
     let last = counts.last().copied().unwrap_or(0);
     let count = last.checked_add_signed(unzigzag(delta));
     counts.push(count.unwrap_or(0));
@@ -198,7 +198,7 @@ impl Parts {
 }
 
 /// Brings a histogram that is finer than [`SCHEMA_MAX`] to it.
-fn reduce(histogram: &mut Histogram) -> Result<(), BadHistogram> {
+pub(crate) fn reduce(histogram: &mut Histogram) -> Result<(), BadHistogram> {
     let shift = (histogram.schema - SCHEMA_MAX) as u32;
     let Histogram { positive_spans, negative_spans, counts, .. } = histogram;
     match counts {

@@ -9,14 +9,20 @@
 //! retry that without being configured to, 429 they do not.
 
 mod decode;
+mod encode;
 mod handshake;
 pub(crate) mod histogram;
 mod message;
 #[cfg(test)]
 mod published;
 mod reply;
+#[cfg(test)]
+mod said;
+mod symbols;
 mod v1;
 mod v2;
+
+pub use encode::SPEAKER;
 
 use crate::{ByteLimits, Credential, Dialect, Door, Encoding, Kind, Route, Statuses};
 

@@ -9,6 +9,7 @@
 
 mod ack;
 mod code;
+mod encode;
 mod events;
 mod fields;
 mod opening;
@@ -16,6 +17,8 @@ mod raw;
 mod reply;
 #[cfg(test)]
 mod tests;
+
+pub use encode::SPEAKER;
 
 use crate::{
     ByteLimits, Credential, Decode, Dialect, Door, Encoding, Kind, Refusal, Request, Route, Statuses,

@@ -8,7 +8,7 @@ use crate::{Refusal, Request};
 
 /// A text format.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Format {
+pub(crate) enum Format {
     /// Prometheus 0.0.4 (and 1.0.0, which adds quoted names): timestamps in ms.
     Prometheus,
     /// OpenMetrics 1.0: timestamps in seconds.

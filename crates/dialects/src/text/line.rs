@@ -13,34 +13,34 @@ use super::format::Format;
 
 /// A sample line, as it lies.
 #[derive(Debug)]
-pub(super) struct Line<'a> {
+pub(crate) struct Line<'a> {
     /// Name and labels.
-    pub(super) series: &'a str,
+    pub(crate) series: &'a str,
     /// Whether a name or value in `series` has a backslash.
-    pub(super) escaped: bool,
+    pub(crate) escaped: bool,
     /// Whether there is a metric name.
-    pub(super) named: bool,
+    pub(crate) named: bool,
     /// The value.
-    pub(super) value: f64,
+    pub(crate) value: f64,
     /// Milliseconds, where the line says so.
-    pub(super) timestamp_ms: Option<i64>,
+    pub(crate) timestamp_ms: Option<i64>,
     /// The exemplar, where there is one.
-    pub(super) exemplar: Option<LineExemplar<'a>>,
+    pub(crate) exemplar: Option<LineExemplar<'a>>,
 }
 
 /// The exemplar at the end of a line.
 #[derive(Debug)]
-pub(super) struct LineExemplar<'a> {
+pub(crate) struct LineExemplar<'a> {
     /// Its labels.
-    pub(super) labels: Vec<(Cow<'a, str>, Cow<'a, str>)>,
+    pub(crate) labels: Vec<(Cow<'a, str>, Cow<'a, str>)>,
     /// Its value.
-    pub(super) value: f64,
+    pub(crate) value: f64,
     /// Milliseconds, where it says so.
-    pub(super) timestamp_ms: Option<i64>,
+    pub(crate) timestamp_ms: Option<i64>,
 }
 
 /// Reads a line.
-pub(super) fn parse(text: &str, format: Format) -> Result<Line<'_>, &'static str> {
+pub(crate) fn parse(text: &str, format: Format) -> Result<Line<'_>, &'static str> {
     let mut scanner = Scanner { text, at: 0 };
     let (mut escaped, mut named) = (false, false);
     scanner.series(|name, value| {
@@ -73,7 +73,7 @@ pub(super) fn parse(text: &str, format: Format) -> Result<Line<'_>, &'static str
 }
 
 /// Splits a series without escapes, as [`parse`] checked it, into its labels.
-pub(super) fn parse_series<'a>(
+pub(crate) fn parse_series<'a>(
     bytes: &'a [u8],
     pairs: &mut Vec<(&'a str, &'a str)>,
 ) -> Result<(), LabelError> {
@@ -83,9 +83,19 @@ pub(super) fn parse_series<'a>(
 }
 
 /// Splits a series into its labels, with escapes resolved.
-pub(super) fn unescape_series<'a>(text: &'a str, mut push: impl FnMut(Cow<'a, str>, Cow<'a, str>)) {
+pub(crate) fn unescape_series<'a>(text: &'a str, push: impl FnMut(Cow<'a, str>, Cow<'a, str>)) {
     // `parse` checked the syntax: there is no error to report.
-    let _ = Scanner { text, at: 0 }.series(|name, value| push(name.unescaped(), value.unescaped()));
+    let _ = split_series(text, push);
+}
+
+/// As [`unescape_series`], of a text that nobody has checked.
+pub(crate) fn split_series<'a>(
+    text: &'a str,
+    mut push: impl FnMut(Cow<'a, str>, Cow<'a, str>),
+) -> Result<(), &'static str> {
+    let mut scanner = Scanner { text, at: 0 };
+    scanner.series(|name, value| push(name.unescaped(), value.unescaped()))?;
+    if scanner.peek().is_some() { Err("text after the series") } else { Ok(()) }
 }
 
 /// Text between quotes, or a bare name.
@@ -106,16 +116,31 @@ impl<'a> Part<'a> {
 }
 
 /// Resolves `\\`, `\"` and `\n`; any other backslash stays, as Prometheus leaves it.
-pub(super) fn unescape(text: &str) -> String {
+pub(crate) fn unescape(text: &str) -> String {
+    resolve(text, |byte| match byte {
+        b'n' => Some('\n'),
+        b'"' | b'\\' => Some(char::from(byte)),
+        _ => None,
+    })
+}
+
+/// Resolves `\\` and `\n`, which are all that Prometheus' text escapes in help.
+pub(crate) fn unescape_help(text: &str) -> String {
+    resolve(text, |byte| match byte {
+        b'n' => Some('\n'),
+        b'\\' => Some('\\'),
+        _ => None,
+    })
+}
+
+fn resolve(text: &str, meant: impl Fn(u8) -> Option<char>) -> String {
     let mut out = String::with_capacity(text.len());
     let mut rest = text;
     while let Some(at) = memchr::memchr(b'\\', rest.as_bytes()) {
         out.push_str(&rest[..at]);
-        let (plain, length) = match rest.as_bytes().get(at + 1) {
-            Some(b'n') => ('\n', 2),
-            Some(b'"') => ('"', 2),
-            Some(b'\\') => ('\\', 2),
-            _ => ('\\', 1),
+        let (plain, length) = match rest.as_bytes().get(at + 1).and_then(|byte| meant(*byte)) {
+            Some(plain) => (plain, 2),
+            None => ('\\', 1),
         };
         out.push(plain);
         rest = &rest[at + length..];
@@ -125,11 +150,19 @@ pub(super) fn unescape(text: &str) -> String {
 }
 
 /// Reads the family's name at the start of a `HELP`, `TYPE` or `UNIT` line: the name, and what follows it.
-pub(super) fn family(text: &str) -> Result<(Cow<'_, str>, &str), &'static str> {
+pub(crate) fn family(text: &str) -> Result<(Cow<'_, str>, &str), &'static str> {
+    name(text).map(|(name, rest)| (name, rest.trim_start_matches([' ', '\t'])))
+}
+
+/// As [`family`], with the blanks between them.
+pub(crate) fn name(text: &str) -> Result<(Cow<'_, str>, &str), &'static str> {
     let mut scanner = Scanner { text, at: 0 };
     let name = if scanner.peek() == Some(b'"') { scanner.quoted()? } else { Part::bare(scanner.word()) };
-    Ok((name.unescaped(), text[scanner.at..].trim_start_matches([' ', '\t'])))
+    Ok((name.unescaped(), &text[scanner.at..]))
 }
+
+/// What is wrong with a quoted text that the line does not end.
+pub(crate) const UNENDED: &str = "quoted text without an end";
 
 /// In which unquoted names a byte may stand: a bit for each kind.
 const IN_NAME: [u8; 256] = {
@@ -211,7 +244,7 @@ impl<'a> Scanner<'a> {
         let mut escaped = false;
         loop {
             let rest = &self.text.as_bytes()[self.at..];
-            let at = memchr::memchr2(b'"', b'\\', rest).ok_or("quoted text without an end")?;
+            let at = memchr::memchr2(b'"', b'\\', rest).ok_or(UNENDED)?;
             self.at += at;
             if rest[at] == b'"' {
                 let part = Part { text: &self.text[start..self.at], escaped };
@@ -266,8 +299,9 @@ impl<'a> Scanner<'a> {
                 return Err("label without '='");
             }
             self.blanks();
-            if !self.take(b',') && self.peek() != Some(b'}') {
-                return Err("labels without a comma between them or a brace after them");
+            // As Prometheus reads it, labels may also stand without a comma between them.
+            if !self.take(b',') && self.peek().is_none() {
+                return Err("labels without a brace after them");
             }
         }
     }
@@ -370,6 +404,7 @@ mod tests {
         assert_eq!(pairs("up 1"), "__name__=up");
         assert_eq!(pairs("up{} 1"), "__name__=up");
         assert_eq!(pairs("up{}1"), "__name__=up");
+        assert_eq!(pairs(r#"up{a="b" c="d"e="f"} 1"#), "__name__=up a=b c=d e=f");
         assert_eq!(pairs("up\t {a = \"b\" , c=\"d\",}\t1"), "__name__=up a=b c=d");
         assert_eq!(pairs(r#"{"http.requests", "a.b"="c"} 1"#), "__name__=http.requests a.b=c");
         assert_eq!(pairs(r#"up{a="x\\n\"\n\t}"} 1"#), "__name__=up a=x\\n\"\n\\t}");
@@ -393,9 +428,9 @@ mod tests {
             ("up{a=\"b} 1", "quoted text without an end"),
             ("up{a=\"b\\\"} 1", "quoted text without an end"),
             ("up{a=\"b\\", "quoted text without an end"),
-            ("up{a=\"b\" c=\"d\"} 1", "labels without a comma between them or a brace after them"),
+            ("up{a=\"b\" c} 1", "label without '='"),
             ("up{,} 1", "label without '='"),
-            ("up{a=\"b\"", "labels without a comma between them or a brace after them"),
+            ("up{a=\"b\"", "labels without a brace after them"),
             ("http.requests 1", "no blank between series and value"),
             ("up 1 # x", "exemplar without labels"),
             ("up 1 # {}", "exemplar without a value"),

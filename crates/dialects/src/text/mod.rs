@@ -9,8 +9,8 @@
 #[cfg(test)]
 mod conformance;
 mod decode;
-mod format;
-mod line;
+pub(crate) mod format;
+pub(crate) mod line;
 mod metadata;
 
 use crate::{

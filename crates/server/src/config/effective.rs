@@ -4,7 +4,11 @@
 
 use std::fmt::Write;
 
+use forward::config::Tenants;
+use forward::{OutputConfig, RemoteWriteConfig};
 use model::TenantName;
+use scrape::config::{Global, JobBlock};
+use serde::Serialize;
 
 use super::section::Section;
 use super::settings::{Dialect, Settings};
@@ -59,8 +63,11 @@ pub fn effective(settings: &Settings, tenant: &TenantName) -> String {
             None => keys(&mut text, "    ", &Dialect::default()),
         }
     }
+    pasted(&mut text, settings, tenant);
     if let Some(set) = settings.tenants.get(tenant) {
-        let _ = writeln!(text, "tenants:\n  {}:\n    limits:", quoted(tenant.as_str()));
+        let _ = writeln!(text, "tenants:\n  {}:", quoted(tenant.as_str()));
+        keys(&mut text, "    ", &set.own);
+        text.push_str("    limits:\n");
         keys(&mut text, "      ", &set.limits);
         text.push_str("    datadog:\n");
         keys(&mut text, "      ", &set.datadog);
@@ -74,6 +81,39 @@ pub fn effective(settings: &Settings, tenant: &TenantName) -> String {
         keys(&mut text, "      ", &set.betterstack);
     }
     text
+}
+
+/// What was pasted from Prometheus' configuration, of jobs those whose samples are the tenant's. Secrets hide themselves.
+fn pasted(text: &mut String, settings: &Settings, tenant: &TenantName) {
+    #[derive(Serialize)]
+    struct Blocks<'a> {
+        global: &'a Global,
+        #[serde(skip_serializing_if = "Vec::is_empty")]
+        scrape_configs: Vec<&'a JobBlock>,
+        #[serde(skip_serializing_if = "Vec::is_empty")]
+        remote_write: Vec<&'a RemoteWriteConfig>,
+        #[serde(skip_serializing_if = "Vec::is_empty")]
+        outputs: Vec<&'a OutputConfig>,
+    }
+    let is_theirs = |job: &&JobBlock| job.tenant.as_deref().unwrap_or("default") == tenant.as_str();
+    let jobs = settings.pasted.jobs.iter().map(|job| &job.value);
+    let is_sent_on = |own: Option<&str>, all: Option<&Tenants>| match (own, all) {
+        (None, None) => tenant.as_str() == "default",
+        (Some(own), _) => own == tenant.as_str() || own == "*",
+        (None, Some(all)) => all.names(tenant.as_str()),
+    };
+    let writes = settings.pasted.remote_write.iter().map(|output| &output.value);
+    let outputs = settings.pasted.outputs.iter().map(|output| &output.value);
+    let blocks = Blocks {
+        global: &settings.pasted.global,
+        scrape_configs: jobs.filter(is_theirs).collect(),
+        remote_write: writes.filter(|o| is_sent_on(o.tenant.as_deref(), o.tenants.as_ref())).collect(),
+        outputs: outputs.filter(|o| is_sent_on(o.tenant.as_deref(), o.tenants.as_ref())).collect(),
+    };
+    let items = blocks.scrape_configs.len() + blocks.remote_write.len() + blocks.outputs.len();
+    if *blocks.global != Global::default() || items > 0 {
+        text.push_str(&serde_saphyr::to_string(&blocks).expect("what was read can be written"));
+    }
 }
 
 fn section(text: &mut String, name: &str, section: &impl Section) {
@@ -171,7 +211,7 @@ mod tests {
                      influx: {value_field: keep}\notlp: {translation_strategy: NoTranslation, promote_resource_attributes: [a.b, c]}\nsplunk: {query_token: false}\nbetterstack: {max_past: 15m}\n\
                      exposures: [{path: /api/iacp/v3/metrics, match: ['{__name__=~\"a,b\"}', up], profiles: [preview], \
                      max_age: 5m}]\n\
-                     tenants: {team-a: {limits: {labels: 5, retention: 1h30m}, datadog: {counts: raw}, \
+                     tenants: {team-a: {store: none, limits: {labels: 5, retention: 1h30m}, datadog: {counts: raw}, \
                      influx: {database_label: db}, splunk: {query_token: true}, \
                      otlp: {promote_all_resource_attributes: true, target_info: false}, \
                      betterstack: {histogram_series: prometheus, requests_per_minute: 0}}, team-b: {limits: {labels: 6}}}\n";

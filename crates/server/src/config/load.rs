@@ -147,14 +147,15 @@ impl Layers {
             "exposures" => fill_listeners(&mut settings.exposures, key, node),
             "dialects" => self.dialects(node),
             "tenants" => self.tenants(node),
-            _ => match settings.general.set(key, node) {
-                Some(Ok(())) => Vec::new(),
-                Some(Err(message)) => vec![problem(&node.origin, key, message)],
-                None => vec![unknown(
+            _ => match (settings.pasted.set(key, node), settings.general.set(key, node)) {
+                (Some(problems), _) => problems,
+                (None, Some(Ok(()))) => Vec::new(),
+                (None, Some(Err(message))) => vec![problem(&node.origin, key, message)],
+                (None, None) => vec![unknown(
                     &node.origin,
                     "",
                     key,
-                    SECTIONS.into_iter().chain(names::<super::General>()),
+                    SECTIONS.into_iter().chain(super::pasted::BLOCKS).chain(names::<super::General>()),
                 )],
             },
         };
@@ -190,7 +191,14 @@ impl Layers {
                 "otlp" => fill(&mut settings.otlp, &format!("{key}.otlp"), node),
                 "splunk" => fill(&mut settings.splunk, &format!("{key}.splunk"), node),
                 "betterstack" => fill(&mut settings.betterstack, &format!("{key}.betterstack"), node),
-                _ => vec![unknown(&node.origin, &key, section, TENANT_SECTIONS)],
+                _ => match settings.own.set(section, node) {
+                    Some(Ok(())) => Vec::new(),
+                    Some(Err(message)) => vec![problem(&node.origin, &format!("{key}.{section}"), message)],
+                    None => {
+                        let known = TENANT_SECTIONS.into_iter().chain(names::<super::Tenant>());
+                        vec![unknown(&node.origin, &key, section, known)]
+                    }
+                },
             })
         })
     }

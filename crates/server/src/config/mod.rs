@@ -17,6 +17,7 @@ mod lines;
 mod load;
 mod machine;
 mod otlp;
+mod pasted;
 mod resolve;
 mod section;
 mod settings;
@@ -24,6 +25,7 @@ mod splunk;
 mod statsd;
 mod suggest;
 mod tree;
+mod typed;
 pub mod units;
 mod value;
 
@@ -37,11 +39,12 @@ pub use lines::LineListener;
 pub use load::Sources;
 pub use machine::Machine;
 pub use otlp::Otlp;
+pub use pasted::{Pasted, Placed};
 pub use resolve::{AcmeConfig, Config, DialectConfig, DialectSettings, Identity, TlsConfig};
 pub use section::{Key, Section, When};
 pub use settings::{
     Acme, Auth, ClientAuth, Dialect, Durability, Format, General, Http, Ingest, Level, Limits, Log, Query,
-    SelfMonitoring, Settings, Storage, TenantLimits, TenantSettings, Tls,
+    SelfMonitoring, Settings, Storage, Store, Tenant, TenantLimits, TenantSettings, Tls,
 };
 pub use splunk::Splunk;
 pub use statsd::Statsd;

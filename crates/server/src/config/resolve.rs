@@ -9,17 +9,19 @@ use std::time::Duration;
 
 use admission::{Access, LimitOverrides, Policy};
 use dialects::ByteLimits;
+use dialects::outgoing::Signal;
 use ipnet::IpNet;
 use model::re2::Anchored;
 use model::{LabelLimits, TenantName};
 use promql::Feature;
+use scrape::ScrapeConfig;
 
 use super::exposures::{Exposure, ExposureConfig};
 use super::lines::LineListener;
 use super::machine::Machine;
 use super::section::{Section, When};
 use super::settings::{
-    Acme, Auth, ClientAuth, Dialect, Durability, Http, Limits, Log, Settings, Storage, TenantLimits,
+    Acme, Auth, ClientAuth, Dialect, Durability, Http, Limits, Log, Settings, Storage, Store, TenantLimits,
     TenantSettings,
 };
 use super::statsd::Statsd;
@@ -36,6 +38,8 @@ pub struct Config {
     pub also_listen: Vec<(&'static str, SocketAddr)>,
     /// Directory of everything that is stored.
     pub data_dir: PathBuf,
+    /// What is sent on, and where.
+    pub outputs: Vec<forward::Settings>,
     /// URL without a slash at its end, for printed links.
     pub external_url: String,
     /// Networks whose `X-Forwarded-*` headers are believed.
@@ -74,6 +78,10 @@ pub struct Config {
     pub self_monitoring_interval: Duration,
     /// The store's options.
     pub storage: tsdb::Options,
+    /// Tenants of whom nothing is kept.
+    pub passing: Vec<TenantName>,
+    /// Those of them whose log lines some output sends on.
+    pub passing_lines: Vec<TenantName>,
     /// Access, virtual hosts and limits, for [`admission::Authority`].
     pub policy: Policy,
     /// What tenants have chosen of the protocols.
@@ -86,6 +94,8 @@ pub struct Config {
     pub opentsdb: Vec<LineListener>,
     /// Pages of metrics.
     pub exposures: Vec<ExposureConfig>,
+    /// What is scraped. Labels for what leaves this server stand in `settings.pasted.global`.
+    pub scrape: Vec<ScrapeConfig>,
     /// The protocols.
     pub dialects: HashMap<&'static str, DialectConfig>,
     /// What was typed, for reloads.
@@ -179,7 +189,18 @@ pub struct DialectConfig {
 impl Config {
     /// Gives the settings their meaning on `machine`.
     pub fn resolve(settings: Settings, machine: Machine) -> Result<Self, Vec<Problem>> {
-        let problems = contradictions(&settings, machine);
+        let mut problems = contradictions(&settings, machine);
+        let scrape = settings.pasted.resolve().unwrap_or_else(|found| {
+            problems.extend(found);
+            Vec::new()
+        });
+        let outputs = settings.pasted.resolve_outputs().unwrap_or_else(|found| {
+            problems.extend(found);
+            Vec::new()
+        });
+        if problems.is_empty() {
+            problems.extend(nobody_takes(&passing(&settings), &outputs));
+        }
         if !problems.is_empty() {
             return Err(problems);
         }
@@ -187,12 +208,15 @@ impl Config {
         let memory = general.memory_limit.of(machine.memory_bytes);
         let threads = if ingest.threads == 0 { machine.cores } else { ingest.threads as usize };
         let tls = tls(&settings);
+        let mut passing_lines = passing(&settings);
+        passing_lines.retain(|name| is_taken(name, Signal::Logs, &outputs));
         let scheme = if tls.is_some() { "https" } else { "http" };
         let address = format!("{scheme}://{}", general.listen);
         Ok(Self {
             listen: general.listen,
             also_listen: settings.otlp.addresses().collect(),
             data_dir: general.data_dir.clone(),
+            outputs,
             external_url: general.external_url.0.clone().unwrap_or(address),
             trusted_proxies: general.trusted_proxies.clone(),
             log: settings.log.clone(),
@@ -212,12 +236,15 @@ impl Config {
             query_bytes: query.memory_bytes.of(memory),
             self_monitoring_interval: settings.self_monitoring.interval,
             storage: storage_options(&settings, memory),
+            passing: passing(&settings),
+            passing_lines,
             policy: policy(&settings),
             choices: DialectSettings::new(&settings),
             statsd: settings.statsd.clone(),
             graphite: settings.graphite.clone(),
             opentsdb: settings.opentsdb.clone(),
             exposures: settings.exposures.iter().map(ExposureConfig::new).collect(),
+            scrape,
             dialects: dialects::ALL.iter().map(|row| (row.name, dialect(&settings, row, memory))).collect(),
             settings,
         })
@@ -454,8 +481,31 @@ fn storage_options(settings: &Settings, memory: u64) -> tsdb::Options {
         scrub_interval: storage.scrub_interval,
         scrub_bytes_per_second: storage.scrub_rate.0,
         disk_reserve_bytes: storage.disk_reserve_bytes.0,
+        holds: Vec::new(),
+        passing: tsdb::Passing::default(),
         retention_confirm: storage.retention_confirm,
     }
+}
+
+fn passing(settings: &Settings) -> Vec<TenantName> {
+    let passes =
+        |(name, own): (&TenantName, &TenantSettings)| (own.own.store == Store::None).then(|| name.clone());
+    settings.tenants.iter().filter_map(passes).collect()
+}
+
+fn is_taken(tenant: &TenantName, signal: Signal, outputs: &[forward::Settings]) -> bool {
+    outputs.iter().any(|output| output.speaker.signal == signal && output.tenants.has(tenant))
+}
+
+/// What is kept nowhere must be sent somewhere.
+fn nobody_takes(passing: &[TenantName], outputs: &[forward::Settings]) -> Vec<Problem> {
+    let lost = passing.iter().filter(|name| !is_taken(name, Signal::Metrics, outputs));
+    let problem = |name: &TenantName| Problem {
+        origin: Origin::Whole,
+        key: format!("tenants.{name}.store"),
+        message: "none, and no output takes the tenant's metrics: what it sends would be lost".to_owned(),
+    };
+    lost.map(problem).collect()
 }
 
 fn policy(settings: &Settings) -> Policy {

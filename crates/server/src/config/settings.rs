@@ -15,6 +15,7 @@ use super::exposures::Exposure;
 use super::influx::Influx;
 use super::lines::LineListener;
 use super::otlp::Otlp;
+use super::pasted::Pasted;
 use super::section::section;
 use super::splunk::Splunk;
 use super::statsd::Statsd;
@@ -65,6 +66,16 @@ choice! {
         Interval = "interval",
         /// When the kernel likes.
         Os = "os",
+    }
+}
+
+choice! {
+    /// Where what a tenant sends is kept.
+    Store, "local or none" {
+        /// In the data directory.
+        Local = "local",
+        /// Nowhere: it is sent on.
+        None = "none",
     }
 }
 
@@ -380,13 +391,26 @@ pub struct Settings {
     pub splunk: Splunk,
     /// `betterstack`
     pub betterstack: Betterstack,
+    /// Blocks of Prometheus' configuration.
+    pub pasted: Pasted,
     /// `tenants.<name>`; a tenant that is named exists.
     pub tenants: BTreeMap<TenantName, TenantSettings>,
+}
+
+section! {
+    /// What is set for one tenant, beside its sections of the names that they have for all.
+    Tenant {
+        /// local, or none: what the tenant sends is acknowledged when it is on disk, sent on by the outputs that take it, and
+        /// then goes. Queries find nothing of it. What was stored before stays for its retention.
+        store: Store = "local", Reload;
+    }
 }
 
 /// What is set for one tenant.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct TenantSettings {
+    /// Keys without a section.
+    pub own: Tenant,
     /// `limits`
     pub limits: TenantLimits,
     /// `datadog`

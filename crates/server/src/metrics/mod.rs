@@ -124,6 +124,14 @@ registry! {
     inflight_bytes: Gauge "weir_ingest_inflight_bytes" "bytes" [] "Bytes of bodies that are being read, decoded or stored.";
     ingest_queue: Gauge "weir_ingest_queue_jobs" "jobs" [] "Bodies that wait for a decoding thread.";
 
+    scrapes: Counter "weir_scrapes" "" ["tenant", "outcome"] "Scrapes of targets, by outcome: success, or why it failed.";
+    scrape_seconds: Histogram "weir_scrape_seconds" "seconds" [] "Time from the beginning of a scrape until its page was read.";
+    scrape_samples: Counter "weir_scrape_samples" "" ["tenant"] "Rows on pages of targets, those that rules drop among them.";
+    scrape_lost: Counter "weir_scrape_lost_samples" "" ["tenant", "reason"] "Samples of scrapes that were read and could not be stored, by reason.";
+    scrape_skipped: Counter "weir_scrape_skipped" "" [] "Times at which a target was due and its scrape before was still under way, or nothing could begin.";
+    scrape_invalid_targets: Counter "weir_scrape_invalid_targets" "" [] "Targets that were found and of which none could be made: no address, no valid URL.";
+    scrape_targets: Gauge "weir_scrape_targets" "" ["tenant", "state"] "Targets that are scraped, by how they were the last time (up, down, unknown), and those that rules dropped.";
+
     statsd_datagrams: Counter "weir_statsd_datagrams" "" ["transport"] "Datagrams read from StatsD sockets; frames of a stream among them.";
     statsd_dropped: Counter "weir_statsd_dropped_datagrams" "" [] "Datagrams that the kernel dropped because they came faster than they were read.";
     statsd_truncated: Counter "weir_statsd_truncated_datagrams" "" [] "Datagrams over 64 KiB, of which only the beginning was read.";
@@ -146,6 +154,21 @@ registry! {
     lines_truncated: Counter "weir_line_truncated_datagrams" "" ["dialect"] "Datagrams over 64 KiB, of which only the beginning was read.";
 
     tenant_queries: Counter "weir_tenant_queries" "" ["tenant"] "Questions to the query API that were asked of the store, by tenant.";
+    forward_sent: Counter "weir_forward_sent_samples" "samples" ["output"] "Samples and log lines that an output's receiver took.";
+    forward_dropped: Counter "weir_forward_dropped_samples" "samples" ["output", "reason"] "Samples and log lines that an output did not send, or its receiver did not take, by reason (refused, lag_age, lag_bytes, sample_age, unsaid, loop).";
+    forward_retried: Counter "weir_forward_retried_samples" "samples" ["output"] "Samples and log lines in requests that were sent once more.";
+    forward_bytes: Counter "weir_forward_sent_bytes" "bytes" ["output"] "Bytes of requests' bodies that were answered.";
+    forward_requests: Counter "weir_forward_requests" "" ["output", "status"] "Requests of outputs by the class of the answer's status (none, 1xx to 5xx).";
+    forward_lag_seconds: Gauge "weir_forward_lag_seconds" "seconds" ["output"] "Age of the oldest thing that an output has not sent.";
+    forward_lag_bytes: Gauge "weir_forward_lag_bytes" "bytes" ["output"] "Bytes of the write-ahead log that an output has not sent.";
+    forward_pending: Gauge "weir_forward_pending_samples" "samples" ["output"] "Samples and log lines that an output has read and not sent.";
+    forward_shards: Gauge "weir_forward_shards" "" ["output"] "Requests that an output may have under way at once.";
+    forward_last_success: Gauge "weir_forward_last_success_time_seconds" "seconds" ["output"] "When an output's receiver last took something; 0 when it never did.";
+    forward_last_failure: Gauge "weir_forward_last_failure_time_seconds" "seconds" ["output"] "When an output's receiver last did not take something; 0 when that never was.";
+    forward_lost_frames: Counter "weir_forward_lost_frames" "" ["output"] "Frames of the write-ahead log that an output could not read because they are damaged or gone.";
+    forward_restarts: Counter "weir_forward_restarts" "" ["output"] "Times that an output began anew after a panic.";
+    forward_refused_requests: Counter "weir_forward_refused_requests" "requests" [] "Requests of other Weirs refused because they had gone round in a circle.";
+
     queries: Counter "weir_queries" "" ["endpoint", "outcome"] "Queries by endpoint and outcome.";
     query_seconds: Histogram "weir_query_seconds" "seconds" ["endpoint"] "Time that queries took, waiting included.";
     queries_active: Gauge "weir_queries_active" "" [] "Queries that are being evaluated.";

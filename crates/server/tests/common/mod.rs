@@ -7,6 +7,7 @@ use std::path::Path;
 use std::time::Duration;
 
 pub(crate) mod acme;
+pub(crate) mod pages;
 pub(crate) mod scalr;
 pub(crate) mod tls;
 

@@ -2,9 +2,10 @@
 
 use std::time::Duration;
 
-use tsdb::Options;
+use tsdb::{Options, Passing};
 use wal::Durability;
 
+use super::told::hold;
 use crate::random::Rng;
 
 /// What goes wrong in a life.
@@ -84,8 +85,10 @@ impl Scenario {
             // Small steps often: each life reads its blocks while it merges and drops them.
             scrub_interval: Duration::from_secs(90),
             scrub_bytes_per_second: 8 << 10,
+            holds: Vec::new(),
+            passing: Passing::default(),
         };
-        Self {
+        let mut scenario = Self {
             trouble,
             slow: rng.chance(1, 3),
             clock_jumps: rng.chance(1, 4),
@@ -95,7 +98,11 @@ impl Scenario {
             quota: if rng.chance(1, 6) { 1 + rng.below(20) } else { u64::MAX },
             retention_ms: rng.range(1..48) * 3_600_000,
             bytes_max: if rng.chance(1, 4) { 1 << rng.range(10..15) } else { 0 },
+        };
+        if rng.chance(1, 3) {
+            scenario.options.holds.push(hold());
         }
+        scenario
     }
 
     /// Whether operations may fail without the power being off.

@@ -2,7 +2,7 @@
 
 use std::ops::Range;
 
-use model::{Batch, Labels, Reason, Signal, TenantId};
+use model::{Batch, Labels, Origin, Reason, Signal, TenantId};
 
 use super::record;
 use super::stream::FRAME_BYTES;
@@ -51,8 +51,14 @@ impl Lines {
 
 /// Takes what of a batch's lines the tenant may write now; the rest is in `refused`.
 pub(crate) fn take(context: &WriteContext<'_>, batch: &Batch<'_>, refused: &mut Refused) -> Lines {
-    let mut run =
-        Run { tenant: context.tenant, lines: Lines::default(), stream: None, body: Vec::new(), before_ns: 0 };
+    let mut run = Run {
+        origin: &batch.origin,
+        tenant: context.tenant,
+        lines: Lines::default(),
+        stream: None,
+        body: Vec::new(),
+        before_ns: 0,
+    };
     let window = window(context);
     for row in &batch.logs {
         let timestamp_ms = row.timestamp_ns.div_euclid(1_000_000);
@@ -92,7 +98,8 @@ pub(crate) fn take(context: &WriteContext<'_>, batch: &Batch<'_>, refused: &mut 
 }
 
 /// Lines of one stream that come one behind the other.
-struct Run {
+struct Run<'b> {
+    origin: &'b Origin,
     tenant: TenantId,
     lines: Lines,
     /// Where its labels stand in the batch, and what they are.
@@ -101,7 +108,7 @@ struct Run {
     before_ns: i64,
 }
 
-impl Run {
+impl Run<'_> {
     /// Goes on with this stream.
     fn enter(
         &mut self,
@@ -142,6 +149,7 @@ impl Run {
     fn end(&mut self) {
         if let Some((_, labels)) = self.stream.as_ref().filter(|_| !self.body.is_empty()) {
             let mut out = Vec::with_capacity(self.body.len() + labels.as_canonical().len() + 16);
+            record::write_origin(self.origin, &mut out);
             record::write(self.tenant, labels.as_canonical(), &self.body, &mut out);
             self.lines.records.push(out);
             self.body.clear();

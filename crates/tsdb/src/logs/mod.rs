@@ -17,7 +17,7 @@ pub use reader::read;
 pub use record::LogRecord;
 
 pub(crate) use intake::{Lines, take};
-pub(crate) use record::each_line;
+pub(crate) use record::{each_line, each_line_sent_on};
 pub(crate) use stream::{Held, commit, go_on, writer};
 
 const QUARANTINED: &str = "logs-";

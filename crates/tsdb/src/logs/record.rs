@@ -2,10 +2,10 @@
 
 use codec::chunk::Corrupt;
 use codec::chunk::bytes::{Reader, put_bytes, put_varint, put_zigzag};
-use model::{LabelsRef, TenantId};
+use model::{LabelsRef, Origin, TenantId};
 
 use crate::block::NO_TENANT;
-use crate::record::{LINES, SKIPPABLE, Unreadable, record};
+use crate::record::{LINES, ORIGIN, SKIPPABLE, Unreadable, read_origin, record};
 
 /// A log line as it is read back.
 #[derive(Clone, Debug, PartialEq)]
@@ -50,19 +50,40 @@ pub(super) fn write_line<'f>(
     put_bytes(out, line.as_bytes());
 }
 
+/// Says who sent on the lines of the next record.
+pub(super) fn write_origin(origin: &Origin, out: &mut Vec<u8>) {
+    if !origin.is_sender() {
+        crate::record::write_origin(origin, out);
+    }
+}
+
 /// Calls `each` for every line of a frame.
 pub(crate) fn each_line<'a>(
     sequence: u64,
     payload: &'a [u8],
     each: &mut dyn FnMut(LogRecord<'a>),
 ) -> Result<(), Unreadable> {
+    each_line_sent_on(sequence, payload, &mut |line, _| each(line))
+}
+
+/// As [`each_line`], with who sent it on.
+pub(crate) fn each_line_sent_on<'a>(
+    sequence: u64,
+    payload: &'a [u8],
+    each: &mut dyn FnMut(LogRecord<'a>, &Origin),
+) -> Result<(), Unreadable> {
     let mut reader = Reader::new(payload);
+    let mut origin = Origin::SENDER;
     while !reader.is_empty() {
         let kind = reader.byte()?;
         let length = u32::from_le_bytes(reader.array()?);
         let mut body = Reader::new(reader.take(length as usize)?);
         match kind {
-            LINES => lines(sequence, &mut body, each)?,
+            LINES => {
+                let origin = std::mem::take(&mut origin);
+                lines(sequence, &mut body, &mut |line| each(line, &origin))?;
+            }
+            ORIGIN => origin = read_origin(&mut body)?,
             kind if kind & SKIPPABLE != 0 => {}
             kind => return Err(Unreadable::UnknownKind(kind)),
         }

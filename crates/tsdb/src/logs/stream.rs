@@ -8,8 +8,10 @@ use std::path::Path;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use env::Env;
+use wal::Position;
 
 use super::Lines;
+use crate::follow::LogEnds;
 use crate::open::OpenError;
 
 /// Bytes of a segment at most: a start reads one of them whole.
@@ -25,6 +27,7 @@ const STREAM: wal::Stream = wal::Stream::Logs;
 pub(crate) struct Held {
     at_start_bytes: AtomicU64,
     written_bytes: AtomicU64,
+    removed_bytes: AtomicU64,
     /// Lines since the start.
     pub(crate) lines: AtomicU64,
     /// Whether the last group could not be written.
@@ -34,7 +37,13 @@ pub(crate) struct Held {
 impl Held {
     /// Bytes on the disk.
     pub(crate) fn bytes(&self) -> u64 {
-        self.at_start_bytes.load(Ordering::Relaxed) + self.written_bytes.load(Ordering::Relaxed)
+        let came = self.at_start_bytes.load(Ordering::Relaxed) + self.written_bytes.load(Ordering::Relaxed);
+        came.saturating_sub(self.removed_bytes.load(Ordering::Relaxed))
+    }
+
+    /// So many bytes of segments are not there any more.
+    pub(crate) fn removed(&self, bytes: u64) {
+        self.removed_bytes.fetch_add(bytes, Ordering::Relaxed);
     }
 }
 
@@ -59,6 +68,7 @@ pub(crate) fn go_on(
     data: &Path,
     writer: &mut wal::Writer,
     held: &Held,
+    ends: &LogEnds,
 ) -> Result<Start, OpenError> {
     let (files, directory) = (&*env.files, super::directory(data));
     let numbers = wal::segments(files, &directory)?;
@@ -85,7 +95,9 @@ pub(crate) fn go_on(
             break;
         }
     }
-    writer.go_on(numbers.last().map_or(1, |last| last + 1), last_sequence + 1);
+    let next = numbers.last().map_or(1, |last| last + 1);
+    writer.go_on(next, last_sequence + 1);
+    ends.open(STREAM, Position { segment: next, sequence: last_sequence + 1 });
     Ok(start)
 }
 
@@ -99,8 +111,9 @@ pub(crate) fn commit<'l>(
     lines: impl Iterator<Item = &'l Lines>,
     payload: &mut Vec<u8>,
     held: &Held,
+    ends: &LogEnds,
 ) -> io::Result<()> {
-    writer.segment()?;
+    let segment = writer.segment()?;
     payload.clear();
     let mut count = 0;
     for lines in lines {
@@ -119,6 +132,7 @@ pub(crate) fn commit<'l>(
     let result = writer.commit();
     held.written_bytes.store(writer.written_bytes(), Ordering::Relaxed);
     result?;
+    ends.set(STREAM, Position { segment, sequence: writer.next_sequence() });
     held.lines.fetch_add(count, Ordering::Relaxed);
     Ok(())
 }

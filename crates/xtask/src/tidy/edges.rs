@@ -17,8 +17,9 @@ const EDGES: &[(&str, &[&str])] = &[
     ("promql", &["model"]),
     ("logql", &["model", "promql"]),
     ("rules", &["model", "promql"]),
-    ("scrape", &["model", "env", "dialects"]),
-    ("forward", &["model", "codec", "env", "dialects", "wal"]),
+    ("outbound", &["model", "codec", "env"]),
+    ("scrape", &["model", "codec", "env", "dialects", "outbound"]),
+    ("forward", &["model", "codec", "env", "dialects", "aggregation", "wal", "tsdb", "outbound"]),
     ("page", &[]),
     (
         "server",
@@ -35,6 +36,7 @@ const EDGES: &[(&str, &[&str])] = &[
             "promql",
             "logql",
             "rules",
+            "outbound",
             "scrape",
             "forward",
             "page",
@@ -55,6 +57,7 @@ const EDGES: &[(&str, &[&str])] = &[
             "promql",
             "logql",
             "rules",
+            "outbound",
             "scrape",
             "forward",
             "page",
@@ -70,7 +73,7 @@ const DEVELOPMENT: &[&str] = &["sim", "xtask"];
 const STRANGERS: &[(&str, &str)] = &[("promql", "tsdb"), ("tsdb", "promql")];
 
 /// Crates that may open sockets or be async.
-const NETWORKED: &[&str] = &["server", "scrape", "forward", "weir"];
+const NETWORKED: &[&str] = &["server", "outbound", "scrape", "forward", "weir"];
 
 /// Packages that mean sockets or async; a crate outside [`NETWORKED`] must not reach one, however far away.
 const NETWORK: &[&str] = &[

@@ -1,0 +1,72 @@
+//! Receivers that add what they get: each growth once, in requests that stay the same.
+
+use dialects::Encoding;
+use dialects::outgoing::{Body, Options, Parcel, Repeated, Signal, Speaker, TokenPlace, usual};
+
+use super::receiver::{Play, Receiver, Request};
+use super::{World, now_ms, settings};
+
+/// A protocol of lines: name, start, time and value.
+static LINES: Speaker = Speaker {
+    name: "lines",
+    signal: Signal::Metrics,
+    repeated: |_| Repeated::IsAdded,
+    path: "",
+    token: TokenPlace::Bearer,
+    body_bytes_max: 1 << 20,
+    packed_bytes_max: 1 << 20,
+    encode,
+    judge: usual,
+};
+
+fn encode(parcel: &Parcel<'_>, _: &Options) -> Body {
+    let mut text = String::new();
+    for series in parcel.series() {
+        for sample in series.samples {
+            text +=
+                &format!("{} {} {} {}\n", series.name(), sample.start_ms, sample.timestamp_ms, sample.value);
+        }
+    }
+    let bytes = text.into_bytes();
+    Body { bytes, media: "text/plain", packing: Encoding::Identity, headers: Vec::new(), unsaid: 0 }
+}
+
+/// Names, windows and values of what was taken, each request once.
+fn values(seen: &[Request]) -> Vec<(String, i64, f64)> {
+    let mut bodies: Vec<_> =
+        seen.iter().filter(|request| request.taken).map(|request| request.body.clone()).collect();
+    bodies.dedup();
+    let text: Vec<String> = bodies.iter().map(|body| String::from_utf8(body.to_vec()).unwrap()).collect();
+    let row = |line: &str| {
+        let parts: Vec<&str> = line.split(' ').collect();
+        (parts[0].to_owned(), parts[1].parse().unwrap(), parts[3].parse().unwrap())
+    };
+    text.iter().flat_map(|text| text.lines().map(row)).collect()
+}
+
+#[test]
+fn a_total_is_what_it_grew_by_and_a_cut_request_comes_again_as_it_was() {
+    let world = World::new();
+    let receiver = Receiver::playing([Play::Cut, Play::Answer(503, &[])]);
+    receiver.always(Some(Play::Answer(503, &[])));
+    let mut settings = settings("a");
+    settings.speaker = &LINES;
+    let output = world.start(settings.clone(), &receiver);
+    // Windows that are over already.
+    let begin = (now_ms() - 300_000) / 10_000 * 10_000;
+    for (after_ms, value) in [(0, 5.0), (3_000, 7.0), (9_999, 8.0), (10_000, 20.0)] {
+        world.push(&[("hits_total", begin + after_ms, value)]);
+    }
+    receiver.wait(|seen| seen.len() >= 3);
+    // The output ends while its receiver refuses: what was made is in the file.
+    output.end();
+    assert!(!world.cursor("a").outbox.is_empty());
+    receiver.always(None);
+    let output = world.start(settings, &receiver);
+    let wanted = [("hits_total".to_owned(), begin, 3.0), ("hits_total".to_owned(), begin + 10_000, 12.0)];
+    let seen = receiver.wait(|seen| values(seen).len() >= wanted.len());
+    assert_eq!(values(&seen), wanted);
+    output.end();
+    let cursor = world.cursor("a");
+    assert_eq!((cursor.outbox.len(), cursor.position), (0, world.store.log_end(wal::Stream::Metrics)));
+}
