@@ -114,10 +114,11 @@ fn e2e_the_agents_check_reads_exactly_the_gauges() {
     let pasted = block("openmetrics_endpoint", &weir);
     assert!(pasted.contains("profile=preview"), "{pasted}");
     assert_eq!(check(&packages, &weir, &pasted), wanted);
-    // Headers on top of the check's own; and OpenMetrics, which it asks for so.
+    // Headers on top of the check's own; and OpenMetrics, which it asks for only so, or when its Accept is spelt out.
     assert_eq!(check(&packages, &weir, &pasted.replace("headers:", "extra_headers:")), wanted);
     let latest = format!("{pasted}    use_latest_spec: true\n");
-    assert_eq!(check(&packages, &weir, &latest), wanted);
+    let accept = "headers:\n      Accept: application/openmetrics-text;version=1.0.0";
+    assert_eq!(check(&packages, &weir, &latest.replace("headers:", accept)), wanted);
     let latest = latest.replace("headers:", "extra_headers:").replace("preview", "internal");
     assert_eq!(check(&packages, &weir, &latest), wanted);
     let series =
@@ -167,7 +168,7 @@ fn push_all_types(weir: &Weir) {
     let (mut body, mut block) = (Vec::new(), SeriesBlock::default());
     block.clear();
     block.columns.push(now_ms(), 0.0);
-    block.histograms.push(HistogramPoint::new(0, Arc::new(custom)));
+    block.columns.histograms.push(HistogramPoint::new(0, Arc::new(custom)));
     block.end_series(SeriesRef(0));
     let labels = Labels::from_pairs([("__name__", "custom"), ("job", "rw")]);
     let rows = dialects::remote_read::Rows::of(&block, 0);
@@ -233,7 +234,7 @@ fn e2e_strict_parsers_take_every_page() {
     };
     let weir = Weir::start(EXPOSURE);
     push_all_types(&weir);
-    let selected = "/api/v1/openmetrics?match[]={__name__!~%22scalr_.*|target_info%22}";
+    let selected = "/api/v1/openmetrics?match[]={__name__=~%22.%2B%22,__name__!~%22scalr_.*|target_info%22}";
     let open = parsed(&packages, &weir, selected, "open");
     assert_eq!(open, OPEN, "{open:#?}");
     let created = parsed(&packages, &weir, &format!("{selected}&created=1&timestamps=1"), "open");

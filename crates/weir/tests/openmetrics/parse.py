@@ -29,4 +29,4 @@ for family in parse.text_string_to_metric_families(page.decode()):
     print(family.type, family.name, family.unit)
     for sample in family.samples:
         labels = ",".join(f"{name}={value}" for name, value in sorted(sample.labels.items()))
-        print(f"  {sample.name}{{{labels}}} {sample.value}")
+        print(f"  {sample.name}{{{labels}}} {float(sample.value)}")
