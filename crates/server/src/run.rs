@@ -25,8 +25,8 @@ pub fn run(sources: Sources, config: Config) -> Result<(), ServeError> {
         // The message may quote what somebody sent.
         tracing::debug!("{panic}");
     }));
-    if !config.passing.is_empty() {
-        small_pages();
+    if config.passing.is_empty() {
+        pages(Pages::AsTheAllocatorLikes);
     }
     let env = Env::real();
     let data_dir = config.data_dir.clone();
@@ -65,13 +65,22 @@ pub fn run(sources: Sources, config: Config) -> Result<(), ServeError> {
     Ok(())
 }
 
-/// Takes memory in small pages. Weir that sends on what comes holds little, in many places: a hundred thousand series take
-/// 16 MB instead of 39 MB. A store that answers queries goes through much memory, which huge pages make cheaper.
-fn small_pages() {
+/// In what the process takes memory from now on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Pages {
+    /// In small pages. Weir that sends on what comes holds little, in many places: a hundred thousand series take 16 MB
+    /// instead of 39 MB. To be asked for before anything is allocated.
+    Small,
+    /// In huge pages too: a store that answers queries goes through much memory, which they make cheaper.
+    AsTheAllocatorLikes,
+}
+
+/// Says in what the process takes memory from now on. Where that cannot be said, it is as it is.
+pub fn pages(pages: Pages) {
     #[cfg(target_os = "linux")]
-    if let Err(error) = nix::sys::prctl::set_thp_disable(true) {
-        tracing::warn!(%error, "huge pages cannot be turned off: Weir takes more memory than it needs");
-    }
+    let _ = nix::sys::prctl::set_thp_disable(pages == Pages::Small);
+    #[cfg(not(target_os = "linux"))]
+    let _ = pages;
 }
 
 /// Waits for the signal to end; SIGHUP reloads meanwhile.

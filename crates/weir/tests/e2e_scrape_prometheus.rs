@@ -1,9 +1,6 @@
 //! The same pages, scraped by Debian's Prometheus and by Weir with the same block of configuration: both must have the same
 //! series with the same values, and lose them in the same way.
-#![allow(
-    clippy::disallowed_methods,
-    reason = "a test of processes waits"
-)]
+#![allow(clippy::disallowed_methods, reason = "a test of processes waits")]
 
 mod started;
 
@@ -121,13 +118,18 @@ fn answer(stream: &TcpStream, text: &Mutex<String>) -> Option<()> {
                 return None;
             }
         }
-        let (status, body) = match head.starts_with("GET /app?module=a&module=b ") || head.starts_with("GET /app ") {
-            true => ("200 OK", text.lock().ok()?.clone()),
-            false => ("404 Not Found", String::new()),
-        };
+        let (status, body) =
+            match head.starts_with("GET /app?module=a&module=b ") || head.starts_with("GET /app ") {
+                true => ("200 OK", text.lock().ok()?.clone()),
+                false => ("404 Not Found", String::new()),
+            };
         let media = "text/plain; version=0.0.4; charset=utf-8";
         let length = body.len();
-        write!(writer, "HTTP/1.1 {status}\r\nContent-Type: {media}\r\nContent-Length: {length}\r\n\r\n{body}").ok()?;
+        write!(
+            writer,
+            "HTTP/1.1 {status}\r\nContent-Type: {media}\r\nContent-Length: {length}\r\n\r\n{body}"
+        )
+        .ok()?;
     }
 }
 
