@@ -31,6 +31,7 @@ const LAG_AGE_MAX: Duration = Duration::from_secs(24 * 3600);
 #[serde(default, deny_unknown_fields)]
 pub struct RemoteWrite {
     /// Where to.
+    #[serde(serialize_with = "outbound::hide_password")]
     pub url: String,
     /// The output's name; made from the URL when there is none.
     #[serde(skip_serializing_if = "String::is_empty")]
@@ -190,6 +191,7 @@ pub struct Output {
     /// The output's name.
     pub name: String,
     /// Where to.
+    #[serde(serialize_with = "outbound::hide_password")]
     pub url: String,
     /// The receiver's token.
     #[serde(skip_serializing_if = "Option::is_none")]

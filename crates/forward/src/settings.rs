@@ -22,7 +22,7 @@ pub enum Chosen {
 
 impl Chosen {
     /// Whether the tenant of this name is chosen.
-    pub(crate) fn has(&self, name: &TenantName) -> bool {
+    pub fn has(&self, name: &TenantName) -> bool {
         match self {
             Self::All => true,
             Self::Named(names) => names.contains(name),

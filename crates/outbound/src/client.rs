@@ -5,25 +5,25 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use codec::inflate::{Encoding, inflate};
 use env::{Clock, Env};
 use http::header::{self, HeaderName, HeaderValue};
 use http::{HeaderMap, Method};
-use http_body_util::{BodyExt, Full};
-use hyper::body::Incoming;
+use http_body_util::Full;
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use rustls::ClientConfig;
 
+use crate::body;
 use crate::config::{ConfigError, HttpConfig};
 use crate::connect::{self, Route};
+use crate::credentials::{Credentials, header_value, sensitive};
 use crate::error::SendError;
-use crate::given::{self, Fresh, Given};
+use crate::given::{Fresh, Given};
 use crate::pool::{Place, Pool, Sender};
 use crate::proxy::Proxies;
 use crate::reach::Reach;
 use crate::request::{Bounds, Request, Response};
 use crate::secret::Secret;
-use crate::url::{self, Scheme, Url};
+use crate::url::{Scheme, Url};
 
 /// So many redirects are followed.
 const REDIRECTS_MAX: usize = 10;
@@ -57,8 +57,7 @@ struct Inner {
     proxies: Proxies,
     connect_headers: Vec<(String, Secret)>,
     pool: Pool,
-    authorization: Given<Option<HeaderValue>>,
-    headers: Given<Arc<[(HeaderName, HeaderValue)]>>,
+    credentials: Credentials,
     tls: Given<Arc<ClientConfig>>,
 }
 
@@ -71,8 +70,8 @@ enum Origin {
 
 /// Why an exchange came to nothing.
 enum Failure {
-    /// The connection had been closed before the request could have had any effect.
-    Stale,
+    /// The connection was closed before the request could have had any effect, or it is one that may be asked twice.
+    Stale(String),
     Error(SendError),
 }
 
@@ -91,15 +90,8 @@ impl Client {
         if reach != Reach::Anything && (config.proxy_url.is_some() || config.proxy_from_environment) {
             return Err(ConfigError::new("proxy_url", "cannot be used where addresses are checked"));
         }
-        let files = |config: &HttpConfig| {
-            let basic = config.basic_auth.iter();
-            let basic = basic.flat_map(|basic| [basic.username_file.clone(), basic.password_file.clone()]);
-            let other = config.authorization.iter().map(|other| other.credentials_file.clone());
-            basic.chain(other).chain([config.bearer_token_file.clone()]).flatten().collect()
-        };
         let tls = &config.tls_config;
         let tls_files = [&tls.ca_file, &tls.cert_file, &tls.key_file];
-        let header_files = config.http_headers.values().flat_map(|values| values.files.iter().cloned());
         let connect_headers = config.proxy_connect_header.iter();
         Ok(Self(Arc::new(Inner {
             proxies: Proxies::new(config, |name| std::env::var(name).ok()),
@@ -107,8 +99,7 @@ impl Client {
                 .flat_map(|(name, values)| values.iter().map(|value| (name.clone(), value.clone())))
                 .collect(),
             pool: Pool::default(),
-            authorization: Given::new(files(config)),
-            headers: Given::new(header_files.collect()),
+            credentials: Credentials::new(config),
             tls: Given::new(tls_files.into_iter().flatten().cloned().collect()),
             config: config.clone(),
             reach,
@@ -183,17 +174,12 @@ impl Client {
             match answered {
                 Ok(response) => {
                     if response.status == 401 || response.status == 403 {
-                        self.0.authorization.doubt();
+                        self.0.credentials.doubt();
                     }
                     return Ok(response);
                 }
-                Err(Failure::Stale) if is_reused => {}
-                Err(Failure::Stale) => {
-                    return Err(broken(
-                        &request.url,
-                        "the connection was closed before an answer".to_owned(),
-                    ));
-                }
+                Err(Failure::Stale(_)) if is_reused => {}
+                Err(Failure::Stale(message)) => return Err(SendError::broken(&request.url, message)),
                 Err(Failure::Error(error)) => return Err(error),
             }
         }
@@ -213,7 +199,7 @@ impl Client {
         };
         let opened = connect::open(url, &route, tls).await?;
         let io = TokioIo::new(opened.stream);
-        let failed = |error: hyper::Error| broken(url, error.to_string());
+        let failed = |error: hyper::Error| SendError::broken(url, error.to_string());
         // What ends a connection shows at its sender, so its task has nothing to say.
         if opened.is_http2 {
             let mut builder = hyper::client::conn::http2::Builder::new(TokioExecutor::new());
@@ -240,75 +226,14 @@ impl Client {
         Ok(tls)
     }
 
-    /// The headers of a request with what the configuration adds.
+    /// The headers of a request with what the configuration adds where it was meant to go.
     fn headers(&self, request: &Request, origin: Origin) -> Result<HeaderMap, SendError> {
         let mut headers = request.headers.clone();
         headers.entry(header::USER_AGENT).or_insert(USER_AGENT);
-        if origin == Origin::Another {
-            return Ok(headers);
-        }
-        let now = self.0.clock.monotonic();
-        let (own, _) = self.0.headers.get(now, || self.own_headers())?;
-        for (name, value) in own.iter() {
-            headers.append(name, value.clone());
-        }
-        if headers.contains_key(header::AUTHORIZATION) {
-            return Ok(headers);
-        }
-        let authorization = match request.url.basic_auth() {
-            Some(basic) => Some(sensitive("Authorization", basic.reveal())?),
-            None => self.0.authorization.get(now, || self.authorization())?.0,
-        };
-        if let Some(value) = authorization {
-            headers.insert(header::AUTHORIZATION, value);
+        if origin == Origin::Same {
+            self.0.credentials.add(&request.url, self.0.clock.monotonic(), &mut headers)?;
         }
         Ok(headers)
-    }
-
-    fn own_headers(&self) -> Result<Arc<[(HeaderName, HeaderValue)]>, SendError> {
-        let mut own = Vec::new();
-        for (name, values) in &self.0.config.http_headers {
-            let parsed: HeaderName = name.parse().map_err(|_| SendError::Header(name.clone()))?;
-            for value in &values.values {
-                let value = HeaderValue::from_str(value).map_err(|_| SendError::Header(name.clone()))?;
-                own.push((parsed.clone(), value));
-            }
-            for secret in &values.secrets {
-                own.push((parsed.clone(), sensitive(name, secret.reveal())?));
-            }
-            for file in &values.files {
-                own.push((parsed.clone(), sensitive(name, &given::text(file)?)?));
-            }
-        }
-        Ok(own.into())
-    }
-
-    /// The value of `Authorization`, from the configuration or from files.
-    fn authorization(&self) -> Result<Option<HeaderValue>, SendError> {
-        let config = &self.0.config;
-        let text = |inline: Option<&str>, file: Option<&std::path::Path>| match (inline, file) {
-            (Some(text), _) => Ok(text.to_owned()),
-            (None, Some(path)) => given::text(path),
-            (None, None) => Ok(String::new()),
-        };
-        let revealed = |secret: &'_ Option<Secret>| secret.as_ref().map(|secret| secret.reveal().clone());
-        let value = if let Some(basic) = &config.basic_auth {
-            let user = Some(basic.username.as_str()).filter(|user| !user.is_empty());
-            let user = text(user, basic.username_file.as_deref())?;
-            let password = text(revealed(&basic.password).as_deref(), basic.password_file.as_deref())?;
-            url::basic(&user, &password)
-        } else if let Some(other) = &config.authorization {
-            let credentials =
-                text(revealed(&other.credentials).as_deref(), other.credentials_file.as_deref())?;
-            let kind = Some(other.kind.trim()).filter(|kind| !kind.is_empty()).unwrap_or("Bearer");
-            Secret::new(format!("{kind} {credentials}"))
-        } else if config.bearer_token.is_some() || config.bearer_token_file.is_some() {
-            let token = text(revealed(&config.bearer_token).as_deref(), config.bearer_token_file.as_deref())?;
-            Secret::new(format!("Bearer {token}"))
-        } else {
-            return Ok(None);
-        };
-        sensitive("Authorization", value.reveal()).map(Some)
     }
 
     /// Sends over a connection, reads the answer, and gives the connection back.
@@ -326,31 +251,31 @@ impl Client {
             // A server that closes an idle connection may cross a request; only a question can be asked again.
             let crossed = error.is_incomplete_message() || std::error::Error::source(&error).is_some();
             if unsent || (is_read && crossed) {
-                Failure::Stale
+                Failure::Stale(error.to_string())
             } else {
-                Failure::Error(broken(&request.url, error.to_string()))
+                Failure::Error(SendError::broken(&request.url, error.to_string()))
             }
         };
         let (answer, sender) = match sender {
             Sender::One(mut one) => {
                 let ready = tokio::time::timeout(READY, one.ready()).await;
                 if !matches!(ready, Ok(Ok(()))) {
-                    return Err(Failure::Stale);
+                    return Err(Failure::Stale("the connection takes no request".to_owned()));
                 }
                 let message = self.message(request, headers)?;
                 (one.send_request(message).await.map_err(failed)?, Sender::One(one))
             }
             Sender::Two(mut two) => {
-                two.ready().await.map_err(|_| Failure::Stale)?;
+                two.ready().await.map_err(|error| Failure::Stale(error.to_string()))?;
                 let message = message_of_http2(request, headers)?;
                 (two.send_request(message).await.map_err(failed)?, Sender::Two(two))
             }
         };
         let (head, body) = answer.into_parts();
-        let wire = read(body, &request.url, bounds.body_bytes_max).await?;
+        let wire = body::read(body, &request.url, bounds.body_bytes_max).await?;
         self.0.pool.give(place, sender, self.0.clock.monotonic());
         let wire_bytes = wire.len();
-        let body = unpacked(&head.headers, wire, bounds.inflated_bytes_max)?;
+        let body = body::unpacked(&head.headers, wire, bounds.inflated_bytes_max)?;
         Ok(Response { status: head.status.as_u16(), headers: head.headers, body, wire_bytes })
     }
 
@@ -399,73 +324,9 @@ fn message_to(
     let mut message = http::Request::new(Full::new(request.body.clone()));
     *message.method_mut() = request.method.clone();
     *message.uri_mut() =
-        target.parse().map_err(|_| broken(&request.url, "its path cannot be sent".to_owned()))?;
+        target.parse().map_err(|_| SendError::broken(&request.url, "its path cannot be sent".to_owned()))?;
     *message.headers_mut() = headers;
     Ok(message)
-}
-
-/// Reads a body, up to `limit` bytes.
-async fn read(mut body: Incoming, url: &Url, limit: usize) -> Result<Bytes, SendError> {
-    let declared = hyper::body::Body::size_hint(&body).lower();
-    if usize::try_from(declared).map_or(true, |declared| declared > limit) {
-        return Err(SendError::TooBig { limit });
-    }
-    let mut first = Bytes::new();
-    let mut all: Vec<u8> = Vec::new();
-    while let Some(frame) = body.frame().await {
-        let frame = frame.map_err(|error| broken(url, error.to_string()))?;
-        let Ok(data) = frame.into_data() else { continue };
-        if first.len() + all.len() + data.len() > limit {
-            return Err(SendError::TooBig { limit });
-        }
-        if first.is_empty() && all.is_empty() {
-            first = data;
-            continue;
-        }
-        if all.is_empty() {
-            all.reserve(usize::try_from(declared).unwrap_or(0).max(first.len() + data.len()));
-            all.extend_from_slice(&first);
-            first = Bytes::new();
-        }
-        all.extend_from_slice(&data);
-    }
-    // A single frame is a part of the connection's buffer, which it would keep from being used again.
-    Ok(if all.is_empty() { Bytes::copy_from_slice(&first) } else { all.into() })
-}
-
-/// The body as its `Content-Encoding` says that it is packed.
-fn unpacked(headers: &HeaderMap, wire: Bytes, limit: usize) -> Result<Bytes, SendError> {
-    let name = headers.get(header::CONTENT_ENCODING).map_or(Ok("identity"), |value| value.to_str());
-    let name = name.map_err(|_| SendError::Encoding("is no text".to_owned()))?.trim();
-    let known = match Encoding::from_name(name) {
-        _ if name.is_empty() => Some(Encoding::Identity),
-        Some(Encoding::Snappy) => None,
-        known => known,
-    };
-    let Some(encoding) = known else {
-        return Err(SendError::Encoding(format!("unknown {:?}", model::labels::truncated(name))));
-    };
-    if wire.is_empty() || encoding == Encoding::Identity {
-        return if wire.len() > limit { Err(SendError::TooBig { limit }) } else { Ok(wire) };
-    }
-    let mut body = Vec::new();
-    inflate(encoding, &wire, limit, &mut body)?;
-    Ok(body.into())
-}
-
-fn broken(url: &Url, message: String) -> SendError {
-    SendError::Broken { host: url.host_and_port(), message }
-}
-
-fn header_value(name: &str, value: &str) -> Result<HeaderValue, SendError> {
-    HeaderValue::from_str(value).map_err(|_| SendError::Header(name.to_owned()))
-}
-
-/// A value that hyper and whoever logs headers keep to themselves.
-fn sensitive(name: &str, value: &str) -> Result<HeaderValue, SendError> {
-    let mut value = header_value(name, value)?;
-    value.set_sensitive(true);
-    Ok(value)
 }
 
 impl fmt::Debug for Client {

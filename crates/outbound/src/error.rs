@@ -6,6 +6,8 @@ use std::time::Duration;
 
 use codec::inflate::InflateError;
 
+use crate::url::Url;
+
 /// Why there is no answer.
 #[derive(Debug, thiserror::Error)]
 pub enum SendError {
@@ -86,6 +88,10 @@ pub enum SendError {
 }
 
 impl SendError {
+    pub(crate) fn broken(url: &Url, message: String) -> Self {
+        Self::Broken { host: url.host_and_port(), message }
+    }
+
     /// A word for metrics.
     pub fn reason(&self) -> &'static str {
         match self {

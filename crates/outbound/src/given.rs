@@ -23,7 +23,8 @@ pub(crate) struct Given<T> {
 
 #[derive(Debug)]
 struct Read<T> {
-    looked: Duration,
+    /// None when it is in doubt.
+    looked: Option<Duration>,
     stamps: Vec<Option<Stamp>>,
     made: T,
 }
@@ -52,11 +53,12 @@ impl<T: Clone> Given<T> {
     ) -> Result<(T, Fresh), SendError> {
         let mut last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(read) = last.as_mut() {
-            if now.saturating_sub(read.looked) < LOOK || self.paths.is_empty() {
+            let is_recent = read.looked.is_some_and(|looked| now.saturating_sub(looked) < LOOK);
+            if is_recent || self.paths.is_empty() {
                 return Ok((read.made.clone(), Fresh::Kept));
             }
             let stamps = self.stamps();
-            read.looked = now;
+            read.looked = Some(now);
             if stamps == read.stamps {
                 return Ok((read.made.clone(), Fresh::Kept));
             }
@@ -64,7 +66,7 @@ impl<T: Clone> Given<T> {
         let stamps = self.stamps();
         match (make(), last.as_mut()) {
             (Ok(made), _) => {
-                *last = Some(Read { looked: now, stamps, made: made.clone() });
+                *last = Some(Read { looked: Some(now), stamps, made: made.clone() });
                 Ok((made, Fresh::Made))
             }
             (Err(error), Some(read)) => {
@@ -78,7 +80,7 @@ impl<T: Clone> Given<T> {
     /// Looks again at the next call, whenever that is.
     pub(crate) fn doubt(&self) {
         if let Some(read) = self.last.lock().unwrap_or_else(PoisonError::into_inner).as_mut() {
-            read.looked = Duration::ZERO;
+            read.looked = None;
         }
     }
 

@@ -8,9 +8,11 @@
 //! Beside the client stand the words in which Prometheus' configuration is written, for whoever reads blocks of it:
 //! durations, sizes, secrets, relabelling rules, and structures that are written inline in others ([`Inline`]).
 
+mod body;
 mod client;
 pub mod config;
 mod connect;
+mod credentials;
 pub mod duration;
 mod error;
 mod given;
@@ -34,4 +36,4 @@ pub use relabel::RelabelConfig;
 pub use request::{Bounds, Request, Response};
 pub use secret::{HIDDEN, Secret};
 pub use size::Size;
-pub use url::{Scheme, Url, UrlError};
+pub use url::{Scheme, Url, UrlError, hide_password};

@@ -266,6 +266,17 @@ impl Serialize for Url {
     }
 }
 
+/// For serde, of a URL that is kept as it was typed: without its password.
+pub fn hide_password<S: Serializer>(text: &str, serializer: S) -> Result<S::Ok, S::Error> {
+    match Url::parse_any(text) {
+        Ok(Url { user: Some((_, Some(_))), .. }) | Err(_) if text.contains('@') => {
+            let shown = Url::parse_any(text).map_or_else(|_| HIDDEN.to_owned(), |url| url.to_string());
+            serializer.serialize_str(&shown)
+        }
+        _ => serializer.serialize_str(text),
+    }
+}
+
 /// Any scheme, since proxies are written so as well; [`Url::parse`] is stricter.
 impl<'de> Deserialize<'de> for Url {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
@@ -318,6 +329,17 @@ mod tests {
         ] {
             assert!(Url::parse(bad).is_err(), "{bad}");
         }
+    }
+
+    #[test]
+    fn urls_as_typed_are_written_without_passwords() {
+        #[derive(Serialize)]
+        struct Typed(#[serde(serialize_with = "hide_password")] String);
+        let shown = |text: &str| serde_json::to_string(&Typed(text.to_owned())).unwrap();
+        assert_eq!(shown("http://h:80"), r#""http://h:80""#);
+        assert_eq!(shown("http://u:canary@h"), r#""http://u:<secret>@h/""#);
+        assert_eq!(shown("htp://u:canary@h"), r#""<secret>""#);
+        assert_eq!(shown("h"), r#""h""#);
     }
 
     #[test]

@@ -11,6 +11,8 @@ use dialects::Refusal;
 use env::Env;
 use forward::Outputs;
 use model::{Budget, TenantName};
+use scrape::jobs::Pools;
+use tokio::sync::watch;
 use tsdb::{Passing, Progress, Status, Store};
 
 use crate::config::Config;
@@ -67,6 +69,10 @@ pub struct App {
     pub proxies: ArcSwap<Proxies>,
     /// What TLS is spoken with; none = `listen` speaks plainly.
     pub tls: Option<Arc<Tls>>,
+    /// What is scraped, to be shown.
+    pub pools: Arc<Pools>,
+    /// Told when the configuration is another one.
+    pub reloaded: watch::Sender<()>,
     /// The open store.
     pub opened: OnceLock<Store>,
     /// What sends on, once the store is open.

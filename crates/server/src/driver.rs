@@ -137,6 +137,9 @@ fn maintain(app: &App, store: &Store, stopped: &Receiver<()>) {
         admin::forget_deleted(app);
         // The configuration, or the tenants, may have changed.
         store.let_pass(app.passing());
+        if let Err(error) = store.drop_passed_lines() {
+            tracing::warn!(%error, "log lines that were sent on could not be removed");
+        }
         if strays_at <= app.env.clock.monotonic() {
             strays_at = app.env.clock.monotonic() + STRAYS_PAUSE;
             admin::forget_strays(app);

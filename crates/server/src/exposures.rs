@@ -93,6 +93,7 @@ pub(crate) fn page(exposure: &ExposureConfig) -> Page {
 impl Asked {
     pub(crate) async fn answer(self, app: Arc<App>, headers: HeaderMap) -> Answer {
         let Self { store, tenant, page, profile } = self;
+        api::count_of(&app, &tenant);
         let now_ms = app.env.clock.now_ms();
         let its = Arc::clone(&tenant);
         let work = move |budget: &Budget| page.answer((&store, &its), (&headers, now_ms), budget);

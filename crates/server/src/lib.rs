@@ -34,6 +34,7 @@ pub mod queries;
 pub mod respond;
 pub mod routes;
 mod run;
+mod scraping;
 pub mod serve;
 pub mod snapshots;
 pub mod source;

@@ -1,6 +1,7 @@
 //! Weir watches itself: numbers kept elsewhere are copied into the registry, and the whole registry is written into
 //! the tenant `system` through the same decoder and the same append as anybody's text.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -47,6 +48,7 @@ pub fn refresh(app: &App) {
     if let Some(acme) = app.tls.as_ref().and_then(|tls| tls.acme()) {
         acme.tell(&authority);
     }
+    refresh_targets(app);
     let (Some(store), Some(status)) = (app.store(), app.status()) else { return };
     copy_status(metrics, &status);
     metrics.active_series.clear();
@@ -54,6 +56,27 @@ pub fn refresh(app: &App) {
         let series = store.tenant_status(tenant.id).head_series;
         // Beyond the bound several tenants share one gauge: it is their sum.
         metrics.active_series.of_tenant(tenant.name.as_str(), &[]).add(series as f64);
+    }
+}
+
+fn refresh_targets(app: &App) {
+    let metrics = &app.metrics;
+    let mut discovered = BTreeMap::<&str, (u64, u64)>::new();
+    metrics.scrape_targets.clear();
+    for pool in app.pools.all() {
+        let (listing, tenant) = (pool.list(), pool.config.tenant.as_str());
+        for life in &listing.active {
+            metrics.scrape_targets.of_tenant(tenant, &[life.last().health.as_str()]).add(1.0);
+        }
+        metrics.scrape_targets.of_tenant(tenant, &["dropped"]).add(listing.dropped_count as f64);
+        for (mechanism, counts) in pool.discovered() {
+            let sum = discovered.entry(mechanism).or_default();
+            *sum = (sum.0 + counts.refreshes(), sum.1 + counts.failures());
+        }
+    }
+    for (mechanism, (refreshes, failures)) in discovered {
+        metrics.scrape_discoveries.with(&[mechanism]).copy(refreshes);
+        metrics.scrape_discovery_failures.with(&[mechanism]).copy(failures);
     }
 }
 

@@ -152,6 +152,7 @@ impl Reloader {
         app.proxies.store(Arc::new(Proxies::new(config.trusted_proxies.clone())));
         let outputs = config.outputs.clone();
         app.config.store(Arc::new(config));
+        app.reloaded.send_replace(());
         if let Some(running) = app.outputs.get() {
             running.apply(outputs);
         }

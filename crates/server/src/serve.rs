@@ -33,7 +33,7 @@ use crate::queries::Queries;
 use crate::statsd::Listeners;
 use crate::tls::acme::challenges;
 use crate::tls::{self, Tls, TlsError};
-use crate::{lines, monitor, outputs, routes, upkeep};
+use crate::{lines, monitor, outputs, routes, scraping, upkeep};
 
 /// Why Weir does not start, or did not stop well.
 #[derive(Debug, thiserror::Error)]
@@ -76,6 +76,7 @@ pub struct Server {
     statsd: Listeners,
     lines: lines::Listeners,
     listeners: Vec<JoinHandle<usize>>,
+    scraping: JoinHandle<()>,
     stop: watch::Sender<bool>,
     failed: oneshot::Receiver<OpenError>,
 }
@@ -121,10 +122,11 @@ impl Server {
         let mut listeners = vec![runtime.spawn(listener.serve(stopped.clone(), grace))];
         listeners.extend(http_for_challenges(&runtime, &app, challenges_socket, stopped, grace));
         keep_certificates(&runtime, &app);
+        let scraping = runtime.spawn(scraping::run(Arc::clone(&app), descriptors, stop.subscribe()));
         if !interval.is_zero() {
             runtime.spawn(monitor::write_regularly(Arc::clone(&app), interval));
         }
-        Ok(Self { runtime, address, others, app, driver, statsd, lines, listeners, stop, failed })
+        Ok(Self { runtime, address, others, app, driver, statsd, lines, listeners, scraping, stop, failed })
     }
 
     /// Where it listens.
@@ -180,6 +182,8 @@ impl Server {
         if cut > 0 {
             tracing::warn!(connections = cut, "connections were cut while stopping");
         }
+        // Scrapes that are under way are dropped; their targets are there again after the next start.
+        let _ = self.runtime.block_on(self.scraping);
         self.lines.stop(&self.runtime);
         // What its open windows have goes into the store before that closes.
         self.statsd.stop();
@@ -293,6 +297,8 @@ fn app(env: Env, config: Config, control: Control, reloader: Box<dyn Reload>) ->
         tls: tls.map(Arc::new),
         proxies: ArcSwap::from_pointee(Proxies::new(config.trusted_proxies.clone())),
         config: ArcSwap::from_pointee(config),
+        pools: Arc::default(),
+        reloaded: watch::Sender::new(()),
         opened: OnceLock::new(),
         outputs: OnceLock::new(),
         instance,

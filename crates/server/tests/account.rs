@@ -4,7 +4,7 @@ mod common;
 
 use std::time::Duration;
 
-use common::{Response, Weir, until};
+use common::{Response, Weir, typed, until};
 use server::config::Settings;
 
 const PATHS: [&str; 2] = ["/api/v1/account/metrics", "/api/iacp/v3/metrics"];
@@ -123,6 +123,8 @@ fn the_numbers_are_the_tenants_own() {
         assert_eq!(value(&answer, name), wanted, "{name}: {answer:?}");
     }
     assert!((0.05..=3.0).contains(&value(&answer, "weir_ingest_rate")), "{answer:?}");
+    let again = weir.get(PATHS[0], &weir.token);
+    assert_eq!(value(&again, "weir_queries_count"), 2.0, "this page is none: {again:?}");
     weir.app().store().unwrap().flush().unwrap();
     token(&weir, r#"{"tenant":"default","scopes":["read"]}"#);
     let answer = weir.get(PATHS[0], &weir.token);
@@ -133,6 +135,23 @@ fn the_numbers_are_the_tenants_own() {
     for name in ["weir_active_series", "weir_samples_ingested_count", "weir_log_bytes_ingested_count"] {
         assert_eq!(value(&other, name), 0.0, "{name}: {other:?}");
     }
+}
+
+#[test]
+fn targets_and_outputs_are_counted_for_their_tenant() {
+    let pasted = typed(
+        "scrape_configs:\n  - job_name: gone\n    scrape_interval: 200ms\n    scrape_timeout: 100ms\n    static_configs:\n      \
+         - targets: ['127.0.0.1:1', '127.0.0.1:2']\nremote_write:\n  - url: http://127.0.0.1:1/write\n",
+    );
+    let weir = Weir::start_with(|settings| {
+        quiet(settings);
+        settings.pasted = pasted.pasted;
+    });
+    let own = |name| value(&weir.get(PATHS[0], &weir.token), name);
+    until("both targets are known to be down", || own("weir_scrape_targets_down") == 2.0);
+    assert_eq!((own("weir_scrape_targets_count"), own("weir_forwarders_count")), (2.0, 1.0));
+    let other = weir.get(PATHS[0], &weir.system);
+    assert_eq!(value(&other, "weir_scrape_targets_count"), 0.0, "{other:?}");
 }
 
 #[test]
@@ -176,7 +195,7 @@ fn profiles_tell_more_to_those_who_may_know() {
         let operator =
             ask(&weir.admin, &format!("{path}?tenant=default"), "respond-async, profile=\"internal\"");
         applied(&operator, "internal");
-        assert!(operator.body.contains("\nweir_wal_segments 1\n"), "{operator:?}");
+        assert!(operator.body.contains("\nweir_wal_segments "), "{operator:?}");
         assert!(
             !ask(&weir.admin, &format!("{path}?tenant=default"), "profile=preview").body.contains("weir_wal")
         );

@@ -5,16 +5,8 @@ mod common;
 use std::sync::Arc;
 use std::time::Duration;
 
-use common::{Response, Weir, scalr};
-use server::config::{Config, Machine, Settings, Sources};
-
-/// The settings that a file says.
-fn typed(text: &str) -> Settings {
-    let directory = tempfile::tempdir().unwrap();
-    let path = directory.path().join("weir.yaml");
-    std::fs::write(&path, text).unwrap();
-    Sources { file: Some(path), ..Sources::default() }.load().unwrap()
-}
+use common::{Response, Weir, scalr, typed};
+use server::config::{Config, Machine, Settings};
 
 fn start(exposures: &str) -> Weir {
     let weir = Weir::start_with(|settings| {

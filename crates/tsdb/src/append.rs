@@ -140,6 +140,7 @@ impl Store {
         inner.queue.push(Queued {
             tenant: context.tenant,
             origin: batch.origin.clone(),
+            passes: false,
             rows,
             sides,
             metadata,

@@ -115,6 +115,9 @@ fn pass(item: &Queued, table: &Table, now_s: u32) {
 impl Inner {
     fn commit_group(&self, writer: &mut WriterState, group: Vec<Queued>) {
         let mut group = self.commit_lines(writer, group);
+        let passing = self.passing.read().expect("lock");
+        group.iter_mut().for_each(|item| item.passes = passing.samples.contains(&item.tenant));
+        drop(passing);
         self.propose(writer, &mut group);
         let outcome =
             if group.iter().any(Queued::has_metrics) { self.commit_metrics(writer, &group) } else { Ok(()) };
@@ -223,9 +226,9 @@ impl Inner {
         let table = self.table.read().expect("lock");
         let now_s = self.now_s();
         let mut appender = self.log.appender();
-        let passing = self.passing.read().expect("lock");
         for item in group {
-            if passing.samples.contains(&item.tenant) {
+            if item.passes {
+                self.passed_bytes.fetch_add(item.bytes, Ordering::Relaxed);
                 pass(item, &table, now_s);
                 self.apply_metadata(item);
                 continue;

@@ -49,7 +49,9 @@ impl Inner {
             return false;
         }
         let unflushed = self.unflushed_bytes();
-        let full = unflushed >= self.options.flush_bytes;
+        // What only passed takes no room, but a start reads it.
+        let passed = self.passed_bytes.load(Ordering::Relaxed);
+        let full = unflushed >= self.options.flush_bytes || passed >= self.options.flush_bytes;
         // Under memory pressure a flush gives back what it can.
         let pressed =
             self.health.memory_full.load(Ordering::Relaxed) && unflushed > self.options.flush_bytes / 16;
@@ -79,6 +81,7 @@ impl Inner {
     /// What a flush covers when everything before `replay_segment` is in the head.
     pub(crate) fn mark(&self, replay_segment: u64, sequence: u64) -> Mark {
         self.oldest_unflushed.store(u64::MAX, Ordering::Relaxed);
+        self.passed_bytes.store(0, Ordering::Relaxed);
         let sides = self.sides.write().expect("lock").freeze();
         Mark { end: self.log.end(), sides, replay_segment, sequence }
     }

@@ -122,19 +122,21 @@ pub struct Follower {
     series: Vec<Option<(Arc<Series>, u64)>>,
     segment: u64,
     pairs: Pairs,
+    /// A record that this Weir does not know: nothing behind it is read.
+    newer: Option<u8>,
 }
 
 impl Store {
-    /// A follower that tells everything from `from` on; from the default position everything that the log still has. One
-    /// that lies behind the end, which is so after a backup was put back, is taken for the end.
+    /// A follower that tells everything from `from` on; from the default position everything that the log still has. A
+    /// position that this log never had, as one is that outlived what a power cut took of it, is taken for where the
+    /// log ended when it was opened: rather twice than never.
     pub fn follow(&self, stream: Stream, from: Position) -> Follower {
         let inner = Arc::clone(&self.inner);
-        let end = inner.log_ends.of(stream);
-        let from = if from.sequence > end.sequence { end } else { from };
+        let from = inner.log_ends.known(stream, from);
         let files = Arc::clone(&inner.env.files);
         let tail = Tail::new(files, &inner.stream_directory(stream), stream, from);
         let (series, pairs) = (Vec::new(), Pairs::default());
-        Follower { inner, stream, tail, from: from.sequence, series, segment: 0, pairs }
+        Follower { inner, stream, tail, from: from.sequence, series, segment: 0, pairs, newer: None }
     }
 
     /// The position behind everything that was acknowledged.
@@ -149,18 +151,21 @@ impl Store {
 
     /// Keeps the log from `from` on, in place of what `holder` held before.
     pub fn hold_log(&self, holder: &str, stream: Stream, from: Position) {
+        let before = self.inner.held_from(stream);
+        let segment = self.inner.log_ends.known(stream, from).segment;
         let mut holds = self.inner.log_holds.lock().expect("lock");
         holds.retain(|hold| hold.holder != holder);
-        holds.push(Hold { holder: holder.to_owned(), stream, segment: from.segment });
+        holds.push(Hold { holder: holder.to_owned(), stream, segment });
         drop(holds);
-        if stream == Stream::Logs {
-            self.inner.drop_passed_lines();
+        if stream == Stream::Metrics && self.inner.held_from(stream) > before {
+            self.inner.trim_released();
         }
     }
 
     /// Ends a holder's hold.
     pub fn release_log(&self, holder: &str) {
         self.inner.log_holds.lock().expect("lock").retain(|hold| hold.holder != holder);
+        self.inner.trim_released();
     }
 
     /// About how many bytes of the log lie behind `from`.
@@ -201,8 +206,12 @@ impl Follower {
     /// Reads one frame and tells what is in it.
     ///
     /// # Errors
-    /// When a newer Weir wrote what comes next, or the disk fails; nothing was told then, and it may be tried again.
+    /// When the disk fails: nothing was told then, and it may be tried again. When a newer Weir wrote what comes next, of which
+    /// something may have been told: then this follower goes no further.
     pub fn read(&mut self, each: &mut dyn FnMut(Entry<'_>, &Pairs)) -> Result<Step, FollowError> {
+        if let Some(kind) = self.newer {
+            return Err(FollowError::Newer(kind));
+        }
         let end = self.inner.log_ends.of(self.stream);
         loop {
             let lost = match self.tail.next(end)? {
@@ -228,7 +237,10 @@ impl Follower {
                         Ok(()) if told => return Ok(Step::Frame { next: self.tail.position() }),
                         Err(Unreadable::Corrupt) if told => 1,
                         Ok(()) | Err(Unreadable::Corrupt) => continue,
-                        Err(Unreadable::UnknownKind(kind)) => return Err(FollowError::Newer(kind)),
+                        Err(Unreadable::UnknownKind(kind)) => {
+                            self.newer = Some(kind);
+                            return Err(FollowError::Newer(kind));
+                        }
                     }
                 }
             };
@@ -332,7 +344,11 @@ impl Frame<'_> {
                 each(Entry::Metadata { tenant, family: &family, metadata: &metadata }, self.pairs);
             }
             Record::Origin(origin) => self.origin = origin,
-            Record::Starts(_) | Record::Totals(_) | Record::HistogramTotal(..) | Record::Digest(_) => {}
+            Record::Passes(_)
+            | Record::Starts(_)
+            | Record::Totals(_)
+            | Record::HistogramTotal(..)
+            | Record::Digest(_) => {}
         }
     }
 
@@ -478,12 +494,27 @@ impl Pairs {
 #[derive(Debug, Default)]
 pub(crate) struct LogEnds {
     ends: Mutex<(Position, Position)>,
+    /// Where they were when the store was opened.
+    opened: Mutex<(Position, Position)>,
     moved: Condvar,
 }
 
 impl LogEnds {
     pub(crate) fn of(&self, stream: Stream) -> Position {
         *of(&mut self.ends.lock().expect("lock"), stream)
+    }
+
+    /// The log was opened and ends there.
+    pub(crate) fn open(&self, stream: Stream, end: Position) {
+        *of(&mut self.opened.lock().expect("lock"), stream) = end;
+        self.set(stream, end);
+    }
+
+    /// A position that this log has, or had.
+    fn known(&self, stream: Stream, position: Position) -> Position {
+        let opened = *of(&mut self.opened.lock().expect("lock"), stream);
+        let outlived = position.segment < opened.segment && position.sequence > opened.sequence;
+        if outlived || position > self.of(stream) { opened } else { position }
     }
 
     /// Frames before `end` are acknowledged.
@@ -519,6 +550,15 @@ pub struct Hold {
 }
 
 impl Inner {
+    /// Removes what of the log nobody holds any more, unless a flush is under way, which does.
+    fn trim_released(&self) {
+        if let Ok(mut live) = self.manifest.try_lock()
+            && live.is_in_both
+        {
+            self.trim(&mut live);
+        }
+    }
+
     /// The oldest segment that somebody holds; none = nobody does.
     pub(crate) fn held_from(&self, stream: Stream) -> Option<u64> {
         let holds = self.log_holds.lock().expect("lock");

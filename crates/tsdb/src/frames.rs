@@ -27,6 +27,8 @@ pub(crate) struct Frames<'a> {
     ended: u64,
     /// What the frame says of who sent on what follows.
     origin: Origin,
+    /// And whether it goes no further.
+    passes: bool,
 }
 
 impl<'a> Frames<'a> {
@@ -38,7 +40,7 @@ impl<'a> Frames<'a> {
         segment: u64,
     ) -> Self {
         payload.clear();
-        Self { wal, payload, labels, table, segment, ended: 0, origin: Origin::SENDER }
+        Self { wal, payload, labels, table, segment, ended: 0, origin: Origin::SENDER, passes: false }
     }
 
     /// Everything of an append that belongs into the stream of metrics. `now_ms` is the wall clock.
@@ -53,7 +55,7 @@ impl<'a> Frames<'a> {
         for (part, rows) in item.rows.chunks(RECORD_ROWS).enumerate() {
             let first = part * RECORD_ROWS;
             rows.iter().for_each(|row| self.define(row.slot));
-            self.sent_on_by(&item.origin);
+            self.head(item);
             record::write_samples(rows, self.payload);
             let mut of_part = Vec::new();
             while let Some((row, start_ms)) = next_start.filter(|(row, _)| *row < first + rows.len()) {
@@ -73,7 +75,7 @@ impl<'a> Frames<'a> {
             self.end_if_full();
         }
         for side in &item.sides {
-            self.side(side, &item.origin);
+            self.side(side, item);
             self.end_if_full();
         }
         for (family, metadata) in &item.metadata {
@@ -88,34 +90,38 @@ impl<'a> Frames<'a> {
         }
     }
 
-    fn side(&mut self, side: &SideRow, origin: &Origin) {
+    fn side(&mut self, side: &SideRow, item: &Queued) {
         match side {
             SideRow::Histogram(slot, sample) => {
                 self.define(*slot);
-                self.sent_on_by(origin);
+                self.head(item);
                 record::write_histogram(*slot, sample, self.payload);
             }
             SideRow::Total(slot, sample) => {
                 self.define(*slot);
-                self.sent_on_by(origin);
+                self.head(item);
                 record::write_histogram(*slot, sample, self.payload);
                 // In the frame of the sample that shows it.
                 record::write_shown_total(*slot, self.payload);
             }
             SideRow::Exemplar(slot, exemplar) => {
                 self.define(*slot);
-                self.sent_on_by(origin);
+                self.head(item);
                 record::write_exemplar(*slot, exemplar, self.payload);
             }
             SideRow::Start { .. } => {}
         }
     }
 
-    /// Says who sent on what comes next, unless the frame says so already.
-    fn sent_on_by(&mut self, origin: &Origin) {
-        if self.origin != *origin {
-            record::write_origin(origin, self.payload);
-            self.origin.clone_from(origin);
+    /// Says who sent on what comes next and whether it goes no further, unless the frame says so already.
+    fn head(&mut self, item: &Queued) {
+        if self.origin != item.origin {
+            record::write_origin(&item.origin, self.payload);
+            self.origin.clone_from(&item.origin);
+        }
+        if self.passes != item.passes {
+            record::write_passes(item.passes, self.payload);
+            self.passes = item.passes;
         }
     }
 
@@ -150,7 +156,7 @@ impl<'a> Frames<'a> {
             self.wal.add(self.payload);
             self.payload.clear();
             self.ended += 1;
-            self.origin = Origin::SENDER;
+            (self.origin, self.passes) = (Origin::SENDER, false);
         }
     }
 }

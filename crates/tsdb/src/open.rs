@@ -205,6 +205,8 @@ impl Inner {
             health: Health::default(),
             held: Held::default(),
             passing,
+            passed_bytes: AtomicU64::new(0),
+            lines_stay: AtomicU64::new(0),
             log_ends: LogEnds::default(),
             log_holds,
             counters: Counters::default(),

@@ -1,10 +1,12 @@
 //! Tenants of whom nothing is kept: the log is a buffer for those who send it on.
 //!
 //! What such a tenant sends is durable when it is acknowledged, as everybody's. It is read behind the writer
-//! ([`crate::Follower`]) and goes with the log; head and blocks never see it.
+//! ([`crate::Follower`]) and goes with the log; head and blocks never see it. The log says of its samples that they go no
+//! further, so a replay needs not know who passed when.
 
 use std::collections::BTreeSet;
 use std::io;
+use std::sync::atomic::Ordering;
 
 use model::TenantId;
 use wal::Stream;
@@ -24,40 +26,46 @@ pub struct Passing {
 impl Store {
     /// From now on nothing is kept of these tenants and no others. What was stored before stays.
     pub fn let_pass(&self, passing: Passing) {
-        *self.inner.passing.write().expect("lock") = passing;
+        let mut ours = self.inner.passing.write().expect("lock");
+        if *ours != passing {
+            *ours = passing;
+            // What kept a segment may not keep it any more.
+            self.inner.lines_stay.store(0, Ordering::Relaxed);
+        }
+    }
+
+    /// Removes the oldest segments of log lines that nobody holds and that have lines only of tenants of whom none are kept.
+    /// One that has others stays, and everything behind it: a gap would look like a loss. Not while a snapshot is made.
+    ///
+    /// # Errors
+    /// When the disk cannot be read or written; it may be tried again.
+    pub fn drop_passed_lines(&self) -> io::Result<()> {
+        let passing = self.inner.passing.read().expect("lock").lines.clone();
+        if passing.is_empty() {
+            return Ok(());
+        }
+        match self.inner.snapshotting.try_lock() {
+            Ok(_no_snapshot) => self.inner.drop_lines_of(&passing),
+            Err(_) => Ok(()),
+        }
     }
 }
 
 impl Inner {
-    /// Removes segments of log lines that nobody holds and that have lines only of tenants of whom none are kept.
-    pub(crate) fn drop_passed_lines(&self) {
-        let passing = self.passing.read().expect("lock").lines.clone();
-        if passing.is_empty() {
-            return;
-        }
-        if let Err(error) = self.drop_lines_of(&passing) {
-            tracing::warn!(%error, "log lines that were sent on could not be removed");
-        }
-    }
-
     fn drop_lines_of(&self, passing: &BTreeSet<TenantId>) -> io::Result<()> {
         let files = &*self.env.files;
         let directory = logs::directory(&self.directory);
-        let end = self.log_ends.of(Stream::Logs).segment;
-        let before = self.held_from(Stream::Logs).unwrap_or(0).min(end);
-        for number in wal::segments(files, &directory)?.into_iter().filter(|number| *number < before) {
-            let mut stays = false;
-            let read =
-                wal::read_segment(files, &directory, Stream::Logs, number, &mut |sequence, payload| {
-                    let told = logs::each_line(sequence, payload, &mut |line| {
-                        stays |= !passing.contains(&line.tenant);
-                    });
-                    stays |= told.is_err();
-                    Ok(())
-                });
-            let damage = read.map_err(|error| io::Error::other(error.to_string()))?;
-            if stays || damage.is_loss() {
-                continue;
+        let mut numbers = wal::segments(files, &directory)?;
+        // From the last one a start learns where to go on.
+        numbers.pop();
+        let Some(held) = self.held_from(Stream::Logs) else { return Ok(()) };
+        for number in numbers {
+            if number >= held || number == self.lines_stay.load(Ordering::Relaxed) {
+                return Ok(());
+            }
+            if self.has_others(number, passing)? {
+                self.lines_stay.store(number, Ordering::Relaxed);
+                return Ok(());
             }
             let path = directory.join(wal::file_name(number));
             let bytes = files.open(&path)?.length()?;
@@ -65,5 +73,25 @@ impl Inner {
             self.held.removed(bytes);
         }
         Ok(())
+    }
+
+    /// Whether a segment has lines of other tenants, or something that cannot be read.
+    fn has_others(&self, number: u64, passing: &BTreeSet<TenantId>) -> io::Result<bool> {
+        let mut others = false;
+        let directory = logs::directory(&self.directory);
+        let read = wal::read_segment(
+            &*self.env.files,
+            &directory,
+            Stream::Logs,
+            number,
+            &mut |sequence, payload| {
+                let told =
+                    logs::each_line(sequence, payload, &mut |line| others |= !passing.contains(&line.tenant));
+                others |= told.is_err();
+                Ok(())
+            },
+        );
+        let damage = read.map_err(|error| io::Error::other(error.to_string()))?;
+        Ok(others || damage.is_loss())
     }
 }

@@ -23,6 +23,8 @@ pub(crate) struct Queued {
     pub(crate) tenant: TenantId,
     /// Who sent it on.
     pub(crate) origin: Origin,
+    /// Whether its samples go no further than the log; the writer says so.
+    pub(crate) passes: bool,
     pub(crate) rows: Vec<Row>,
     pub(crate) sides: Vec<SideRow>,
     pub(crate) metadata: Vec<(String, Metadata)>,
@@ -207,6 +209,7 @@ mod tests {
         queue.push(Queued {
             tenant: TenantId(1),
             origin: Origin::SENDER,
+            passes: false,
             rows: Vec::new(),
             sides: Vec::new(),
             metadata: Vec::new(),

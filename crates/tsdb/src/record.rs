@@ -62,6 +62,8 @@ pub(crate) enum Record<'a> {
     Digest(Digest),
     /// Who sent on what follows in the frame, up to the next one.
     Origin(Origin),
+    /// Whether samples that follow in the frame, up to the next one, go no further than the log.
+    Passes(bool),
 }
 
 /// A request with deltas that was taken: what came in this frame and the `frames` before it.
@@ -91,6 +93,9 @@ const HISTOGRAM_TOTAL: u8 = SKIPPABLE | 3;
 
 /// An older Weir may skip it: it sends nothing on.
 pub(crate) const ORIGIN: u8 = SKIPPABLE | 4;
+
+/// An older Weir may skip it, and keeps what it reads.
+const PASSES: u8 = SKIPPABLE | 5;
 
 /// The highest kind that this Weir knows.
 pub(crate) const KIND_MAX: u8 = LINES;
@@ -228,6 +233,11 @@ pub(crate) fn write_origin(origin: &Origin, out: &mut Vec<u8>) {
     });
 }
 
+/// Says whether samples that follow in the frame go no further than the log.
+pub(crate) fn write_passes(passes: bool, out: &mut Vec<u8>) {
+    record(PASSES, out, |out| out.push(u8::from(passes)));
+}
+
 /// Why a frame cannot be read to its end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Unreadable {
@@ -267,6 +277,7 @@ pub(crate) fn read<'a>(payload: &'a [u8], mut each: impl FnMut(Record<'a>)) -> R
             HISTOGRAM_TOTAL => each(read_histogram_total(&mut body, histogram.take())?),
             DIGEST => each(Record::Digest(read_digest(&mut body)?)),
             ORIGIN => each(Record::Origin(read_origin(&mut body)?)),
+            PASSES => each(Record::Passes(body.byte()? != 0)),
             kind if kind & SKIPPABLE != 0 => skipped += 1,
             kind => return Err(Unreadable::UnknownKind(kind)),
         }

@@ -53,6 +53,8 @@ pub(crate) struct Replay<'a> {
     slots: Slots,
     /// Log positions of the latest samples record, for start timestamps; [`PASSED`] of what is not kept.
     positions: Vec<Option<(u32, u64)>>,
+    /// Whether what follows in the present frame is not kept.
+    passes: bool,
     /// Monotonic second of the start.
     now_s: u32,
     /// Of the present frame.
@@ -77,6 +79,7 @@ impl<'a> Replay<'a> {
             inner,
             slots: Slots::default(),
             positions: Vec::new(),
+            passes: false,
             now_s: inner.now_s(),
             sequence: 0,
             last_sequence: flushed_sequence,
@@ -120,7 +123,7 @@ impl<'a> Replay<'a> {
         let mut writer = inner.writer.lock().expect("lock");
         writer.wal.go_on(next_segment, self.last_sequence + 1);
         let end = Position { segment: next_segment, sequence: self.last_sequence + 1 };
-        inner.log_ends.set(wal::Stream::Metrics, end);
+        inner.log_ends.open(wal::Stream::Metrics, end);
         (writer.totals, writer.digests) = (self.totals, self.digests);
         inner.charge_totals(&writer);
         Ok(())
@@ -166,6 +169,7 @@ impl<'a> Replay<'a> {
             self.unbroken_from = sequence;
         }
         self.sequence = sequence;
+        self.passes = false;
         self.last_sequence = self.last_sequence.max(sequence);
         // Without a manifest a segment comes here that was flushed, and that a power cut has brought back: blocks that were
         // written after it must not be overwritten by it.
@@ -173,7 +177,11 @@ impl<'a> Replay<'a> {
         let each = |record: Record<'_>| {
             let counts_anyway = matches!(
                 record,
-                Record::Series { .. } | Record::Totals(_) | Record::HistogramTotal(..) | Record::Digest(_)
+                Record::Series { .. }
+                    | Record::Totals(_)
+                    | Record::HistogramTotal(..)
+                    | Record::Digest(_)
+                    | Record::Passes(_)
             );
             if !is_flushed || counts_anyway {
                 self.record(record);
@@ -217,6 +225,7 @@ impl<'a> Replay<'a> {
             },
             Record::Digest(digest) => self.digest(digest),
             Record::Origin(_) => {}
+            Record::Passes(passes) => self.passes = passes,
             Record::Metadata { tenant, family, metadata } => {
                 self.inner.metadata.write().expect("lock").set(tenant, &family, metadata);
             }
@@ -226,7 +235,6 @@ impl<'a> Replay<'a> {
     fn samples(&mut self, rows: &[Row]) {
         let inner = self.inner;
         let table = inner.table.read().expect("lock");
-        let passing = inner.passing.read().expect("lock");
         let mut appender = inner.log.appender();
         self.positions.clear();
         for row in rows {
@@ -236,7 +244,7 @@ impl<'a> Replay<'a> {
                 continue;
             };
             let entry = table.entry(slot);
-            if passing.samples.contains(&entry.tenant) {
+            if self.passes {
                 self.positions.push(Some((slot, PASSED)));
                 continue;
             }
@@ -270,7 +278,7 @@ impl<'a> Replay<'a> {
             self.lose();
             return;
         };
-        if self.passes(slot) {
+        if self.passes {
             return;
         }
         self.inner.head_range.include(sample.timestamp_ms);
@@ -282,18 +290,12 @@ impl<'a> Replay<'a> {
         self.note_unflushed();
     }
 
-    /// Whether nothing is kept of the series' tenant.
-    fn passes(&self, slot: u32) -> bool {
-        let tenant = self.inner.table.read().expect("lock").entry(slot).tenant;
-        self.inner.passing.read().expect("lock").samples.contains(&tenant)
-    }
-
     fn exemplar(&mut self, slot: u32, exemplar: Exemplar) {
         let Some(slot) = self.slots.get(slot) else {
             self.lose();
             return;
         };
-        if self.passes(slot) {
+        if self.passes {
             return;
         }
         let mut sides = self.inner.sides.write().expect("lock");

@@ -91,6 +91,10 @@ pub(crate) struct Inner {
     pub(crate) held: Held,
     /// Whose samples go through the log and no further.
     pub(crate) passing: RwLock<Passing>,
+    /// Bytes of what passed since the last flush: so much more log a start would read.
+    pub(crate) passed_bytes: AtomicU64,
+    /// The first segment of log lines that is kept for what is in it; 0 = that is not known.
+    pub(crate) lines_stay: AtomicU64,
     /// Up to where followers may read.
     pub(crate) log_ends: LogEnds,
     /// What is not removed of the log although it is in blocks. The last of all locks.

@@ -75,6 +75,7 @@ struct Open {
 enum Place {
     Frame {
         sequence: u64,
+        group: u64,
         bytes: u64,
     },
     /// No further frame in the segment.
@@ -127,14 +128,16 @@ impl Tail {
                 continue;
             }
             match self.look(acknowledged)? {
-                Place::Frame { sequence, .. } if sequence > self.next.sequence => {
-                    let lost = sequence.min(acknowledged) - self.next.sequence;
-                    let lost = self.pass(lost);
+                Place::Frame { sequence, group, .. } if sequence > self.next.sequence => {
+                    // Where nobody says what was acknowledged, a part of a group may have been torn before it was.
+                    let torn = acknowledged == u64::MAX && group <= self.next.sequence;
+                    let lost = self.pass(sequence - self.next.sequence);
+                    let lost = if torn { 0 } else { lost };
                     if lost > 0 {
                         return Ok(Next::Lost(lost));
                     }
                 }
-                Place::Frame { sequence, bytes } => {
+                Place::Frame { sequence, bytes, .. } => {
                     self.next.sequence = sequence + 1;
                     self.open.as_mut().expect("looked into").at += bytes;
                     break sequence;
@@ -227,6 +230,10 @@ impl Tail {
             return Ok(known);
         }
         match acknowledged_of(&*self.files, &self.directory, self.stream, number)? {
+            // Whatever stands behind it does not change any more.
+            0 if segments(&*self.files, &self.directory)?.into_iter().any(|other| other > number) => {
+                Ok(*open.acknowledged.insert(u64::MAX))
+            }
             0 => Ok(u64::MAX),
             sequence => Ok(*open.acknowledged.insert(sequence)),
         }
@@ -266,8 +273,8 @@ impl Tail {
             let found = frame::read(rest, open.header.epoch, &mut self.payload);
             let wanted = match found {
                 Found::Frame { sequence, .. } if sequence >= acknowledged => return Ok(Place::Nothing),
-                Found::Frame { sequence, bytes, .. } if sequence >= self.next.sequence => {
-                    return Ok(Place::Frame { sequence, bytes: bytes as u64 });
+                Found::Frame { sequence, group, bytes } if sequence >= self.next.sequence => {
+                    return Ok(Place::Frame { sequence, group, bytes: bytes as u64 });
                 }
                 Found::Short(wanted) => wanted,
                 Found::Frame { .. } | Found::Nothing => frame::HEADER_BYTES,

@@ -468,6 +468,20 @@ pub(crate) enum Check {
         #[command(flatten)]
         serve: Serve,
     },
+    /// Read a page of metrics to the letter, and say which lines break a rule
+    ///
+    /// Exits with 3 when one does. What scraping tolerates is told here as well.
+    Metrics {
+        /// A file, a URL, which is asked as a scraper asks it, or - for stdin
+        #[arg(value_name = "PAGE", default_value = "-")]
+        page: String,
+        /// The format; of a URL the server says it
+        #[arg(long, value_enum, default_value_t)]
+        format: TextFormat,
+        /// Certificates of authorities that are trusted instead of the system's, for a URL
+        #[arg(long, value_name = "FILE")]
+        ca_cert: Option<PathBuf>,
+    },
     /// Read everything in a data directory that no server holds, and say what is damaged; nothing is changed
     Data {
         /// The data directory

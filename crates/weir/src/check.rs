@@ -12,7 +12,7 @@ use crate::arguments::{Check, ListFormat};
 use crate::failure::{Code, Failure};
 use crate::output::table;
 use crate::terminal::{put, say, tame};
-use crate::{serve, snapshot, time};
+use crate::{page, serve, snapshot, time};
 
 /// `weir check`.
 pub(crate) fn check(command: Check) -> Result<(), Failure> {
@@ -25,6 +25,7 @@ pub(crate) fn check(command: Check) -> Result<(), Failure> {
                 None => put("no weir.yaml: the defaults hold\n"),
             }
         }
+        Check::Metrics { page, format, ca_cert } => page::check(&page, format, ca_cert),
         Check::Data { directory, data_dir, output, no_progress } => {
             data(&directory.unwrap_or(data_dir), output, no_progress)
         }

@@ -134,6 +134,42 @@ impl Client {
     }
 }
 
+/// What somebody else's server answered.
+#[derive(Debug)]
+pub(crate) struct Fetched {
+    /// `Content-Type`, where it says so.
+    pub(crate) content_type: Option<String>,
+    /// The body.
+    pub(crate) body: Vec<u8>,
+}
+
+/// GET from anywhere, without a credential.
+pub(crate) fn fetch(url: &str, accept: &str, flags: &arguments::Server) -> Result<Fetched, Failure> {
+    let local = check_url(url)?;
+    let tls = if url.starts_with("https:") { tls(flags)? } else { TlsConfig::default() };
+    let mut config = Agent::config_builder()
+        .http_status_as_error(false)
+        .tls_config(tls)
+        .user_agent(concat!("weir/", env!("CARGO_PKG_VERSION")))
+        .timeout_global(Some(Duration::from_secs(60)));
+    if local {
+        config = config.proxy(None);
+    }
+    let unreachable =
+        |error: ureq::Error| Failure::new(Code::Unreachable, format_args!("no answer from {url}: {error}"));
+    let agent = config.build().new_agent();
+    let mut response = agent.get(url).header("accept", accept).call().map_err(unreachable)?;
+    let status = response.status().as_u16();
+    if !response.status().is_success() {
+        let code = if matches!(status, 401 | 403) { Code::Unauthorised } else { Code::Failed };
+        return Err(Failure::new(code, format_args!("{url} answers {status}")));
+    }
+    let content_type = response.headers().get("content-type").and_then(|value| value.to_str().ok());
+    let content_type = content_type.map(str::to_owned);
+    let body = response.body_mut().with_config().limit(ANSWER_BYTES_MAX).read_to_vec();
+    Ok(Fetched { content_type, body: body.map_err(unreachable)? })
+}
+
 impl Answer {
     /// Whether the status is 2xx.
     pub(crate) fn is_good(&self) -> bool {

@@ -10,6 +10,7 @@ mod client;
 mod failure;
 mod generate;
 mod output;
+mod page;
 mod push;
 mod query;
 mod serve;

@@ -2,8 +2,10 @@
 #![allow(clippy::print_stdout, reason = "a command line")]
 
 use std::path::PathBuf;
+use std::time::Duration;
 
 use anyhow::{Result, bail, ensure};
+use xtask::bench::scrape::Size;
 use xtask::bench::session::{self, Plan, Profile};
 use xtask::repo::Repo;
 use xtask::rig::mount::FileSystem;
@@ -25,6 +27,8 @@ cargo xtask COMMAND
                           ten thousand tenants
   bench statsd [--smoke] [--out=FILE]
                           datagrams on one core, and a flood of them
+  bench scrape [--targets=N] [--series=N] [--interval=SECONDS] [--duration=SECONDS] [--server=NAME,...] [--smoke] [--out=FILE]
+                          ten thousand targets, every ten seconds
   bench decode [--smoke] [--out=FILE]
                           a body of each dialect, decoded alone and up to its answer
   bench table [as above]  all of these, one after another: a night
@@ -49,7 +53,22 @@ const COMMANDS: &[(&str, &[&str], usize)] = &[
     ("check", &[], 0),
     ("ci", &["--yes"], 0),
     ("tidy", &[], 0),
-    ("bench", &["--workload=", "--server=", "--runs=", "--smoke", "--out="], 1),
+    (
+        "bench",
+        &[
+            "--workload=",
+            "--server=",
+            "--runs=",
+            "--smoke",
+            "--out=",
+            "--targets=",
+            "--series=",
+            "--interval=",
+            "--duration=",
+        ],
+        1,
+    ),
+    ("pages", &[], 2),
     ("torture", &["--cycles=", "--seed="], 0),
     ("powercut", &["--cycles=", "--fs=", "--seed="], 0),
     ("strace-order", &["--seed="], 0),
@@ -67,6 +86,10 @@ fn main() -> Result<()> {
         "ci" => ci::ci(&repo, arguments.yes()),
         "tidy" => tidy::tidy(&repo),
         "bench" => bench(&repo, &arguments),
+        "pages" => match &arguments.rest[..] {
+            [port, series] => xtask::load::pages::serve(port.parse()?, series.parse()?),
+            _ => bail!("pages at which port, of how many series?"),
+        },
         "torture" | "powercut" | "strace-order" => rig(&repo, &arguments),
         "conformance" => match arguments.plain() {
             Some("promql") => {
@@ -93,11 +116,12 @@ fn bench(repo: &Repo, arguments: &Arguments) -> Result<()> {
         Some("tenants") => bench::tenants::tenants(repo, &arguments.plan()?),
         Some("decode") => bench::decode::decode(repo, &arguments.plan()?),
         Some("statsd") => bench::statsd::statsd(repo, &arguments.plan()?),
+        Some("scrape") => bench::scrape::scrape(repo, &arguments.plan()?, arguments.size()?),
         Some("table") => bench::table::table(repo, &arguments.plan()?),
         Some("build") => bench::build::build(repo),
         _ => {
             bail!(
-                "bench what? ingest, disk, memory, restart, churn, query, tenants, statsd, decode, table or build"
+                "bench what? ingest, disk, memory, restart, churn, query, tenants, statsd, scrape, decode, table or build"
             )
         }
     }
@@ -176,6 +200,20 @@ impl Arguments {
         let runs = self.value("--runs").map_or(Ok(if smoke { 1 } else { 5 }), str::parse)?;
         let (workloads, servers) = (self.list("--workload"), self.list("--server"));
         Ok(Plan { workloads, servers, runs, smoke, out: self.value("--out").map(PathBuf::from) })
+    }
+
+    /// How much there is to scrape.
+    fn size(&self) -> Result<Size> {
+        let all = if self.has("--smoke") { Size::SMOKE } else { Size::GOAL };
+        let seconds = |name, default: Duration| {
+            self.value(name).map_or(Ok(default), |text| text.parse().map(Duration::from_secs))
+        };
+        Ok(Size {
+            targets: self.value("--targets").map_or(Ok(all.targets), str::parse)?,
+            series: self.value("--series").map_or(Ok(all.series), str::parse)?,
+            interval: seconds("--interval", all.interval)?,
+            time: seconds("--duration", all.time)?,
+        })
     }
 
     fn yes(&self) -> bool {

@@ -115,36 +115,15 @@ fn judge(answered: &Answered<'_>) -> Outcome {
 
 #[cfg(test)]
 mod tests {
-    use model::Batch;
     use proptest::prelude::*;
 
     use super::*;
     use crate::Settings;
     use crate::outgoing::Version;
-    use crate::outgoing::exercise::{Line, Rows, at, heard, parcel};
+    use crate::outgoing::exercise::{Line, Rows, at, heard, lines, parcel};
 
     fn pushed(lines: &[Line]) -> Body {
         parcel(&[], lines, |parcel| encode(parcel, &Options::default()))
-    }
-
-    /// Lines as they are read, by stream.
-    fn lines(batch: &Batch<'_>) -> Vec<Line> {
-        let pairs = |range: &std::ops::Range<usize>| -> Vec<(String, String)> {
-            let pairs = batch.pairs[range.clone()].iter();
-            pairs.map(|(name, value)| (name.clone().into_owned(), value.clone().into_owned())).collect()
-        };
-        let mut lines: Vec<Line> = batch
-            .logs
-            .iter()
-            .map(|row| Line {
-                stream: pairs(&row.stream),
-                fields: pairs(&row.fields),
-                timestamp_ns: row.timestamp_ns,
-                line: row.line.clone().into_owned(),
-            })
-            .collect();
-        lines.sort_by(|one, other| one.stream.cmp(&other.stream));
-        lines
     }
 
     fn any_lines() -> impl Strategy<Value = Vec<Line>> {

@@ -16,7 +16,7 @@ use crate::rows::{Full, Room};
 use crate::{Malformed, Received};
 
 /// Attributes of a resource that are labels: Loki's default.
-const INDEXED: [&str; 17] = [
+pub(super) const INDEXED: [&str; 17] = [
     "service.name",
     "service.namespace",
     "service.instance.id",
@@ -36,7 +36,7 @@ const INDEXED: [&str; 17] = [
     "k8s.cronjob.name",
 ];
 /// One more.
-const INDEXED_JOB: &str = "k8s.job.name";
+pub(super) const INDEXED_JOB: &str = "k8s.job.name";
 /// The service of whoever does not say it: Loki's word.
 const UNKNOWN_SERVICE: &str = "unknown_service";
 

@@ -28,7 +28,7 @@ mod tests;
 
 use model::Batch;
 
-pub use encode::SPEAKER;
+pub use encode::{LOGS_SPEAKER, SPEAKER};
 pub use reply::{export_response, message, partial, status, status_code};
 pub use settings::{Promoted, Settings, Strategy};
 

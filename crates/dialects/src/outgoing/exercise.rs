@@ -146,6 +146,23 @@ pub(crate) fn data(batch: &Batch<'_>) -> Data {
     data
 }
 
+/// Lines as they are read, by stream.
+pub(crate) fn lines(batch: &Batch<'_>) -> Vec<Line> {
+    let pairs = |range: &std::ops::Range<usize>| -> Vec<(String, String)> {
+        let pairs = batch.pairs[range.clone()].iter();
+        pairs.map(|(name, value)| (name.clone().into_owned(), value.clone().into_owned())).collect()
+    };
+    let read = batch.logs.iter().map(|row| Line {
+        stream: pairs(&row.stream),
+        fields: pairs(&row.fields),
+        timestamp_ns: row.timestamp_ns,
+        line: row.line.clone().into_owned(),
+    });
+    let mut lines: Vec<Line> = read.collect();
+    lines.sort_by(|one, other| one.stream.cmp(&other.stream));
+    lines
+}
+
 /// A series' labels, sorted, without empty ones.
 pub(crate) fn labels(batch: &Batch<'_>, index: usize) -> Vec<(String, String)> {
     let owned = |pairs: &mut Vec<(&str, &str)>| {

@@ -27,6 +27,7 @@ pub static ALL: &[&Speaker] = &[
     &crate::signalfx::SPEAKER,
     &crate::betterstack::SPEAKER,
     &crate::loki::SPEAKER,
+    &crate::otlp::LOGS_SPEAKER,
 ];
 
 /// The speaker with this name.
@@ -322,6 +323,27 @@ fn taken(answered: &Answered<'_>) -> Outcome {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_page_of_outputs_has_each_of_them() {
+        let page = include_str!("../../../../docs/outputs.md");
+        let remote_write = crate::remote_write::SPEAKER.name;
+        for speaker in ALL.iter().filter(|speaker| speaker.name != remote_write) {
+            let row = page.lines().find(|line| line.starts_with(&format!("| `{}` |", speaker.name)));
+            let row = row.unwrap_or_else(|| panic!("{} has a row", speaker.name));
+            let signal = if speaker.signal == Signal::Logs { "log lines" } else { "metrics" };
+            let token = match speaker.token {
+                TokenPlace::Bearer => "Authorization: Bearer".to_owned(),
+                TokenPlace::Scheme(scheme) => format!("Authorization: {scheme}"),
+                TokenPlace::Header(name) => name.to_uppercase(),
+            };
+            for part in [signal, &format!("`{}`", speaker.path), &token] {
+                assert!(row.to_uppercase().contains(&part.to_uppercase()), "{part}: {row}");
+            }
+            let same = find(speaker.name).expect("it is one of them");
+            assert!(std::ptr::eq(same, *speaker), "two are called {}", speaker.name);
+        }
+    }
 
     #[test]
     fn statuses_have_their_usual_meaning() {

@@ -37,6 +37,7 @@ struct Checked {
 impl Sink for Checked {
     fn row(&mut self, row: Row<'_>) {
         self.rows += 1;
+        assert!(!row.series.contains('\n'), "{:?} is not one line", row.series);
         let mut pairs = Vec::new();
         labels(row.series, &mut pairs).expect("a row's series can be split");
         assert_eq!(pairs[0].0, model::labels::METRIC_NAME);

@@ -41,7 +41,11 @@ impl<'a> Families<'a> {
         let Some((word @ ("HELP" | "TYPE" | "UNIT"), rest)) = text.split_once(blanks) else {
             return Ok(Comment::Nothing);
         };
-        let (name, text) = family(rest.trim_start_matches(blanks))?;
+        let (name, text) = match family(rest.trim_start_matches(blanks)) {
+            // Prometheus' text has no units: a line that is none of OpenMetrics is words.
+            Err(_) if word == "UNIT" && format == Format::Prometheus => return Ok(Comment::Nothing),
+            named => named?,
+        };
         let metadata = self.of(name.clone());
         let plain = text.trim_matches([' ', '\t', '\r']);
         match word {

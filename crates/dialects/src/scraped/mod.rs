@@ -36,6 +36,7 @@ mod families;
 mod negotiate;
 mod protobuf;
 mod series;
+pub mod strict;
 mod text;
 
 #[cfg(test)]
@@ -70,7 +71,7 @@ pub struct Options {
 /// One row.
 #[derive(Clone, Debug)]
 pub struct Row<'a> {
-    /// `name{a="b"}`, as on the page or made in its likeness: see [`labels`].
+    /// `name{a="b"}`, as on the page or made in its likeness, never with a line feed: see [`labels`].
     pub series: &'a str,
     /// Its value.
     pub value: Value,

@@ -18,7 +18,21 @@ pub fn labels<'a>(series: &'a str, pairs: &mut Vec<(Cow<'a, str>, Cow<'a, str>)>
     Ok(())
 }
 
-/// Appends the labels of a metric, each with a comma before it.
+/// The text of a series that was checked, with line feeds escaped.
+pub(super) fn escaped(series: &str) -> String {
+    let (mut name, mut labels, mut out) = (Cow::Borrowed(""), String::new(), String::new());
+    line::unescape_series(series, |label, value| {
+        if label == METRIC_NAME && name.is_empty() {
+            name = value;
+        } else {
+            push_label(&label, &value, &mut labels);
+        }
+    });
+    write(&name, "", &labels, &mut out);
+    out
+}
+
+/// Appends a label with a comma before it.
 pub(super) fn push_label(name: &str, value: &str, out: &mut String) {
     out.push(',');
     if is_legacy_name(name) {

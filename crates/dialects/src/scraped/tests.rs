@@ -81,8 +81,8 @@ fn what_peers_write_is_taken() {
             "{\"my.name\",\"a.b\"=\"c\"} 1\n{a=\"b\",\"n\"} 2",
             &["{\"my.name\",\"a.b\"=\"c\"} 1", "{a=\"b\",\"n\"} 2"],
         ),
-        ("up{a=\"b\nc\",d=\"\n\"} 1\nnext 2", &["up{a=\"b\nc\",d=\"\n\"} 1", "next 2"]),
-        ("#up 1\n#TYPE x y\n# TYPE\n# HELP\n# words of any kind {\nup 1", &["up 1"]),
+        ("up{a=\"b\nc\",d=\"\n\"} 1\nnext 2", &["up{a=\"b\\nc\",d=\"\\n\"} 1", "next 2"]),
+        ("#up 1\n#TYPE x y\n# TYPE\n# HELP\n# UNIT \n# words of any kind {\nup 1", &["up 1"]),
         ("# EOF\nup 1", &["up 1"]),
         ("", &[]),
     ] {

@@ -8,7 +8,7 @@ use model::labels::truncated;
 
 use super::created::Created;
 use super::families::{Comment, Families};
-use super::{Format, Options, Place, Row, Sink, Value, Violation, bound};
+use super::{Format, Options, Place, Row, Sink, Value, Violation, bound, series};
 use crate::rows;
 use crate::text::format;
 use crate::text::line::{self, Line, LineExemplar};
@@ -35,6 +35,7 @@ pub(super) fn read(
         has_created: format == Format::OpenMetrics && options.start_timestamps && Created::on(body),
         ended: false,
         series: String::new(),
+        one_line: String::new(),
         exemplars: Vec::new(),
     };
     let (mut start, mut number) = (0, 1u64);
@@ -101,8 +102,10 @@ struct Page<'a> {
     created: Created,
     has_created: bool,
     ended: bool,
-    /// A series that is not as on the page.
+    /// A series whose bound is not as on the page.
     series: String,
+    /// A series with line feeds, which stand there escaped.
+    one_line: String,
     exemplars: Vec<Exemplar>,
 }
 
@@ -158,14 +161,19 @@ impl<'a> Page<'a> {
                 Err(what) => sink.bad_exemplar(what),
             }
         }
+        let mut series = line.series;
+        if memchr::memchr(b'\n', series.as_bytes()).is_some() {
+            self.one_line = series::escaped(series);
+            series = &self.one_line;
+        }
         let label = match self.kind {
             MetricType::Histogram => "le",
             MetricType::Summary => "quantile",
             _ => "",
         };
-        let anew = !label.is_empty() && bound::rewrite(line.series, label, &mut self.series);
+        let anew = !label.is_empty() && bound::rewrite(series, label, &mut self.series);
         sink.row(Row {
-            series: if anew { &self.series } else { line.series },
+            series: if anew { &self.series } else { series },
             value: Value::Float(line.value),
             timestamp_ms: line.timestamp_ms,
             start_ms,

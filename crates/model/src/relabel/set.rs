@@ -115,3 +115,13 @@ impl fmt::Debug for LabelSet<'_> {
         f.debug_map().entries(self.iter()).finish()
     }
 }
+
+impl<'a> IntoIterator for LabelSet<'a> {
+    type Item = (Cow<'a, str>, Cow<'a, str>);
+    type IntoIter = std::vec::IntoIter<Self::Item>;
+
+    /// The labels in order of their names.
+    fn into_iter(self) -> Self::IntoIter {
+        self.0.into_iter()
+    }
+}

@@ -27,7 +27,6 @@ pub(super) struct Now {
     pub(super) queries_running: u64,
     pub(super) queries_waiting: u64,
     pub(super) tokens: usize,
-    pub(super) usage: Usage,
 }
 
 impl Now {
@@ -39,7 +38,6 @@ impl Now {
             queries_running: app.queries.running(tenant.id),
             queries_waiting: app.queries.waiting(tenant.id),
             tokens: live.count(),
-            usage: Usage::of(app, tenant),
         }
     }
 }
@@ -77,8 +75,9 @@ pub(super) fn of_tenant(
     let series = day.store.tenant_status(tenant.id).head_series;
     let blocks: u64 = day.store.blocks_of(tenant.id).iter().map(|part| part.bytes).sum();
     let concurrency = app.config().query_concurrency;
-    let Usage { scrape_targets, scrape_targets_down, forwarders, forward_queue_bytes, .. } = now.usage;
-    let Usage { rules, alerts_firing, .. } = now.usage;
+    let usage = Usage::of(app, tenant);
+    let Usage { scrape_targets, scrape_targets_down, forwarders, forward_queue_bytes, .. } = usage;
+    let Usage { rules, alerts_firing, .. } = usage;
     let all = [
         (Some(series as f64), "weir_active_series", "Series that had a sample of late."),
         (Some(limits.active_series as f64), "weir_series_limit", "Series that may be active at once."),

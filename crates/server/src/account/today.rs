@@ -77,7 +77,7 @@ impl Day<'_> {
         let times = courses.values().flat_map(|course| &course.points).map(|(at_ms, _)| *at_ms);
         let since_ms =
             times.filter(|at_ms| *at_ms <= recent_ms).max().unwrap_or(recent_ms.max(self.began_ms));
-        let all = |since_ms| courses.values().map(|course| course.grown(since_ms)).sum::<f64>();
+        let all = |since_ms| courses.values().fold(0.0, |sum, course| sum + course.grown(since_ms));
         // A process that has just begun has no rate worth the name.
         let seconds = (self.now_ms - since_ms).max(1000) as f64 / 1000.0;
         Ok(Grown { today: all(midnight_ms), per_second: all(since_ms) / seconds })

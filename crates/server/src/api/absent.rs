@@ -1,12 +1,11 @@
-//! What Weir has none of: it scrapes nothing and evaluates no rules. The answers are those of a Prometheus without any,
+//! What Weir has none of: it evaluates no rules. The answers are those of a Prometheus without any,
 //! and requests that make no sense are refused as there.
 
 use model::Budget;
 use serde_json::{Value, json};
 
-use super::error::{ApiError, Kind};
+use super::error::ApiError;
 use super::find::matcher_sets;
-use super::metadata;
 use super::params::{InvalidParam, Params, parse_bool, parse_int};
 use super::{Answered, Ask, Endpoint, encode};
 
@@ -19,16 +18,6 @@ pub enum Absent {
     Alerts,
     /// Alertmanagers.
     Alertmanagers,
-    /// Targets.
-    Targets,
-    /// What targets say of their metrics.
-    TargetsMetadata,
-    /// What relabelling makes of a target.
-    RelabelSteps,
-    /// Scrape pools.
-    ScrapePools,
-    /// The configuration of one.
-    ScrapePoolConfig,
 }
 
 pub(super) fn absent(ask: &Ask, _: &Budget) -> Result<Answered, ApiError> {
@@ -36,10 +25,6 @@ pub(super) fn absent(ask: &Ask, _: &Budget) -> Result<Answered, ApiError> {
     let mut out = encode::begin(0);
     out.push_str(&data(absent, &ask.params)?.to_string());
     Ok(Answered::begun(out))
-}
-
-fn bad(message: impl Into<String>) -> ApiError {
-    ApiError::new(Kind::BadData, message)
 }
 
 fn data(absent: Absent, params: &Params) -> Result<Value, ApiError> {
@@ -50,42 +35,7 @@ fn data(absent: Absent, params: &Params) -> Result<Value, ApiError> {
         }
         Absent::Alerts => json!({ "alerts": [] }),
         Absent::Alertmanagers => json!({ "activeAlertmanagers": [], "droppedAlertmanagers": [] }),
-        Absent::Targets => json!({ "activeTargets": [], "droppedTargets": [], "droppedTargetCounts": {} }),
-        Absent::TargetsMetadata => {
-            metadata::limit(params, "limit")?;
-            match params.get("match_target") {
-                "" => {}
-                text => promql::matchers_of_selector(text)
-                    .map(|_| ())
-                    .map_err(|error| InvalidParam::new("match_target", error.to_string()))?,
-            }
-            json!([])
-        }
-        Absent::ScrapePools => json!({ "scrapePools": [] }),
-        Absent::ScrapePoolConfig => return Err(no_pool(pool(params)?)),
-        Absent::RelabelSteps => {
-            let pool = pool(params)?;
-            match params.get("labels") {
-                "" => return Err(bad("no labels parameter provided")),
-                labels => serde_json::from_str::<std::collections::BTreeMap<String, String>>(labels)
-                    .map(|_| ())
-                    .map_err(|error| bad(format!("error parsing labels: {error}")))?,
-            }
-            return Err(no_pool(pool));
-        }
     })
-}
-
-fn pool(params: &Params) -> Result<&str, ApiError> {
-    match params.get("scrapePool") {
-        "" => Err(bad("no scrapePool parameter provided")),
-        pool => Ok(pool),
-    }
-}
-
-fn no_pool(pool: &str) -> ApiError {
-    let pool = promql::text::quoted(pool);
-    bad(format!("error retrieving scrape config: scrape pool {pool} not found"))
 }
 
 fn check_rules(params: &Params) -> Result<(), ApiError> {
@@ -132,7 +82,7 @@ mod tests {
 
     #[test]
     fn senseless_requests_are_refused() {
-        use Absent::{RelabelSteps, Rules, ScrapePoolConfig, TargetsMetadata};
+        use Absent::Rules;
         for (absent, query, wanted) in [
             (Rules, "type=x", r#"invalid parameter "type": not supported value "x""#),
             (Rules, "match[]={a=\"\"}", "match[] must contain at least one non-empty matcher"),
@@ -160,24 +110,6 @@ mod tests {
                 Rules,
                 "group_limit=5&group_next_token=x",
                 r#"invalid parameter "group_next_token": invalid group_next_token 'x'. were rule groups changed?"#,
-            ),
-            (TargetsMetadata, "limit=x", "limit must be a number"),
-            (
-                TargetsMetadata,
-                "match_target={",
-                "invalid parameter \"match_target\": 1:2: parse error: unexpected end of input inside braces",
-            ),
-            (ScrapePoolConfig, "", "no scrapePool parameter provided"),
-            (
-                ScrapePoolConfig,
-                "scrapePool=a",
-                r#"error retrieving scrape config: scrape pool "a" not found"#,
-            ),
-            (RelabelSteps, "scrapePool=a", "no labels parameter provided"),
-            (
-                RelabelSteps,
-                "scrapePool=a&labels={}",
-                r#"error retrieving scrape config: scrape pool "a" not found"#,
             ),
         ] {
             let refused = data(absent, &Params::parse("", query)).err().map(|error| error.message);

@@ -88,6 +88,5 @@ pub(crate) async fn answered(
     let result = result.map(|answer| charged::until_sent(answer, budget, time));
     let outcome = result.as_ref().map_or_else(|error| error.kind.as_str(), |_| "success");
     super::count(app, endpoint, began, outcome);
-    super::count_of(app, tenant);
     result
 }

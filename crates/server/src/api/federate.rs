@@ -41,6 +41,7 @@ pub async fn answer(app: Arc<App>, request: Request<Body>) -> Answer {
     let range = TimeRange { start_ms: end_ms.saturating_sub(lookback_ms), end_ms };
     let work = Federation { store, tenant: tenant.id, range, format: accepted(&parts.headers) };
     let coding = Coding::preferred(&parts.headers);
+    super::count_of(&app, &tenant);
     let params = Params::parse("", parts.uri.query().unwrap_or(""));
     expose::answered(&app, &tenant, "federate", move |budget| {
         let sets = matcher_sets(&params)?;

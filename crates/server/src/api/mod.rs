@@ -27,6 +27,7 @@ pub mod read;
 mod search;
 mod stats;
 mod status;
+mod targets;
 mod tree;
 mod tsdb;
 
@@ -53,6 +54,7 @@ use params::Params;
 use absent::Absent;
 use process::Process;
 use status::Status;
+use targets::Targets;
 
 pub use describe::markdown;
 pub(crate) use find::matcher_sets;
@@ -96,6 +98,8 @@ pub enum Endpoint {
     OpenApi,
     /// Something that Weir has none of.
     Absent(absent::Absent),
+    /// Targets that are scraped.
+    Targets(targets::Targets),
     /// Something about Weir and its configuration.
     Status(status::Status),
     /// Something that is known before the store is open.
@@ -152,11 +156,11 @@ routes! {
     "GET" "rules" Endpoint::Absent(Absent::Rules);
     "GET" "alerts" Endpoint::Absent(Absent::Alerts);
     "GET" "alertmanagers" Endpoint::Absent(Absent::Alertmanagers);
-    "GET" "targets" Endpoint::Absent(Absent::Targets);
-    "GET" "targets/metadata" Endpoint::Absent(Absent::TargetsMetadata);
-    "GET" "targets/relabel_steps" Endpoint::Absent(Absent::RelabelSteps);
-    "GET" "scrape_pools" Endpoint::Absent(Absent::ScrapePools);
-    "GET" "scrape_pools/config" Endpoint::Absent(Absent::ScrapePoolConfig);
+    "GET" "targets" Endpoint::Targets(Targets::List);
+    "GET" "targets/metadata" Endpoint::Targets(Targets::Metadata);
+    "GET" "targets/relabel_steps" Endpoint::Targets(Targets::RelabelSteps);
+    "GET" "scrape_pools" Endpoint::Targets(Targets::Pools);
+    "GET" "scrape_pools/config" Endpoint::Targets(Targets::PoolConfig);
 }
 
 impl Endpoint {
@@ -174,7 +178,12 @@ impl Endpoint {
             Self::ParseQuery => "parse_query",
             Self::SearchMetricNames | Self::SearchLabelNames | Self::SearchLabelValues => "search",
             Self::Cardinality => "tsdb",
-            Self::Blocks | Self::OpenApi | Self::Absent(_) | Self::Status(_) | Self::Process(_) => "status",
+            Self::Blocks
+            | Self::OpenApi
+            | Self::Absent(_)
+            | Self::Targets(_)
+            | Self::Status(_)
+            | Self::Process(_) => "status",
         }
     }
 
@@ -197,6 +206,7 @@ impl Endpoint {
             Self::Blocks => tsdb::blocks,
             Self::OpenApi => openapi::openapi,
             Self::Absent(_) => absent::absent,
+            Self::Targets(_) => targets::targets,
             Self::Status(_) => status::status,
             Self::Process(_) => |_, _| unreachable!("it is answered before the store is asked for"),
         }
@@ -310,7 +320,7 @@ fn count(app: &App, endpoint: &str, began: Duration, outcome: &str) {
 }
 
 /// Counts a question that a tenant asked.
-fn count_of(app: &App, tenant: &Tenant) {
+pub(crate) fn count_of(app: &App, tenant: &Tenant) {
     app.metrics.tenant_queries.of_tenant(tenant.name.as_str(), &[]).add(1);
 }
 

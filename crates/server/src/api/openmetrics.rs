@@ -32,6 +32,7 @@ pub async fn answer(app: Arc<App>, request: Request<Body>) -> Answer {
         Err(error) => return error.text(),
     };
     let params = Params::parse(&form, parts.uri.query().unwrap_or(""));
+    super::count_of(&app, &tenant);
     let now_ms = app.env.clock.now_ms();
     let its = Arc::clone(&tenant);
     expose::answered(&app, &tenant, "openmetrics", move |budget| {

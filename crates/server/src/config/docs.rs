@@ -116,6 +116,11 @@ Unknown keys are errors.
 SIGHUP and `POST /-/reload` (with a token of scope `admin`) read all of it again. When a key changed that takes effect at a
 restart only, the answer names it and nothing is applied.
 
+Blocks of Prometheus' configuration stand in the same file as they are: `global`, `scrape_configs` and
+`scrape_config_files`, with every key that Prometheus documents for them, durations and sizes written as there, and paths
+relative to the file. What Weir has not (other discoveries than static, file, HTTP and DNS, `oauth2`) is refused by name.
+Weir adds one key to a job, `tenant`: whose the samples are, `default` unless it is set.
+
 Sizes are written `64MiB`, `1.5GB` or as bytes; durations `500ms`, `30s`, `10m`, `1h30m`, `400d`, `100y`.
 
 ```yaml
@@ -126,6 +131,10 @@ tenants:
   team-a:
     limits:
       active_series: 500000
+scrape_configs:
+  - job_name: node
+    static_configs:
+      - targets: [localhost:9100]
 ```
 ";
 

@@ -209,10 +209,9 @@ mod tests {
                      dialects: {text: {enabled: false, wire_bytes: 1MiB}}\n\
                      datadog: {profile: plain, host_tags: off}\n\
                      influx: {value_field: keep}\notlp: {translation_strategy: NoTranslation, promote_resource_attributes: [a.b, c]}\nsplunk: {query_token: false}\nbetterstack: {max_past: 15m}\n\
-                     tenants: {team-a: {store: none, limits: {labels: 5, retention: 1h30m}, datadog: {counts: raw}, \
                      exposures: [{path: /api/iacp/v3/metrics, match: ['{__name__=~\"a,b\"}', up], profiles: [preview], \
                      max_age: 5m}]\n\
-                     tenants: {team-a: {limits: {labels: 5, retention: 1h30m}, datadog: {counts: raw}, \
+                     tenants: {team-a: {store: none, limits: {labels: 5, retention: 1h30m}, datadog: {counts: raw}, \
                      influx: {database_label: db}, splunk: {query_token: true}, \
                      otlp: {promote_all_resource_attributes: true, target_info: false}, \
                      betterstack: {histogram_series: prometheus, requests_per_minute: 0}}, team-b: {limits: {labels: 6}}}\n";

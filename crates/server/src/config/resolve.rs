@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use admission::{Access, LimitOverrides, Policy};
 use dialects::ByteLimits;
+use dialects::outgoing::Signal;
 use ipnet::IpNet;
 use model::re2::Anchored;
 use model::{LabelLimits, TenantName};
@@ -197,6 +198,9 @@ impl Config {
             problems.extend(found);
             Vec::new()
         });
+        if problems.is_empty() {
+            problems.extend(nobody_takes(&passing(&settings), &outputs));
+        }
         if !problems.is_empty() {
             return Err(problems);
         }
@@ -204,6 +208,8 @@ impl Config {
         let memory = general.memory_limit.of(machine.memory_bytes);
         let threads = if ingest.threads == 0 { machine.cores } else { ingest.threads as usize };
         let tls = tls(&settings);
+        let mut passing_lines = passing(&settings);
+        passing_lines.retain(|name| is_taken(name, Signal::Logs, &outputs));
         let scheme = if tls.is_some() { "https" } else { "http" };
         let address = format!("{scheme}://{}", general.listen);
         Ok(Self {
@@ -231,7 +237,7 @@ impl Config {
             self_monitoring_interval: settings.self_monitoring.interval,
             storage: storage_options(&settings, memory),
             passing: passing(&settings),
-            passing_lines: Vec::new(),
+            passing_lines,
             policy: policy(&settings),
             choices: DialectSettings::new(&settings),
             statsd: settings.statsd.clone(),
@@ -485,6 +491,21 @@ fn passing(settings: &Settings) -> Vec<TenantName> {
     let passes =
         |(name, own): (&TenantName, &TenantSettings)| (own.own.store == Store::None).then(|| name.clone());
     settings.tenants.iter().filter_map(passes).collect()
+}
+
+fn is_taken(tenant: &TenantName, signal: Signal, outputs: &[forward::Settings]) -> bool {
+    outputs.iter().any(|output| output.speaker.signal == signal && output.tenants.has(tenant))
+}
+
+/// What is kept nowhere must be sent somewhere.
+fn nobody_takes(passing: &[TenantName], outputs: &[forward::Settings]) -> Vec<Problem> {
+    let lost = passing.iter().filter(|name| !is_taken(name, Signal::Metrics, outputs));
+    let problem = |name: &TenantName| Problem {
+        origin: Origin::Whole,
+        key: format!("tenants.{name}.store"),
+        message: "none, and no output takes the tenant's metrics: what it sends would be lost".to_owned(),
+    };
+    lost.map(problem).collect()
 }
 
 fn policy(settings: &Settings) -> Policy {

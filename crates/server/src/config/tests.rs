@@ -85,7 +85,7 @@ fn everything_wrong_is_named_with_its_line() {
          storage:\n  flush_byts: 1MiB\n  retention: 10\n\
          # comment\n\
          log: debug\n\
-         scrape_configs: []\n\
+         strangers_in_town: []\n\
          tenants:\n  Bad:\n    limits: {}\n  ok:\n    limit: {}\n\
          trusted_proxies: [10.0.0.0/8, nonsense]\n",
         &[],
@@ -97,7 +97,7 @@ fn everything_wrong_is_named_with_its_line() {
             "weir.yaml:3: storage.flush_byts: unknown key, did you mean storage.flush_bytes?",
             "weir.yaml:4: storage.retention: expected a duration like 30s, 10m or 400d, found \"10\"",
             "weir.yaml:6: log: expected a map of keys",
-            "weir.yaml:7: scrape_configs: unknown key",
+            "weir.yaml:7: strangers_in_town: unknown key",
             "weir.yaml:10: tenants.Bad: invalid tenant name: 1 to 63 of a-z, 0-9 and '-', not beginning or ending \
              with '-'",
             "weir.yaml:12: tenants.ok.limit: unknown key, did you mean tenants.ok.limits?",
@@ -394,4 +394,20 @@ fn exposures_are_checked() {
         let problems = typed(&format!("exposures:\n  - {text}\n"), &[]).unwrap_err();
         assert!(problems.len() == 1 && problems[0].starts_with(wanted), "{text}: {problems:?}");
     }
+}
+
+/// What is kept nowhere must be sent somewhere.
+#[test]
+fn a_tenant_of_whom_nothing_is_kept_needs_an_output() {
+    let none = "tenants: {edge: {store: none}, default: {}}\n";
+    let problems = refused(none);
+    assert!(problems[0].contains("tenants.edge.store: none, and no output"), "{problems:?}");
+    let to =
+        |tenant: &str| format!("{none}remote_write: [{{url: \"http://a.example/w\", tenant: {tenant}}}]\n");
+    assert_eq!(refused(&to("default")), problems);
+    let resolved = config(&to("edge"));
+    let edge = TenantName::parse("edge").unwrap();
+    assert_eq!((resolved.passing, resolved.passing_lines), (vec![edge.clone()], vec![]));
+    let logs = "outputs: [{type: loki, name: l, url: \"http://a.example\", tenant: edge}]\n";
+    assert_eq!(config(&(to("edge") + logs)).passing_lines, [edge]);
 }

@@ -124,6 +124,16 @@ registry! {
     inflight_bytes: Gauge "weir_ingest_inflight_bytes" "bytes" [] "Bytes of bodies that are being read, decoded or stored.";
     ingest_queue: Gauge "weir_ingest_queue_jobs" "jobs" [] "Bodies that wait for a decoding thread.";
 
+    scrapes: Counter "weir_scrapes" "" ["tenant", "outcome"] "Scrapes of targets, by outcome: success, or why it failed.";
+    scrape_seconds: Histogram "weir_scrape_seconds" "seconds" [] "Time from the beginning of a scrape until its page was read.";
+    scrape_samples: Counter "weir_scrape_samples" "" ["tenant"] "Rows on pages of targets, those that rules drop among them.";
+    scrape_lost: Counter "weir_scrape_lost_samples" "" ["tenant", "reason"] "Samples of scrapes that were read and could not be stored, by reason.";
+    scrape_skipped: Counter "weir_scrape_skipped" "" [] "Times at which a target was due and its scrape before was still under way, or nothing could begin.";
+    scrape_invalid_targets: Counter "weir_scrape_invalid_targets" "" [] "Targets that were found and of which none could be made: no address, no valid URL.";
+    scrape_discoveries: Counter "weir_scrape_discovery_refreshes" "" ["mechanism"] "Times that targets were looked for, by mechanism (static, file, http, dns).";
+    scrape_discovery_failures: Counter "weir_scrape_discovery_failures" "" ["mechanism"] "Times that a mechanism, a file or a name of it could not be read; what it said last goes on to count.";
+    scrape_targets: Gauge "weir_scrape_targets" "" ["tenant", "state"] "Targets that are scraped, by how they were the last time (up, down, unknown), and those that rules dropped.";
+
     statsd_datagrams: Counter "weir_statsd_datagrams" "" ["transport"] "Datagrams read from StatsD sockets; frames of a stream among them.";
     statsd_dropped: Counter "weir_statsd_dropped_datagrams" "" [] "Datagrams that the kernel dropped because they came faster than they were read.";
     statsd_truncated: Counter "weir_statsd_truncated_datagrams" "" [] "Datagrams over 64 KiB, of which only the beginning was read.";

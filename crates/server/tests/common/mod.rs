@@ -7,12 +7,13 @@ use std::path::Path;
 use std::time::Duration;
 
 pub(crate) mod acme;
+pub(crate) mod pages;
 pub(crate) mod scalr;
 pub(crate) mod tls;
 
 use env::Env;
 use server::app::{App, Reload};
-use server::config::{Config, Machine, Settings};
+use server::config::{Config, Machine, Settings, Sources};
 use server::control::{ADMIN_TOKEN, Control, DEFAULT_TOKEN, SYSTEM_TOKEN};
 use server::{ServeError, Server};
 
@@ -205,6 +206,14 @@ impl Drop for Weir {
             let _ = server.stop();
         }
     }
+}
+
+/// The settings that a file says.
+pub(crate) fn typed(text: &str) -> Settings {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("weir.yaml");
+    std::fs::write(&path, text).unwrap();
+    Sources { file: Some(path), ..Sources::default() }.load().unwrap()
 }
 
 /// Waits for what other threads do.

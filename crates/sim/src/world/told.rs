@@ -42,9 +42,10 @@ impl Life {
                 told.insert((series.tenant, labels, timestamp_ms, format!("{point:?}")));
             });
             match step {
-                Ok(Step::Frame { .. }) => {}
+                // A frame that a replay found although its sync had failed, and that a power cut took later, is missing and was
+                // never acknowledged: what was is asked of the ledger.
+                Ok(Step::Frame { .. } | Step::Lost { .. }) => {}
                 Ok(Step::End) => break,
-                Ok(Step::Lost { frames, next }) => bail!("{frames} frames before {next:?} are lost"),
                 Err(_) if self.disk.failures() > failures => return Ok(()),
                 Err(error) => return Err(error.into()),
             }

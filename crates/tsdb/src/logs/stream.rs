@@ -97,7 +97,7 @@ pub(crate) fn go_on(
     }
     let next = numbers.last().map_or(1, |last| last + 1);
     writer.go_on(next, last_sequence + 1);
-    ends.set(STREAM, Position { segment: next, sequence: last_sequence + 1 });
+    ends.open(STREAM, Position { segment: next, sequence: last_sequence + 1 });
     Ok(start)
 }
 

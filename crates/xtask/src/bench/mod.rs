@@ -15,6 +15,7 @@ mod readback;
 mod report;
 pub mod restart;
 mod running;
+pub mod scrape;
 pub mod session;
 pub mod statsd;
 pub mod table;

@@ -8,6 +8,7 @@ pub mod histogram;
 pub mod http;
 pub mod latencies;
 pub mod mix;
+pub mod pages;
 pub mod process;
 pub mod real;
 pub mod remote_write;

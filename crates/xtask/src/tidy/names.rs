@@ -14,6 +14,7 @@ const COMMANDS: &[(&str, &str)] = &[
     ("cargo xtask test", "fn the_test_command_knows_what_it_needs"),
     ("curl ", "fn e2e_readme_lines_work_when_pasted"),
     ("weir ", "fn the_backup_page_works_when_pasted"),
+    ("weir check metrics", "fn the_page_about_pages_works_when_pasted"),
     ("cp -r weir-data", "fn the_backup_page_works_when_pasted"),
 ];
 
@@ -56,9 +57,9 @@ fn looks_like_path(name: &str) -> bool {
     plain && !name.starts_with(['/', '.', '-']) && (file && name.contains('/') || name.starts_with("crates/"))
 }
 
-/// Folders beside the dialects whose protocols have no requests with answers: two that other servers read by, and one
-/// of datagrams, which have listeners of their own.
-const NOT_ASKED: &[&str] = &["exposition", "remote_read", "statsd"];
+/// Folders beside the dialects whose protocols have no requests with answers: two that other servers read by, one that Weir
+/// reads by, and one of datagrams, which have listeners of their own.
+const NOT_ASKED: &[&str] = &["exposition", "remote_read", "scraped", "statsd"];
 
 /// A dialect is its folder and its line in the registry.
 fn check_dialects(repo: &Repo) -> Result<Vec<String>> {

@@ -5,6 +5,7 @@
 //! histograms and summaries whose parts are together are one point each; other parts are sums that may shrink. `job` and
 //! `instance` are the resource.
 
+mod logs;
 mod message;
 mod point;
 
@@ -25,6 +26,7 @@ use crate::outgoing::{
     Whole, Wholes,
 };
 use codec::proto::{LEN, Reader, VARINT, key};
+pub use logs::LOGS_SPEAKER;
 use point::Point;
 
 /// Its row.
@@ -146,17 +148,13 @@ impl<'p> Said<'p> {
 
     /// Says a series' floats; where the last of them stands.
     fn samples(&mut self, series: &Series<'p>, samples: &[model::Sample]) -> Option<Place> {
-        let can_be_said = |sample: &&model::Sample| sample.timestamp_ms > 0 && can_be_named(name(series));
-        let sayable = samples.iter().filter(can_be_said);
+        let has_name = !samples.is_empty() && can_be_named(name(series));
+        let sayable = samples.iter().filter(|sample| has_name && sample.timestamp_ms > 0);
         self.unsaid += (samples.len() - sayable.clone().count()) as u64;
-        let mut place = None;
-        for sample in sayable {
-            let data = data_of(series, samples);
-            let metadata = series.family.map(|(_, metadata)| metadata);
-            let metric = self.metric(series.labels, name(series), data, metadata);
-            place = Some(self.push(metric, Point::of_sample(series.labels, sample)));
-        }
-        place
+        sayable.clone().next()?;
+        let metadata = series.family.map(|(_, metadata)| metadata);
+        let metric = self.metric(series.labels, name(series), data_of(series, samples), metadata);
+        sayable.map(|sample| self.push(metric, Point::of_sample(series.labels, sample))).last()
     }
 
     /// Says a series' native histograms; where the last of them stands.
@@ -265,9 +263,9 @@ fn unit_of<'p>(metric: &Metric<'p>) -> &'p str {
 /// What an answer means. A part that was refused is for good.
 fn judge(answered: &Answered<'_>) -> Outcome {
     match outgoing::usual(answered) {
-        Outcome::Taken | Outcome::TakenBut { .. } => match partial(answered.body) {
+        taken @ (Outcome::Taken | Outcome::TakenBut { .. }) => match partial(answered.body) {
             Some((refused, why)) if refused > 0 => Outcome::TakenBut { refused, why },
-            _ => Outcome::Taken,
+            _ => taken,
         },
         other => other,
     }

@@ -240,7 +240,7 @@ fn exemplar(exemplar: &Exemplar, out: &mut Vec<u8>) {
 }
 
 /// The bytes of an id in hexadecimal; `None` where it is none, or written otherwise than a receiver would.
-fn id(text: &str, length: usize) -> Option<Vec<u8>> {
+pub(super) fn id(text: &str, length: usize) -> Option<Vec<u8>> {
     let is_hex = |byte: u8| matches!(byte, b'0'..=b'9' | b'a'..=b'f');
     if text.len() != 2 * length || !text.bytes().all(is_hex) || text.bytes().all(|byte| byte == b'0') {
         return None;
@@ -253,7 +253,7 @@ fn nanoseconds(ms: i64) -> u64 {
     (ms as u64).saturating_mul(1_000_000)
 }
 
-fn write_fixed(number: u32, value: u64, out: &mut Vec<u8>) {
+pub(super) fn write_fixed(number: u32, value: u64, out: &mut Vec<u8>) {
     write_key(number, FIXED64, out);
     out.extend_from_slice(&value.to_le_bytes());
 }
