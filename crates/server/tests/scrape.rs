@@ -10,6 +10,9 @@ use common::{Weir, until};
 use scrape::ScrapeConfig;
 use scrape::config::{Global, JobBlock, JobKeys, StaticGroup};
 
+/// What makes a job another than the plain one.
+type Change = fn(&mut JobKeys);
+
 const INTERVAL: Duration = Duration::from_millis(200);
 
 /// A job with one target.
@@ -99,7 +102,7 @@ fn a_series_that_is_gone_is_stale_and_a_target_that_is_down_is_not_up() {
 fn limits_fail_the_scrape_by_name() {
     let pages = Pages::start();
     pages.set("/metrics", Page::text("x{a=\"1\"} 1\nx{a=\"22222222\"} 2\nx{a=\"3\",b=\"c\"} 3\n"));
-    let limited: [(&str, fn(&mut JobKeys), &str); 5] = [
+    let limited: [(&str, Change, &str); 5] = [
         ("samples", |keys| keys.sample_limit = 2, "sample limit exceeded"),
         ("body", |keys| keys.body_size_limit = outbound::Size(20), "body size limit exceeded"),
         (
