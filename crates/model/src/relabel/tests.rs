@@ -1,3 +1,5 @@
+//! Relabelling as Prometheus documents it, and laws that hold for all rules.
+
 use proptest::prelude::*;
 
 use super::*;

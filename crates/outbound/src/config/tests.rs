@@ -1,3 +1,5 @@
+//! Prometheus' HTTP settings as they are written, and what is refused of them.
+
 use super::*;
 
 fn read(json: &str) -> HttpConfig {

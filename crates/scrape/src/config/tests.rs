@@ -1,3 +1,5 @@
+//! Jobs as Prometheus writes them: defaults, limits, what is refused by name.
+
 use super::*;
 
 fn resolve(change: impl FnOnce(&mut JobKeys, &mut Global)) -> Result<ScrapeConfig, Vec<String>> {

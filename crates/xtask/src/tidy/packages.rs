@@ -10,7 +10,7 @@ use crate::repo::Repo;
 const CEILING: (usize, usize) = (300, 450);
 
 /// What there is now, with a little room for patch releases; raised only together with a reason in the commit.
-const RATCHET: (usize, usize) = (212, 319);
+const RATCHET: (usize, usize) = (219, 326);
 
 /// The one place packages come from, as the lock file names it.
 const SOURCE: &str = "source = \"registry+https://github.com/rust-lang/crates.io-index\"";

@@ -1,3 +1,5 @@
+//! Blocks of Prometheus' own YAML in weir.yaml: what they mean, and complaints with line and path.
+
 use std::path::Path;
 use std::time::Duration;
 
