@@ -5,7 +5,7 @@
 use anyhow::{Result, bail};
 
 use crate::bench::session::Plan;
-use crate::bench::{decode, scrape, statsd, table};
+use crate::bench::{agent, decode, scrape, statsd, table};
 use crate::repo::Repo;
 use crate::{conformance, needs, run, test, tidy};
 
@@ -20,6 +20,7 @@ pub fn ci(repo: &Repo, yes: bool) -> Result<()> {
     steps.take("bench of servers", table::table(repo, &Plan::smoke()));
     steps.take("bench of statsd", statsd::statsd(repo, &Plan::smoke()));
     steps.take("bench of scraping", scrape::scrape(repo, &Plan::smoke(), scrape::Size::SMOKE));
+    steps.take("bench of an agent", agent::agent(repo, &Plan::smoke(), scrape::Size::SMOKE));
     steps.take("bench of decoders", decode::decode(repo, &Plan::smoke()));
     steps.take("fuzz targets", fuzz(repo, true));
     steps.take("conformance", conformance::promql_if_there(repo));

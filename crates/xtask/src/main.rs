@@ -29,6 +29,7 @@ cargo xtask COMMAND
                           datagrams on one core, and a flood of them
   bench scrape [--targets=N] [--series=N] [--interval=SECONDS] [--duration=SECONDS] [--server=NAME,...] [--smoke] [--out=FILE]
                           ten thousand targets, every ten seconds
+  bench agent [as scrape]  what scraping and sending on takes, beside vmagent
   bench decode [--smoke] [--out=FILE]
                           a body of each dialect, decoded alone and up to its answer
   bench table [as above]  all of these, one after another: a night
@@ -116,12 +117,13 @@ fn bench(repo: &Repo, arguments: &Arguments) -> Result<()> {
         Some("tenants") => bench::tenants::tenants(repo, &arguments.plan()?),
         Some("decode") => bench::decode::decode(repo, &arguments.plan()?),
         Some("statsd") => bench::statsd::statsd(repo, &arguments.plan()?),
-        Some("scrape") => bench::scrape::scrape(repo, &arguments.plan()?, arguments.size()?),
+        Some("scrape") => bench::scrape::scrape(repo, &arguments.plan()?, arguments.size(Size::GOAL)?),
+        Some("agent") => bench::agent::agent(repo, &arguments.plan()?, arguments.size(bench::agent::GOAL)?),
         Some("table") => bench::table::table(repo, &arguments.plan()?),
         Some("build") => bench::build::build(repo),
         _ => {
             bail!(
-                "bench what? ingest, disk, memory, restart, churn, query, tenants, statsd, scrape, decode, table or build"
+                "bench what? ingest, disk, memory, restart, churn, query, tenants, statsd, scrape, agent, decode, table or build"
             )
         }
     }
@@ -203,8 +205,8 @@ impl Arguments {
     }
 
     /// How much there is to scrape.
-    fn size(&self) -> Result<Size> {
-        let all = if self.has("--smoke") { Size::SMOKE } else { Size::GOAL };
+    fn size(&self, goal: Size) -> Result<Size> {
+        let all = if self.has("--smoke") { Size::SMOKE } else { goal };
         let seconds = |name, default: Duration| {
             self.value(name).map_or(Ok(default), |text| text.parse().map(Duration::from_secs))
         };

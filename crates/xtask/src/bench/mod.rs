@@ -1,6 +1,7 @@
 //! Benchmarks of the whole binary against its peers. Each prints what it ran, so that a table in `bench/RESULTS.md`
 //! can be made again.
 
+pub mod agent;
 mod answer;
 pub mod build;
 pub mod churn;

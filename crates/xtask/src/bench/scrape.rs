@@ -24,7 +24,7 @@ Each target is an address of its own, and all are one process of small threads t
 late when it came more than a tenth of the interval after its time, which is that of the one before and an interval. Starts are
 even when the busiest tenth of a second has about as many as the others have.";
 
-const READY: Duration = Duration::from_secs(60);
+pub(super) const READY: Duration = Duration::from_secs(60);
 
 /// How much there is to scrape.
 #[derive(Clone, Copy, Debug)]
@@ -126,6 +126,18 @@ fn run(name: &str, binary: &Path, size: &Size) -> Result<String> {
     Ok(text)
 }
 
+/// The job of all targets, as Prometheus writes it.
+pub(super) fn jobs(size: &Size, port: u16) -> String {
+    let seconds = size.interval.as_secs().max(1);
+    let mut jobs = format!(
+        "scrape_configs:\n  - job_name: load\n    scrape_interval: {seconds}s\n    static_configs:\n      - targets:\n"
+    );
+    for number in 0..size.targets {
+        let _ = writeln!(jobs, "          - {}", pages::target(number, port));
+    }
+    jobs
+}
+
 /// The command line of a server that scrapes all targets, and where it says that it is ready.
 fn start(
     name: &str,
@@ -136,13 +148,7 @@ fn start(
     size: &Size,
 ) -> Result<(Command, &'static str)> {
     let data = directory.join("data");
-    let seconds = size.interval.as_secs().max(1);
-    let mut jobs = format!(
-        "scrape_configs:\n  - job_name: load\n    scrape_interval: {seconds}s\n    static_configs:\n      - targets:\n"
-    );
-    for number in 0..size.targets {
-        let _ = writeln!(jobs, "          - {}", pages::target(number, port));
-    }
+    let jobs = jobs(size, port);
     let file = directory.join("config.yaml");
     let mut command;
     let ready = match name {

@@ -5,9 +5,10 @@
 //! cores may go into being clever here.
 
 use std::fmt::Write as _;
-use std::io::{BufRead, BufReader, Write};
+use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener, TcpStream};
 use std::process::Command;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant;
 
@@ -44,9 +45,10 @@ pub fn command(port: u16, series: usize) -> Result<Command> {
     Ok(command)
 }
 
-/// Serves pages of `series` rows at `port`, until it is killed. `/log` tells what was asked since the last `/begin`.
+/// Serves pages of `series` rows at `port`, until it is killed. `/log` tells what was asked since the last `/begin`,
+/// `/taken` how many requests with a body came, and their bytes.
 pub fn serve(port: u16, series: usize) -> Result<()> {
-    let listener = TcpListener::bind((Ipv4Addr::UNSPECIFIED, port)).context("listen")?;
+    let listener = listen(port).context("listen")?;
     let pages: Arc<[String]> = (0..PAGES).map(|turn| page(series, turn)).collect();
     let log = Arc::new(Mutex::new((Instant::now(), Vec::new())));
     for stream in listener.incoming() {
@@ -54,6 +56,33 @@ pub fn serve(port: u16, series: usize) -> Result<()> {
         let thread = std::thread::Builder::new().stack_size(STACK_BYTES);
         thread.spawn(move || drop(answer(&stream, &pages, &log))).context("a thread for a connection")?;
     }
+    Ok(())
+}
+
+/// A listener that has room for all targets at once: whoever finds none comes again a second later.
+fn listen(port: u16) -> std::io::Result<TcpListener> {
+    let socket = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None)?;
+    socket.set_reuse_address(true)?;
+    socket.bind(&SocketAddr::from((Ipv4Addr::UNSPECIFIED, port)).into())?;
+    socket.listen(BACKLOG)?;
+    Ok(socket.into())
+}
+
+/// Connections that wait for their thread.
+const BACKLOG: i32 = 4096;
+
+/// Requests with a body, and bytes of these.
+static TAKEN: (AtomicU64, AtomicU64) = (AtomicU64::new(0), AtomicU64::new(0));
+
+/// Reads a request's body and drops it, as a receiver does that takes everything.
+fn take(head: &str, reader: &mut impl Read) -> Result<()> {
+    let length = head.lines().find_map(|line| {
+        let (name, value) = line.split_once(':')?;
+        name.eq_ignore_ascii_case("content-length").then(|| value.trim().parse::<u64>().ok())?
+    });
+    let taken = std::io::copy(&mut reader.take(length.unwrap_or(0)), &mut std::io::sink())?;
+    TAKEN.0.fetch_add(1, Ordering::Relaxed);
+    TAKEN.1.fetch_add(taken, Ordering::Relaxed);
     Ok(())
 }
 
@@ -72,12 +101,20 @@ fn answer(stream: &TcpStream, pages: &[String], log: &Log) -> Result<()> {
             }
         }
         let mut said = String::new();
+        if head.starts_with("POST ") {
+            take(&head, &mut reader)?;
+            writer.write_all(b"HTTP/1.1 204 No Content\r\nContent-Length: 0\r\n\r\n")?;
+            continue;
+        }
         let body = if head.starts_with("GET /metrics ") {
             let mut log = log.lock().unwrap_or_else(PoisonError::into_inner);
             let at = log.0.elapsed().as_millis() as u32;
             log.1.push((target, at));
             turn += 1;
             &pages[turn % PAGES]
+        } else if head.starts_with("GET /taken ") {
+            let _ = write!(said, "{} {}", TAKEN.0.load(Ordering::Relaxed), TAKEN.1.load(Ordering::Relaxed));
+            &said
         } else {
             let mut log = log.lock().unwrap_or_else(PoisonError::into_inner);
             if head.starts_with("GET /begin ") {
