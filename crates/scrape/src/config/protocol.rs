@@ -13,7 +13,6 @@ use super::global::Global;
 pub enum NameValidation {
     /// Any text.
     #[default]
-    #[serde(alias = "")]
     Utf8,
     /// Letters, digits and underscores.
     Legacy,

@@ -41,7 +41,8 @@ impl Fault {
 
     /// In the value of `key`, which is `node`.
     fn within(mut self, key: &str, node: &Node) -> Self {
-        let between = if self.path.is_empty() || self.path.starts_with('[') { "" } else { "." };
+        let joined = key.is_empty() || self.path.is_empty() || self.path.starts_with('[');
+        let between = if joined { "" } else { "." };
         self.path = format!("{key}{between}{}", self.path);
         self.origin.get_or_insert_with(|| node.origin.clone());
         self

@@ -162,8 +162,8 @@ fn mistakes_are_told_with_line_and_path() {
             "conf/weir.yaml:3: scrape_configs[a].basic_aut: unknown key, did you mean basic_auth?",
         ),
         (
-            job("    basic_auth:\n      user: x\n"),
-            "conf/weir.yaml:4: scrape_configs[a].basic_auth.user: unknown key, did you mean username?",
+            job("    basic_auth:\n      usernam: x\n"),
+            "conf/weir.yaml:4: scrape_configs[a].basic_auth.usernam: unknown key, did you mean username?",
         ),
         (
             job("    scrape_interval: 5x\n"),
@@ -183,7 +183,7 @@ fn mistakes_are_told_with_line_and_path() {
         ),
         (
             job("    http_sd_configs:\n      - url: http://x\n        tls: {}\n"),
-            "conf/weir.yaml:5: scrape_configs[a].http_sd_configs[0].tls: unknown key, did you mean url?",
+            "conf/weir.yaml:5: scrape_configs[a].http_sd_configs[0].tls: unknown key",
         ),
         (
             job("    kubernetes_sd_configs: []\n"),
