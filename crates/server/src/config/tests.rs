@@ -411,3 +411,24 @@ fn a_tenant_of_whom_nothing_is_kept_needs_an_output() {
     let logs = "outputs: [{type: loki, name: l, url: \"http://a.example\", tenant: edge}]\n";
     assert_eq!(config(&(to("edge") + logs)).passing_lines, [edge]);
 }
+
+/// Labels of targets are text: a version of 1.10 was one of 1.1.
+#[test]
+fn numbers_stay_as_they_were_typed() {
+    let text =
+        "# ünï\nlog: {a: 1.10, b: [007, 1e3, 2.50], c: 0x10, d: -0, e: 1_000}\nf: &x 3.10\ng: 4.20 # four\n";
+    let node = tree::Node::parse(Path::new("weir.yaml"), text).unwrap();
+    let mut found = Vec::new();
+    scalars(&node, &mut found);
+    assert_eq!(found[..4], ["1.10", "007", "1e3", "2.50"]);
+    assert_eq!(found.last().unwrap(), "4.20");
+}
+
+fn scalars(node: &tree::Node, found: &mut Vec<String>) {
+    match &node.shape {
+        tree::Shape::Scalar(text) => found.push(text.clone()),
+        tree::Shape::List(items) => items.iter().for_each(|item| scalars(item, found)),
+        tree::Shape::Map(entries) => entries.iter().for_each(|(_, item)| scalars(item, found)),
+        tree::Shape::Empty => {}
+    }
+}

@@ -76,7 +76,7 @@ impl Node {
             return Ok(Self { shape: Shape::Map(Vec::new()), origin: Origin::File { path, line: 0 } });
         }
         match serde_saphyr::from_str::<Spanned<Typed>>(text) {
-            Ok(typed) => Ok(placed(typed, &path)),
+            Ok(typed) => Ok(placed(typed, &path, text)),
             Err(error) => {
                 let line = error.location().map_or(0, |location| location.line());
                 let message = error.without_snippet().to_string();
@@ -90,22 +90,35 @@ impl Node {
 enum Typed {
     Empty,
     Scalar(String),
+    /// A number as it was read: 1.10 is 1.1.
+    Number(String),
     List(Vec<Spanned<Typed>>),
     Map(Vec<(String, Spanned<Typed>)>),
 }
 
-fn placed(typed: Spanned<Typed>, path: &Arc<str>) -> Node {
+fn placed(typed: Spanned<Typed>, path: &Arc<str>, text: &str) -> Node {
+    let offset = typed.referenced.span().byte_offset();
     let origin = Origin::File { path: Arc::clone(path), line: typed.referenced.line() };
     // Depth is bounded by the reader's own budget.
     let shape = match typed.value {
         Typed::Empty => Shape::Empty,
         Typed::Scalar(text) => Shape::Scalar(text),
-        Typed::List(items) => Shape::List(items.into_iter().map(|item| placed(item, path)).collect()),
+        Typed::Number(read) => Shape::Scalar(as_typed(text, offset, read)),
+        Typed::List(items) => Shape::List(items.into_iter().map(|item| placed(item, path, text)).collect()),
         Typed::Map(entries) => {
-            Shape::Map(entries.into_iter().map(|(key, value)| (key, placed(value, path))).collect())
+            Shape::Map(entries.into_iter().map(|(key, value)| (key, placed(value, path, text))).collect())
         }
     };
     Node { shape, origin }
+}
+
+/// A number as it stands in the file, where it stands there as it was read: a version of 1.10 is not one of 1.1.
+fn as_typed(text: &str, offset: Option<u64>, read: String) -> String {
+    let from = offset.and_then(|offset| text.get(usize::try_from(offset).ok()?..)).unwrap_or("");
+    let ends = |c: char| c.is_whitespace() || ",]}".contains(c);
+    let typed = from.split(ends).next().unwrap_or("");
+    let same = typed.parse::<f64>().ok().zip(read.parse::<f64>().ok()).is_some_and(|(a, b)| a == b);
+    if same { typed.to_owned() } else { read }
 }
 
 impl<'de> Deserialize<'de> for Typed {
@@ -136,23 +149,23 @@ impl<'de> Visitor<'de> for TypedVisitor {
     }
 
     fn visit_i64<E: de::Error>(self, value: i64) -> Result<Typed, E> {
-        Ok(Typed::Scalar(value.to_string()))
+        Ok(Typed::Number(value.to_string()))
     }
 
     fn visit_u64<E: de::Error>(self, value: u64) -> Result<Typed, E> {
-        Ok(Typed::Scalar(value.to_string()))
+        Ok(Typed::Number(value.to_string()))
     }
 
     fn visit_i128<E: de::Error>(self, value: i128) -> Result<Typed, E> {
-        Ok(Typed::Scalar(value.to_string()))
+        Ok(Typed::Number(value.to_string()))
     }
 
     fn visit_u128<E: de::Error>(self, value: u128) -> Result<Typed, E> {
-        Ok(Typed::Scalar(value.to_string()))
+        Ok(Typed::Number(value.to_string()))
     }
 
     fn visit_f64<E: de::Error>(self, value: f64) -> Result<Typed, E> {
-        Ok(Typed::Scalar(value.to_string()))
+        Ok(Typed::Number(value.to_string()))
     }
 
     fn visit_str<E: de::Error>(self, value: &str) -> Result<Typed, E> {
