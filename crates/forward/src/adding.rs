@@ -10,7 +10,7 @@ use std::ops::Range;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use aggregation::added::{Closed, LATENESS_MS, Nature, Read, Windows};
+use aggregation::added::{Closed, LATENESS_MS, Nature, Read, Row, Windows};
 use codec::chunk::Corrupt;
 use codec::chunk::bytes::{Reader, put_bytes, put_varint};
 use codec::inflate::{Encoding, inflate};
@@ -31,6 +31,7 @@ use crate::post::Post;
 use crate::reader::LOOK;
 use crate::shard::{Made, Shard, Stopped, Tried};
 use crate::shared::Shared;
+use crate::whole::Whole;
 
 /// How often windows are looked at while there is more to read.
 const LOOKED: Duration = Duration::from_secs(1);
@@ -167,15 +168,20 @@ impl Adding<'_> {
         let rows_max = self.shared.settings.queues.rows_max;
         let new = |taker: &Taker<'_>| Load::new(taker.origin.clone(), taker.at, taker.now);
         let mut load = new(&self.taker);
-        for row in &closed.rows {
-            let name = row.labels.metric_name().unwrap_or("");
-            let family = self.taker.families.of(tenant, name, self.taker.now);
-            let number = load.push_series(row.labels.iter(), family, row.temporality);
-            row.samples.iter().for_each(|sample| load.push_sample(number, *sample));
-            if load.rows() >= rows_max {
+        let keeps_together = self.shared.settings.keeps_parts_together();
+        let whole = |row: &Row| keeps_together.then(|| Whole::of(row.labels.iter()));
+        let mut rows: Vec<(Option<Whole>, &Row)> = closed.rows.iter().map(|row| (whole(row), row)).collect();
+        rows.sort_by_key(|(whole, _)| *whole);
+        for (whole, row) in rows {
+            if load.ends_before(whole, rows_max) {
                 let full = std::mem::replace(&mut load, new(&self.taker));
                 self.cut(&full, outbox);
             }
+            let name = row.labels.metric_name().unwrap_or("");
+            let family = self.taker.families.of(tenant, name, self.taker.now);
+            let number = load.push_series(row.labels.iter(), family, row.temporality);
+            whole.into_iter().for_each(|whole| load.belongs(whole));
+            row.samples.iter().for_each(|sample| load.push_sample(number, *sample));
         }
         self.cut(&load, outbox);
     }
@@ -198,7 +204,7 @@ impl Adding<'_> {
                 }
                 Err(why) if part.len() == 1 => self.shard.refused(1, &why),
                 Err(_) => {
-                    let middle = part.start + part.len() / 2;
+                    let middle = load.middle(part.clone());
                     parts.push(middle..part.end);
                     parts.push(part.start..middle);
                 }
