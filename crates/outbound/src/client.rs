@@ -18,7 +18,7 @@ use crate::connect::{self, Route};
 use crate::credentials::{Credentials, header_value, sensitive};
 use crate::error::SendError;
 use crate::given::{Fresh, Given};
-use crate::pool::{Place, Pool, Sender};
+use crate::pool::{Connection, Place, Pool, Sender};
 use crate::proxy::Proxies;
 use crate::reach::Reach;
 use crate::request::{Bounds, Request, Response};
@@ -166,11 +166,11 @@ impl Client {
         loop {
             let waiting = self.0.pool.take(&place, self.0.clock.monotonic());
             let is_reused = waiting.is_some();
-            let sender = match waiting {
-                Some(sender) => sender,
-                None => self.connect(&request.url).await?,
+            let connection = match waiting {
+                Some(connection) => connection,
+                None => Connection::new(self.connect(&request.url).await?),
             };
-            let answered = self.exchange(sender, &place, request, headers.clone(), bounds).await;
+            let answered = self.exchange(connection, &place, request, headers.clone(), bounds).await;
             match answered {
                 Ok(response) => {
                     if response.status == 401 || response.status == 403 {
@@ -239,7 +239,7 @@ impl Client {
     /// Sends over a connection, reads the answer, and gives the connection back.
     async fn exchange(
         &self,
-        sender: Sender,
+        mut connection: Connection,
         place: &Place,
         request: &Request,
         headers: HeaderMap,
@@ -256,24 +256,24 @@ impl Client {
                 Failure::Error(SendError::broken(&request.url, error.to_string()))
             }
         };
-        let (answer, sender) = match sender {
-            Sender::One(mut one) => {
+        let answer = match &mut connection.sender {
+            Sender::One(one) => {
                 let ready = tokio::time::timeout(READY, one.ready()).await;
                 if !matches!(ready, Ok(Ok(()))) {
                     return Err(Failure::Stale("the connection takes no request".to_owned()));
                 }
                 let message = self.message(request, headers)?;
-                (one.send_request(message).await.map_err(failed)?, Sender::One(one))
+                one.send_request(message).await.map_err(failed)?
             }
-            Sender::Two(mut two) => {
+            Sender::Two(two) => {
                 two.ready().await.map_err(|error| Failure::Stale(error.to_string()))?;
                 let message = message_of_http2(request, headers)?;
-                (two.send_request(message).await.map_err(failed)?, Sender::Two(two))
+                two.send_request(message).await.map_err(failed)?
             }
         };
         let (head, body) = answer.into_parts();
         let wire = body::read(body, &request.url, bounds.body_bytes_max).await?;
-        self.0.pool.give(place, sender, self.0.clock.monotonic());
+        self.0.pool.give(place, connection, self.0.clock.monotonic());
         let wire_bytes = wire.len();
         let body = body::unpacked(&head.headers, wire, bounds.inflated_bytes_max)?;
         Ok(Response { status: head.status.as_u16(), headers: head.headers, body, wire_bytes })

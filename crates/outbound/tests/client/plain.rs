@@ -72,6 +72,23 @@ async fn a_connection_that_was_closed_meanwhile_costs_no_request() {
     assert_eq!(mute.connections(), 1);
 }
 
+/// Every connection without TLS was kept, 25 KB each: those to 1,000 targets took half of what an agent may take in all.
+#[tokio::test]
+async fn of_connections_without_tls_a_hundred_are_kept() {
+    let mut peers = Vec::new();
+    for _ in 0..150 {
+        peers.push(Peer::new(|_| answer("200 OK", "", b"x")).await);
+    }
+    let client = client(|_| {});
+    for _ in 0..3 {
+        for peer in &peers {
+            assert_eq!(get(&client, peer.url("/")).await.unwrap().status, 200);
+        }
+    }
+    let connections: Vec<usize> = peers.iter().map(Peer::connections).collect();
+    assert_eq!(connections, [[1; 100].as_slice(), &[3; 50]].concat(), "the first hundred stay as they are");
+}
+
 #[tokio::test]
 async fn time_is_up_when_it_is_whatever_is_waited_for() {
     let bounds = Bounds { timeout: Duration::from_millis(100), ..BOUNDS };
