@@ -240,6 +240,8 @@ async fn tunnels(refuses: &'static str) -> (String, tokio::sync::mpsc::Receiver<
                 asked.try_send(head.clone()).unwrap();
                 if !refuses.is_empty() {
                     stream.write_all(refuses.as_bytes()).await.unwrap();
+                    // It stays open, as for a next attempt.
+                    let _ = stream.read_buf(&mut Vec::new()).await;
                     return;
                 }
                 let target = head.split(' ').nth(1).unwrap();
@@ -275,12 +277,19 @@ async fn proxies_lead_to_servers_over_tls() {
     assert!(!head.contains("token"), "what is for the server is not for the proxy: {head}");
     assert!(peer.seen()[0].starts_with("GET /x HTTP/1.1\r\n") && !peer.seen()[0].contains("dTp3b3Jk"));
 
-    let (proxy, _heads) = tunnels("HTTP/1.1 407 Who are you\r\n\r\n").await;
-    let client = crate::peers::client(|config| {
-        config.proxy_url = Some(Url::parse_any(&format!("http://u:word@{proxy}")).unwrap());
-    });
-    let error = get(&client, url).await.unwrap_err().to_string();
-    assert!(error.contains("407 Who are you") && !error.contains("word"), "{error}");
+    // A refusal with a body was waited for until the time was up.
+    for (refusal, shown) in [
+        ("HTTP/1.1 407 Who are you\r\n\r\n", "407 Who are you"),
+        ("HTTP/1.1 407 Who are you\r\nContent-Length: 4\r\n\r\nword", "407 Who are you"),
+        ("HTTP/1.1 200 Fine\r\n\r\nword", "it speaks before the server does"),
+    ] {
+        let (proxy, _heads) = tunnels(refusal).await;
+        let client = crate::peers::client(|config| {
+            config.proxy_url = Some(Url::parse_any(&format!("http://u:word@{proxy}")).unwrap());
+        });
+        let error = get(&client, url.clone()).await.unwrap_err().to_string();
+        assert!(error.contains(shown) && !error.contains("word"), "{error}");
+    }
 }
 
 #[tokio::test]
