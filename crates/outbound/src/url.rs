@@ -79,7 +79,9 @@ impl Url {
             "http" => Scheme::Http,
             "https" => Scheme::Https,
             "socks5" | "socks5h" => Scheme::Socks5,
-            _ => return Err(UrlError::Scheme(model::labels::truncated(scheme))),
+            _ if is_scheme(scheme) => return Err(UrlError::Scheme(model::labels::truncated(scheme))),
+            // What stands there may be anything, a password too.
+            _ => return Err(UrlError::Malformed),
         };
         let rest = rest.split('#').next().unwrap_or_default();
         let end = rest.find(['/', '?']).unwrap_or(rest.len());
@@ -190,6 +192,12 @@ impl Url {
     }
 }
 
+/// Whether a text is written as schemes are (RFC 3986 3.1).
+fn is_scheme(text: &str) -> bool {
+    let more = |b: u8| b.is_ascii_alphanumeric() || b"+-.".contains(&b);
+    text.starts_with(|first: char| first.is_ascii_alphabetic()) && text.bytes().all(more)
+}
+
 /// The value of `Authorization` for a user and a password.
 pub(crate) fn basic(user: &str, password: &str) -> Secret {
     let encoded = base64::engine::general_purpose::STANDARD.encode(format!("{user}:{password}"));
@@ -240,14 +248,12 @@ fn host_and_port(authority: &str) -> Option<(String, Option<u16>)> {
     (!host.is_empty() && host.bytes().all(plain)).then(|| (host.to_ascii_lowercase(), port))
 }
 
-/// Without a password.
+/// Without user and password: many an API takes its key as the user.
 impl fmt::Display for Url {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}://", self.scheme.as_str())?;
-        match &self.user {
-            Some((user, Some(_))) => write!(f, "{user}:{HIDDEN}@")?,
-            Some((user, None)) => write!(f, "{user}@")?,
-            None => {}
+        if self.user.is_some() {
+            write!(f, "{HIDDEN}@")?;
         }
         let port = self.port.map(|port| format!(":{port}")).unwrap_or_default();
         write!(f, "{}{port}{}", self.bracketed(), self.path_and_query)
@@ -266,10 +272,10 @@ impl Serialize for Url {
     }
 }
 
-/// For serde, of a URL that is kept as it was typed: without its password.
+/// For serde, of a URL that is kept as it was typed: without user and password.
 pub fn hide_password<S: Serializer>(text: &str, serializer: S) -> Result<S::Ok, S::Error> {
     match Url::parse_any(text) {
-        Ok(Url { user: Some((_, Some(_))), .. }) | Err(_) if text.contains('@') => {
+        Ok(Url { user: Some(_), .. }) | Err(_) if text.contains('@') => {
             let shown = Url::parse_any(text).map_or_else(|_| HIDDEN.to_owned(), |url| url.to_string());
             serializer.serialize_str(&shown)
         }
@@ -296,7 +302,8 @@ mod tests {
             ("http://a", "http://a/", "a", 80),
             ("HTTPS://A.b:8443/x?y=1#z", "https://a.b:8443/x?y=1", "a.b", 8443),
             ("http://[::1]:90/", "http://[::1]:90/", "::1", 90),
-            ("http://u:p%40ss@host/p", "http://u:<secret>@host/p", "host", 80),
+            ("http://u:p%40ss@host/p", "http://<secret>@host/p", "host", 80),
+            ("http://KEY@host/p", "http://<secret>@host/p", "host", 80),
             ("http://host?q", "http://host/?q", "host", 80),
             ("http://host:/", "http://host/", "host", 80),
         ];
@@ -307,6 +314,9 @@ mod tests {
         }
         let url = Url::parse("http://u:p%40ss@host/p").unwrap();
         assert_eq!(url.basic_auth().unwrap().reveal(), "Basic dTpwQHNz");
+        // Only a scheme is quoted.
+        assert_eq!(Url::parse("ftp://h"), Err(UrlError::Scheme("ftp".into())));
+        assert_eq!(Url::parse("user:canary@h/x://h"), Err(UrlError::Malformed));
         for bad in [
             "",
             "host",
@@ -337,7 +347,8 @@ mod tests {
         struct Typed(#[serde(serialize_with = "hide_password")] String);
         let shown = |text: &str| serde_json::to_string(&Typed(text.to_owned())).unwrap();
         assert_eq!(shown("http://h:80"), r#""http://h:80""#);
-        assert_eq!(shown("http://u:canary@h"), r#""http://u:<secret>@h/""#);
+        assert_eq!(shown("http://u:canary@h"), r#""http://<secret>@h/""#);
+        assert_eq!(shown("http://canary@h"), r#""http://<secret>@h/""#);
         assert_eq!(shown("htp://u:canary@h"), r#""<secret>""#);
         assert_eq!(shown("h"), r#""h""#);
     }
