@@ -151,7 +151,9 @@ impl Url {
     /// Where a `Location` leads from here: an absolute URL, one without a scheme, or a path.
     pub(crate) fn join(&self, location: &str) -> Result<Self, UrlError> {
         let location = location.split('#').next().unwrap_or_default();
-        if location.contains("://") {
+        // A scheme stands before anything else; further behind, `://` is a part of a path or of a query.
+        let head = location.split(['/', '?']).next().unwrap_or_default();
+        if head.split_once(':').is_some_and(|(scheme, _)| is_scheme(scheme)) {
             return Self::parse(location);
         }
         if location.starts_with("//") {
@@ -166,7 +168,7 @@ impl Url {
             let folder = &path[..=path.rfind('/').unwrap_or(0)];
             format!("{folder}{location}")
         };
-        self.with_path_and_query(&target)
+        self.with_path_and_query(&without_dots(&target))
     }
 
     /// The same without user and password.
@@ -196,6 +198,23 @@ impl Url {
 fn is_scheme(text: &str) -> bool {
     let more = |b: u8| b.is_ascii_alphanumeric() || b"+-.".contains(&b);
     text.starts_with(|first: char| first.is_ascii_alphabetic()) && text.bytes().all(more)
+}
+
+/// A path and query without `.` and `..` (RFC 3986 5.2.4), which lead at most to the root.
+fn without_dots(target: &str) -> String {
+    let (path, query) = target.split_at(target.find('?').unwrap_or(target.len()));
+    let mut kept: Vec<&str> = Vec::new();
+    let segments = path.strip_prefix('/').unwrap_or(path).split('/');
+    for segment in segments.clone() {
+        match segment {
+            "." => {}
+            ".." => drop(kept.pop()),
+            other => kept.push(other),
+        }
+    }
+    // A path that ends in one of them is a folder.
+    let end = if matches!(segments.last(), Some("." | "..")) && !kept.is_empty() { "/" } else { "" };
+    format!("/{}{end}{query}", kept.join("/"))
 }
 
 /// The value of `Authorization` for a user and a password.
@@ -362,6 +381,12 @@ mod tests {
         assert_eq!(to("?q"), Ok("http://h:90/a/b?q".into()));
         assert_eq!(to("//o/x"), Ok("http://o/x".into()));
         assert_eq!(to("https://h/x"), Ok("https://h/x".into()));
+        assert_eq!(to("/login?from=http://h/a"), Ok("http://h:90/login?from=http://h/a".into()));
+        assert_eq!(to("x/http://y"), Ok("http://h:90/a/x/http://y".into()));
+        assert_eq!(to("../x/./y?../z"), Ok("http://h:90/x/y?../z".into()));
+        assert_eq!(to("/x/y/.."), Ok("http://h:90/x/".into()));
+        assert_eq!(to("/../../.."), Ok("http://h:90/".into()));
+        assert_eq!(to("mailto:x"), Err(UrlError::Malformed));
         assert_eq!(to("file:///x"), Err(UrlError::Scheme("file".into())));
     }
 }
