@@ -81,7 +81,7 @@ async fn dial(host: &str, port: u16, reach: &Reach) -> Result<TcpStream, SendErr
         addresses.iter().copied().filter(|address| reach.allows(address.ip())).collect();
     let Some((last, first)) = allowed.split_last() else {
         return Err(match addresses.first() {
-            Some(address) => SendError::Unreachable { host: host.to_owned(), address: address.ip() },
+            Some(_) => SendError::Unreachable { host: host.to_owned() },
             None => resolve(io::Error::new(io::ErrorKind::NotFound, "it has no address")),
         });
     };
