@@ -204,7 +204,7 @@ fn is_scheme(text: &str) -> bool {
 fn without_dots(target: &str) -> String {
     let (path, query) = target.split_at(target.find('?').unwrap_or(target.len()));
     let mut kept: Vec<&str> = Vec::new();
-    let segments = path.strip_prefix('/').unwrap_or(path).split('/');
+    let mut segments = path.strip_prefix('/').unwrap_or(path).split('/');
     for segment in segments.clone() {
         match segment {
             "." => {}
@@ -213,7 +213,7 @@ fn without_dots(target: &str) -> String {
         }
     }
     // A path that ends in one of them is a folder.
-    let end = if matches!(segments.last(), Some("." | "..")) && !kept.is_empty() { "/" } else { "" };
+    let end = if matches!(segments.next_back(), Some("." | "..")) && !kept.is_empty() { "/" } else { "" };
     format!("/{}{end}{query}", kept.join("/"))
 }
 
