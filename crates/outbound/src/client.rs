@@ -9,7 +9,7 @@ use env::{Clock, Env};
 use http::header::{self, HeaderName, HeaderValue};
 use http::{HeaderMap, Method};
 use http_body_util::Full;
-use hyper_util::rt::{TokioExecutor, TokioIo};
+use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use rustls::ClientConfig;
 use tokio::time::Instant;
 
@@ -37,6 +37,9 @@ const READ_BUFFER_BYTES_MAX: usize = 64 << 10;
 
 /// A connection that was just given back may need a moment.
 const READY: Duration = Duration::from_secs(1);
+
+/// A connection over HTTP/2 on which requests wait is asked for a sign of life so often, and has so long for one.
+const SIGN_OF_LIFE: (Duration, Duration) = (Duration::from_secs(10), Duration::from_secs(5));
 
 /// Headers that go along when a redirect leaves the origin; any other may be a credential.
 const EVERYWHERE: [HeaderName; 6] = [
@@ -179,26 +182,29 @@ impl Client {
         }
         let headers = self.headers(request, origin)?;
         let place = Place::of(&request.url);
-        loop {
-            let waiting = self.0.pool.take(&place, self.0.clock.monotonic());
-            let is_reused = waiting.is_some();
-            let connection = match waiting {
-                Some(connection) => connection,
-                None => Connection::new(self.connect(&request.url, bounds.unreadable).await?),
-            };
-            let answered =
-                self.exchange(connection, &place, request, headers.clone(), bounds, deadline).await;
-            match answered {
-                Ok(response) => {
-                    if response.status == 401 || response.status == 403 {
-                        self.0.credentials.doubt();
-                    }
-                    return Ok(response);
-                }
-                Err(Failure::Stale(_)) if is_reused => {}
-                Err(Failure::Stale(message)) => return Err(SendError::broken(&request.url, message)),
-                Err(Failure::Error(error)) => return Err(error),
+        let waiting = self.0.pool.take(&place, self.0.clock.monotonic());
+        let mut answered = None;
+        if let Some(connection) = waiting {
+            let first = self.exchange(connection, &place, request, headers.clone(), bounds, deadline).await;
+            answered = Some(first).filter(|first| !matches!(first, Err(Failure::Stale(_))));
+        }
+        // What came to nothing on a connection that waited is tried once more, on a fresh one.
+        let answered = match answered {
+            Some(answered) => answered,
+            None => {
+                let connection = Connection::new(self.connect(&request.url, bounds.unreadable).await?);
+                self.exchange(connection, &place, request, headers, bounds, deadline).await
             }
+        };
+        match answered {
+            Ok(response) => {
+                if response.status == 401 || response.status == 403 {
+                    self.0.credentials.doubt();
+                }
+                Ok(response)
+            }
+            Err(Failure::Stale(message)) => Err(SendError::broken(&request.url, message)),
+            Err(Failure::Error(error)) => Err(error),
         }
     }
 
@@ -220,6 +226,8 @@ impl Client {
         // What ends a connection shows at its sender, so its task has nothing to say.
         if opened.is_http2 {
             let mut builder = hyper::client::conn::http2::Builder::new(TokioExecutor::new());
+            builder.timer(TokioTimer::new());
+            builder.keep_alive_interval(SIGN_OF_LIFE.0).keep_alive_timeout(SIGN_OF_LIFE.1);
             let (sender, connection) =
                 builder.max_header_list_size(64 << 10).handshake(io).await.map_err(failed)?;
             tokio::spawn(async { drop(connection.await) });
@@ -268,15 +276,17 @@ impl Client {
     ) -> Result<Response, Failure> {
         let is_read = matches!(request.method, Method::GET | Method::HEAD);
         let failed = |error: hyper::Error| {
-            let unsent = error.is_canceled() || error.is_closed();
+            let unsent = error.is_canceled() || error.is_closed() || is_refused(&error);
             // A server that closes an idle connection may cross a request; only a question can be asked again.
-            let crossed = error.is_incomplete_message() || std::error::Error::source(&error).is_some();
+            let crossed = error.is_incomplete_message() || is_closing(&error);
             if unsent || (is_read && crossed) {
                 Failure::Stale(error.to_string())
             } else {
                 Failure::Error(SendError::broken(&request.url, error.to_string()))
             }
         };
+        // Whoever gives up waiting drops this half way; the next request shall not wait at the same place.
+        let leaving = self.0.pool.leaving(place, &connection);
         let answer = match &mut connection.sender {
             Sender::One(one) => {
                 let ready = tokio::time::timeout(READY, one.ready()).await;
@@ -311,6 +321,7 @@ impl Client {
         };
         let is_whole = read.is_ok();
         if is_whole {
+            leaving.stay();
             self.0.pool.give(place, connection, self.0.clock.monotonic());
         } else if !status_counts {
             read?;
@@ -350,6 +361,25 @@ impl Client {
         }
         Ok(message)
     }
+}
+
+/// Whether a server says that it did nothing about a request over HTTP/2: it refused the stream, or it leaves in good
+/// order and the stream is one that it did not look at any more (RFC 9113 6.8, 8.7).
+fn is_refused(error: &hyper::Error) -> bool {
+    cause::<h2::Error>(error).is_some_and(|error| {
+        let is_in_order = error.is_go_away() && error.reason() == Some(h2::Reason::NO_ERROR);
+        error.is_remote() && (is_in_order || error.reason() == Some(h2::Reason::REFUSED_STREAM))
+    })
+}
+
+/// Whether a connection ended: it broke, or its server leaves.
+fn is_closing(error: &hyper::Error) -> bool {
+    cause::<std::io::Error>(error).is_some()
+        || cause::<h2::Error>(error).is_some_and(|error| error.is_io() || error.is_go_away())
+}
+
+fn cause<E: std::error::Error + 'static>(error: &hyper::Error) -> Option<&E> {
+    std::error::Error::source(error)?.downcast_ref()
 }
 
 fn message_of_http2(

@@ -81,7 +81,7 @@ async fn dial(host: &str, port: u16, reach: &Reach) -> Result<TcpStream, SendErr
         addresses.iter().copied().filter(|address| reach.allows(address.ip())).collect();
     let Some((last, first)) = allowed.split_last() else {
         return Err(match addresses.first() {
-            Some(address) => SendError::Unreachable { host: host.to_owned(), address: address.ip() },
+            Some(_) => SendError::Unreachable { host: host.to_owned() },
             None => resolve(io::Error::new(io::ErrorKind::NotFound, "it has no address")),
         });
     };
@@ -157,23 +157,26 @@ async fn connect(
     let broken = |error: io::Error| error.to_string();
     stream.write_all(head.as_bytes()).await.map_err(broken)?;
     let mut answer = Vec::new();
-    // The server speaks only once it is spoken to, so nothing of it can stand behind the head.
-    while !answer.ends_with(b"\r\n\r\n") {
+    // A refusal may have a body, and its connection stay open: what decides is the end of the head.
+    let end = loop {
+        if let Some(end) = answer.windows(4).position(|window| window == b"\r\n\r\n") {
+            break end + 4;
+        }
         if answer.len() >= PROXY_HEAD_MAX {
             return Err("its answer is too long".to_owned());
         }
         if stream.read_buf(&mut answer).await.map_err(broken)? == 0 {
             return Err("it closed the connection".to_owned());
         }
-    }
+    };
     let line = answer.split(|byte| *byte == b'\r').next().unwrap_or_default();
     let line = String::from_utf8_lossy(line);
     let status = line.strip_prefix("HTTP/1.").and_then(|rest| rest.split(' ').nth(1)).unwrap_or_default();
-    if status.starts_with('2') && status.len() == 3 {
-        Ok(())
-    } else {
-        Err(format!("it answers {:?}", model::labels::truncated(&line)))
+    if !status.starts_with('2') || status.len() != 3 {
+        return Err(format!("it answers {:?}", model::labels::truncated(&line)));
     }
+    // The server speaks only once it is spoken to, so nothing of it can stand behind the head.
+    if answer.len() > end { Err("it speaks before the server does".to_owned()) } else { Ok(()) }
 }
 
 /// Asks a SOCKS5 proxy for a tunnel (RFC 1928, 1929); names are resolved there.

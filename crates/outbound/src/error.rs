@@ -1,6 +1,6 @@
 //! Why a request has no answer. No text here holds a credential.
 
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -30,13 +30,11 @@ pub enum SendError {
         /// What the system said.
         error: std::io::Error,
     },
-    /// Occurs when a host has only addresses that may not be reached.
-    #[error("{host} has the address {address}, which requests of tenants must not reach")]
+    /// Occurs when a host has only addresses that may not be reached. Which ones is not for a tenant to know.
+    #[error("{host} has an address that requests of tenants must not reach")]
     Unreachable {
         /// The host.
         host: String,
-        /// One of its addresses.
-        address: IpAddr,
     },
     /// Occurs when both sides do not come to terms about TLS.
     #[error("TLS with {host}: {error}")]

@@ -152,6 +152,13 @@ impl Pool {
         waiting.places.entry(place.clone()).or_default().push((connection, now));
     }
 
+    /// Takes a shared connection away unless it is said to stay: one on which a request came to nothing is given to no
+    /// other, and ends with those that are under way on it.
+    pub(crate) fn leaving<'p>(&'p self, place: &'p Place, connection: &Connection) -> Leaving<'p> {
+        let room = connection.room.clone().filter(|_| matches!(connection.sender, Sender::Two(_)));
+        Leaving { pool: self, place, room }
+    }
+
     /// Closes all that wait: they were opened with a certificate or an authority that has changed.
     pub(crate) fn clear(&self) {
         self.lock().places.clear();
@@ -159,5 +166,32 @@ impl Pool {
 
     fn lock(&self) -> MutexGuard<'_, Waiting> {
         self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// See [`Pool::leaving`].
+#[derive(Debug)]
+pub(crate) struct Leaving<'p> {
+    pool: &'p Pool,
+    place: &'p Place,
+    /// By which a connection is known; none when there is nothing to take away.
+    room: Option<Arc<OwnedSemaphorePermit>>,
+}
+
+impl Leaving<'_> {
+    /// It answered.
+    pub(crate) fn stay(mut self) {
+        self.room = None;
+    }
+}
+
+impl Drop for Leaving<'_> {
+    fn drop(&mut self) {
+        let Some(room) = &self.room else { return };
+        let mut waiting = self.pool.lock();
+        if let Some(connections) = waiting.places.get_mut(self.place) {
+            connections
+                .retain(|(other, _)| !other.room.as_ref().is_some_and(|other| Arc::ptr_eq(other, room)));
+        }
     }
 }

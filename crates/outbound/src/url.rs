@@ -79,7 +79,9 @@ impl Url {
             "http" => Scheme::Http,
             "https" => Scheme::Https,
             "socks5" | "socks5h" => Scheme::Socks5,
-            _ => return Err(UrlError::Scheme(model::labels::truncated(scheme))),
+            _ if is_scheme(scheme) => return Err(UrlError::Scheme(model::labels::truncated(scheme))),
+            // What stands there may be anything, a password too.
+            _ => return Err(UrlError::Malformed),
         };
         let rest = rest.split('#').next().unwrap_or_default();
         let end = rest.find(['/', '?']).unwrap_or(rest.len());
@@ -149,7 +151,9 @@ impl Url {
     /// Where a `Location` leads from here: an absolute URL, one without a scheme, or a path.
     pub(crate) fn join(&self, location: &str) -> Result<Self, UrlError> {
         let location = location.split('#').next().unwrap_or_default();
-        if location.contains("://") {
+        // A scheme stands before anything else; further behind, `://` is a part of a path or of a query.
+        let head = location.split(['/', '?']).next().unwrap_or_default();
+        if head.split_once(':').is_some_and(|(scheme, _)| is_scheme(scheme)) {
             return Self::parse(location);
         }
         if location.starts_with("//") {
@@ -164,7 +168,7 @@ impl Url {
             let folder = &path[..=path.rfind('/').unwrap_or(0)];
             format!("{folder}{location}")
         };
-        self.with_path_and_query(&target)
+        self.with_path_and_query(&without_dots(&target))
     }
 
     /// The same without user and password.
@@ -188,6 +192,29 @@ impl Url {
     fn bracketed(&self) -> String {
         if self.host.contains(':') { format!("[{}]", self.host) } else { self.host.clone() }
     }
+}
+
+/// Whether a text is written as schemes are (RFC 3986 3.1).
+fn is_scheme(text: &str) -> bool {
+    let more = |b: u8| b.is_ascii_alphanumeric() || b"+-.".contains(&b);
+    text.starts_with(|first: char| first.is_ascii_alphabetic()) && text.bytes().all(more)
+}
+
+/// A path and query without `.` and `..` (RFC 3986 5.2.4), which lead at most to the root.
+fn without_dots(target: &str) -> String {
+    let (path, query) = target.split_at(target.find('?').unwrap_or(target.len()));
+    let mut kept: Vec<&str> = Vec::new();
+    let mut segments = path.strip_prefix('/').unwrap_or(path).split('/');
+    for segment in segments.clone() {
+        match segment {
+            "." => {}
+            ".." => drop(kept.pop()),
+            other => kept.push(other),
+        }
+    }
+    // A path that ends in one of them is a folder.
+    let end = if matches!(segments.next_back(), Some("." | "..")) && !kept.is_empty() { "/" } else { "" };
+    format!("/{}{end}{query}", kept.join("/"))
 }
 
 /// The value of `Authorization` for a user and a password.
@@ -240,14 +267,12 @@ fn host_and_port(authority: &str) -> Option<(String, Option<u16>)> {
     (!host.is_empty() && host.bytes().all(plain)).then(|| (host.to_ascii_lowercase(), port))
 }
 
-/// Without a password.
+/// Without user and password: many an API takes its key as the user.
 impl fmt::Display for Url {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}://", self.scheme.as_str())?;
-        match &self.user {
-            Some((user, Some(_))) => write!(f, "{user}:{HIDDEN}@")?,
-            Some((user, None)) => write!(f, "{user}@")?,
-            None => {}
+        if self.user.is_some() {
+            write!(f, "{HIDDEN}@")?;
         }
         let port = self.port.map(|port| format!(":{port}")).unwrap_or_default();
         write!(f, "{}{port}{}", self.bracketed(), self.path_and_query)
@@ -266,10 +291,10 @@ impl Serialize for Url {
     }
 }
 
-/// For serde, of a URL that is kept as it was typed: without its password.
+/// For serde, of a URL that is kept as it was typed: without user and password.
 pub fn hide_password<S: Serializer>(text: &str, serializer: S) -> Result<S::Ok, S::Error> {
     match Url::parse_any(text) {
-        Ok(Url { user: Some((_, Some(_))), .. }) | Err(_) if text.contains('@') => {
+        Ok(Url { user: Some(_), .. }) | Err(_) if text.contains('@') => {
             let shown = Url::parse_any(text).map_or_else(|_| HIDDEN.to_owned(), |url| url.to_string());
             serializer.serialize_str(&shown)
         }
@@ -296,7 +321,8 @@ mod tests {
             ("http://a", "http://a/", "a", 80),
             ("HTTPS://A.b:8443/x?y=1#z", "https://a.b:8443/x?y=1", "a.b", 8443),
             ("http://[::1]:90/", "http://[::1]:90/", "::1", 90),
-            ("http://u:p%40ss@host/p", "http://u:<secret>@host/p", "host", 80),
+            ("http://u:p%40ss@host/p", "http://<secret>@host/p", "host", 80),
+            ("http://KEY@host/p", "http://<secret>@host/p", "host", 80),
             ("http://host?q", "http://host/?q", "host", 80),
             ("http://host:/", "http://host/", "host", 80),
         ];
@@ -307,6 +333,9 @@ mod tests {
         }
         let url = Url::parse("http://u:p%40ss@host/p").unwrap();
         assert_eq!(url.basic_auth().unwrap().reveal(), "Basic dTpwQHNz");
+        // Only a scheme is quoted.
+        assert_eq!(Url::parse("ftp://h"), Err(UrlError::Scheme("ftp".into())));
+        assert_eq!(Url::parse("user:canary@h/x://h"), Err(UrlError::Malformed));
         for bad in [
             "",
             "host",
@@ -337,7 +366,8 @@ mod tests {
         struct Typed(#[serde(serialize_with = "hide_password")] String);
         let shown = |text: &str| serde_json::to_string(&Typed(text.to_owned())).unwrap();
         assert_eq!(shown("http://h:80"), r#""http://h:80""#);
-        assert_eq!(shown("http://u:canary@h"), r#""http://u:<secret>@h/""#);
+        assert_eq!(shown("http://u:canary@h"), r#""http://<secret>@h/""#);
+        assert_eq!(shown("http://canary@h"), r#""http://<secret>@h/""#);
         assert_eq!(shown("htp://u:canary@h"), r#""<secret>""#);
         assert_eq!(shown("h"), r#""h""#);
     }
@@ -351,6 +381,12 @@ mod tests {
         assert_eq!(to("?q"), Ok("http://h:90/a/b?q".into()));
         assert_eq!(to("//o/x"), Ok("http://o/x".into()));
         assert_eq!(to("https://h/x"), Ok("https://h/x".into()));
+        assert_eq!(to("/login?from=http://h/a"), Ok("http://h:90/login?from=http://h/a".into()));
+        assert_eq!(to("x/http://y"), Ok("http://h:90/a/x/http://y".into()));
+        assert_eq!(to("../x/./y?../z"), Ok("http://h:90/x/y?../z".into()));
+        assert_eq!(to("/x/y/.."), Ok("http://h:90/x/".into()));
+        assert_eq!(to("/../../.."), Ok("http://h:90/".into()));
+        assert_eq!(to("mailto:x"), Err(UrlError::Malformed));
         assert_eq!(to("file:///x"), Err(UrlError::Scheme("file".into())));
     }
 }

@@ -62,3 +62,17 @@ pub(super) fn check(headers: &BTreeMap<String, HeaderValues>) -> Result<(), Conf
     }
     Ok(())
 }
+
+/// `proxy_connect_header`: its lines are written as they stand here, so none may hold the end of one.
+pub(super) fn check_connect(headers: &BTreeMap<String, Vec<Secret>>) -> Result<(), ConfigError> {
+    for (name, values) in headers {
+        let key = format!("proxy_connect_header.{}", model::labels::truncated(name));
+        if name.parse::<http::HeaderName>().is_err() {
+            return Err(ConfigError::new(key, "is no name of a header"));
+        }
+        if !values.iter().all(|value| http::HeaderValue::from_str(value.reveal()).is_ok()) {
+            return Err(ConfigError::new(key, "has characters that cannot be sent"));
+        }
+    }
+    Ok(())
+}

@@ -163,6 +163,7 @@ impl HttpConfig {
         }
         self.tls_config.check()?;
         self.check_proxy()?;
+        headers::check_connect(&self.proxy_connect_header)?;
         headers::check(&self.http_headers)
     }
 

@@ -4,12 +4,12 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-use crate::peers::{Authority, Peer, StandingClock, answer, client, client_with, get};
+use crate::peers::{Authority, BOUNDS, Peer, StandingClock, answer, client, client_with, get};
 use env::Env;
 use http_body_util::Full;
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use outbound::config::{TlsConfig, TlsVersion};
-use outbound::{Secret, SendError, Url};
+use outbound::{Bounds, Request, Secret, SendError, Url};
 use rustls::version::{TLS12, TLS13};
 use tokio::io::{AsyncReadExt, AsyncWriteExt, copy_bidirectional};
 use tokio::net::{TcpListener, TcpStream};
@@ -133,6 +133,93 @@ async fn a_server_that_speaks_http2_is_asked_over_one_connection() {
     assert_eq!(connections.load(Ordering::SeqCst), 1);
 }
 
+/// A server over HTTP/2 that answers one request and resets the streams of all others; and how many of those.
+async fn resets(authority: &Authority, reason: h2::Reason) -> (u16, Arc<AtomicUsize>) {
+    let mut config = authority.server("localhost", None, &[&TLS13]);
+    config.alpn_protocols = vec![b"h2".to_vec()];
+    let acceptor = tokio_rustls::TlsAcceptor::from(Arc::new(config));
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let port = listener.local_addr().unwrap().port();
+    let resets = Arc::new(AtomicUsize::new(0));
+    let counted = Arc::clone(&resets);
+    tokio::spawn(async move {
+        loop {
+            let (stream, _) = listener.accept().await.unwrap();
+            let (acceptor, counted) = (acceptor.clone(), Arc::clone(&counted));
+            tokio::spawn(async move {
+                let mut connection =
+                    h2::server::handshake(acceptor.accept(stream).await.unwrap()).await.unwrap();
+                let mut is_first = true;
+                while let Some(Ok((_, mut answer))) = connection.accept().await {
+                    if std::mem::take(&mut is_first) {
+                        answer.send_response(http::Response::new(()), true).unwrap();
+                    } else {
+                        counted.fetch_add(1, Ordering::SeqCst);
+                        answer.send_reset(reason);
+                    }
+                }
+            });
+        }
+    });
+    (port, resets)
+}
+
+/// A stream that was reset on a connection that waited was asked for again on the same one, as fast as it went, until the
+/// time was up.
+#[tokio::test]
+async fn a_stream_that_is_reset_is_asked_for_at_most_once_more() {
+    let authority = Authority::new();
+    let client = client(|config| config.tls_config.ca = Some(authority.pem()));
+    // A server that failed has said so, one that refused did nothing.
+    for (reason, status) in [(h2::Reason::INTERNAL_ERROR, None), (h2::Reason::REFUSED_STREAM, Some(200))] {
+        let (port, resets) = resets(&authority, reason).await;
+        let url = Url::parse(&format!("https://localhost:{port}/")).unwrap();
+        assert_eq!(get(&client, url.clone()).await.unwrap().status, 200);
+        assert_eq!(get(&client, url).await.map(|answer| answer.status).ok(), status, "{reason}");
+        assert_eq!(resets.load(Ordering::SeqCst), 1, "{reason}");
+    }
+}
+
+/// A connection over HTTP/2 that had died was shared for ever: each request on it ended when its time was up.
+#[tokio::test]
+async fn a_dead_connection_over_http2_is_left() {
+    let authority = Authority::new();
+    let (port, _) = resets(&authority, h2::Reason::INTERNAL_ERROR).await;
+    // What leads there goes silent when it is told, for connections that are open then.
+    let (silence, _) = tokio::sync::watch::channel(());
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let before = listener.local_addr().unwrap().port();
+    let told = silence.clone();
+    tokio::spawn(async move {
+        loop {
+            let (mut stream, _) = listener.accept().await.unwrap();
+            let mut told = told.subscribe();
+            tokio::spawn(async move {
+                let mut onward = TcpStream::connect(("127.0.0.1", port)).await.unwrap();
+                tokio::select! {
+                    _ = copy_bidirectional(&mut stream, &mut onward) => return,
+                    _ = told.changed() => {}
+                }
+                std::future::pending::<()>().await;
+            });
+        }
+    });
+    let client = client(|config| config.tls_config.ca = Some(authority.pem()));
+    let url = Url::parse(&format!("https://localhost:{before}/")).unwrap();
+    assert_eq!(get(&client, url.clone()).await.unwrap().status, 200);
+    silence.send_replace(());
+    let short = Bounds { timeout: Duration::from_millis(300), ..BOUNDS };
+    let error = client.send(Request::get(url.clone()), &short).await.unwrap_err();
+    assert!(matches!(error, SendError::Timeout(_)), "{error}");
+    assert_eq!(get(&client, url.clone()).await.unwrap().status, 200, "over a fresh one");
+    silence.send_replace(());
+    // It is found out while one waits longer than that. Time passes at once from here on.
+    tokio::time::pause();
+    let long = Bounds { timeout: Duration::from_secs(600), ..BOUNDS };
+    let error = client.send(Request::post(url, "x".into()), &long).await.unwrap_err();
+    assert!(matches!(error, SendError::Broken { .. }), "{error}");
+}
+
 /// A proxy that makes tunnels; gives the heads of what it was asked.
 async fn tunnels(refuses: &'static str) -> (String, tokio::sync::mpsc::Receiver<String>) {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
@@ -153,6 +240,8 @@ async fn tunnels(refuses: &'static str) -> (String, tokio::sync::mpsc::Receiver<
                 asked.try_send(head.clone()).unwrap();
                 if !refuses.is_empty() {
                     stream.write_all(refuses.as_bytes()).await.unwrap();
+                    // It stays open, as for a next attempt.
+                    let _ = stream.read_buf(&mut Vec::new()).await;
                     return;
                 }
                 let target = head.split(' ').nth(1).unwrap();
@@ -188,12 +277,19 @@ async fn proxies_lead_to_servers_over_tls() {
     assert!(!head.contains("token"), "what is for the server is not for the proxy: {head}");
     assert!(peer.seen()[0].starts_with("GET /x HTTP/1.1\r\n") && !peer.seen()[0].contains("dTp3b3Jk"));
 
-    let (proxy, _heads) = tunnels("HTTP/1.1 407 Who are you\r\n\r\n").await;
-    let client = crate::peers::client(|config| {
-        config.proxy_url = Some(Url::parse_any(&format!("http://u:word@{proxy}")).unwrap());
-    });
-    let error = get(&client, url).await.unwrap_err().to_string();
-    assert!(error.contains("407 Who are you") && !error.contains("word"), "{error}");
+    // A refusal with a body was waited for until the time was up.
+    for (refusal, shown) in [
+        ("HTTP/1.1 407 Who are you\r\n\r\n", "407 Who are you"),
+        ("HTTP/1.1 407 Who are you\r\nContent-Length: 4\r\n\r\nword", "407 Who are you"),
+        ("HTTP/1.1 200 Fine\r\n\r\nword", "it speaks before the server does"),
+    ] {
+        let (proxy, _heads) = tunnels(refusal).await;
+        let client = crate::peers::client(|config| {
+            config.proxy_url = Some(Url::parse_any(&format!("http://u:word@{proxy}")).unwrap());
+        });
+        let error = get(&client, url.clone()).await.unwrap_err().to_string();
+        assert!(error.contains(shown) && !error.contains("word"), "{error}");
+    }
 }
 
 #[tokio::test]
