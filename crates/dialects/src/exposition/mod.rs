@@ -121,6 +121,11 @@ impl Writer {
 
     /// Appends a metric, with what is said of its family when it is not the last one's.
     pub fn write(&mut self, family: &Family<'_>, metric: &Metric<'_>) {
+        self.write_since(family, metric, None);
+    }
+
+    /// The same, and when a counter, a histogram or a summary began, in seconds. Text 0.0.4 has no place for it.
+    pub fn write_since(&mut self, family: &Family<'_>, metric: &Metric<'_>, created_s: Option<f64>) {
         let Format { syntax, escaping } = self.format;
         if syntax != Syntax::Protobuf && metric.value.is_exponential() {
             return;
@@ -139,32 +144,20 @@ impl Writer {
                     openmetrics::begin(family, shape, escaping, &mut self.text);
                 }
                 openmetrics::write(family, shape, metric, escaping, &mut self.text);
+                if let Some(created_s) = created_s {
+                    openmetrics::write_created(family, shape, metric, created_s, escaping, &mut self.text);
+                }
             }
             Syntax::Protobuf => {
                 if begins {
                     self.end_family();
                     protobuf::begin(family, shape, escaping, &mut self.open);
                 }
-                protobuf::write(shape, metric, escaping, &mut self.open);
+                protobuf::write(shape, metric, created_s, escaping, &mut self.open);
             }
         }
         if begins {
             self.family = Some((family.name.to_owned(), shape));
-        }
-    }
-
-    /// Appends when a counter, a histogram or a summary began, in seconds, behind the metric with the same labels. Only
-    /// OpenMetrics has a line for it.
-    pub fn write_created(&mut self, family: &Family<'_>, metric: &Metric<'_>, created_s: f64) {
-        if let (Syntax::OpenMetrics(_), Some((_, shape))) = (self.format.syntax, &self.family) {
-            openmetrics::write_created(
-                family,
-                *shape,
-                metric,
-                created_s,
-                self.format.escaping,
-                &mut self.text,
-            );
         }
     }
 

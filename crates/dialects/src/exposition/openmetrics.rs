@@ -76,7 +76,7 @@ pub(super) fn write(
     line(count, None, buckets.count);
 }
 
-/// Appends when a metric of the family began.
+/// Appends when a metric of the family began, where its type has a line for it.
 pub(super) fn write_created(
     family: &Family<'_>,
     shape: Shape,
@@ -85,7 +85,10 @@ pub(super) fn write_created(
     escaping: Escaping,
     out: &mut String,
 ) {
-    let (name, _) = named(family.name, shape);
+    let (name, kind) = named(family.name, shape);
+    if !matches!(kind, "counter" | "histogram" | "summary") {
+        return;
+    }
     series(&escaping.metric(name), "_created", metric.labels, None, escaping, out);
     out.push_str(&number(created_s));
     if let Some(ms) = metric.at_ms {

@@ -15,7 +15,7 @@ pub(super) struct Group<'a> {
     pub(super) labels: Vec<(&'a str, &'a str)>,
     pub(super) at_ms: i64,
     pub(super) value: GroupValue<'a>,
-    /// When it began, in seconds.
+    /// When it began, in seconds: a series that says so goes before what came with the sample.
     pub(super) created_s: Option<f64>,
 }
 
@@ -114,7 +114,7 @@ fn simple<'a>(draft: &Draft<'a>, kind: MetricType) -> Result<Vec<Group<'a>>, Bro
         }
     }
     for group in &mut groups {
-        group.created_s = created.get(&group.labels).copied();
+        group.created_s = created.get(&group.labels).copied().or(group.created_s);
         let GroupValue::Float(value) = group.value else { continue };
         match kind {
             MetricType::Counter if value.is_nan() || value < 0.0 => return Err(Broken),
@@ -131,8 +131,13 @@ fn float(series: &Series) -> Option<Group<'_>> {
         labels: labels(series, ""),
         at_ms: series.at_ms,
         value: GroupValue::Float(value),
-        created_s: None,
+        created_s: began_s(series.start_ms),
     })
+}
+
+/// A start time in seconds.
+fn began_s(start_ms: i64) -> Option<f64> {
+    (start_ms > 0).then_some(start_ms as f64 / 1000.0)
 }
 
 /// A series' labels, but for its name and one other.
@@ -146,6 +151,8 @@ struct Parts {
     /// Part, the bound or the quantile, time, value.
     parts: Vec<(Part, f64, i64, f64)>,
     created_s: Option<f64>,
+    /// The latest start time that came with a part.
+    start_ms: i64,
 }
 
 fn compound<'a>(draft: &Draft<'a>, kind: MetricType) -> Result<Vec<Group<'a>>, Broken> {
@@ -165,7 +172,7 @@ fn compound<'a>(draft: &Draft<'a>, kind: MetricType) -> Result<Vec<Group<'a>>, B
                     if is_gauge == (kind == MetricType::GaugeHistogram) {
                         let value = GroupValue::Native(histogram);
                         let (labels, at_ms) = (labels(series, ""), series.at_ms);
-                        groups.push(Group { labels, at_ms, value, created_s: None });
+                        groups.push(Group { labels, at_ms, value, created_s: began_s(series.start_ms) });
                     }
                     continue;
                 }
@@ -183,6 +190,7 @@ fn compound<'a>(draft: &Draft<'a>, kind: MetricType) -> Result<Vec<Group<'a>>, B
                 "" => 0.0,
                 _ => series.labels.get(label).and_then(|text| text.parse::<f64>().ok()).ok_or(Broken)?,
             };
+            metric.start_ms = metric.start_ms.max(series.start_ms);
             metric.parts.push((*part, at, series.at_ms, value));
         }
     }
@@ -190,7 +198,8 @@ fn compound<'a>(draft: &Draft<'a>, kind: MetricType) -> Result<Vec<Group<'a>>, B
         // What is older than the newest parts is of a time when there were other buckets.
         let Some(at_ms) = metric.parts.iter().map(|(_, _, at_ms, _)| *at_ms).max() else { continue };
         let value = metric.value(at_ms, kind)?;
-        groups.push(Group { labels, at_ms, value, created_s: metric.created_s });
+        let created_s = metric.created_s.or(began_s(metric.start_ms));
+        groups.push(Group { labels, at_ms, value, created_s });
     }
     if groups.is_empty() { Err(Broken) } else { Ok(groups) }
 }

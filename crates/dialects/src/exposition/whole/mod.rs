@@ -32,6 +32,8 @@ pub struct Series {
     pub labels: Labels,
     /// Milliseconds since the Unix epoch.
     pub at_ms: i64,
+    /// Since when a counter, a histogram or a summary counts, as it came with the sample; 0 = unknown.
+    pub start_ms: i64,
     /// The value.
     pub value: Newest,
 }
@@ -188,8 +190,8 @@ impl Series {
             let others = self.labels.iter().filter(|(name, _)| *name != METRIC_NAME);
             let pairs = others.map(|(name, value)| (name, value.to_owned()));
             let labels = pairs.chain([(METRIC_NAME, name)]).chain(bound.map(|bound| ("le", bound)));
-            let (rank, at_ms) = (self.rank, self.at_ms);
-            all.push(Series { rank, at_ms, labels: Labels::from_pairs(labels), value: Newest::Float(value) });
+            let (labels, value) = (Labels::from_pairs(labels), Newest::Float(value));
+            all.push(Series { labels, value, rank: self.rank, at_ms: self.at_ms, start_ms: self.start_ms });
         };
         let number = |count: Count| match count {
             Count::Whole(count) => count as f64,
@@ -217,10 +219,9 @@ impl Whole<'_> {
             let at_ms = (options.times == Told::Told).then_some(group.at_ms);
             let metric =
                 super::Metric { labels: &group.labels, value: group.value.shown(), at_ms, exemplar: None };
-            writer.write(&family, &metric);
-            if let Some(created_s) = group.created_s {
-                writer.write_created(&family, &metric, created_s);
-            }
+            let begins = matches!(kind, MetricType::Counter | MetricType::Histogram | MetricType::Summary);
+            let created_s = group.created_s.filter(|_| begins && options.created == Told::Told);
+            writer.write_since(&family, &metric, created_s);
         }
     }
 }

@@ -62,9 +62,9 @@ impl<'a> Names<'a> {
         if let Some(place) = self.created(name) {
             return match (self.options.created, self.syntax) {
                 (Told::Left, _) => None,
-                (Told::Told, Syntax::OpenMetrics(_)) => Some(place),
-                // The others have no place for it: it is a gauge of its own.
-                (Told::Told, _) => Some(Place {
+                (Told::Told, Syntax::OpenMetrics(_) | Syntax::Protobuf) => Some(place),
+                // Text has no place for it: it is a gauge of its own.
+                (Told::Told, Syntax::Text(_)) => Some(Place {
                     family: name.to_owned(),
                     part: Part::Whole,
                     metadata: Metadata { kind: MetricType::Gauge, ..Metadata::default() },

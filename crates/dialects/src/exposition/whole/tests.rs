@@ -7,6 +7,9 @@ use super::*;
 
 const OPEN: &str = "application/openmetrics-text;version=1.0.0";
 
+const PROTOBUF: &str =
+    "application/vnd.google.protobuf;proto=io.prometheus.client.MetricFamily;encoding=delimited";
+
 const PLAIN: Options = Options { untyped: Untyped::Gauge, created: Told::Left, times: Told::Left };
 
 /// Series as lines of `name{label=value,…} value @ms`, types as `name type unit help`.
@@ -31,7 +34,7 @@ fn series(line: &str) -> Series {
     let (name, labels) = name.trim_end_matches('}').split_once('{').unwrap_or((name, ""));
     let pairs = labels.split(',').filter_map(|pair| pair.split_once('='));
     let labels = Labels::from_pairs(pairs.chain([(METRIC_NAME, name)]));
-    Series { rank: 0, labels, at_ms, value: Newest::Float(value.parse().unwrap()) }
+    Series { rank: 0, labels, at_ms, start_ms: 0, value: Newest::Float(value.parse().unwrap()) }
 }
 
 #[test]
@@ -215,6 +218,33 @@ fn when_something_began_is_told_on_request() {
 }
 
 #[test]
+fn a_start_time_that_came_with_the_sample_is_told_on_request() {
+    let types = ["c counter", "h histogram", "s summary", "g gauge"];
+    let lines =
+        ["c_total{a=b} 3", "h_bucket{le=+Inf} 2", "h_sum 3", "h_count 2", "s_count 1", "s_sum 1", "g 1"];
+    let all = || lines.map(|line| Series { start_ms: 1_700_000_000_500, ..series(line) }).to_vec();
+    let text = |options| String::from_utf8(bytes(OPEN, options, &types, all())).unwrap();
+    assert!(!text(PLAIN).contains("_created"));
+    let created = Options { created: Told::Told, ..PLAIN };
+    let told = text(created);
+    for line in ["c_created{a=\"b\"}", "h_created", "s_created"] {
+        assert!(told.contains(&format!("\n{line} 1.7000000005e+09\n")), "{line}\n{told}");
+    }
+    assert!(!told.contains("g_created"), "{told}");
+    // A series that says so itself goes before it.
+    let both = [all(), vec![series("c_created{a=b} 5")]].concat();
+    let told = String::from_utf8(bytes(OPEN, created, &types, both)).unwrap();
+    assert!(told.contains("\nc_created{a=\"b\"} 5.0\n"), "{told}");
+    // In protobuf: a field of the counter, of the summary and of the histogram.
+    let body = bytes(PROTOBUF, created, &types, all());
+    let seconds = [8, 0x80, 0xe2, 0xcf, 0xaa, 6, 16, 0x80, 0xca, 0xb5, 0xee, 1];
+    for field in [3 << 3 | 2, 4 << 3 | 2, 15 << 3 | 2] {
+        let message = [&[field, seconds.len() as u8][..], &seconds].concat();
+        assert_eq!(body.windows(message.len()).filter(|part| *part == message).count(), 1, "{field}");
+    }
+}
+
+#[test]
 fn names_are_escaped_before_they_are_compared() {
     let lines = ["a.b{c.d=1} 1 @1", "a_b{c_d=1} 2 @2", "h.x_bucket{le=+Inf} 2", "h.x_sum 3", "h.x_count 2"];
     let wanted = "# TYPE a_b gauge\na_b{c_d=\"1\"} 2\n# TYPE h_x histogram\nh_x_bucket{le=\"+Inf\"} 2\nh_x_sum 3\nh_x_count 2\n";
@@ -261,9 +291,7 @@ fn native_histograms_are_classic_ones_where_they_can_be() {
         text.starts_with("# TYPE n gaugehistogram\n") && text.contains("n_gsum 7.25\nn_gcount 6\n"),
         "{text}"
     );
-    let protobuf =
-        "application/vnd.google.protobuf;proto=io.prometheus.client.MetricFamily;encoding=delimited";
-    let body = bytes(protobuf, PLAIN, &[], all());
+    let body = bytes(PROTOBUF, PLAIN, &[], all());
     for name in ["e", "f", "n"] {
         let family = [&[10, name.len() as u8][..], name.as_bytes()].concat();
         assert!(body.windows(family.len()).any(|part| part == family), "{name}");
