@@ -19,7 +19,10 @@ pub(super) enum Shape {
 
 impl Shape {
     pub(super) fn of(family: &Family<'_>, value: &Value<'_>) -> Self {
+        let is_suffix = matches!(family.name, "_total" | "_info");
         match (value, family.kind) {
+            // Without its suffix such a name is none, and readers take it away.
+            (Value::Float(_), MetricType::Counter | MetricType::Info) if is_suffix => Self::Untyped,
             (Value::Histogram(histogram), _) if histogram.reset_hint == ResetHint::Gauge => {
                 Self::GaugeHistogram
             }

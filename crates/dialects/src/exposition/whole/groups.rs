@@ -87,12 +87,15 @@ fn told_kind(name: &str, draft: &Draft<'_>, syntax: Syntax) -> MetricType {
             Newest::Float(_) => None,
         })
     });
+    let is_suffix = matches!(name, "_total" | "_info");
     match (draft.metadata.kind, natives.into_iter().next()) {
         (MetricType::Histogram | MetricType::GaugeHistogram, Some(_)) if draft.members.len() > 1 => {
             draft.metadata.kind
         }
         (_, Some(ResetHint::Gauge)) => MetricType::GaugeHistogram,
         (_, Some(_)) => MetricType::Histogram,
+        // Without its suffix such a name is none, and readers take it away.
+        (MetricType::Counter | MetricType::Info, _) if is_suffix => MetricType::Gauge,
         (MetricType::Counter, _) if is_open && !name.ends_with("_total") => MetricType::Gauge,
         (MetricType::Info, _) if is_open && !name.ends_with("_info") => MetricType::Gauge,
         (MetricType::StateSet, _) => MetricType::Gauge,

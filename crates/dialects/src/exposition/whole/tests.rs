@@ -147,6 +147,21 @@ fn what_breaks_a_rule_is_told_as_gauges() {
 }
 
 #[test]
+fn a_suffix_alone_is_a_name() {
+    for (types, line) in
+        [(&[][..], "_total 1"), (&["_total counter"], "_total 1"), (&["_info info"], "_info 1")]
+    {
+        let name = line.split(' ').next().unwrap();
+        for accept in [OPEN, ""] {
+            let text = page(accept, PLAIN, types, &[line]);
+            assert!(text.starts_with(&format!("# TYPE {name} gauge\n{name} 1")), "{text}");
+        }
+    }
+    let text = page(OPEN, PLAIN, &[], &["_bucket{le=+Inf} 1", "_sum 1", "_count 1"]);
+    assert_eq!(text.matches(" gauge\n").count(), 3, "{text}");
+}
+
+#[test]
 fn two_families_never_have_one_name() {
     let types = [
         "a_total counter",
