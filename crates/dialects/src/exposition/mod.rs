@@ -33,7 +33,8 @@ use shape::Shape;
 pub struct Family<'a> {
     /// The name of its series: that of a counter ends in `_total`, if it does.
     pub name: &'a str,
-    /// Its type. A part of a classic histogram or of a summary that is written alone is untyped.
+    /// Its type. A part of a classic histogram or of a summary that is written alone is untyped. Of a state set each series
+    /// has a label of the family's name, and 0 or 1: nobody looks.
     pub kind: MetricType,
     /// Its unit, or empty.
     pub unit: &'a str,

@@ -104,6 +104,7 @@ fn named(name: &str, shape: Shape) -> (&str, &'static str) {
         Shape::Counter => name.strip_suffix("_total").map_or((name, "unknown"), |name| (name, "counter")),
         Shape::Info => name.strip_suffix("_info").map_or((name, "unknown"), |name| (name, "info")),
         Shape::Gauge => (name, "gauge"),
+        Shape::StateSet => (name, "stateset"),
         Shape::Untyped => (name, "unknown"),
         Shape::Summary => (name, "summary"),
         Shape::Histogram => (name, "histogram"),

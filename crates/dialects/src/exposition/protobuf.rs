@@ -24,7 +24,7 @@ pub(super) fn begin(family: &Family<'_>, shape: Shape, escaping: Escaping, out: 
 fn kind(shape: Shape) -> u64 {
     match shape {
         Shape::Counter => 0,
-        Shape::Gauge | Shape::Info => 1,
+        Shape::Gauge | Shape::Info | Shape::StateSet => 1,
         Shape::Summary => 2,
         Shape::Untyped => 3,
         Shape::Histogram => 4,
@@ -52,7 +52,7 @@ pub(super) fn write(
         match metric.value {
             Value::Float(value) => {
                 let field = match shape {
-                    Shape::Gauge | Shape::Info => 2,
+                    Shape::Gauge | Shape::Info | Shape::StateSet => 2,
                     Shape::Counter => 3,
                     _ => 5,
                 };

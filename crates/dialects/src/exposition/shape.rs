@@ -12,6 +12,7 @@ pub(super) enum Shape {
     Counter,
     Gauge,
     Info,
+    StateSet,
     Summary,
     Histogram,
     GaugeHistogram,
@@ -32,6 +33,7 @@ impl Shape {
             (Value::Float(_), MetricType::Counter) => Self::Counter,
             (Value::Float(_), MetricType::Gauge) => Self::Gauge,
             (Value::Float(_), MetricType::Info) => Self::Info,
+            (Value::Float(_), MetricType::StateSet) => Self::StateSet,
             (Value::Float(_), _) => Self::Untyped,
         }
     }

@@ -103,9 +103,14 @@ impl Federation {
         let without = |suffix, kind: MetricType| {
             name.strip_suffix(suffix).and_then(of).filter(|metadata| metadata.kind == kind)
         };
-        of(name)
+        let metadata = of(name)
             .or_else(|| without("_total", MetricType::Counter))
             .or_else(|| without("_info", MetricType::Info))
-            .unwrap_or_default()
+            .unwrap_or_default();
+        match metadata.kind {
+            // What is selected of a set need not be a whole one.
+            MetricType::StateSet => Metadata { kind: MetricType::Unknown, ..metadata },
+            _ => metadata,
+        }
     }
 }

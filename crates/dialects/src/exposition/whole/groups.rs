@@ -49,10 +49,12 @@ pub(super) fn put_together<'a>(name: &'a str, draft: &'a Draft<'a>, syntax: Synt
     let kind = told_kind(name, draft, syntax);
     let is_part = |(of, part, _): &(&str, Part, _)| *part != Part::Created && *of != name;
     let groups = match kind {
+        // Text has no type for it, and a histogram's parts are called otherwise.
+        MetricType::GaugeHistogram if matches!(syntax, Syntax::Text(_)) => Err(Broken),
         MetricType::Histogram | MetricType::GaugeHistogram | MetricType::Summary => compound(draft, kind),
         // Something of this name stands beside what looks like the parts of a histogram.
         _ if draft.members.iter().any(is_part) => Err(Broken),
-        _ => simple(draft, kind),
+        _ => simple(name, draft, kind),
     };
     let metadata = Metadata { kind, ..draft.metadata.clone() };
     let whole = |groups| Whole { rank: draft.rank, name, metadata, groups, members: draft.members.clone() };
@@ -98,12 +100,12 @@ fn told_kind(name: &str, draft: &Draft<'_>, syntax: Syntax) -> MetricType {
         (MetricType::Counter | MetricType::Info, _) if is_suffix => MetricType::Gauge,
         (MetricType::Counter, _) if is_open && !name.ends_with("_total") => MetricType::Gauge,
         (MetricType::Info, _) if is_open && !name.ends_with("_info") => MetricType::Gauge,
-        (MetricType::StateSet, _) => MetricType::Gauge,
+        (MetricType::StateSet, _) if !is_open => MetricType::Gauge,
         (kind, _) => kind,
     }
 }
 
-fn simple<'a>(draft: &Draft<'a>, kind: MetricType) -> Result<Vec<Group<'a>>, Broken> {
+fn simple<'a>(name: &str, draft: &Draft<'a>, kind: MetricType) -> Result<Vec<Group<'a>>, Broken> {
     let mut created = BTreeMap::new();
     let mut groups = Vec::new();
     for (_, part, series) in &draft.members {
@@ -122,10 +124,16 @@ fn simple<'a>(draft: &Draft<'a>, kind: MetricType) -> Result<Vec<Group<'a>>, Bro
         match kind {
             MetricType::Counter if value.is_nan() || value < 0.0 => return Err(Broken),
             MetricType::Info if value != 1.0 => return Err(Broken),
+            MetricType::StateSet if !is_state(name, group, value) => return Err(Broken),
             _ => {}
         }
     }
     if groups.is_empty() { Err(Broken) } else { Ok(groups) }
+}
+
+/// Whether it is one state of a set: its label is called like the family.
+fn is_state(name: &str, group: &Group<'_>, value: f64) -> bool {
+    (value == 0.0 || value == 1.0) && group.labels.iter().any(|(label, _)| *label == name)
 }
 
 fn float(series: &Series) -> Option<Group<'_>> {

@@ -212,8 +212,8 @@ impl Series {
 impl Whole<'_> {
     fn write(&self, options: Options, writer: &mut Writer) {
         let Metadata { kind, unit, help } = &self.metadata;
-        // An info has no unit.
-        let unit = if *kind == MetricType::Info { "" } else { unit };
+        // An info has no unit, and no state set.
+        let unit = if matches!(kind, MetricType::Info | MetricType::StateSet) { "" } else { unit };
         let family = super::Family { name: self.name, kind: *kind, unit, help };
         for group in &self.groups {
             let at_ms = (options.times == Told::Told).then_some(group.at_ms);

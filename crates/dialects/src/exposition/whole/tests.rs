@@ -130,7 +130,8 @@ fn what_breaks_a_rule_is_told_as_gauges() {
         ("x counter", &["x 1"]),
         ("x info", &["x_info 1", "x_info{a=b} 2"]),
         ("x info", &["x 1"]),
-        ("x stateset", &["x{x=a} 1"]),
+        ("x stateset", &["x{x=a} 1", "x{x=b} 2"]),
+        ("x stateset", &["x{x=a} 1", "x{y=b} 0"]),
         ("x summary", &["x{quantile=2} 1", "x_count 1"]),
         ("x summary", &["x{quantile=0.5} -1", "x_count 1"]),
         ("x summary", &["x 1", "x_count 1"]),
@@ -144,6 +145,18 @@ fn what_breaks_a_rule_is_told_as_gauges() {
     }
     // Text has counters whose names end otherwise.
     assert_eq!(page("", PLAIN, &["x counter"], &["x 1"]), "# TYPE x counter\nx 1\n");
+}
+
+#[test]
+fn states_and_gauge_histograms_are_of_their_types_in_openmetrics_alone() {
+    let types = ["x stateset s", "g gaugehistogram"];
+    let lines = ["x{x=a} 1", "x{x=b} 0", "g_bucket{le=+Inf} 2", "g_gcount 2", "g_gsum 3"];
+    let wanted = "# TYPE g gaugehistogram\ng_bucket{le=\"+Inf\"} 2\ng_gsum 3.0\ng_gcount 2\n\
+        # TYPE x stateset\nx{x=\"a\"} 1.0\nx{x=\"b\"} 0.0\n# EOF\n";
+    assert_eq!(page(OPEN, PLAIN, &types, &lines), wanted);
+    let wanted = "# TYPE g_bucket gauge\ng_bucket{le=\"+Inf\"} 2\n# TYPE g_gcount gauge\ng_gcount 2\n\
+        # TYPE g_gsum gauge\ng_gsum 3\n# TYPE x gauge\nx{x=\"a\"} 1\nx{x=\"b\"} 0\n";
+    assert_eq!(page("", PLAIN, &types, &lines), wanted);
 }
 
 #[test]
