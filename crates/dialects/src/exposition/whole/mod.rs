@@ -134,11 +134,12 @@ fn later(escaping: Escaping) -> Escaping {
     if escaping == Escaping::Underscores { Escaping::AllowUtf8 } else { escaping }
 }
 
-/// The series as they will be called, sorted by name and labels, each once: where escaping makes two the same, the newer.
+/// The series as they will be called, sorted by name and labels, each once: where that makes two the same, the newer.
 fn settled(series: Vec<Series>, format: Format) -> Vec<Series> {
     let mut all = Vec::with_capacity(series.len());
     for series in series {
         let series = if format.escaping == Escaping::Underscores { series.underscored() } else { series };
+        let series = series.unreserved();
         match series.value {
             Newest::Histogram(ref histogram) if histogram.schema == CUSTOM_BOUNDS_SCHEMA => {
                 series.classic(histogram, &mut all);
@@ -179,6 +180,16 @@ impl Series {
             return self;
         }
         Self { labels: Labels::from_pairs(self.labels.iter().map(escape)), ..self }
+    }
+
+    /// The same without labels that strict readers keep for themselves: they refuse a page for one.
+    fn unreserved(self) -> Self {
+        let is_reserved = |name: &str| name.starts_with("__") && name != METRIC_NAME;
+        if !self.labels.iter().any(|(name, _)| is_reserved(name)) {
+            return self;
+        }
+        let labels = Labels::from_pairs(self.labels.iter().filter(|(name, _)| !is_reserved(name)));
+        Self { labels, ..self }
     }
 
     /// A native histogram with custom bounds as the series of a classic one.

@@ -283,6 +283,22 @@ fn names_are_escaped_before_they_are_compared() {
 }
 
 #[test]
+fn labels_that_readers_keep_for_themselves_are_left_out() {
+    let lines = ["a{__b=c,d=e} 1 @1", "a{__b=f,d=e} 2 @2", "a{__g=h} 3", "a{.b=c} 4 @1"];
+    let wanted = "# TYPE a gauge\na{_b=\"c\"} 4\na{d=\"e\"} 2\na 3\n";
+    assert_eq!(sorted(&page("", PLAIN, &[], &lines)), sorted(wanted));
+    // Escaping may make one.
+    assert_eq!(page("", PLAIN, &[], &["a{..b=c,d=e} 1"]), "# TYPE a gauge\na{d=\"e\"} 1\n");
+}
+
+/// The lines of a page in an order of their own.
+fn sorted(text: &str) -> Vec<&str> {
+    let mut lines: Vec<&str> = text.lines().collect();
+    lines.sort_unstable();
+    lines
+}
+
+#[test]
 fn families_stand_in_the_order_of_their_ranks() {
     let ranked = |rank, line| Series { rank, ..series(line) };
     let all = vec![ranked(2, "a 1"), ranked(0, "c 1"), ranked(1, "b 1"), ranked(0, "b 1")];
