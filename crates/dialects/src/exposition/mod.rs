@@ -23,6 +23,8 @@ pub mod whole;
 pub use escape::Escaping;
 pub use negotiate::{Format, Syntax};
 
+use std::collections::HashSet;
+
 use model::batch::Exemplar;
 use model::{Histogram, MetricType};
 
@@ -100,14 +102,28 @@ pub struct Writer {
     out: Vec<u8>,
     /// And the family that is being written, whose length comes first.
     open: Vec<u8>,
-    /// Name, as it was given, and shape of that family.
-    family: Option<(String, Shape)>,
+    /// That family.
+    family: Option<Begun>,
+    /// In OpenMetrics: names that readers take for families' that were written.
+    claimed: HashSet<String>,
+}
+
+/// A family that is being written.
+#[derive(Debug)]
+struct Begun {
+    /// Its name, as it was given.
+    name: String,
+    /// What it was to be.
+    wanted: Shape,
+    /// What it is.
+    shape: Shape,
 }
 
 impl Writer {
     /// An empty one.
     pub fn new(format: Format) -> Self {
-        Self { format, text: String::new(), out: Vec::new(), open: Vec::new(), family: None }
+        let (text, out, open) = (String::new(), Vec::new(), Vec::new());
+        Self { format, text, out, open, family: None, claimed: HashSet::new() }
     }
 
     /// Bytes so far, about.
@@ -131,8 +147,12 @@ impl Writer {
         if syntax != Syntax::Protobuf && metric.value.is_exponential() {
             return;
         }
-        let shape = Shape::of(family, &metric.value);
-        let begins = !self.continues(family, shape);
+        let wanted = Shape::of(family, &metric.value);
+        let continued = self.family.as_ref().filter(|last| last.name == family.name && last.wanted == wanted);
+        let (begins, shape) = match continued {
+            Some(last) => (false, last.shape),
+            None => (true, self.settled(family, wanted)),
+        };
         match syntax {
             Syntax::Text(_) => {
                 if begins {
@@ -158,12 +178,24 @@ impl Writer {
             }
         }
         if begins {
-            self.family = Some((family.name.to_owned(), shape));
+            self.family = Some(Begun { name: family.name.to_owned(), wanted, shape });
         }
     }
 
-    fn continues(&self, family: &Family<'_>, shape: Shape) -> bool {
-        self.family.as_ref().is_some_and(|(name, of)| name == family.name && *of == shape)
+    /// What a family is written as: readers of OpenMetrics refuse one that has a name of another, so what would be called
+    /// without its suffix is unknown, under all of its name, where a name of it is another's.
+    fn settled(&mut self, family: &Family<'_>, wanted: Shape) -> Shape {
+        let Format { syntax: Syntax::OpenMetrics(_), escaping } = self.format else { return wanted };
+        let name = escaping.metric(family.name);
+        let names = openmetrics::claimed(&name, wanted);
+        let gives_way = matches!(wanted, Shape::Counter | Shape::Info)
+            && names.iter().any(|name| self.claimed.contains(name));
+        if gives_way {
+            self.claimed.insert(name.into_owned());
+            return Shape::Untyped;
+        }
+        self.claimed.extend(names);
+        wanted
     }
 
     fn end_family(&mut self) {

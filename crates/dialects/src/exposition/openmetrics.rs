@@ -112,6 +112,20 @@ fn named(name: &str, shape: Shape) -> (&str, &'static str) {
     }
 }
 
+/// The names that a reader takes for those of a family whose series are called `name`.
+pub(super) fn claimed(name: &str, shape: Shape) -> Vec<String> {
+    let (base, kind) = named(name, shape);
+    let suffixes: &[&str] = match kind {
+        "counter" => &["", "_total", "_created"],
+        "info" => &["", "_info"],
+        "summary" => &["", "_sum", "_count", "_created"],
+        "histogram" => &["", "_bucket", "_sum", "_count", "_created"],
+        "gaugehistogram" => &["", "_bucket", "_gsum", "_gcount", "_sum", "_count"],
+        _ => &[""],
+    };
+    suffixes.iter().map(|suffix| format!("{base}{suffix}")).collect()
+}
+
 /// A float, which is told from a whole number by its point.
 fn number(value: f64) -> String {
     let mut out = String::new();
