@@ -63,6 +63,24 @@ fn the_newest_samples_are_told_as_text() {
 }
 
 #[test]
+fn labels_of_this_server_are_added() {
+    let weir = Weir::start_with(|settings| {
+        settings.self_monitoring.interval = std::time::Duration::ZERO;
+        let labels = [("region", "eu"), ("job", "no"), ("instance", "weir")];
+        settings.pasted.global.external_labels =
+            labels.map(|(name, value)| (name.to_owned(), value.to_owned())).into();
+    });
+    let now = now_ms() - 10_000;
+    let lines = format!("a{{job=\"b\"}} 1 {now}\na{{job=\"c\",instance=\"i\",region=\"us\"}} 2 {now}\n");
+    assert_eq!(weir.post("/api/v1/import/prometheus", &lines).status, 204);
+    let wanted = format!(
+        "# TYPE a untyped\na{{instance=\"i\",job=\"c\",region=\"us\"}} 2 {now}\n\
+         a{{job=\"b\",instance=\"weir\",region=\"eu\"}} 1 {now}\n"
+    );
+    assert_eq!(scrape(&weir, "?match[]=a", "").body, wanted);
+}
+
+#[test]
 fn a_series_that_ended_is_not_told() {
     let (weir, now) = filled();
     let mut body = Vec::new();

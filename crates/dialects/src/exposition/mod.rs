@@ -23,6 +23,8 @@ pub mod whole;
 pub use escape::Escaping;
 pub use negotiate::{Format, Syntax};
 
+use std::collections::HashSet;
+
 use model::batch::Exemplar;
 use model::{Histogram, MetricType};
 
@@ -33,7 +35,8 @@ use shape::Shape;
 pub struct Family<'a> {
     /// The name of its series: that of a counter ends in `_total`, if it does.
     pub name: &'a str,
-    /// Its type. A part of a classic histogram or of a summary that is written alone is untyped.
+    /// Its type. A part of a classic histogram or of a summary that is written alone is untyped. Of a state set each series
+    /// has a label of the family's name, and 0 or 1: nobody looks.
     pub kind: MetricType,
     /// Its unit, or empty.
     pub unit: &'a str,
@@ -99,14 +102,28 @@ pub struct Writer {
     out: Vec<u8>,
     /// And the family that is being written, whose length comes first.
     open: Vec<u8>,
-    /// Name, as it was given, and shape of that family.
-    family: Option<(String, Shape)>,
+    /// That family.
+    family: Option<Begun>,
+    /// In OpenMetrics: names that readers take for families' that were written.
+    claimed: HashSet<String>,
+}
+
+/// A family that is being written.
+#[derive(Debug)]
+struct Begun {
+    /// Its name, as it was given.
+    name: String,
+    /// What it was to be.
+    wanted: Shape,
+    /// What it is.
+    shape: Shape,
 }
 
 impl Writer {
     /// An empty one.
     pub fn new(format: Format) -> Self {
-        Self { format, text: String::new(), out: Vec::new(), open: Vec::new(), family: None }
+        let (text, out, open) = (String::new(), Vec::new(), Vec::new());
+        Self { format, text, out, open, family: None, claimed: HashSet::new() }
     }
 
     /// Bytes so far, about.
@@ -121,12 +138,21 @@ impl Writer {
 
     /// Appends a metric, with what is said of its family when it is not the last one's.
     pub fn write(&mut self, family: &Family<'_>, metric: &Metric<'_>) {
+        self.write_since(family, metric, None);
+    }
+
+    /// The same, and when a counter, a histogram or a summary began, in seconds. Text 0.0.4 has no place for it.
+    pub fn write_since(&mut self, family: &Family<'_>, metric: &Metric<'_>, created_s: Option<f64>) {
         let Format { syntax, escaping } = self.format;
         if syntax != Syntax::Protobuf && metric.value.is_exponential() {
             return;
         }
-        let shape = Shape::of(family, &metric.value);
-        let begins = !self.continues(family, shape);
+        let wanted = Shape::of(family, &metric.value);
+        let continued = self.family.as_ref().filter(|last| last.name == family.name && last.wanted == wanted);
+        let (begins, shape) = match continued {
+            Some(last) => (false, last.shape),
+            None => (true, self.settled(family, wanted)),
+        };
         match syntax {
             Syntax::Text(_) => {
                 if begins {
@@ -139,37 +165,37 @@ impl Writer {
                     openmetrics::begin(family, shape, escaping, &mut self.text);
                 }
                 openmetrics::write(family, shape, metric, escaping, &mut self.text);
+                if let Some(created_s) = created_s {
+                    openmetrics::write_created(family, shape, metric, created_s, escaping, &mut self.text);
+                }
             }
             Syntax::Protobuf => {
                 if begins {
                     self.end_family();
                     protobuf::begin(family, shape, escaping, &mut self.open);
                 }
-                protobuf::write(shape, metric, escaping, &mut self.open);
+                protobuf::write(shape, metric, created_s, escaping, &mut self.open);
             }
         }
         if begins {
-            self.family = Some((family.name.to_owned(), shape));
+            self.family = Some(Begun { name: family.name.to_owned(), wanted, shape });
         }
     }
 
-    /// Appends when a counter, a histogram or a summary began, in seconds, behind the metric with the same labels. Only
-    /// OpenMetrics has a line for it.
-    pub fn write_created(&mut self, family: &Family<'_>, metric: &Metric<'_>, created_s: f64) {
-        if let (Syntax::OpenMetrics(_), Some((_, shape))) = (self.format.syntax, &self.family) {
-            openmetrics::write_created(
-                family,
-                *shape,
-                metric,
-                created_s,
-                self.format.escaping,
-                &mut self.text,
-            );
+    /// What a family is written as: readers of OpenMetrics refuse one that has a name of another, so what would be called
+    /// without its suffix is unknown, under all of its name, where a name of it is another's.
+    fn settled(&mut self, family: &Family<'_>, wanted: Shape) -> Shape {
+        let Format { syntax: Syntax::OpenMetrics(_), escaping } = self.format else { return wanted };
+        let name = escaping.metric(family.name);
+        let names = openmetrics::claimed(&name, wanted);
+        let gives_way = matches!(wanted, Shape::Counter | Shape::Info)
+            && names.iter().any(|name| self.claimed.contains(name));
+        if gives_way {
+            self.claimed.insert(name.into_owned());
+            return Shape::Untyped;
         }
-    }
-
-    fn continues(&self, family: &Family<'_>, shape: Shape) -> bool {
-        self.family.as_ref().is_some_and(|(name, of)| name == family.name && *of == shape)
+        self.claimed.extend(names);
+        wanted
     }
 
     fn end_family(&mut self) {

@@ -76,7 +76,7 @@ pub(super) fn write(
     line(count, None, buckets.count);
 }
 
-/// Appends when a metric of the family began.
+/// Appends when a metric of the family began, where its type has a line for it.
 pub(super) fn write_created(
     family: &Family<'_>,
     shape: Shape,
@@ -85,7 +85,10 @@ pub(super) fn write_created(
     escaping: Escaping,
     out: &mut String,
 ) {
-    let (name, _) = named(family.name, shape);
+    let (name, kind) = named(family.name, shape);
+    if !matches!(kind, "counter" | "histogram" | "summary") {
+        return;
+    }
     series(&escaping.metric(name), "_created", metric.labels, None, escaping, out);
     out.push_str(&number(created_s));
     if let Some(ms) = metric.at_ms {
@@ -101,11 +104,26 @@ fn named(name: &str, shape: Shape) -> (&str, &'static str) {
         Shape::Counter => name.strip_suffix("_total").map_or((name, "unknown"), |name| (name, "counter")),
         Shape::Info => name.strip_suffix("_info").map_or((name, "unknown"), |name| (name, "info")),
         Shape::Gauge => (name, "gauge"),
+        Shape::StateSet => (name, "stateset"),
         Shape::Untyped => (name, "unknown"),
         Shape::Summary => (name, "summary"),
         Shape::Histogram => (name, "histogram"),
         Shape::GaugeHistogram => (name, "gaugehistogram"),
     }
+}
+
+/// The names that a reader takes for those of a family whose series are called `name`.
+pub(super) fn claimed(name: &str, shape: Shape) -> Vec<String> {
+    let (base, kind) = named(name, shape);
+    let suffixes: &[&str] = match kind {
+        "counter" => &["", "_total", "_created"],
+        "info" => &["", "_info"],
+        "summary" => &["", "_sum", "_count", "_created"],
+        "histogram" => &["", "_bucket", "_sum", "_count", "_created"],
+        "gaugehistogram" => &["", "_bucket", "_gsum", "_gcount", "_sum", "_count"],
+        _ => &[""],
+    };
+    suffixes.iter().map(|suffix| format!("{base}{suffix}")).collect()
 }
 
 /// A float, which is told from a whole number by its point.

@@ -24,7 +24,7 @@ pub(super) fn begin(family: &Family<'_>, shape: Shape, escaping: Escaping, out: 
 fn kind(shape: Shape) -> u64 {
     match shape {
         Shape::Counter => 0,
-        Shape::Gauge | Shape::Info => 1,
+        Shape::Gauge | Shape::Info | Shape::StateSet => 1,
         Shape::Summary => 2,
         Shape::Untyped => 3,
         Shape::Histogram => 4,
@@ -33,7 +33,18 @@ fn kind(shape: Shape) -> u64 {
 }
 
 /// Appends a metric of the family.
-pub(super) fn write(shape: Shape, metric: &Metric<'_>, escaping: Escaping, out: &mut Vec<u8>) {
+pub(super) fn write(
+    shape: Shape,
+    metric: &Metric<'_>,
+    created_s: Option<f64>,
+    escaping: Escaping,
+    out: &mut Vec<u8>,
+) {
+    let created = |field, out: &mut Vec<u8>| {
+        if let Some(created_s) = created_s {
+            write_message(field, out, |out| timestamp((created_s * 1000.0).round() as i64, out));
+        }
+    };
     write_message(4, out, |out| {
         for (name, value) in metric.labels {
             label(&escaping.label(name), value, out);
@@ -41,7 +52,7 @@ pub(super) fn write(shape: Shape, metric: &Metric<'_>, escaping: Escaping, out: 
         match metric.value {
             Value::Float(value) => {
                 let field = match shape {
-                    Shape::Gauge | Shape::Info => 2,
+                    Shape::Gauge | Shape::Info | Shape::StateSet => 2,
                     Shape::Counter => 3,
                     _ => 5,
                 };
@@ -50,16 +61,24 @@ pub(super) fn write(shape: Shape, metric: &Metric<'_>, escaping: Escaping, out: 
                     if let Some(exemplar) = metric.exemplar.filter(|_| shape == Shape::Counter) {
                         write_message(2, out, |out| write_exemplar(exemplar, escaping, out));
                     }
+                    if shape == Shape::Counter {
+                        created(3, out);
+                    }
                 });
             }
-            Value::Summary(summary) => write_message(4, out, |out| write_summary(&summary, out)),
-            Value::Classic(classic) => {
-                write_message(7, out, |out| histogram(&Buckets::of_classic(&classic), None, out));
-            }
-            Value::Histogram(value) => {
+            Value::Summary(summary) => write_message(4, out, |out| {
+                write_summary(&summary, out);
+                created(4, out);
+            }),
+            Value::Classic(classic) => write_message(7, out, |out| {
+                histogram(&Buckets::of_classic(&classic), None, out);
+                created(15, out);
+            }),
+            Value::Histogram(value) => write_message(7, out, |out| {
                 let native = Some(value).filter(|_| metric.value.is_exponential());
-                write_message(7, out, |out| histogram(&Buckets::of(value), native, out));
-            }
+                histogram(&Buckets::of(value), native, out);
+                created(15, out);
+            }),
         }
         if let Some(ms) = metric.at_ms {
             write_number(6, ms as u64, out);
@@ -142,10 +161,12 @@ fn write_exemplar(exemplar: &Exemplar, escaping: Escaping, out: &mut Vec<u8>) {
         label(&escaping.label(name), value, out);
     }
     write_double(2, exemplar.value, out);
-    write_message(3, out, |out| {
-        write_number(1, exemplar.timestamp_ms.div_euclid(1000) as u64, out);
-        write_number(2, exemplar.timestamp_ms.rem_euclid(1000) as u64 * 1_000_000, out);
-    });
+    write_message(3, out, |out| timestamp(exemplar.timestamp_ms, out));
+}
+
+fn timestamp(ms: i64, out: &mut Vec<u8>) {
+    write_number(1, ms.div_euclid(1000) as u64, out);
+    write_number(2, ms.rem_euclid(1000) as u64 * 1_000_000, out);
 }
 
 fn label(name: &str, value: &str, out: &mut Vec<u8>) {

@@ -12,6 +12,7 @@ pub(super) enum Shape {
     Counter,
     Gauge,
     Info,
+    StateSet,
     Summary,
     Histogram,
     GaugeHistogram,
@@ -19,7 +20,10 @@ pub(super) enum Shape {
 
 impl Shape {
     pub(super) fn of(family: &Family<'_>, value: &Value<'_>) -> Self {
+        let is_suffix = matches!(family.name, "_total" | "_info");
         match (value, family.kind) {
+            // Without its suffix such a name is none, and readers take it away.
+            (Value::Float(_), MetricType::Counter | MetricType::Info) if is_suffix => Self::Untyped,
             (Value::Histogram(histogram), _) if histogram.reset_hint == ResetHint::Gauge => {
                 Self::GaugeHistogram
             }
@@ -29,6 +33,7 @@ impl Shape {
             (Value::Float(_), MetricType::Counter) => Self::Counter,
             (Value::Float(_), MetricType::Gauge) => Self::Gauge,
             (Value::Float(_), MetricType::Info) => Self::Info,
+            (Value::Float(_), MetricType::StateSet) => Self::StateSet,
             (Value::Float(_), _) => Self::Untyped,
         }
     }

@@ -134,6 +134,29 @@ classic_count{job="a\"b\\c\nd",instance=""} 12 1700000000.12
 }
 
 #[test]
+fn two_families_never_have_one_name_in_openmetrics() {
+    let mut writer = Writer::new(format(OPENMETRICS));
+    for (name, kind) in [
+        ("a_created", MetricType::Gauge),
+        ("a_total", MetricType::Counter),
+        ("b", MetricType::Gauge),
+        ("b_info", MetricType::Info),
+        ("b_total", MetricType::Counter),
+        ("b_total", MetricType::Counter),
+        ("c_total", MetricType::Counter),
+    ] {
+        writer.write(
+            &Family { name, kind, ..Family::default() },
+            &Metric { labels: &[], at_ms: None, ..float(1.0) },
+        );
+    }
+    let wanted = "# TYPE a_created gauge\na_created 1.0\n# TYPE a_total unknown\na_total 1.0\n# TYPE b gauge\nb 1.0\n\
+        # TYPE b_info unknown\nb_info 1.0\n# TYPE b_total unknown\nb_total 1.0\nb_total 1.0\n\
+        # TYPE c counter\nc_total 1.0\n# EOF\n";
+    assert_eq!(String::from_utf8(writer.finish()).unwrap(), wanted);
+}
+
+#[test]
 fn weir_reads_its_own_text() {
     for accept in [TEXT, OPENMETRICS, "text/plain;escaping=values"] {
         let body = written(accept);

@@ -18,7 +18,7 @@ pub(super) fn begin(family: &Family<'_>, shape: Shape, escaping: Escaping, out: 
     out.push_str(match shape {
         Shape::Untyped => "untyped\n",
         Shape::Counter => "counter\n",
-        Shape::Gauge | Shape::Info => "gauge\n",
+        Shape::Gauge | Shape::Info | Shape::StateSet => "gauge\n",
         Shape::Summary => "summary\n",
         Shape::Histogram | Shape::GaugeHistogram => "histogram\n",
     });

@@ -74,7 +74,7 @@ fn what_peers_write_is_taken() {
         ("up 1", &["up 1"][..]),
         ("up 1\r\nb 2\r\n", &["up 1", "b 2"]),
         ("\n\n  up\t1  \n\t\n", &["up 1"]),
-        ("a Nan\nb +inF\nc -INF\nd 0x1p3\ne 1e3", &["a NaN", "b +Inf", "c -Inf", "d 8", "e 1000"]),
+        ("a Nan\nb +inF\nc -INF\ne 1e3", &["a NaN", "b +Inf", "c -Inf", "e 1000"]),
         ("up{a=\"b\",} 1 1700000000123", &["up{a=\"b\",} 1 @1700000000123"]),
         ("up{a=\"b\"c=\"d\"}1", &["up{a=\"b\"c=\"d\"} 1"]),
         (
@@ -176,6 +176,22 @@ fn openmetrics_has_seconds_and_exemplars() {
         ]
     );
     assert_eq!(page.bad_exemplars, ["exemplar with an empty or repeated label name"]);
+}
+
+#[test]
+fn no_number_is_hexadecimal() {
+    for (format, line) in [
+        (Format::Prometheus, "a 0x1p-2\n"),
+        (Format::Prometheus, "a{p=\"P\"} -0X1P3 5\n"),
+        (Format::OpenMetrics, "a_total 0x1p3 # {} 1\n# EOF"),
+        (Format::OpenMetrics, "a_total 1 # {b=\"}\"} 0x1p3\n# EOF"),
+        (Format::OpenMetrics, "a_total 1 # {} 1 0x1p3\n# EOF"),
+    ] {
+        let refused = Page::of(format, line.as_bytes(), &OPTIONS).err().unwrap();
+        assert_eq!(refused.what, format!("value is not a number: {}", line.lines().next().unwrap()));
+    }
+    let fine = "p_total{p=\"0x1p3\"} 1 # {p=\"P} 0x1p3\"} 2\n# EOF";
+    assert_eq!(Page::of(Format::OpenMetrics, fine.as_bytes(), &OPTIONS).unwrap().rows.len(), 1);
 }
 
 const CREATED: &str = r#"# HELP a Words.

@@ -141,6 +141,9 @@ impl<'a> Page<'a> {
         if !line.named {
             return Err("metric name is missing");
         }
+        if line.has_hexadecimal(text) {
+            return Err("value is not a number");
+        }
         self.sample(line, sink);
         Ok(())
     }

@@ -37,7 +37,40 @@ fn has_openmetrics_syntax(body: &[u8]) -> bool {
     body.trim_ascii_end().ends_with(b"# EOF")
         || body.starts_with(unit)
         || memmem::find(body, b"\n# UNIT ").is_some()
-        || memmem::find(body, b" # {").is_some()
+        || has_exemplar(body)
+}
+
+const EXEMPLAR: &[u8] = b" # {";
+
+/// Whether a sample has an exemplar: what looks like one in a label's value or in a comment is none.
+pub(crate) fn has_exemplar(body: &[u8]) -> bool {
+    let mut rest = body;
+    while let Some(at) = memmem::find(rest, EXEMPLAR) {
+        let start = memchr::memrchr(b'\n', &rest[..at]).map_or(0, |before| before + 1);
+        let end = memchr::memchr(b'\n', &rest[at..]).map_or(rest.len(), |length| at + length);
+        if is_in(&rest[start..end]) {
+            return true;
+        }
+        rest = &rest[end..];
+    }
+    false
+}
+
+/// Whether the line has an exemplar.
+fn is_in(line: &[u8]) -> bool {
+    if line.trim_ascii_start().starts_with(b"#") {
+        return false;
+    }
+    let (mut is_quoted, mut is_escaped) = (false, false);
+    line.iter().enumerate().any(|(at, byte)| {
+        let is_special = !std::mem::take(&mut is_escaped);
+        match byte {
+            b'\\' if is_quoted && is_special => is_escaped = true,
+            b'"' if is_special => is_quoted = !is_quoted,
+            _ => {}
+        }
+        !is_quoted && line[at..].starts_with(EXEMPLAR)
+    })
 }
 
 /// Refuses media types that are surely something else, and unknown encodings.
@@ -67,6 +100,9 @@ mod tests {
             assert_eq!(of(unsaid, "a 1\n# EOF"), Format::OpenMetrics);
             assert_eq!(of(unsaid, "# UNIT a_seconds seconds\na_seconds 1\n"), Format::OpenMetrics);
             assert_eq!(of(unsaid, "a_total 1 # {trace=\"x\"} 1\n"), Format::OpenMetrics);
+            let first = "b{c=\"\\\" # {\"} 1\n# HELP d Like e # {f=\"g\"}\n";
+            assert_eq!(of(unsaid, first), Format::Prometheus);
+            assert_eq!(of(unsaid, &format!("{first}a_total{{b=\"\\\\\"}} 1 # {{}} 1")), Format::OpenMetrics);
         }
     }
 }

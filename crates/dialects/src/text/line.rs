@@ -28,6 +28,24 @@ pub(crate) struct Line<'a> {
     pub(crate) exemplar: Option<LineExemplar<'a>>,
 }
 
+impl Line<'_> {
+    /// Whether a number of the line, which is `text`, is hexadecimal.
+    pub(crate) fn has_hexadecimal(&self, text: &str) -> bool {
+        let rest = &text[self.series.len()..];
+        let Some(exemplar) = rest.find('#').filter(|_| self.exemplar.is_some()) else {
+            return is_hexadecimal(rest);
+        };
+        // Braces in values of labels stand before the one that ends them.
+        let numbers = rest.rfind('}').map_or("", |brace| &rest[brace..]);
+        is_hexadecimal(&rest[..exemplar]) || is_hexadecimal(numbers)
+    }
+}
+
+/// Whether a number, or one of several, has a binary exponent. Prometheus takes none from a page.
+pub(crate) fn is_hexadecimal(numbers: &str) -> bool {
+    memchr::memchr2(b'p', b'P', numbers.as_bytes()).is_some()
+}
+
 /// The exemplar at the end of a line.
 #[derive(Debug)]
 pub(crate) struct LineExemplar<'a> {

@@ -1,5 +1,6 @@
 //! `/federate`: the newest sample of each series that is selected, as an exposition for another Prometheus to scrape.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use admission::Scope;
@@ -39,7 +40,9 @@ pub async fn answer(app: Arc<App>, request: Request<Body>) -> Answer {
     let end_ms = app.env.clock.now_ms();
     let lookback_ms = i64::try_from(app.config().query_lookback.as_millis()).unwrap_or(i64::MAX);
     let range = TimeRange { start_ms: end_ms.saturating_sub(lookback_ms), end_ms };
-    let work = Federation { store, tenant: tenant.id, range, format: accepted(&parts.headers) };
+    let mut added = app.config().settings.pasted.global.external_labels.clone();
+    added.entry(INSTANCE.to_owned()).or_default();
+    let work = Federation { store, tenant: tenant.id, range, format: accepted(&parts.headers), added };
     let coding = Coding::preferred(&parts.headers);
     super::count_of(&app, &tenant);
     let params = Params::parse("", parts.uri.query().unwrap_or(""));
@@ -58,6 +61,8 @@ struct Federation {
     tenant: TenantId,
     range: TimeRange,
     format: Format,
+    /// Labels that each series gets that has none of the name: those of this server, and an instance.
+    added: BTreeMap<String, String>,
 }
 
 impl Federation {
@@ -72,10 +77,11 @@ impl Federation {
         all.sort_unstable_by(|a, b| name(a).cmp(name(b)).then_with(|| a.labels.cmp(&b.labels)));
         // Two selectors may find the same series.
         all.dedup_by(|a, b| a.labels == b.labels);
+        let added_bytes: usize = self.added.iter().map(|(name, value)| name.len() + value.len()).sum();
         let mut writer = Writer::new(self.format);
         let mut known: Option<(String, Metadata)> = None;
         for series in &all {
-            budget.charge(written_bytes(series))?;
+            budget.charge(written_bytes(series) + added_bytes as u64)?;
             let name = series.name();
             if known.as_ref().is_none_or(|(of, _)| of != name) {
                 known = Some((name.to_owned(), self.metadata(name)));
@@ -83,9 +89,8 @@ impl Federation {
             let (_, Metadata { kind, unit, help }) = known.as_ref().expect("set above");
             let mut labels: Vec<(&str, &str)> =
                 series.labels.iter().filter(|(name, _)| *name != METRIC_NAME).collect();
-            if series.labels.get(INSTANCE).is_none() {
-                labels.push((INSTANCE, ""));
-            }
+            let missing = self.added.iter().filter(|(name, _)| series.labels.get(name).is_none());
+            labels.extend(missing.map(|(name, value)| (name.as_str(), value.as_str())));
             let at_ms = Some(series.at_ms);
             let value = match &series.value {
                 Newest::Float(value) => Value::Float(*value),
@@ -103,9 +108,14 @@ impl Federation {
         let without = |suffix, kind: MetricType| {
             name.strip_suffix(suffix).and_then(of).filter(|metadata| metadata.kind == kind)
         };
-        of(name)
+        let metadata = of(name)
             .or_else(|| without("_total", MetricType::Counter))
             .or_else(|| without("_info", MetricType::Info))
-            .unwrap_or_default()
+            .unwrap_or_default();
+        match metadata.kind {
+            // What is selected of a set need not be a whole one.
+            MetricType::StateSet => Metadata { kind: MetricType::Unknown, ..metadata },
+            _ => metadata,
+        }
     }
 }

@@ -34,7 +34,8 @@ pub(super) fn newest(
             for (number, series) in block.series.iter().enumerate() {
                 let Some(labels) = selection.labels(*series)? else { continue };
                 budget.charge(labels.as_canonical().len() as u64 + SERIES_BYTES)?;
-                all.extend(last(rank, labels, Rows::of(&block, number)));
+                let rows = Rows::of(&block, number);
+                all.extend(last(rank, labels, rows, start_ms(&block, number)));
             }
         }
         for warning in selection.warnings() {
@@ -44,15 +45,21 @@ pub(super) fn newest(
     Ok(all)
 }
 
+/// The start time of a series' last row; 0 where it has none.
+fn start_ms(block: &SeriesBlock, number: usize) -> i64 {
+    let end = block.offsets[number + 1] as usize;
+    end.checked_sub(1).and_then(|row| block.columns.starts.get(row)).copied().unwrap_or_default()
+}
+
 /// Of a series' rows the last; none when there is nothing to tell: no exposition has stale markers.
-fn last(rank: u32, labels: Labels, rows: Rows<'_>) -> Option<Series> {
+fn last(rank: u32, labels: Labels, rows: Rows<'_>, start_ms: i64) -> Option<Series> {
     let (at_ms, value) = match rows.iter().last()? {
         Row::Float(_, value) if is_stale(value) => return None,
         Row::Histogram(_, histogram) if histogram.is_stale() => return None,
         Row::Float(at_ms, value) => (at_ms, Newest::Float(value)),
         Row::Histogram(at_ms, histogram) => (at_ms, Newest::Histogram(Arc::clone(histogram))),
     };
-    Some(Series { rank, labels, at_ms, value })
+    Some(Series { rank, labels, at_ms, start_ms, value })
 }
 
 /// About what a series takes when it is written.

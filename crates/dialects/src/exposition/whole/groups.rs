@@ -15,7 +15,7 @@ pub(super) struct Group<'a> {
     pub(super) labels: Vec<(&'a str, &'a str)>,
     pub(super) at_ms: i64,
     pub(super) value: GroupValue<'a>,
-    /// When it began, in seconds.
+    /// When it began, in seconds: a series that says so goes before what came with the sample.
     pub(super) created_s: Option<f64>,
 }
 
@@ -49,10 +49,12 @@ pub(super) fn put_together<'a>(name: &'a str, draft: &'a Draft<'a>, syntax: Synt
     let kind = told_kind(name, draft, syntax);
     let is_part = |(of, part, _): &(&str, Part, _)| *part != Part::Created && *of != name;
     let groups = match kind {
+        // Text has no type for it, and a histogram's parts are called otherwise.
+        MetricType::GaugeHistogram if matches!(syntax, Syntax::Text(_)) => Err(Broken),
         MetricType::Histogram | MetricType::GaugeHistogram | MetricType::Summary => compound(draft, kind),
         // Something of this name stands beside what looks like the parts of a histogram.
         _ if draft.members.iter().any(is_part) => Err(Broken),
-        _ => simple(draft, kind),
+        _ => simple(name, draft, kind),
     };
     let metadata = Metadata { kind, ..draft.metadata.clone() };
     let whole = |groups| Whole { rank: draft.rank, name, metadata, groups, members: draft.members.clone() };
@@ -87,20 +89,23 @@ fn told_kind(name: &str, draft: &Draft<'_>, syntax: Syntax) -> MetricType {
             Newest::Float(_) => None,
         })
     });
+    let is_suffix = matches!(name, "_total" | "_info");
     match (draft.metadata.kind, natives.into_iter().next()) {
         (MetricType::Histogram | MetricType::GaugeHistogram, Some(_)) if draft.members.len() > 1 => {
             draft.metadata.kind
         }
         (_, Some(ResetHint::Gauge)) => MetricType::GaugeHistogram,
         (_, Some(_)) => MetricType::Histogram,
+        // Without its suffix such a name is none, and readers take it away.
+        (MetricType::Counter | MetricType::Info, _) if is_suffix => MetricType::Gauge,
         (MetricType::Counter, _) if is_open && !name.ends_with("_total") => MetricType::Gauge,
         (MetricType::Info, _) if is_open && !name.ends_with("_info") => MetricType::Gauge,
-        (MetricType::StateSet, _) => MetricType::Gauge,
+        (MetricType::StateSet, _) if !is_open => MetricType::Gauge,
         (kind, _) => kind,
     }
 }
 
-fn simple<'a>(draft: &Draft<'a>, kind: MetricType) -> Result<Vec<Group<'a>>, Broken> {
+fn simple<'a>(name: &str, draft: &Draft<'a>, kind: MetricType) -> Result<Vec<Group<'a>>, Broken> {
     let mut created = BTreeMap::new();
     let mut groups = Vec::new();
     for (_, part, series) in &draft.members {
@@ -114,15 +119,21 @@ fn simple<'a>(draft: &Draft<'a>, kind: MetricType) -> Result<Vec<Group<'a>>, Bro
         }
     }
     for group in &mut groups {
-        group.created_s = created.get(&group.labels).copied();
+        group.created_s = created.get(&group.labels).copied().or(group.created_s);
         let GroupValue::Float(value) = group.value else { continue };
         match kind {
             MetricType::Counter if value.is_nan() || value < 0.0 => return Err(Broken),
             MetricType::Info if value != 1.0 => return Err(Broken),
+            MetricType::StateSet if !is_state(name, group, value) => return Err(Broken),
             _ => {}
         }
     }
     if groups.is_empty() { Err(Broken) } else { Ok(groups) }
+}
+
+/// Whether it is one state of a set: its label is called like the family.
+fn is_state(name: &str, group: &Group<'_>, value: f64) -> bool {
+    (value == 0.0 || value == 1.0) && group.labels.iter().any(|(label, _)| *label == name)
 }
 
 fn float(series: &Series) -> Option<Group<'_>> {
@@ -131,8 +142,13 @@ fn float(series: &Series) -> Option<Group<'_>> {
         labels: labels(series, ""),
         at_ms: series.at_ms,
         value: GroupValue::Float(value),
-        created_s: None,
+        created_s: began_s(series.start_ms),
     })
+}
+
+/// A start time in seconds.
+fn began_s(start_ms: i64) -> Option<f64> {
+    (start_ms > 0).then_some(start_ms as f64 / 1000.0)
 }
 
 /// A series' labels, but for its name and one other.
@@ -146,6 +162,8 @@ struct Parts {
     /// Part, the bound or the quantile, time, value.
     parts: Vec<(Part, f64, i64, f64)>,
     created_s: Option<f64>,
+    /// The latest start time that came with a part.
+    start_ms: i64,
 }
 
 fn compound<'a>(draft: &Draft<'a>, kind: MetricType) -> Result<Vec<Group<'a>>, Broken> {
@@ -165,7 +183,7 @@ fn compound<'a>(draft: &Draft<'a>, kind: MetricType) -> Result<Vec<Group<'a>>, B
                     if is_gauge == (kind == MetricType::GaugeHistogram) {
                         let value = GroupValue::Native(histogram);
                         let (labels, at_ms) = (labels(series, ""), series.at_ms);
-                        groups.push(Group { labels, at_ms, value, created_s: None });
+                        groups.push(Group { labels, at_ms, value, created_s: began_s(series.start_ms) });
                     }
                     continue;
                 }
@@ -183,6 +201,7 @@ fn compound<'a>(draft: &Draft<'a>, kind: MetricType) -> Result<Vec<Group<'a>>, B
                 "" => 0.0,
                 _ => series.labels.get(label).and_then(|text| text.parse::<f64>().ok()).ok_or(Broken)?,
             };
+            metric.start_ms = metric.start_ms.max(series.start_ms);
             metric.parts.push((*part, at, series.at_ms, value));
         }
     }
@@ -190,7 +209,8 @@ fn compound<'a>(draft: &Draft<'a>, kind: MetricType) -> Result<Vec<Group<'a>>, B
         // What is older than the newest parts is of a time when there were other buckets.
         let Some(at_ms) = metric.parts.iter().map(|(_, _, at_ms, _)| *at_ms).max() else { continue };
         let value = metric.value(at_ms, kind)?;
-        groups.push(Group { labels, at_ms, value, created_s: metric.created_s });
+        let created_s = metric.created_s.or(began_s(metric.start_ms));
+        groups.push(Group { labels, at_ms, value, created_s });
     }
     if groups.is_empty() { Err(Broken) } else { Ok(groups) }
 }

@@ -32,6 +32,8 @@ pub struct Series {
     pub labels: Labels,
     /// Milliseconds since the Unix epoch.
     pub at_ms: i64,
+    /// Since when a counter, a histogram or a summary counts, as it came with the sample; 0 = unknown.
+    pub start_ms: i64,
     /// The value.
     pub value: Newest,
 }
@@ -132,11 +134,12 @@ fn later(escaping: Escaping) -> Escaping {
     if escaping == Escaping::Underscores { Escaping::AllowUtf8 } else { escaping }
 }
 
-/// The series as they will be called, sorted by name and labels, each once: where escaping makes two the same, the newer.
+/// The series as they will be called, sorted by name and labels, each once: where that makes two the same, the newer.
 fn settled(series: Vec<Series>, format: Format) -> Vec<Series> {
     let mut all = Vec::with_capacity(series.len());
     for series in series {
         let series = if format.escaping == Escaping::Underscores { series.underscored() } else { series };
+        let series = series.unreserved();
         match series.value {
             Newest::Histogram(ref histogram) if histogram.schema == CUSTOM_BOUNDS_SCHEMA => {
                 series.classic(histogram, &mut all);
@@ -179,6 +182,16 @@ impl Series {
         Self { labels: Labels::from_pairs(self.labels.iter().map(escape)), ..self }
     }
 
+    /// The same without labels that strict readers keep for themselves: they refuse a page for one.
+    fn unreserved(self) -> Self {
+        let is_reserved = |name: &str| name.starts_with("__") && name != METRIC_NAME;
+        if !self.labels.iter().any(|(name, _)| is_reserved(name)) {
+            return self;
+        }
+        let labels = Labels::from_pairs(self.labels.iter().filter(|(name, _)| !is_reserved(name)));
+        Self { labels, ..self }
+    }
+
     /// A native histogram with custom bounds as the series of a classic one.
     fn classic(&self, histogram: &Histogram, all: &mut Vec<Series>) {
         let is_gauge = histogram.reset_hint == ResetHint::Gauge;
@@ -188,8 +201,8 @@ impl Series {
             let others = self.labels.iter().filter(|(name, _)| *name != METRIC_NAME);
             let pairs = others.map(|(name, value)| (name, value.to_owned()));
             let labels = pairs.chain([(METRIC_NAME, name)]).chain(bound.map(|bound| ("le", bound)));
-            let (rank, at_ms) = (self.rank, self.at_ms);
-            all.push(Series { rank, at_ms, labels: Labels::from_pairs(labels), value: Newest::Float(value) });
+            let (labels, value) = (Labels::from_pairs(labels), Newest::Float(value));
+            all.push(Series { labels, value, rank: self.rank, at_ms: self.at_ms, start_ms: self.start_ms });
         };
         let number = |count: Count| match count {
             Count::Whole(count) => count as f64,
@@ -210,17 +223,16 @@ impl Series {
 impl Whole<'_> {
     fn write(&self, options: Options, writer: &mut Writer) {
         let Metadata { kind, unit, help } = &self.metadata;
-        // An info has no unit.
-        let unit = if *kind == MetricType::Info { "" } else { unit };
+        // An info has no unit, and no state set.
+        let unit = if matches!(kind, MetricType::Info | MetricType::StateSet) { "" } else { unit };
         let family = super::Family { name: self.name, kind: *kind, unit, help };
         for group in &self.groups {
             let at_ms = (options.times == Told::Told).then_some(group.at_ms);
             let metric =
                 super::Metric { labels: &group.labels, value: group.value.shown(), at_ms, exemplar: None };
-            writer.write(&family, &metric);
-            if let Some(created_s) = group.created_s {
-                writer.write_created(&family, &metric, created_s);
-            }
+            let begins = matches!(kind, MetricType::Counter | MetricType::Histogram | MetricType::Summary);
+            let created_s = group.created_s.filter(|_| begins && options.created == Told::Told);
+            writer.write_since(&family, &metric, created_s);
         }
     }
 }

@@ -62,9 +62,9 @@ impl<'a> Names<'a> {
         if let Some(place) = self.created(name) {
             return match (self.options.created, self.syntax) {
                 (Told::Left, _) => None,
-                (Told::Told, Syntax::OpenMetrics(_)) => Some(place),
-                // The others have no place for it: it is a gauge of its own.
-                (Told::Told, _) => Some(Place {
+                (Told::Told, Syntax::OpenMetrics(_) | Syntax::Protobuf) => Some(place),
+                // Text has no place for it: it is a gauge of its own.
+                (Told::Told, Syntax::Text(_)) => Some(Place {
                     family: name.to_owned(),
                     part: Part::Whole,
                     metadata: Metadata { kind: MetricType::Gauge, ..Metadata::default() },
@@ -104,7 +104,7 @@ impl<'a> Names<'a> {
 
     /// The name without the suffix, when that is a family of one of these types.
     fn base<'n>(&self, name: &'n str, suffix: &str, kinds: &[MetricType]) -> Option<(&'n str, Metadata)> {
-        let base = name.strip_suffix(suffix)?;
+        let base = without(name, suffix)?;
         (self.metadata)(base)
             .filter(|metadata| kinds.contains(&metadata.kind))
             .map(|metadata| (base, metadata))
@@ -113,7 +113,7 @@ impl<'a> Names<'a> {
     /// Whose beginning the series tell.
     fn created(&self, name: &str) -> Option<Place> {
         const BEGIN: [MetricType; 3] = [MetricType::Counter, MetricType::Histogram, MetricType::Summary];
-        let base = name.strip_suffix("_created")?;
+        let base = without(name, "_created")?;
         let total = format!("{base}_total");
         let of_base = self.base(name, "_created", &BEGIN).map(|(_, metadata)| metadata);
         let of_total = || (self.metadata)(&total).filter(|metadata| metadata.kind == MetricType::Counter);
@@ -128,10 +128,15 @@ impl<'a> Names<'a> {
         const THREE: [(&str, Part); 3] =
             [("_bucket", Part::Bucket), ("_sum", Part::Sum), ("_count", Part::Count)];
         THREE.into_iter().find_map(|(suffix, part)| {
-            let base = name.strip_suffix(suffix)?;
+            let base = without(name, suffix)?;
             let is_known = (self.metadata)(base).is_some_and(|known| known.kind != MetricType::Unknown);
             let has_all = || THREE.iter().all(|(s, _)| self.names.contains(format!("{base}{s}").as_str()));
             (!is_known && has_all()).then_some((base, part))
         })
     }
+}
+
+/// The name without the suffix, when that leaves a name.
+fn without<'n>(name: &'n str, suffix: &str) -> Option<&'n str> {
+    name.strip_suffix(suffix).filter(|base| !base.is_empty())
 }

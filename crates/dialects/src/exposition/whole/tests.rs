@@ -7,6 +7,9 @@ use super::*;
 
 const OPEN: &str = "application/openmetrics-text;version=1.0.0";
 
+const PROTOBUF: &str =
+    "application/vnd.google.protobuf;proto=io.prometheus.client.MetricFamily;encoding=delimited";
+
 const PLAIN: Options = Options { untyped: Untyped::Gauge, created: Told::Left, times: Told::Left };
 
 /// Series as lines of `name{label=value,…} value @ms`, types as `name type unit help`.
@@ -31,7 +34,7 @@ fn series(line: &str) -> Series {
     let (name, labels) = name.trim_end_matches('}').split_once('{').unwrap_or((name, ""));
     let pairs = labels.split(',').filter_map(|pair| pair.split_once('='));
     let labels = Labels::from_pairs(pairs.chain([(METRIC_NAME, name)]));
-    Series { rank: 0, labels, at_ms, value: Newest::Float(value.parse().unwrap()) }
+    Series { rank: 0, labels, at_ms, start_ms: 0, value: Newest::Float(value.parse().unwrap()) }
 }
 
 #[test]
@@ -127,7 +130,8 @@ fn what_breaks_a_rule_is_told_as_gauges() {
         ("x counter", &["x 1"]),
         ("x info", &["x_info 1", "x_info{a=b} 2"]),
         ("x info", &["x 1"]),
-        ("x stateset", &["x{x=a} 1"]),
+        ("x stateset", &["x{x=a} 1", "x{x=b} 2"]),
+        ("x stateset", &["x{x=a} 1", "x{y=b} 0"]),
         ("x summary", &["x{quantile=2} 1", "x_count 1"]),
         ("x summary", &["x{quantile=0.5} -1", "x_count 1"]),
         ("x summary", &["x 1", "x_count 1"]),
@@ -141,6 +145,33 @@ fn what_breaks_a_rule_is_told_as_gauges() {
     }
     // Text has counters whose names end otherwise.
     assert_eq!(page("", PLAIN, &["x counter"], &["x 1"]), "# TYPE x counter\nx 1\n");
+}
+
+#[test]
+fn states_and_gauge_histograms_are_of_their_types_in_openmetrics_alone() {
+    let types = ["x stateset s", "g gaugehistogram"];
+    let lines = ["x{x=a} 1", "x{x=b} 0", "g_bucket{le=+Inf} 2", "g_gcount 2", "g_gsum 3"];
+    let wanted = "# TYPE g gaugehistogram\ng_bucket{le=\"+Inf\"} 2\ng_gsum 3.0\ng_gcount 2\n\
+        # TYPE x stateset\nx{x=\"a\"} 1.0\nx{x=\"b\"} 0.0\n# EOF\n";
+    assert_eq!(page(OPEN, PLAIN, &types, &lines), wanted);
+    let wanted = "# TYPE g_bucket gauge\ng_bucket{le=\"+Inf\"} 2\n# TYPE g_gcount gauge\ng_gcount 2\n\
+        # TYPE g_gsum gauge\ng_gsum 3\n# TYPE x gauge\nx{x=\"a\"} 1\nx{x=\"b\"} 0\n";
+    assert_eq!(page("", PLAIN, &types, &lines), wanted);
+}
+
+#[test]
+fn a_suffix_alone_is_a_name() {
+    for (types, line) in
+        [(&[][..], "_total 1"), (&["_total counter"], "_total 1"), (&["_info info"], "_info 1")]
+    {
+        let name = line.split(' ').next().unwrap();
+        for accept in [OPEN, ""] {
+            let text = page(accept, PLAIN, types, &[line]);
+            assert!(text.starts_with(&format!("# TYPE {name} gauge\n{name} 1")), "{text}");
+        }
+    }
+    let text = page(OPEN, PLAIN, &[], &["_bucket{le=+Inf} 1", "_sum 1", "_count 1"]);
+    assert_eq!(text.matches(" gauge\n").count(), 3, "{text}");
 }
 
 #[test]
@@ -215,6 +246,33 @@ fn when_something_began_is_told_on_request() {
 }
 
 #[test]
+fn a_start_time_that_came_with_the_sample_is_told_on_request() {
+    let types = ["c counter", "h histogram", "s summary", "g gauge"];
+    let lines =
+        ["c_total{a=b} 3", "h_bucket{le=+Inf} 2", "h_sum 3", "h_count 2", "s_count 1", "s_sum 1", "g 1"];
+    let all = || lines.map(|line| Series { start_ms: 1_700_000_000_500, ..series(line) }).to_vec();
+    let text = |options| String::from_utf8(bytes(OPEN, options, &types, all())).unwrap();
+    assert!(!text(PLAIN).contains("_created"));
+    let created = Options { created: Told::Told, ..PLAIN };
+    let told = text(created);
+    for line in ["c_created{a=\"b\"}", "h_created", "s_created"] {
+        assert!(told.contains(&format!("\n{line} 1.7000000005e+09\n")), "{line}\n{told}");
+    }
+    assert!(!told.contains("g_created"), "{told}");
+    // A series that says so itself goes before it.
+    let both = [all(), vec![series("c_created{a=b} 5")]].concat();
+    let told = String::from_utf8(bytes(OPEN, created, &types, both)).unwrap();
+    assert!(told.contains("\nc_created{a=\"b\"} 5.0\n"), "{told}");
+    // In protobuf: a field of the counter, of the summary and of the histogram.
+    let body = bytes(PROTOBUF, created, &types, all());
+    let seconds = [8, 0x80, 0xe2, 0xcf, 0xaa, 6, 16, 0x80, 0xca, 0xb5, 0xee, 1];
+    for field in [3 << 3 | 2, 4 << 3 | 2, 15 << 3 | 2] {
+        let message = [&[field, seconds.len() as u8][..], &seconds].concat();
+        assert_eq!(body.windows(message.len()).filter(|part| *part == message).count(), 1, "{field}");
+    }
+}
+
+#[test]
 fn names_are_escaped_before_they_are_compared() {
     let lines = ["a.b{c.d=1} 1 @1", "a_b{c_d=1} 2 @2", "h.x_bucket{le=+Inf} 2", "h.x_sum 3", "h.x_count 2"];
     let wanted = "# TYPE a_b gauge\na_b{c_d=\"1\"} 2\n# TYPE h_x histogram\nh_x_bucket{le=\"+Inf\"} 2\nh_x_sum 3\nh_x_count 2\n";
@@ -222,6 +280,22 @@ fn names_are_escaped_before_they_are_compared() {
     let text = page("text/plain;escaping=allow-utf-8", PLAIN, &[], &lines);
     assert!(text.contains("# TYPE \"a.b\" gauge\n{\"a.b\",\"c.d\"=\"1\"} 1\n"), "{text}");
     assert!(text.contains("# TYPE \"h.x\" histogram\n{\"h.x_bucket\",le=\"+Inf\"} 2\n"), "{text}");
+}
+
+#[test]
+fn labels_that_readers_keep_for_themselves_are_left_out() {
+    let lines = ["a{__b=c,d=e} 1 @1", "a{__b=f,d=e} 2 @2", "a{__g=h} 3", "a{.b=c} 4 @1"];
+    let wanted = "# TYPE a gauge\na{_b=\"c\"} 4\na{d=\"e\"} 2\na 3\n";
+    assert_eq!(sorted(&page("", PLAIN, &[], &lines)), sorted(wanted));
+    // Escaping may make one.
+    assert_eq!(page("", PLAIN, &[], &["a{..b=c,d=e} 1"]), "# TYPE a gauge\na{d=\"e\"} 1\n");
+}
+
+/// The lines of a page in an order of their own.
+fn sorted(text: &str) -> Vec<&str> {
+    let mut lines: Vec<&str> = text.lines().collect();
+    lines.sort_unstable();
+    lines
 }
 
 #[test]
@@ -261,9 +335,7 @@ fn native_histograms_are_classic_ones_where_they_can_be() {
         text.starts_with("# TYPE n gaugehistogram\n") && text.contains("n_gsum 7.25\nn_gcount 6\n"),
         "{text}"
     );
-    let protobuf =
-        "application/vnd.google.protobuf;proto=io.prometheus.client.MetricFamily;encoding=delimited";
-    let body = bytes(protobuf, PLAIN, &[], all());
+    let body = bytes(PROTOBUF, PLAIN, &[], all());
     for name in ["e", "f", "n"] {
         let family = [&[10, name.len() as u8][..], name.as_bytes()].concat();
         assert!(body.windows(family.len()).any(|part| part == family), "{name}");

@@ -4,15 +4,19 @@ use codec::float;
 use codec::proto::{FIXED64, LEN, write_bytes, write_double, write_key, write_message, write_number};
 use codec::varint::{self, zigzag};
 use model::batch::{Exemplar, HistogramSample};
-use model::histogram::{BucketCounts, CUSTOM_BOUNDS_SCHEMA, Histogram, ResetHint, Span};
+use model::histogram::buckets::{Buckets, coarsen, indexed};
+use model::histogram::{BucketCounts, CUSTOM_BOUNDS_SCHEMA, Histogram, ResetHint};
 use model::labels::METRIC_NAME;
 use model::{Sample, is_stale};
 
 use super::super::labels::bound;
 use crate::outgoing::{Form, Whole};
 
-/// Buckets of one sign that are said: those that lie further apart than this are none that anybody meant.
-const BUCKETS_MAX: i64 = 1 << 16;
+/// Buckets of one sign are said in one piece, with the empty ones between them. Where those would be more than this and more
+/// than are held, they are said coarser: few buckets far apart must not become a message of any size.
+const BUCKETS_MAX: usize = 512;
+/// The coarsest scale that whoever keeps native histograms takes.
+const SCALE_MIN: i32 = -4;
 
 /// A point.
 #[derive(Debug)]
@@ -113,19 +117,26 @@ impl Value {
             return None;
         }
         let (count, sum) = (*count, histogram.sum);
-        let positive = Side::of(&histogram.positive_spans, positive)?;
+        let positive = indexed(&histogram.positive_spans, positive);
         if histogram.schema == CUSTOM_BOUNDS_SCHEMA {
             let bounds = histogram.custom_bounds.clone();
             let mut counts = vec![0; bounds.len() + 1];
-            for (index, held) in (i64::from(positive.offset)..).zip(positive.counts) {
+            for (index, held) in positive {
                 *counts.get_mut(usize::try_from(index).ok()?)? = held;
             }
             return Some(Self::Histogram { count, sum, bounds, counts });
         }
-        let mut sides = [positive, Side::of(&histogram.negative_spans, negative)?];
-        // A bucket is called by its lower end here, by its upper one there.
-        sides.iter_mut().for_each(|side| side.offset = side.offset.saturating_sub(1));
-        let (scale, threshold) = (histogram.schema, histogram.zero_threshold);
+        let mut sides = [positive, indexed(&histogram.negative_spans, negative)];
+        let mut scale = histogram.schema;
+        while !sides.iter().all(can_be_said) {
+            if scale <= SCALE_MIN {
+                return None;
+            }
+            sides.iter_mut().for_each(|buckets| coarsen(buckets, 1));
+            scale -= 1;
+        }
+        let sides = [Side::of(&sides[0])?, Side::of(&sides[1])?];
+        let threshold = histogram.zero_threshold;
         Some(Self::Exponential { count, sum, scale, zero: *zero, threshold, sides })
     }
 
@@ -177,27 +188,28 @@ impl Value {
     }
 }
 
+/// How many buckets there are from the first to the last.
+fn width(buckets: &Buckets<u64>) -> usize {
+    let ends = buckets.first().zip(buckets.last());
+    let width = |(first, last): (&(i32, u64), &(i32, u64))| i64::from(last.0) - i64::from(first.0) + 1;
+    ends.map_or(0, |ends| usize::try_from(width(ends)).unwrap_or_default())
+}
+
+fn can_be_said(buckets: &Buckets<u64>) -> bool {
+    width(buckets) <= BUCKETS_MAX.max(2 * buckets.len())
+}
+
 impl Side {
-    /// Buckets in one piece, empty ones between them; `None` where they lie too far apart.
-    fn of(spans: &[Span], held: &[u64]) -> Option<Self> {
-        let (mut side, mut next, mut held) = (Self::default(), 0i64, held.iter());
-        for span in spans {
-            let first = next + i64::from(span.offset);
-            next = first + i64::from(span.length);
-            if span.length == 0 {
-                continue;
-            }
-            if side.counts.is_empty() {
-                side.offset = i32::try_from(first).ok()?;
-            }
-            let room = first - i64::from(side.offset);
-            if next - i64::from(side.offset) > BUCKETS_MAX {
-                return None;
-            }
-            side.counts.resize(usize::try_from(room).ok()?, 0);
-            side.counts.extend(held.by_ref().take(span.length as usize));
+    /// Buckets in one piece, empty ones between them; `None` where they are in no order.
+    fn of(buckets: &Buckets<u64>) -> Option<Self> {
+        let Some((first, _)) = buckets.first() else { return Some(Self::default()) };
+        let mut counts = vec![0; width(buckets)];
+        for (index, held) in buckets {
+            let place = usize::try_from(i64::from(*index) - i64::from(*first)).ok()?;
+            *counts.get_mut(place)? = *held;
         }
-        Some(side)
+        // A bucket is called by its lower end here, by its upper one there.
+        Some(Self { offset: first.saturating_sub(1), counts })
     }
 
     fn write(&self, out: &mut Vec<u8>) {

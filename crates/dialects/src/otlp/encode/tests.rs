@@ -280,6 +280,33 @@ fn types_are_those_under_which_names_stay() {
 }
 
 #[test]
+fn buckets_far_apart_are_said_coarser() {
+    let far = |schema, offset| Histogram {
+        schema,
+        zero_threshold: 0.0,
+        sum: 1.0,
+        reset_hint: ResetHint::Unknown,
+        positive_spans: vec![Span { offset: 1 - offset / 2, length: 1 }, Span { offset, length: 1 }],
+        negative_spans: vec![Span { offset: 3, length: 1 }],
+        counts: BucketCounts::Integer { count: 6, zero: 0, positive: vec![1, 2], negative: vec![3] },
+        custom_bounds: Vec::new(),
+    };
+    let body = said(&SPEAKER, &all(), &[native(far(8, 60_000))]);
+    assert!(body.unsaid == 0 && body.bytes.len() < 1_000, "{} bytes", body.bytes.len());
+    heard(&SPEAKER, &body, Settings::standard(), |batch| {
+        // 60,002 buckets are 469 of 128 each: those from -30,000 on lie in -234, those of 30,002 in 235.
+        let wanted = "1 0 1 6 0 [(-234, 1), (235, 2)] [(1, 3)]";
+        assert_eq!(filled(&batch.histograms[0].histogram), wanted);
+    });
+    // What is nearer stays as it is.
+    let near = far(8, 500);
+    let body = said(&SPEAKER, &all(), &[native(near.clone())]);
+    heard(&SPEAKER, &body, Settings::standard(), |batch| {
+        assert_eq!(filled(&batch.histograms[0].histogram), filled(&near));
+    });
+}
+
+#[test]
 fn what_has_no_place_is_counted() {
     let float = BucketCounts::Float { count: 1.5, zero: 1.5, positive: Vec::new(), negative: Vec::new() };
     let whole = || BucketCounts::Integer { count: 1, zero: 1, positive: Vec::new(), negative: Vec::new() };

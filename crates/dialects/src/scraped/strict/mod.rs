@@ -30,6 +30,8 @@ use super::{Format, Options, Place, Row, Sink, Violation};
 use families::Families;
 use metadata::Metadata;
 
+use crate::text::format::has_exemplar;
+
 /// The first `most` breaches of the rules of `format`; of protobuf, whose rules are those of its messages, the first one.
 pub fn check(format: Format, body: &[u8], most: usize) -> Vec<Violation> {
     let rules = match format {
@@ -57,7 +59,7 @@ pub fn guess(body: &[u8]) -> Format {
         || begins(b"# UNIT ")
         || has(b"\n# EOF")
         || has(b"\n# UNIT ")
-        || has(b" # {");
+        || has_exemplar(body);
     if is_openmetrics { Format::OpenMetrics } else { Format::Prometheus }
 }
 

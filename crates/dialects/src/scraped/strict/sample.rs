@@ -7,6 +7,7 @@ use codec::float;
 use super::Rules;
 use super::cursor::Cursor;
 use crate::rows::EXEMPLAR_CHARACTERS_MAX;
+use crate::text::line::is_hexadecimal;
 
 /// A sample.
 pub(super) struct Sample<'a> {
@@ -123,7 +124,8 @@ fn number(cursor: &mut Cursor<'_>, what: &'static str) -> Result<f64, &'static s
     let unsigned = word.strip_prefix(['+', '-']).unwrap_or(word);
     let is_special = ["inf", "infinity"].iter().any(|special| unsigned.eq_ignore_ascii_case(special))
         || word.eq_ignore_ascii_case("nan");
-    let fits = cursor.rules == Rules::Prometheus || is_special || is_real(word);
+    // Of what a float may be in Go, no page has those with a binary exponent.
+    let fits = is_special || is_real(word) || cursor.rules == Rules::Prometheus && !is_hexadecimal(word);
     float::parse(word).filter(|_| fits).ok_or(what)
 }
 

@@ -188,7 +188,14 @@ fn what_nobody_says_is_guessed() {
     ] {
         assert_eq!(guess(page.as_bytes()), Format::OpenMetrics, "{page:?}");
     }
-    for page in ["a 1\n", "# TYPE a gauge\na 1\n", "\n", "a{b=\"# EOF\"} 1\n"] {
+    for page in [
+        "a 1\n",
+        "# TYPE a gauge\na 1\n",
+        "\n",
+        "a{b=\"# EOF\"} 1\n",
+        "a{b=\" # {\"} 1\n",
+        "# HELP a b # {\n",
+    ] {
         assert_eq!(guess(page.as_bytes()), Format::Prometheus, "{page:?}");
     }
 }
