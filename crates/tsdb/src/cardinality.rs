@@ -81,7 +81,7 @@ impl Store {
         budget: &Budget,
     ) -> Result<Found<Cardinality>, SelectError> {
         let inner = &*self.inner;
-        let (mut warnings, mut damaged) = (inner.warnings(), Vec::new());
+        let (mut warnings, mut damaged) = (inner.warnings(tenant), Vec::new());
         let head_series = self.tenant_status(tenant).head_series;
         let mut parts = Vec::new();
         for live in self.inner.view.read().expect("lock").clone().blocks_in(tenant, self.last_day(tenant)) {

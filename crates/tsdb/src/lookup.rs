@@ -6,6 +6,7 @@ use model::batch::Exemplar;
 use model::{Budget, Labels, Matcher, TenantId, TimeRange};
 
 use crate::block::{BlockError, Damaged, go_around};
+use crate::passing::PASSES;
 use crate::select::{Part, SelectError};
 use crate::store::{Inner, Store};
 
@@ -43,7 +44,7 @@ impl Store {
         limit: usize,
         budget: &Budget,
     ) -> Result<Found<Vec<Labels>>, SelectError> {
-        let (mut found, mut warnings) = (BTreeSet::new(), self.inner.warnings());
+        let (mut found, mut warnings) = (BTreeSet::new(), self.inner.warnings(tenant));
         let mut add = |labels: Labels| {
             budget.charge(labels.as_canonical().len() as u64 + 64)?;
             found.insert(labels);
@@ -75,7 +76,7 @@ impl Store {
         range: TimeRange,
         budget: &Budget,
     ) -> Result<Found<Vec<String>>, SelectError> {
-        let (mut names, mut warnings) = (BTreeSet::new(), self.inner.warnings());
+        let (mut names, mut warnings) = (BTreeSet::new(), self.inner.warnings(tenant));
         for matchers in sets(matcher_sets) {
             if self.inner.head_overlaps(range) {
                 names.extend(self.inner.scan(tenant, budget).names(matchers)?);
@@ -98,7 +99,7 @@ impl Store {
         range: TimeRange,
         budget: &Budget,
     ) -> Result<Found<Vec<String>>, SelectError> {
-        let (mut values, mut warnings) = (BTreeSet::new(), self.inner.warnings());
+        let (mut values, mut warnings) = (BTreeSet::new(), self.inner.warnings(tenant));
         for matchers in sets(matcher_sets) {
             if self.inner.head_overlaps(range) {
                 values.extend(self.inner.scan(tenant, budget).values(name, matchers)?);
@@ -121,7 +122,7 @@ impl Store {
         budget: &Budget,
     ) -> Result<Found<Vec<ExemplarSeries>>, SelectError> {
         let mut found: Vec<ExemplarSeries> = Vec::new();
-        let mut warnings = self.inner.warnings();
+        let mut warnings = self.inner.warnings(tenant);
         let mut add = |labels: Labels, mut exemplars: Vec<Exemplar>| {
             exemplars.retain(|e| range.contains(e.timestamp_ms));
             if !exemplars.is_empty() {
@@ -203,9 +204,11 @@ impl Inner {
         })
     }
 
-    /// What is said to everyone who asks: damage that was found at the start.
-    pub(crate) fn warnings(&self) -> BTreeSet<String> {
-        self.damage.lock().expect("lock").iter().cloned().collect()
+    /// What is said to whoever of a tenant asks: damage that was found at the start, and that nothing of the tenant is kept.
+    pub(crate) fn warnings(&self, tenant: TenantId) -> BTreeSet<String> {
+        let damage = self.damage.lock().expect("lock");
+        let passes = self.passing.read().expect("lock").samples.contains(&tenant);
+        damage.iter().cloned().chain(passes.then(|| PASSES.to_owned())).collect()
     }
 
     /// Asks every live block's section of the tenant; what is damaged is left out, counted and named in `warnings`.

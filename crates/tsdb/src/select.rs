@@ -188,19 +188,13 @@ impl Store {
         } else {
             None
         };
-        let mut warnings = self.inner.damage.lock().expect("lock").clone();
+        let mut warnings: Vec<_> = self.inner.warnings(tenant).into_iter().collect();
         warnings.extend(self.inner.note_damaged(&mut damaged));
-        if self.inner.passing.read().expect("lock").samples.contains(&tenant) {
-            warnings.push(PASSES.to_owned());
-        }
         let store = self.inner.clone();
         let seen = Seen { store, range, hints: hints.clone(), parts, head, head_rows, members, order };
         Ok(Selection::new(Arc::new(seen), budget, warnings))
     }
 }
-
-/// What a query of a tenant is told of whom nothing is kept.
-const PASSES: &str = "nothing that this tenant sends is kept here: it is sent on (tenants.NAME.store: none)";
 
 /// The series of a selection while it is made.
 #[derive(Default)]
