@@ -10,7 +10,7 @@ use std::ops::Range;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use aggregation::added::{Closed, Nature, Read, Windows};
+use aggregation::added::{Closed, LATENESS_MS, Nature, Read, Windows};
 use codec::chunk::Corrupt;
 use codec::chunk::bytes::{Reader, put_bytes, put_varint};
 use dialects::outgoing::Version;
@@ -322,7 +322,7 @@ fn decode(bytes: &[u8]) -> Result<BTreeMap<TenantId, Windows>, Corrupt> {
     let mut all = BTreeMap::new();
     for _ in 0..reader.count_of(2)? {
         let tenant = TenantId(reader.number()?);
-        all.insert(tenant, Windows::decode(reader.bytes()?).map_err(|_| Corrupt)?);
+        all.insert(tenant, Windows::decode(reader.bytes()?, LATENESS_MS).map_err(|_| Corrupt)?);
     }
     Ok(all)
 }

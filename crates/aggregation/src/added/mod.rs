@@ -38,7 +38,8 @@ use crate::WINDOW_MS;
 /// How long after its end a window is still open, by default.
 pub const LATENESS_MS: i64 = 10_000;
 
-/// A total that had no row for this long is forgotten; one that began longer ago than this counts from its first row on.
+/// A total of which no row came for this long is forgotten, whatever time its rows speak of; one that began longer ago than
+/// this counts from its first row on.
 pub const REMEMBERED_MS: i64 = 3_600_000;
 
 /// What a series' values are.
@@ -100,6 +101,8 @@ struct Last {
 struct Series {
     /// Its newest row, if it is a total.
     last: Option<Last>,
+    /// Since when no row came: when windows were first closed after its last one.
+    idle_ms: Option<i64>,
     /// What it grew by, by window.
     grown: Vec<(i64, f64)>,
     /// Other rows, and the windows that they go with.
@@ -156,6 +159,7 @@ impl Windows {
             return;
         }
         let series = self.series(labels);
+        series.idle_ms = None;
         let grown = match series.last {
             Some(last) if sample.timestamp_ms <= last.timestamp_ms => return,
             last => growth(last, sample),
@@ -194,10 +198,10 @@ impl Windows {
         }
         self.filled.pop_first();
         let mut rows = Vec::new();
-        let forgotten_ms = self.newest_ms.saturating_sub(REMEMBERED_MS);
+        let forgotten_ms = clock_ms.saturating_sub(REMEMBERED_MS);
         self.series.retain(|labels, series| {
             series.give(start_ms, end_ms, labels, &mut rows);
-            let is_idle = series.last.is_none_or(|last| last.timestamp_ms < forgotten_ms);
+            let is_idle = *series.idle_ms.get_or_insert(clock_ms) < forgotten_ms || series.last.is_none();
             !(is_idle && series.grown.is_empty() && series.held.is_empty())
         });
         // Of equal labels the total came first, and stays so.

@@ -1,18 +1,20 @@
 //! All that windows remember, as bytes: the same for the same windows.
 //!
 //! ```text
-//! version (1) · lateness (8) · open_ms (8) · newest_ms (8) · series (4)
+//! version (1) · open_ms (8) · newest_ms (8) · series (4)
 //! for each, in the order of its labels:
-//!   labels: length (4), canonical form · has a last row (1): timestamp (8), value (8)
+//!   labels: length (4), canonical form · has a last row (1): timestamp (8), value (8) · is idle (1): since (8)
 //!   grown: count (4), each window (8), value (8) · held: count (4), each window (8), timestamp (8), value (8), start (8)
 //! ```
-//! Numbers are little-endian. Whoever keeps it wraps it with a checksum.
+//! Numbers are little-endian. Whoever keeps it wraps it with a checksum. How long windows stay open is not among it: that is
+//! said anew by whoever goes on.
 
 use model::{Labels, Sample};
 
 use super::{Last, Series, Windows};
 
-const VERSION: u8 = 1;
+/// No release wrote version 1.
+const VERSION: u8 = 2;
 
 /// Occurs when bytes are not what [`Windows::encode`] wrote.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -38,7 +40,7 @@ impl Windows {
     /// Appends all that is remembered.
     pub fn encode(&self, out: &mut Vec<u8>) {
         out.push(VERSION);
-        for number in [self.lateness_ms, self.open_ms, self.newest_ms] {
+        for number in [self.open_ms, self.newest_ms] {
             out.extend_from_slice(&number.to_le_bytes());
         }
         let mut all: Vec<(&Labels, &Series)> = self.series.iter().collect();
@@ -52,6 +54,10 @@ impl Windows {
             if let Some(last) = series.last {
                 out.extend_from_slice(&last.timestamp_ms.to_le_bytes());
                 put_value(last.value, out);
+            }
+            out.push(u8::from(series.idle_ms.is_some()));
+            if let Some(idle_ms) = series.idle_ms {
+                out.extend_from_slice(&idle_ms.to_le_bytes());
             }
             put_count(series.grown.len(), out);
             for (window, value) in &series.grown {
@@ -68,14 +74,16 @@ impl Windows {
         }
     }
 
-    /// Windows that go on where those went that were encoded.
-    pub fn decode(bytes: &[u8]) -> Result<Self, Unreadable> {
+    /// Windows that go on where those went that were encoded, and stay open for so long after their ends from now on.
+    pub fn decode(bytes: &[u8], lateness_ms: i64) -> Result<Self, Unreadable> {
         let (version, rest) = bytes.split_first().ok_or(Unreadable::Damaged)?;
-        if *version > VERSION {
-            return Err(Unreadable::Newer(*version));
+        match *version {
+            VERSION => {}
+            newer @ VERSION.. => return Err(Unreadable::Newer(newer)),
+            _ => return Err(Unreadable::Damaged),
         }
         let mut rest = Rest(rest);
-        let mut windows = Self::new(rest.number()?);
+        let mut windows = Self::new(lateness_ms);
         windows.open_ms = rest.number()?;
         windows.newest_ms = rest.number()?;
         for _ in 0..rest.count()? {
@@ -85,6 +93,9 @@ impl Windows {
             let mut series = Series::default();
             if rest.take(1)? != [0] {
                 series.last = Some(Last { timestamp_ms: rest.number()?, value: rest.value()? });
+            }
+            if rest.take(1)? != [0] {
+                series.idle_ms = Some(rest.number()?);
             }
             for _ in 0..rest.count()? {
                 series.grown.push((rest.number()?, rest.value()?));

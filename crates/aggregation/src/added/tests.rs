@@ -28,7 +28,7 @@ fn at(timestamp_ms: i64, value: f64) -> Sample {
 fn restarted(windows: &Windows) -> Windows {
     let mut bytes = Vec::new();
     windows.encode(&mut bytes);
-    let again = Windows::decode(&bytes).unwrap();
+    let again = Windows::decode(&bytes, LATENESS_MS).unwrap();
     assert_eq!(&again, windows);
     let mut same = Vec::new();
     again.encode(&mut same);
@@ -231,12 +231,44 @@ fn an_idle_total_is_forgotten_and_counts_nothing_twice_when_it_comes_back() {
     let (mut windows, total, other) = (Windows::default(), labels("a_total"), labels("b_total"));
     let from = |timestamp_ms, value| Sample { timestamp_ms, value, start_ms: 1_000 };
     windows.take(&total, &from(2_000, 5.0), Nature::Total);
-    windows.take(&other, &at(2_000 + REMEMBERED_MS + 1, 0.0), Nature::Total);
-    windows.take(&other, &at(3_000 + REMEMBERED_MS + 1, 0.0), Nature::Total);
-    while windows.close(i64::MAX, Read::ToItsEnd).is_some() {}
-    assert_eq!(windows.len(), 1);
+    for (timestamp_ms, remembered) in [(2_000, 2), (30_000, 2), (31_000 + REMEMBERED_MS, 1)] {
+        windows.take(&other, &at(timestamp_ms, 0.0), Nature::Total);
+        windows.take(&other, &at(timestamp_ms + 1, 0.0), Nature::Total);
+        windows = restarted(&windows);
+        while windows.close(timestamp_ms + 20_000, Read::ToItsEnd).is_some() {}
+        assert_eq!(windows.len(), remembered, "{timestamp_ms}");
+    }
     windows.take(&total, &from(3_000 + REMEMBERED_MS, 6.0), Nature::Total);
     assert_eq!(windows.close(i64::MAX, Read::ToItsEnd), None);
+}
+
+#[test]
+fn a_total_whose_rows_come_hours_late_keeps_what_it_grows_from() {
+    let late_ms = 3 * REMEMBERED_MS;
+    for read in [Read::ToItsEnd, Read::InParts] {
+        let (mut windows, late, other) = (Windows::default(), labels("a_total"), labels("b_total"));
+        let mut sum = 0.0;
+        for step in 0..1_000 {
+            let now_ms = 2 * late_ms + step * 15_000;
+            windows.take(&late, &at(now_ms - late_ms, step as f64), Nature::Total);
+            windows.take(&other, &at(now_ms, 1.0), Nature::Total);
+            while let Some(closed) = windows.close(now_ms, read) {
+                let grown = closed.rows.iter().filter(|row| row.labels == late);
+                sum += grown.map(|row| row.samples[0].value).sum::<f64>();
+            }
+        }
+        assert!(sum > 990.0, "{read:?}: {sum}");
+    }
+}
+
+#[test]
+fn how_late_rows_may_come_is_said_anew_and_not_by_the_state() {
+    let (mut windows, mut bytes) = (Windows::new(3_600_000), Vec::new());
+    windows.take(&labels("g"), &at(10_000, 5.0), Nature::Gauge);
+    windows.encode(&mut bytes);
+    let mut windows = Windows::decode(&bytes, 5_000).unwrap();
+    assert_eq!(windows.close(24_999, Read::ToItsEnd), None);
+    assert!(windows.close(25_000, Read::ToItsEnd).is_some());
 }
 
 #[test]
@@ -265,10 +297,12 @@ fn damaged_states_are_refused() {
     windows.take(&labels("a_total"), &at(10_000, 5.0), Nature::Total);
     windows.encode(&mut bytes);
     for length in 0..bytes.len() {
-        assert_eq!(Windows::decode(&bytes[..length]), Err(Unreadable::Damaged), "{length}");
+        assert_eq!(Windows::decode(&bytes[..length], LATENESS_MS), Err(Unreadable::Damaged), "{length}");
     }
     bytes.push(0);
-    assert_eq!(Windows::decode(&bytes), Err(Unreadable::Damaged));
-    bytes[0] = 2;
-    assert_eq!(Windows::decode(&bytes), Err(Unreadable::Newer(2)));
+    assert_eq!(Windows::decode(&bytes, LATENESS_MS), Err(Unreadable::Damaged));
+    bytes[0] = 1;
+    assert_eq!(Windows::decode(&bytes, LATENESS_MS), Err(Unreadable::Damaged));
+    bytes[0] = 3;
+    assert_eq!(Windows::decode(&bytes, LATENESS_MS), Err(Unreadable::Newer(3)));
 }
