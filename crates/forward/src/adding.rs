@@ -10,9 +10,11 @@ use std::ops::Range;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use aggregation::added::{Closed, LATENESS_MS, Nature, Read, Windows};
+use aggregation::added::{Closed, LATENESS_MS, Nature, Read, Row, Windows};
 use codec::chunk::Corrupt;
 use codec::chunk::bytes::{Reader, put_bytes, put_varint};
+use codec::inflate::{Encoding, inflate};
+use codec::pack::pack;
 use dialects::outgoing::Version;
 use hashbrown::HashMap;
 use model::{Labels, Origin, Sample, SeriesId, TenantId};
@@ -29,6 +31,7 @@ use crate::post::Post;
 use crate::reader::LOOK;
 use crate::shard::{Made, Shard, Stopped, Tried};
 use crate::shared::Shared;
+use crate::whole::Whole;
 
 /// How often windows are looked at while there is more to read.
 const LOOKED: Duration = Duration::from_secs(1);
@@ -36,6 +39,8 @@ const LOOKED: Duration = Duration::from_secs(1);
 const BELIEVED: Duration = Duration::from_secs(60);
 /// Between tries to write the file.
 const REWRITE: Duration = Duration::from_secs(1);
+/// Of the form in which the state of windows is stored. Nothing that was released wrote one below.
+const STATE_VERSION: u8 = 2;
 
 /// Runs the output until it stops.
 pub(crate) fn run(shared: &Arc<Shared>, context: &Context, post: &Arc<dyn Post>, stored: &Mutex<Cursor>) {
@@ -163,15 +168,20 @@ impl Adding<'_> {
         let rows_max = self.shared.settings.queues.rows_max;
         let new = |taker: &Taker<'_>| Load::new(taker.origin.clone(), taker.at, taker.now);
         let mut load = new(&self.taker);
-        for row in &closed.rows {
-            let name = row.labels.metric_name().unwrap_or("");
-            let family = self.taker.families.of(tenant, name, self.taker.now);
-            let number = load.push_series(row.labels.iter(), family, row.temporality);
-            row.samples.iter().for_each(|sample| load.push_sample(number, *sample));
-            if load.rows() >= rows_max {
+        let keeps_together = self.shared.settings.keeps_parts_together();
+        let whole = |row: &Row| keeps_together.then(|| Whole::of(row.labels.iter()));
+        let mut rows: Vec<(Option<Whole>, &Row)> = closed.rows.iter().map(|row| (whole(row), row)).collect();
+        rows.sort_by_key(|(whole, _)| *whole);
+        for (whole, row) in rows {
+            if load.ends_before(whole, rows_max) {
                 let full = std::mem::replace(&mut load, new(&self.taker));
                 self.cut(&full, outbox);
             }
+            let name = row.labels.metric_name().unwrap_or("");
+            let family = self.taker.families.of(tenant, name, self.taker.now);
+            let number = load.push_series(row.labels.iter(), family, row.temporality);
+            whole.into_iter().for_each(|whole| load.belongs(whole));
+            row.samples.iter().for_each(|sample| load.push_sample(number, *sample));
         }
         self.cut(&load, outbox);
     }
@@ -194,7 +204,7 @@ impl Adding<'_> {
                 }
                 Err(why) if part.len() == 1 => self.shard.refused(1, &why),
                 Err(_) => {
-                    let middle = part.start + part.len() / 2;
+                    let middle = load.middle(part.clone());
                     parts.push(middle..part.end);
                     parts.push(part.start..middle);
                 }
@@ -302,14 +312,20 @@ impl Taker<'_> {
     }
 }
 
+/// What windows remember, packed: labels repeat, so it is a tenth of its length or less.
+///
+/// ```text
+/// version (1) · tenants, each number · length before packing · length, and that as one zstd frame
+/// ```
 fn encode(windows: &BTreeMap<TenantId, Windows>) -> Vec<u8> {
-    let mut out = Vec::new();
+    let mut out = vec![STATE_VERSION];
     put_varint(&mut out, windows.len() as u64);
     for (tenant, windows) in windows {
         let mut bytes = Vec::new();
         windows.encode(&mut bytes);
         put_varint(&mut out, u64::from(tenant.0));
-        put_bytes(&mut out, &bytes);
+        put_varint(&mut out, bytes.len() as u64);
+        put_bytes(&mut out, &pack(Encoding::Zstd, &bytes).expect("zstd packs any length"));
     }
     out
 }
@@ -319,10 +335,47 @@ fn decode(bytes: &[u8]) -> Result<BTreeMap<TenantId, Windows>, Corrupt> {
         return Ok(BTreeMap::new());
     }
     let mut reader = Reader::new(bytes);
-    let mut all = BTreeMap::new();
-    for _ in 0..reader.count_of(2)? {
-        let tenant = TenantId(reader.number()?);
-        all.insert(tenant, Windows::decode(reader.bytes()?, LATENESS_MS).map_err(|_| Corrupt)?);
+    if reader.byte()? != STATE_VERSION {
+        return Err(Corrupt);
     }
-    Ok(all)
+    let (mut all, mut state) = (BTreeMap::new(), Vec::new());
+    for _ in 0..reader.count_of(3)? {
+        let tenant = TenantId(reader.number()?);
+        let length = reader.length()?;
+        inflate(Encoding::Zstd, reader.bytes()?, length, &mut state).map_err(|_| Corrupt)?;
+        all.insert(tenant, Windows::decode(&state, LATENESS_MS).map_err(|_| Corrupt)?);
+    }
+    if reader.is_empty() { Ok(all) } else { Err(Corrupt) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_windows_remember_is_packed_and_comes_back_whole() {
+        let (mut windows, mut plain) = (Windows::default(), Vec::new());
+        for series in 0..2_000 {
+            let (pod, path) = (format!("web-{}", series % 50), format!("/api/v1/things/{series}"));
+            let labels =
+                [("__name__", "http_requests_total"), ("job", "web"), ("pod", &pod), ("path", &path)];
+            let labels = Labels::from_pairs(labels);
+            for step in 0..3 {
+                let timestamp_ms = 1_700_000_000_000 + step * 15_000 + series % 1_000;
+                let sample = Sample { timestamp_ms, value: (series * step) as f64, start_ms: 0 };
+                windows.take(&labels, &sample, Nature::Total);
+            }
+        }
+        windows.encode(&mut plain);
+        let all: BTreeMap<_, _> = [(TenantId(1), windows), (TenantId(7), Windows::default())].into();
+        let packed = encode(&all);
+        assert!(packed.len() * 4 < plain.len(), "{} of {}", packed.len(), plain.len());
+        assert_eq!(decode(&packed).unwrap(), all);
+        assert_eq!(decode(&[]).unwrap(), BTreeMap::new());
+        for length in 1..packed.len() {
+            assert!(decode(&packed[..length]).is_err(), "{length}");
+        }
+        let other_version = [&[STATE_VERSION + 1], &packed[1..]].concat();
+        assert!(decode(&other_version).is_err());
+    }
 }

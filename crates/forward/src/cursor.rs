@@ -5,7 +5,7 @@
 //! ```text
 //! stream (0 = metrics, 1 = logs) · segment · sequence  of the cursor (varints, as all numbers here)
 //! marks, each segment · sequence · ms (zigzag)
-//! length of what windows remember, and that            empty where the receiver keeps what comes again
+//! length of what windows remember, and that, packed    empty where the receiver keeps what comes again
 //! requests that were made and not taken, each
 //!   rows · headers, each name and value · body          as it goes over the wire
 //! ```

@@ -32,6 +32,7 @@ mod shared;
 mod status;
 #[cfg(test)]
 mod tests;
+mod whole;
 
 pub use config::{Invalid, OutputConfig, RemoteWriteConfig, check_names};
 pub use counts::{Counts, Dropped};

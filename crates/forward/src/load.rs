@@ -14,6 +14,10 @@ use model::{Origin, Sample, SeriesId, Temporality};
 use wal::Position;
 
 use crate::family::Family;
+use crate::whole::Whole;
+
+/// Rows that a load may have above its bound so that no histogram is cut.
+const PARTS_MAX: usize = 200;
 
 /// A part of [`Load::text`].
 type Text = Range<u32>;
@@ -34,6 +38,8 @@ pub(crate) struct Load {
     /// Numbers of the series while rows come.
     numbers: HashMap<SeriesId, u32, foldhash::fast::RandomState>,
     rows: Vec<Row>,
+    /// What each series is part of; empty where that does not matter.
+    wholes: Vec<Whole>,
 }
 
 #[derive(Debug)]
@@ -82,8 +88,8 @@ impl Row {
 impl Load {
     pub(crate) fn new(origin: Origin, first: Position, began: Duration) -> Self {
         let numbers = HashMap::default();
-        let (text, pairs, series, rows) = Default::default();
-        Self { origin, first, last: first, began, text, pairs, series, numbers, rows }
+        let (text, pairs, series, rows, wholes) = Default::default();
+        Self { origin, first, last: first, began, text, pairs, series, numbers, rows, wholes }
     }
 
     /// Rows of all kinds.
@@ -123,6 +129,33 @@ impl Load {
         let labels = self.push_pairs(labels);
         self.series.push(Series { labels, family, temporality });
         self.series.len() as u32 - 1
+    }
+
+    /// Says of the series that was added last what it is part of; of each, or of none.
+    pub(crate) fn belongs(&mut self, whole: Whole) {
+        self.wholes.push(whole);
+        debug_assert_eq!(self.wholes.len(), self.series.len());
+    }
+
+    /// Whether it has as many rows as it may have before one of `whole`: some more where that is in it already.
+    pub(crate) fn ends_before(&self, whole: Option<Whole>, rows_max: usize) -> bool {
+        let rows = self.rows();
+        let is_cut = || whole.is_some() && rows > 0 && self.whole_at(rows - 1) == whole;
+        rows >= rows_max && (rows >= rows_max + PARTS_MAX || !is_cut())
+    }
+
+    /// Where two or more rows are cut in two: in the middle, or where no histogram is cut.
+    pub(crate) fn middle(&self, range: Range<usize>) -> usize {
+        let middle = range.start + range.len() / 2;
+        if self.wholes.is_empty() {
+            return middle;
+        }
+        let is_between = |at: &usize| self.whole_at(*at - 1) != self.whole_at(*at);
+        (range.start + 1..=middle).rev().chain(middle + 1..range.end).find(is_between).unwrap_or(middle)
+    }
+
+    fn whole_at(&self, row: usize) -> Option<Whole> {
+        self.wholes.get(self.rows[row].series()).copied()
     }
 
     pub(crate) fn push_sample(&mut self, series: u32, sample: Sample) {
@@ -240,6 +273,28 @@ impl Load {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_load_ends_and_is_cut_between_histograms() {
+        let mut load = Load::new(Origin::SENDER, Position::default(), Duration::ZERO);
+        for (id, whole) in [1, 1, 1, 1, 1, 2, 2].into_iter().enumerate() {
+            let number = load.add_series(SeriesId(id as u128), [("__name__", "a")].into_iter(), None);
+            load.belongs(Whole(whole));
+            load.push_sample(number, Sample { timestamp_ms: 1, value: 1.0, start_ms: 0 });
+        }
+        let ends = |whole, rows_max| load.ends_before(whole, rows_max);
+        assert_eq!(
+            (ends(Some(Whole(2)), 7), ends(Some(Whole(3)), 7), ends(Some(Whole(3)), 8)),
+            (false, true, false)
+        );
+        assert!(ends(None, 7));
+        assert_eq!((load.middle(0..7), load.middle(4..7), load.middle(0..5)), (5, 5, 2));
+        let of_one = load.number(SeriesId(6)).unwrap();
+        for _ in 0..PARTS_MAX {
+            load.push_sample(of_one, Sample { timestamp_ms: 1, value: 1.0, start_ms: 0 });
+        }
+        assert!(load.ends_before(Some(Whole(2)), 7), "one thing may have rows without end");
+    }
 
     #[test]
     fn rows_lie_by_series_and_in_their_order() {

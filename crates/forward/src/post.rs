@@ -8,7 +8,7 @@ use std::pin::Pin;
 use bytes::Bytes;
 use env::Env;
 use http::header::{HeaderMap, HeaderName, HeaderValue};
-use outbound::{Bounds, Client, ConfigError, Reach, Request, Response};
+use outbound::{Bounds, Client, ConfigError, Reach, Request, Response, Unreadable};
 
 use crate::settings::Settings;
 
@@ -53,6 +53,8 @@ impl Http {
             timeout: settings.timeout,
             body_bytes_max: ANSWER_BYTES_MAX,
             inflated_bytes_max: ANSWER_BYTES_MAX,
+            // Whether rows were taken is in the status: were a page that is too long no answer, they would be sent for ever.
+            unreadable: Unreadable::Cut,
         };
         Ok(Self { client, url: settings.url.clone(), bounds })
     }

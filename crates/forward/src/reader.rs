@@ -3,8 +3,12 @@
 //! It runs in a thread of its own, since the log is read without async. When shards are full it waits, and reads no
 //! further; the log has what it did not read. Rows that came by different ways go into different loads, and are told apart
 //! in the choice of a shard, so that a way's rows of a series keep their order.
+//!
+//! Where a receiver gets histograms in one piece, all series of one go to one shard, and a load ends between two of them as far
+//! as it can be told: parts that came in different requests, or of which one has more rows in the load than are spared for
+//! that, may still be apart.
 
-use std::hash::{BuildHasher, Hash, Hasher};
+use std::hash::BuildHasher;
 use std::mem;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -24,6 +28,7 @@ use crate::output::Context;
 use crate::settings::{Describes, Settings};
 use crate::shards::{Closed, Shards};
 use crate::shared::Shared;
+use crate::whole::{Whole, Wholes};
 
 /// How long is waited for the log at once; a stop is noticed so late at most.
 pub(crate) const LOOK: Duration = Duration::from_millis(200);
@@ -43,6 +48,8 @@ struct Dealer<'o> {
     settings: Arc<Settings>,
     chooser: Chooser,
     families: Families,
+    /// Of receivers that get histograms in one piece.
+    wholes: Option<Wholes>,
     shards: Shards,
     open: HashMap<Place, Load, foldhash::fast::RandomState>,
     /// Position of the frame that is being read.
@@ -77,6 +84,7 @@ impl<'o> Reader<'o> {
             shared,
             chooser: Chooser::new(Arc::clone(&settings), Arc::clone(&context.name_of)),
             families: Families::new(store.clone()),
+            wholes: settings.keeps_parts_together().then(Wholes::default),
             settings,
             shards,
             open: HashMap::default(),
@@ -189,12 +197,21 @@ impl Dealer<'_> {
         if *decision == Decision::Dropped {
             return;
         }
-        let hash = match self.settings.keeps_parts_together() {
-            true => u128::from(hash_of_parts(pairs.of(series))),
-            false => id.0,
-        };
+        let whole = self.wholes.as_mut().map(|wholes| {
+            wholes.of(tenant, id, || match decision {
+                Decision::Under(labels) => Whole::of(labels.iter()),
+                _ => Whole::of(pairs.of(series)),
+            })
+        });
+        let hash = whole.map_or(id.0, |whole| u128::from(whole.0));
         let place = place(self.shards.active(), tenant, hash, origin);
         let (shared, at, now) = (self.shared, self.at, self.now);
+        let is_full = |load: &Load| load.ends_before(whole, self.settings.queues.rows_max);
+        if whole.is_some() && self.open.get(&place).is_some_and(is_full) {
+            let load = self.open.remove(&place).expect("it is there");
+            shared.progress.add(mem::take(&mut self.rows));
+            self.closed |= self.shards.give(place.shard, load, shared).is_err();
+        }
         let load = self.open.entry(place).or_insert_with_key(|place| begin(shared, place, at, now));
         let number = load.number(id).unwrap_or_else(|| {
             let name = match decision {
@@ -207,10 +224,12 @@ impl Dealer<'_> {
                 Describes::EachSeries => self.families.of(tenant, name, now),
                 Describes::AtTimes(interval) => self.families.of_at_times(tenant, name, now, interval),
             };
-            match decision {
+            let number = match decision {
                 Decision::Under(labels) => load.add_series(id, labels.iter(), family),
                 _ => load.add_series(id, pairs.of(series), family),
-            }
+            };
+            whole.into_iter().for_each(|whole| load.belongs(whole));
+            number
         });
         push(load, number);
         self.pushed(tenant, hash, origin);
@@ -252,7 +271,9 @@ impl Dealer<'_> {
         let place = place(self.shards.active(), tenant, hash, origin);
         let Some(load) = self.open.get_mut(&place) else { return };
         load.last = self.at;
-        if load.rows() >= self.settings.queues.rows_max || load.text_bytes() >= TEXT_BYTES_MAX {
+        // What more is read of a histogram goes with it.
+        let is_full = self.wholes.is_none() && load.rows() >= self.settings.queues.rows_max;
+        if is_full || load.text_bytes() >= TEXT_BYTES_MAX {
             let load = self.open.remove(&place).expect("it is there");
             self.closed |= self.give(place.shard, load).is_err();
         }
@@ -270,10 +291,13 @@ impl Dealer<'_> {
         self.shards.give(shard, load, self.shared)
     }
 
-    /// Gives loads away whose deadline is over.
+    /// Gives loads away that are full, or whose deadline is over.
     fn give_due(&mut self) -> Result<(), Closed> {
         let (now, deadline) = (self.shared.now(), self.settings.queues.deadline);
-        let is_due = |_: &Place, load: &mut Load| now.saturating_sub(load.began) >= deadline;
+        let rows_max = self.settings.queues.rows_max;
+        let is_due = |_: &Place, load: &mut Load| {
+            now.saturating_sub(load.began) >= deadline || load.rows() >= rows_max
+        };
         let due: Vec<(Place, Load)> = self.open.extract_if(is_due).collect();
         for (place, load) in due {
             self.give(place.shard, load)?;
@@ -296,15 +320,6 @@ impl Dealer<'_> {
         self.shared.shards.store(wanted, Ordering::Relaxed);
         Ok(())
     }
-}
-
-/// The same for all series of one histogram or summary, whatever else has these labels.
-fn hash_of_parts<'p>(labels: impl Iterator<Item = (&'p str, &'p str)>) -> u64 {
-    let mut hasher = foldhash::fast::FixedState::default().build_hasher();
-    for pair in labels.filter(|(name, _)| ![METRIC_NAME, "le", "quantile"].contains(name)) {
-        pair.hash(&mut hasher);
-    }
-    hasher.finish()
 }
 
 fn begin(shared: &Shared, place: &Place, at: Position, now: Duration) -> Load {

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use dialects::outgoing::{Options, Repeated, Signal, Speaker};
+use dialects::outgoing::{Options, Parts, Repeated, Signal, Speaker};
 use model::TenantName;
 use model::relabel::Rules;
 use outbound::{HttpConfig, Url};
@@ -109,7 +109,7 @@ impl Settings {
 
     /// Whether parts of one histogram or summary go to the receiver together: those of a classic one are several series.
     pub(crate) fn keeps_parts_together(&self) -> bool {
-        self.speaker.name != dialects::remote_write::SPEAKER.name
+        self.speaker.parts == Parts::Together
     }
 
     /// Whether labels are those of the log.

@@ -72,7 +72,7 @@ impl Shard {
                     self.refused(1, &why);
                     continue;
                 }
-                let middle = part.start + part.len() / 2;
+                let middle = load.middle(part.clone());
                 parts.push(middle..part.end);
                 parts.push(part.start..middle);
             }

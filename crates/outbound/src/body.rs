@@ -9,33 +9,60 @@ use hyper::body::Incoming;
 use crate::error::SendError;
 use crate::url::Url;
 
-/// Reads a body, up to `limit` bytes.
-pub(crate) async fn read(mut body: Incoming, url: &Url, limit: usize) -> Result<Bytes, SendError> {
-    let declared = hyper::body::Body::size_hint(&body).lower();
-    if usize::try_from(declared).map_or(true, |declared| declared > limit) {
-        return Err(SendError::TooBig { limit });
+/// A body as it came.
+#[derive(Debug, Default)]
+pub(crate) struct Wire {
+    first: Bytes,
+    all: Vec<u8>,
+}
+
+impl Wire {
+    fn len(&self) -> usize {
+        self.first.len() + self.all.len()
     }
-    let mut first = Bytes::new();
-    let mut all: Vec<u8> = Vec::new();
-    while let Some(frame) = body.frame().await {
-        let frame = frame.map_err(|error| SendError::broken(url, error.to_string()))?;
-        let Ok(data) = frame.into_data() else { continue };
-        if first.len() + all.len() + data.len() > limit {
-            return Err(SendError::TooBig { limit });
+
+    /// Reads a body, up to `limit` bytes. After an error there is what came before.
+    pub(crate) async fn read(
+        &mut self,
+        body: &mut Incoming,
+        url: &Url,
+        limit: usize,
+    ) -> Result<(), SendError> {
+        let declared = usize::try_from(hyper::body::Body::size_hint(body).lower()).unwrap_or(usize::MAX);
+        while let Some(frame) = body.frame().await {
+            let frame = frame.map_err(|error| SendError::broken(url, error.to_string()))?;
+            let Ok(data) = frame.into_data() else { continue };
+            let room = limit - self.len();
+            self.add(data.slice(..data.len().min(room)), declared.min(limit));
+            if data.len() > room {
+                return Err(SendError::TooBig { limit });
+            }
         }
-        if first.is_empty() && all.is_empty() {
-            first = data;
-            continue;
-        }
-        if all.is_empty() {
-            all.reserve(usize::try_from(declared).unwrap_or(0).max(first.len() + data.len()));
-            all.extend_from_slice(&first);
-            first = Bytes::new();
-        }
-        all.extend_from_slice(&data);
+        Ok(())
     }
-    // A single frame is a part of the connection's buffer, which it would keep from being used again.
-    Ok(if all.is_empty() { Bytes::copy_from_slice(&first) } else { all.into() })
+
+    fn add(&mut self, data: Bytes, declared: usize) {
+        if self.len() == 0 {
+            self.first = data;
+            return;
+        }
+        if self.all.is_empty() {
+            self.all.reserve(declared.max(self.first.len() + data.len()));
+            self.all.extend_from_slice(&self.first);
+            self.first = Bytes::new();
+        }
+        self.all.extend_from_slice(&data);
+    }
+
+    /// The bytes. A single frame is a part of the connection's buffer, which it would keep from being used again.
+    pub(crate) fn bytes(self) -> Bytes {
+        if self.all.is_empty() { Bytes::copy_from_slice(&self.first) } else { self.all.into() }
+    }
+}
+
+/// Whether a body says that it is longer than `limit` bytes.
+pub(crate) fn is_declared_over(body: &Incoming, limit: usize) -> bool {
+    usize::try_from(hyper::body::Body::size_hint(body).lower()).map_or(true, |declared| declared > limit)
 }
 
 /// The body as its `Content-Encoding` says that it is packed.

@@ -11,25 +11,29 @@ use http::{HeaderMap, Method};
 use http_body_util::Full;
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use rustls::ClientConfig;
+use tokio::time::Instant;
 
-use crate::body;
+use crate::body::{self, Wire};
 use crate::config::{ConfigError, HttpConfig};
 use crate::connect::{self, Route};
 use crate::credentials::{Credentials, header_value, sensitive};
 use crate::error::SendError;
 use crate::given::{Fresh, Given};
-use crate::pool::{Place, Pool, Sender};
+use crate::pool::{Connection, Place, Pool, Sender};
 use crate::proxy::Proxies;
 use crate::reach::Reach;
-use crate::request::{Bounds, Request, Response};
+use crate::request::{Bounds, Request, Response, Unreadable};
 use crate::secret::Secret;
 use crate::url::{Scheme, Url};
 
 /// So many redirects are followed.
 const REDIRECTS_MAX: usize = 10;
 
-/// A connection's buffer for reading; 10,000 idle connections hold one each. An answer's headers must fit it.
+/// A connection's buffer for reading, which each idle one holds. An answer's headers must fit it.
 const READ_BUFFER_BYTES: usize = 8 << 10;
+
+/// To so many bytes it grows where the status counts whatever stands beside it.
+const READ_BUFFER_BYTES_MAX: usize = 64 << 10;
 
 /// A connection that was just given back may need a moment.
 const READY: Duration = Duration::from_secs(1);
@@ -109,17 +113,23 @@ impl Client {
 
     /// Sends a request and reads the answer to its end. An answer of any status is one.
     pub async fn send(&self, request: Request, bounds: &Bounds) -> Result<Response, SendError> {
-        match tokio::time::timeout(bounds.timeout, self.follow(request, bounds)).await {
+        let deadline = Instant::now() + bounds.timeout;
+        match tokio::time::timeout_at(deadline, self.follow(request, bounds, deadline)).await {
             Ok(result) => result,
             Err(_) => Err(SendError::Timeout(bounds.timeout)),
         }
     }
 
     /// Sends it, and again to where redirects lead.
-    async fn follow(&self, mut request: Request, bounds: &Bounds) -> Result<Response, SendError> {
+    async fn follow(
+        &self,
+        mut request: Request,
+        bounds: &Bounds,
+        deadline: Instant,
+    ) -> Result<Response, SendError> {
         let mut origin = Origin::Same;
         for _ in 0..=REDIRECTS_MAX {
-            let response = self.once(&request, origin, bounds).await?;
+            let response = self.once(&request, origin, bounds, deadline).await?;
             let Some(next) = self.next(&request, &response)? else { return Ok(response) };
             if !next.is_same_origin(&request.url) {
                 origin = Origin::Another;
@@ -157,7 +167,13 @@ impl Client {
     }
 
     /// One request, one answer.
-    async fn once(&self, request: &Request, origin: Origin, bounds: &Bounds) -> Result<Response, SendError> {
+    async fn once(
+        &self,
+        request: &Request,
+        origin: Origin,
+        bounds: &Bounds,
+        deadline: Instant,
+    ) -> Result<Response, SendError> {
         if request.url.scheme() == Scheme::Socks5 {
             return Err(SendError::Redirect("socks5 is for proxies"));
         }
@@ -166,11 +182,12 @@ impl Client {
         loop {
             let waiting = self.0.pool.take(&place, self.0.clock.monotonic());
             let is_reused = waiting.is_some();
-            let sender = match waiting {
-                Some(sender) => sender,
-                None => self.connect(&request.url).await?,
+            let connection = match waiting {
+                Some(connection) => connection,
+                None => Connection::new(self.connect(&request.url, bounds.unreadable).await?),
             };
-            let answered = self.exchange(sender, &place, request, headers.clone(), bounds).await;
+            let answered =
+                self.exchange(connection, &place, request, headers.clone(), bounds, deadline).await;
             match answered {
                 Ok(response) => {
                     if response.status == 401 || response.status == 403 {
@@ -185,7 +202,7 @@ impl Client {
         }
     }
 
-    async fn connect(&self, url: &Url) -> Result<Sender, SendError> {
+    async fn connect(&self, url: &Url, unreadable: Unreadable) -> Result<Sender, SendError> {
         let inner = &self.0;
         let proxy = inner.proxies.of(url);
         let needs_tls =
@@ -209,7 +226,10 @@ impl Client {
             return Ok(Sender::Two(sender));
         }
         let mut builder = hyper::client::conn::http1::Builder::new();
-        builder.read_buf_exact_size(Some(READ_BUFFER_BYTES));
+        match unreadable {
+            Unreadable::Refused => builder.read_buf_exact_size(Some(READ_BUFFER_BYTES)),
+            Unreadable::Cut => builder.max_buf_size(READ_BUFFER_BYTES_MAX),
+        };
         let (sender, connection) = builder.handshake(io).await.map_err(failed)?;
         tokio::spawn(async { drop(connection.await) });
         Ok(Sender::One(sender))
@@ -239,11 +259,12 @@ impl Client {
     /// Sends over a connection, reads the answer, and gives the connection back.
     async fn exchange(
         &self,
-        sender: Sender,
+        mut connection: Connection,
         place: &Place,
         request: &Request,
         headers: HeaderMap,
         bounds: &Bounds,
+        deadline: Instant,
     ) -> Result<Response, Failure> {
         let is_read = matches!(request.method, Method::GET | Method::HEAD);
         let failed = |error: hyper::Error| {
@@ -256,27 +277,52 @@ impl Client {
                 Failure::Error(SendError::broken(&request.url, error.to_string()))
             }
         };
-        let (answer, sender) = match sender {
-            Sender::One(mut one) => {
+        let answer = match &mut connection.sender {
+            Sender::One(one) => {
                 let ready = tokio::time::timeout(READY, one.ready()).await;
                 if !matches!(ready, Ok(Ok(()))) {
                     return Err(Failure::Stale("the connection takes no request".to_owned()));
                 }
                 let message = self.message(request, headers)?;
-                (one.send_request(message).await.map_err(failed)?, Sender::One(one))
+                one.send_request(message).await.map_err(failed)?
             }
-            Sender::Two(mut two) => {
+            Sender::Two(two) => {
                 two.ready().await.map_err(|error| Failure::Stale(error.to_string()))?;
                 let message = message_of_http2(request, headers)?;
-                (two.send_request(message).await.map_err(failed)?, Sender::Two(two))
+                two.send_request(message).await.map_err(failed)?
             }
         };
-        let (head, body) = answer.into_parts();
-        let wire = body::read(body, &request.url, bounds.body_bytes_max).await?;
-        self.0.pool.give(place, sender, self.0.clock.monotonic());
+        let (head, mut body) = answer.into_parts();
+        let status_counts = bounds.unreadable == Unreadable::Cut || !head.status.is_success();
+        let limit = bounds.body_bytes_max;
+        if !status_counts && body::is_declared_over(&body, limit) {
+            return Err(SendError::TooBig { limit }.into());
+        }
+        let mut wire = Wire::default();
+        let reading = wire.read(&mut body, &request.url, limit);
+        let read = if status_counts {
+            let now = Instant::now();
+            let patience = now + deadline.saturating_duration_since(now) / 2;
+            tokio::time::timeout_at(patience, reading)
+                .await
+                .unwrap_or(Err(SendError::Timeout(bounds.timeout)))
+        } else {
+            reading.await
+        };
+        let is_whole = read.is_ok();
+        if is_whole {
+            self.0.pool.give(place, connection, self.0.clock.monotonic());
+        } else if !status_counts {
+            read?;
+        }
+        let wire = wire.bytes();
         let wire_bytes = wire.len();
-        let body = body::unpacked(&head.headers, wire, bounds.inflated_bytes_max)?;
-        Ok(Response { status: head.status.as_u16(), headers: head.headers, body, wire_bytes })
+        let (body, is_cut) = match body::unpacked(&head.headers, wire.clone(), bounds.inflated_bytes_max) {
+            Ok(body) => (body, !is_whole),
+            Err(error) if !status_counts => return Err(error.into()),
+            Err(_) => (wire.slice(..wire.len().min(bounds.inflated_bytes_max)), true),
+        };
+        Ok(Response { status: head.status.as_u16(), headers: head.headers, body, is_cut, wire_bytes })
     }
 
     /// A request as HTTP/1 writes it: what is wanted from a server is a path, from a proxy a whole URL.

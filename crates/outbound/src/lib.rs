@@ -33,7 +33,7 @@ pub use error::SendError;
 pub use inline::{INLINE, Inline};
 pub use reach::Reach;
 pub use relabel::RelabelConfig;
-pub use request::{Bounds, Request, Response};
+pub use request::{Bounds, Request, Response, Unreadable};
 pub use secret::{HIDDEN, Secret};
 pub use size::Size;
 pub use url::{Scheme, Url, UrlError, hide_password};

@@ -3,14 +3,20 @@
 //! Those of HTTP/1 are taken out by whoever uses them and given back once an answer is read to its end; one of HTTP/2 is
 //! shared. A connection that the server closed is found out when it is taken, and all of them end after five minutes
 //! without a request.
+//!
+//! An idle connection of HTTP/1 holds some 25 KB (what hyper reads into and writes from, and its channel). Without TLS a
+//! new one costs a round trip and nothing else, so that few are kept: a thousand targets would hold 25 MB for it. Over TLS
+//! it costs a handshake, and more of them are. One that is kept has its room until it ends, also while it is in use; one
+//! for which there is no room is closed after its answer.
 
 use std::collections::HashMap;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use bytes::Bytes;
 use http_body_util::Full;
 use hyper::client::conn::{http1, http2};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use crate::url::{Scheme, Url};
 
@@ -22,6 +28,12 @@ const SWEEP: Duration = Duration::from_secs(30);
 
 /// Connections that wait for the same place.
 const WAITING_MAX: usize = 64;
+
+/// Connections without TLS that a client keeps.
+const IDLE_PLAIN_MAX: usize = 100;
+
+/// Connections over TLS that a client keeps.
+const IDLE_SECURE_MAX: usize = 1_000;
 
 /// A place that is connected to.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -44,64 +56,100 @@ pub(crate) enum Sender {
     Two(http2::SendRequest<Full<Bytes>>),
 }
 
-impl Sender {
+/// A connection, and its room in the pool once it was kept.
+#[derive(Debug)]
+pub(crate) struct Connection {
+    pub sender: Sender,
+    room: Option<Arc<OwnedSemaphorePermit>>,
+}
+
+impl Connection {
+    /// One that was just opened.
+    pub(crate) fn new(sender: Sender) -> Self {
+        Self { sender, room: None }
+    }
+
     fn is_closed(&self) -> bool {
-        match self {
-            Self::One(sender) => sender.is_closed(),
-            Self::Two(sender) => sender.is_closed(),
+        match &self.sender {
+            Sender::One(sender) => sender.is_closed(),
+            Sender::Two(sender) => sender.is_closed(),
+        }
+    }
+
+    /// The same connection for one more request, if it is of the kind that takes several at a time.
+    fn shared(&self) -> Option<Self> {
+        match &self.sender {
+            Sender::One(_) => None,
+            Sender::Two(sender) => {
+                Some(Self { sender: Sender::Two(sender.clone()), room: self.room.clone() })
+            }
         }
     }
 }
 
 /// The connections of a client.
-#[derive(Debug, Default)]
-pub(crate) struct Pool(Mutex<Waiting>);
+#[derive(Debug)]
+pub(crate) struct Pool {
+    waiting: Mutex<Waiting>,
+    plain: Arc<Semaphore>,
+    secure: Arc<Semaphore>,
+}
 
 #[derive(Debug, Default)]
 struct Waiting {
-    places: HashMap<Place, Vec<(Sender, Duration)>>,
+    places: HashMap<Place, Vec<(Connection, Duration)>>,
     swept: Duration,
+}
+
+impl Default for Pool {
+    fn default() -> Self {
+        let room = |connections| Arc::new(Semaphore::new(connections));
+        Self { waiting: Mutex::default(), plain: room(IDLE_PLAIN_MAX), secure: room(IDLE_SECURE_MAX) }
+    }
 }
 
 impl Pool {
     /// A connection to `place`, the one that waited least.
-    pub(crate) fn take(&self, place: &Place, now: Duration) -> Option<Sender> {
+    pub(crate) fn take(&self, place: &Place, now: Duration) -> Option<Connection> {
         let mut waiting = self.lock();
-        let senders = waiting.places.get_mut(place)?;
-        while let Some((sender, since)) = senders.pop() {
-            if sender.is_closed() || now.saturating_sub(since) > IDLE_MAX {
+        let connections = waiting.places.get_mut(place)?;
+        while let Some((connection, since)) = connections.pop() {
+            if connection.is_closed() || now.saturating_sub(since) > IDLE_MAX {
                 continue;
             }
-            if let Sender::Two(shared) = &sender {
-                let clone = Sender::Two(shared.clone());
-                senders.push((sender, now));
-                return Some(clone);
+            if let Some(shared) = connection.shared() {
+                connections.push((connection, now));
+                return Some(shared);
             }
-            return Some(sender);
+            return Some(connection);
         }
         None
     }
 
-    /// Keeps a connection for the next request.
-    pub(crate) fn give(&self, place: &Place, sender: Sender, now: Duration) {
+    /// Keeps a connection for the next request, if there is room for it.
+    pub(crate) fn give(&self, place: &Place, mut connection: Connection, now: Duration) {
         let mut waiting = self.lock();
         if now.saturating_sub(waiting.swept) > SWEEP {
             waiting.swept = now;
-            waiting.places.retain(|_, senders| {
-                senders
-                    .retain(|(sender, since)| !sender.is_closed() && now.saturating_sub(*since) <= IDLE_MAX);
-                !senders.is_empty()
+            waiting.places.retain(|_, connections| {
+                connections.retain(|(connection, since)| {
+                    !connection.is_closed() && now.saturating_sub(*since) <= IDLE_MAX
+                });
+                !connections.is_empty()
             });
         }
-        match waiting.places.get_mut(place) {
-            // Another request may have given back the same one, or opened a second.
-            Some(senders) if matches!(sender, Sender::Two(_)) && !senders.is_empty() => {}
-            Some(senders) if senders.len() >= WAITING_MAX => {}
-            Some(senders) => senders.push((sender, now)),
-            None => {
-                waiting.places.insert(place.clone(), vec![(sender, now)]);
-            }
+        let others = waiting.places.get(place).map_or(0, Vec::len);
+        // Another request may have given back the same one, or opened a second.
+        let is_one_more = matches!(connection.sender, Sender::Two(_)) && others > 0;
+        if is_one_more || others >= WAITING_MAX {
+            return;
         }
+        if connection.room.is_none() {
+            let room = if place.scheme == Scheme::Https { &self.secure } else { &self.plain };
+            let Ok(permit) = Arc::clone(room).try_acquire_owned() else { return };
+            connection.room = Some(Arc::new(permit));
+        }
+        waiting.places.entry(place.clone()).or_default().push((connection, now));
     }
 
     /// Closes all that wait: they were opened with a certificate or an authority that has changed.
@@ -110,6 +158,6 @@ impl Pool {
     }
 
     fn lock(&self) -> MutexGuard<'_, Waiting> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

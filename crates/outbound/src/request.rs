@@ -41,6 +41,20 @@ pub struct Bounds {
     pub body_bytes_max: usize,
     /// And inflated.
     pub inflated_bytes_max: usize,
+    /// What becomes of an answer whose body is none.
+    pub unreadable: Unreadable,
+}
+
+/// What becomes of an answer of success whose body is longer than it may be, breaks off or cannot be unpacked. One of any
+/// other status is always an answer: what it says is its status.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Unreadable {
+    /// An error: the body is what is asked for.
+    #[default]
+    Refused,
+    /// An answer with what could be read of it, within half of the time that is left: the status is what is asked for.
+    /// Its headers may take 64 KiB, not 8.
+    Cut,
 }
 
 /// What came back, whatever its status.
@@ -52,6 +66,8 @@ pub struct Response {
     pub headers: HeaderMap,
     /// Its body, inflated.
     pub body: Bytes,
+    /// Whether the body is not whole: it is what came of it, as it came.
+    pub is_cut: bool,
     /// Bytes that the body took on the wire.
     pub wire_bytes: usize,
 }

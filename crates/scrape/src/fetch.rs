@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, StatusCode, header};
-use outbound::{Bounds, Client, Request, SendError};
+use outbound::{Bounds, Client, Request, SendError, Unreadable};
 
 use crate::error::ScrapeError;
 use crate::store::Boxed;
@@ -71,7 +71,12 @@ impl Pages {
             request.headers.insert("x-prometheus-scrape-timeout-seconds", seconds);
         }
         let bytes_max = usize::try_from(self.bytes_max).unwrap_or(usize::MAX);
-        let bounds = Bounds { timeout: within, body_bytes_max: bytes_max, inflated_bytes_max: bytes_max };
+        let bounds = Bounds {
+            timeout: within,
+            body_bytes_max: bytes_max,
+            inflated_bytes_max: bytes_max,
+            unreadable: Unreadable::Refused,
+        };
         let response = self.client.send(request, &bounds).await.map_err(|error| match error {
             SendError::TooBig { .. } => ScrapeError::BodySize,
             SendError::Timeout(_) => ScrapeError::Timeout(target.timeout),

@@ -9,7 +9,7 @@ use model::{Sample, Temporality};
 use crate::Encoding;
 use crate::json::write::{number, text};
 use crate::outgoing::{
-    self, Body, Form, Options, Parcel, Repeated, Series, Signal, Speaker, TokenPlace, Whole, Wholes,
+    self, Body, Form, Options, Parcel, Parts, Repeated, Series, Signal, Speaker, TokenPlace, Whole, Wholes,
 };
 
 /// Its row.
@@ -17,6 +17,7 @@ pub static SPEAKER: Speaker = Speaker {
     name: "betterstack",
     signal: Signal::Metrics,
     repeated: |_| Repeated::IsKept,
+    parts: Parts::Together,
     path: "/metrics",
     token: TokenPlace::Bearer,
     body_bytes_max: 20 << 20,

@@ -9,13 +9,14 @@ use model::labels::METRIC_NAME;
 use model::{Sample, Temporality};
 
 use crate::Encoding;
-use crate::outgoing::{self, Body, Options, Parcel, Repeated, Series, Signal, Speaker, TokenPlace};
+use crate::outgoing::{self, Body, Options, Parcel, Parts, Repeated, Series, Signal, Speaker, TokenPlace};
 
 /// Its row.
 pub static SPEAKER: Speaker = Speaker {
     name: "datadog",
     signal: Signal::Metrics,
     repeated: |_| Repeated::IsAdded,
+    parts: Parts::Apart,
     path: "/api/v2/series",
     token: TokenPlace::Header("dd-api-key"),
     body_bytes_max: 5 << 20,

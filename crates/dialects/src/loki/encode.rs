@@ -11,7 +11,7 @@ use model::labels::is_legacy_name;
 
 use crate::Encoding;
 use crate::outgoing::{
-    self, Answered, Body, Options, Outcome, Parcel, Repeated, SentLine, Signal, Speaker, TokenPlace,
+    self, Answered, Body, Options, Outcome, Parcel, Parts, Repeated, SentLine, Signal, Speaker, TokenPlace,
 };
 
 /// Its row. A body is as large as Loki's own clients make theirs.
@@ -19,6 +19,7 @@ pub static SPEAKER: Speaker = Speaker {
     name: "loki",
     signal: Signal::Logs,
     repeated: |_| Repeated::IsKept,
+    parts: Parts::Apart,
     path: "/loki/api/v1/push",
     token: TokenPlace::Bearer,
     body_bytes_max: 1 << 20,

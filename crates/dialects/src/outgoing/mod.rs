@@ -176,6 +176,15 @@ pub enum Repeated {
     IsAdded,
 }
 
+/// How a protocol says a classic histogram or a summary, which is several series in Weir.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Parts {
+    /// As its series: where they are sent does not matter.
+    Apart,
+    /// As one thing, where all of it is in one parcel.
+    Together,
+}
+
 /// Where a receiver looks for its token.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum TokenPlace {
@@ -196,6 +205,8 @@ pub struct Speaker {
     pub signal: Signal,
     /// What becomes of repetitions when the options ask for nothing else.
     pub repeated: fn(&Options) -> Repeated,
+    /// How it says classic histograms and summaries.
+    pub parts: Parts,
     /// Added to a URL that has no path; empty where the URL is whole.
     pub path: &'static str,
     /// Where its token goes.

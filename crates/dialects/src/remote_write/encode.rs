@@ -13,7 +13,8 @@ use model::{Metadata, Sample};
 use super::symbols::Symbols;
 use crate::Encoding;
 use crate::outgoing::{
-    Answered, Body, Options, Outcome, Parcel, Repeated, Series, Signal, Speaker, TokenPlace, Version, usual,
+    Answered, Body, Options, Outcome, Parcel, Parts, Repeated, Series, Signal, Speaker, TokenPlace, Version,
+    usual,
 };
 use crate::remote_read::histogram;
 
@@ -22,6 +23,7 @@ pub static SPEAKER: Speaker = Speaker {
     name: "remote_write",
     signal: Signal::Metrics,
     repeated: |_| Repeated::IsKept,
+    parts: Parts::Apart,
     path: "",
     token: TokenPlace::Bearer,
     body_bytes_max: 32 << 20,

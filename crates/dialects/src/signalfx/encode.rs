@@ -11,13 +11,14 @@ use model::labels::METRIC_NAME;
 use model::{Sample, Temporality};
 
 use crate::Encoding;
-use crate::outgoing::{self, Body, Options, Parcel, Repeated, Series, Signal, Speaker, TokenPlace};
+use crate::outgoing::{self, Body, Options, Parcel, Parts, Repeated, Series, Signal, Speaker, TokenPlace};
 
 /// Its row.
 pub static SPEAKER: Speaker = Speaker {
     name: "signalfx",
     signal: Signal::Metrics,
     repeated: |options| if options.deltas { Repeated::IsAdded } else { Repeated::IsKept },
+    parts: Parts::Apart,
     path: "/v2/datapoint",
     token: TokenPlace::Header("x-sf-token"),
     body_bytes_max: 10 << 20,

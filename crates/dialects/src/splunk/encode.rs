@@ -13,7 +13,7 @@ use super::fields;
 use crate::Encoding;
 use crate::json::write::{number, text};
 use crate::outgoing::{
-    self, Answered, Body, Options, Outcome, Parcel, Repeated, Signal, Speaker, TokenPlace,
+    self, Answered, Body, Options, Outcome, Parcel, Parts, Repeated, Signal, Speaker, TokenPlace,
 };
 
 /// Its row.
@@ -21,6 +21,7 @@ pub static SPEAKER: Speaker = Speaker {
     name: "splunk_hec",
     signal: Signal::Metrics,
     repeated: |_| Repeated::IsKept,
+    parts: Parts::Apart,
     path: "/services/collector",
     token: TokenPlace::Scheme("Splunk"),
     body_bytes_max: 1_000_000,

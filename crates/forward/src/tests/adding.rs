@@ -1,16 +1,17 @@
 //! Receivers that add what they get: each growth once, in requests that stay the same.
 
 use dialects::Encoding;
-use dialects::outgoing::{Body, Options, Parcel, Repeated, Signal, Speaker, TokenPlace, usual};
+use dialects::outgoing::{Body, Options, Parcel, Parts, Repeated, Signal, Speaker, TokenPlace, usual};
 
 use super::receiver::{Play, Receiver, Request};
 use super::{World, now_ms, settings};
 
 /// A protocol of lines: name, start, time and value.
-static LINES: Speaker = Speaker {
+pub(super) static LINES: Speaker = Speaker {
     name: "lines",
     signal: Signal::Metrics,
     repeated: |_| Repeated::IsAdded,
+    parts: Parts::Together,
     path: "",
     token: TokenPlace::Bearer,
     body_bytes_max: 1 << 20,

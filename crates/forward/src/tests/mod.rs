@@ -3,6 +3,7 @@
 mod adding;
 mod receiver;
 mod sending;
+mod wholes;
 
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -26,6 +27,9 @@ use receiver::Receiver;
 /// How long a test waits for what must happen.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
 const INSTANCE: u64 = 0xabc;
+
+/// Labels, time and value of a sample.
+type Row<'r> = (Vec<(&'r str, &'r str)>, i64, f64);
 
 /// A store with its committing thread.
 struct World {
@@ -80,16 +84,25 @@ impl World {
     }
 
     fn push_as(&self, tenant: TenantId, origin: &Origin, rows: &[(&str, i64, f64)]) {
+        let rows: Vec<Row<'_>> = rows
+            .iter()
+            .map(|(name, timestamp_ms, value)| {
+                (vec![("__name__", *name), ("job", "test")], *timestamp_ms, *value)
+            })
+            .collect();
+        self.push_under(tenant, origin, &rows);
+    }
+
+    fn push_under(&self, tenant: TenantId, origin: &Origin, rows: &[Row<'_>]) {
         let mut batch = Batch::new(3);
         batch.origin = origin.clone();
-        for (name, timestamp_ms, value) in rows {
+        for (labels, timestamp_ms, value) in rows {
             let (pairs, samples) = (batch.pairs.len(), batch.samples.len());
-            batch.pairs.push(("__name__".into(), (*name).into()));
-            batch.pairs.push(("job".into(), "test".into()));
+            batch.pairs.extend(labels.iter().map(|(name, value)| ((*name).into(), (*value).into())));
             batch.samples.push(Sample { timestamp_ms: *timestamp_ms, value: *value, start_ms: 0 });
             batch.series.push(SeriesRow {
-                labels: LabelSource::Pairs(pairs..pairs + 2),
-                key: codec::hash::key128(3, name.as_bytes()),
+                labels: LabelSource::Pairs(pairs..pairs + labels.len()),
+                key: codec::hash::key128(3, format!("{labels:?}").as_bytes()),
                 samples: samples..samples + 1,
                 histograms: 0..0,
                 exemplars: 0..0,

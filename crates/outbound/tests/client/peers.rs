@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use env::{Clock, Env};
-use outbound::{Bounds, Client, HttpConfig, Reach, Request, Response, SendError, Url};
+use outbound::{Bounds, Client, HttpConfig, Reach, Request, Response, SendError, Unreadable, Url};
 use rcgen::{BasicConstraints, Certificate, CertificateParams, IsCa, KeyPair, SanType};
 use rustls::pki_types::PrivateKeyDer;
 use rustls::server::WebPkiClientVerifier;
@@ -151,8 +151,12 @@ pub(crate) fn answer(status: &str, headers: &str, body: &[u8]) -> Vec<u8> {
     [head.as_bytes(), body].concat()
 }
 
-pub(crate) const BOUNDS: Bounds =
-    Bounds { timeout: Duration::from_secs(20), body_bytes_max: 1 << 20, inflated_bytes_max: 1 << 20 };
+pub(crate) const BOUNDS: Bounds = Bounds {
+    timeout: Duration::from_secs(20),
+    body_bytes_max: 1 << 20,
+    inflated_bytes_max: 1 << 20,
+    unreadable: Unreadable::Refused,
+};
 
 pub(crate) fn client(change: impl FnOnce(&mut HttpConfig)) -> Client {
     client_with(&Env::real(), change)

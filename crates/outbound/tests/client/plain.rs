@@ -7,7 +7,7 @@ use std::time::Duration;
 use crate::peers::{BOUNDS, Peer, StandingClock, answer, client, client_with, get};
 use env::Env;
 use outbound::config::{Authorization, BasicAuth, HeaderValues};
-use outbound::{Bounds, Client, HttpConfig, Reach, Request, Secret, SendError, Url};
+use outbound::{Bounds, Client, HttpConfig, Reach, Request, Secret, SendError, Unreadable, Url};
 
 fn secret(text: &str) -> Option<Secret> {
     Some(Secret::new(text.to_owned()))
@@ -72,6 +72,23 @@ async fn a_connection_that_was_closed_meanwhile_costs_no_request() {
     assert_eq!(mute.connections(), 1);
 }
 
+/// Every connection without TLS was kept, 25 KB each: those to 1,000 targets took half of what an agent may take in all.
+#[tokio::test]
+async fn of_connections_without_tls_a_hundred_are_kept() {
+    let mut peers = Vec::new();
+    for _ in 0..150 {
+        peers.push(Peer::new(|_| answer("200 OK", "", b"x")).await);
+    }
+    let client = client(|_| {});
+    for _ in 0..3 {
+        for peer in &peers {
+            assert_eq!(get(&client, peer.url("/")).await.unwrap().status, 200);
+        }
+    }
+    let connections: Vec<usize> = peers.iter().map(Peer::connections).collect();
+    assert_eq!(connections, [[1; 100].as_slice(), &[3; 50]].concat(), "the first hundred stay as they are");
+}
+
 #[tokio::test]
 async fn time_is_up_when_it_is_whatever_is_waited_for() {
     let bounds = Bounds { timeout: Duration::from_millis(100), ..BOUNDS };
@@ -120,6 +137,41 @@ async fn bodies_are_cut_off_where_they_are_too_big() {
     let response = get(&client, peer.url("/good")).await.unwrap();
     assert_eq!((&response.body[..], response.wire_bytes < 40), (&b"unpacked"[..], true));
     assert_eq!(get(&client, peer.url("/most")).await.unwrap().body.len(), 1 << 20);
+}
+
+/// An answer whose body could not be read lost its status: what a receiver refused for good was sent to it for ever.
+#[tokio::test]
+async fn the_status_is_known_whatever_the_body_is() {
+    let peer = Peer::new(|request| match request.split(' ').nth(1).unwrap() {
+        "/long" => answer("400 No", "X-A: b\r\n", &vec![b'x'; 100 << 10]),
+        "/odd" => answer("400 No", "X-A: b\r\nContent-Encoding: br\r\n", b"raw"),
+        "/torn" => b"HTTP/1.1 400 No\r\nX-A: b\r\nX-Then: close\r\nContent-Length: 9\r\n\r\nraw".to_vec(),
+        "/slow" => b"HTTP/1.1 400 No\r\nX-A: b\r\nX-Then: wait\r\nContent-Length: 9\r\n\r\nraw".to_vec(),
+        "/taken" => answer("200 OK", "X-A: b\r\nContent-Encoding: br\r\n", b"raw"),
+        "/head" => answer("400 No", &format!("X-A: b\r\nX-B: {}\r\n", "y".repeat(50 << 10)), b"raw"),
+        _ => b"HTTP/1.1 400 No\r\nX-A: b\r\nX-Then: endless\r\n\r\n".to_vec(),
+    })
+    .await;
+    let bounds = Bounds { body_bytes_max: 64 << 10, inflated_bytes_max: 64 << 10, ..BOUNDS };
+    let cut = Bounds { unreadable: Unreadable::Cut, ..bounds };
+    let ask = async |path: &str, bounds: &Bounds| {
+        let request = Request::post(peer.url(path), "rows".into());
+        let response = client(|_| {}).send(request, bounds).await.unwrap();
+        assert_eq!(response.header("x-a"), Some("b"), "{path}");
+        (response.status, response.body.len(), response.is_cut)
+    };
+    for bounds in [&bounds, &cut] {
+        for path in ["/long", "/endless"] {
+            assert_eq!(ask(path, bounds).await, (400, 64 << 10, true), "{path}");
+        }
+        for path in ["/odd", "/torn"] {
+            assert_eq!(ask(path, bounds).await, (400, 3, true), "{path}");
+        }
+        let short = Bounds { timeout: Duration::from_secs(1), ..*bounds };
+        assert_eq!(ask("/slow", &short).await, (400, 3, true));
+    }
+    assert_eq!(ask("/taken", &cut).await, (200, 3, true));
+    assert_eq!(ask("/head", &cut).await, (400, 3, false));
 }
 
 #[tokio::test]

@@ -6,7 +6,7 @@ use std::time::Duration;
 use ::http::HeaderValue;
 use ::http::header::{ACCEPT, ACCEPT_ENCODING, CONTENT_TYPE};
 use env::Env;
-use outbound::{Bounds, Client, ConfigError, Reach, Request, SendError, Url};
+use outbound::{Bounds, Client, ConfigError, Reach, Request, SendError, Unreadable, Url};
 use serde::Deserialize;
 use tokio::sync::watch;
 
@@ -73,6 +73,7 @@ impl Http {
             timeout: self.refresh,
             body_bytes_max: BODY_BYTES_MAX,
             inflated_bytes_max: INFLATED_BYTES_MAX,
+            unreadable: Unreadable::Refused,
         };
         let response = self.client.send(request, &bounds).await?;
         if response.status != 200 {

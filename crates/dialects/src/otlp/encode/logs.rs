@@ -11,13 +11,14 @@ use super::super::logs::{INDEXED, INDEXED_JOB};
 use super::judge;
 use super::point::{attribute, id, write_fixed};
 use crate::Encoding;
-use crate::outgoing::{Body, Options, Parcel, Repeated, SentLine, Signal, Speaker, TokenPlace};
+use crate::outgoing::{Body, Options, Parcel, Parts, Repeated, SentLine, Signal, Speaker, TokenPlace};
 
 /// Its row.
 pub static LOGS_SPEAKER: Speaker = Speaker {
     name: "otlp_logs",
     signal: Signal::Logs,
     repeated: |_| Repeated::IsKept,
+    parts: Parts::Apart,
     path: "/v1/logs",
     token: TokenPlace::Bearer,
     body_bytes_max: 64 << 20,

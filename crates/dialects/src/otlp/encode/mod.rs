@@ -22,8 +22,8 @@ use super::names::{self, Kind};
 use super::settings::Strategy;
 use crate::Encoding;
 use crate::outgoing::{
-    self, Answered, Body, Form, Options, Outcome, Parcel, Repeated, Series, Signal, Speaker, TokenPlace,
-    Whole, Wholes,
+    self, Answered, Body, Form, Options, Outcome, Parcel, Parts, Repeated, Series, Signal, Speaker,
+    TokenPlace, Whole, Wholes,
 };
 use codec::proto::{LEN, Reader, VARINT, key};
 pub use logs::LOGS_SPEAKER;
@@ -34,6 +34,7 @@ pub static SPEAKER: Speaker = Speaker {
     name: "otlp",
     signal: Signal::Metrics,
     repeated,
+    parts: Parts::Together,
     path: "/v1/metrics",
     token: TokenPlace::Bearer,
     body_bytes_max: 64 << 20,
