@@ -356,6 +356,7 @@ fn exposures_are_checked() {
     for (text, wanted) in [
         ("{match: up}", "configuration: exposures.path: is needed"),
         ("{path: /x, max_age: 0}", "configuration: exposures.max_age: must be more than 0"),
+        ("{path: /x, max_age: 101y}", "configuration: exposures.max_age: must be 100 years at most"),
     ] {
         assert_eq!(refused(&format!("exposures:\n  - {text}\n")), [wanted], "{text}");
     }
@@ -374,6 +375,10 @@ fn exposures_are_checked() {
         (
             "{path: metrics}",
             "weir.yaml:2: exposures.path: expected a path like /metrics/team-a, found \"metrics\"",
+        ),
+        (
+            "{path: /x/../metrics}",
+            "weir.yaml:2: exposures.path: expected a path like /metrics/team-a, found \"/x/../metrics\"",
         ),
         (
             "{path: '/a?b'}",
