@@ -345,6 +345,12 @@ fn statsd_off_loopback_is_refused_unless_it_is_meant() {
 }
 
 #[test]
+fn a_key_that_stands_twice_is_told_in_plain_words() {
+    let twice = typed("storage:\n  retention: 1d\nstorage:\n  retention: 2d\n", &[]).unwrap_err();
+    assert_eq!(twice, ["weir.yaml:3: the key storage stands twice in one map"]);
+}
+
+#[test]
 fn exposures_are_checked() {
     let good = config(
         "exposures:\n  - path: /api/iacp/v3/metrics\n    match: ['{__name__=~\"a,b\"}', up]\n    profiles: [preview]\n  \
