@@ -36,7 +36,7 @@ pub(super) fn newest(
                 let Some(labels) = selection.labels(*series)? else { continue };
                 budget.charge(labels.as_canonical().len() as u64 + SERIES_BYTES)?;
                 let rows = Rows::of(&block, number);
-                all.extend(last(rank, labels, rows, start_ms(&block, number)));
+                all.extend(last(rank, labels, rows, began_ms(&block, number)));
             }
         }
         for warning in selection.warnings() {
@@ -47,7 +47,7 @@ pub(super) fn newest(
 }
 
 /// The start time of a series' last row; 0 where it has none.
-fn start_ms(block: &SeriesBlock, number: usize) -> i64 {
+fn began_ms(block: &SeriesBlock, number: usize) -> i64 {
     let end = block.offsets[number + 1] as usize;
     end.checked_sub(1).and_then(|row| block.columns.starts.get(row)).copied().unwrap_or_default()
 }
