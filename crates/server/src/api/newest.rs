@@ -26,7 +26,8 @@ pub(super) fn newest(
     let mut all = Vec::new();
     for (rank, matchers) in (0..).zip(sets) {
         let TimeRange { start_ms, end_ms } = range;
-        let window = Windows { first_ms: end_ms, step_ms: 1, count: 1, length_ms: end_ms - start_ms + 1 };
+        let length_ms = end_ms.saturating_sub(start_ms).saturating_add(1);
+        let window = Windows { first_ms: end_ms, step_ms: 1, count: 1, length_ms };
         let hints = Hints { windows: Some(window), detail: Detail::Newest, ..Hints::default() };
         let mut selection = store.select(tenant, matchers, range, &hints, budget)?;
         let mut block = SeriesBlock::default();

@@ -118,7 +118,9 @@ restart only, the answer names it and nothing is applied.
 
 Blocks of Prometheus' configuration stand in the same file as they are: `global`, `scrape_configs` and
 `scrape_config_files`, with every key that Prometheus documents for them, durations and sizes written as there, and paths
-relative to the file. What Weir has not (other discoveries than static, file, HTTP and DNS, `oauth2`) is refused by name.
+relative to the file. What Weir has not is refused by name: other discoveries than static, file, HTTP and DNS (any other
+`*_sd_configs`); `oauth2`; `sigv4`, `azuread` and `google_iam` of `remote_write`; and, unless they are empty, `alerting`,
+`remote_read`, `rule_files`, `runtime` and `tracing`.
 Weir adds one key to a job, `tenant`: whose the samples are, `default` unless it is set.
 
 Sizes are written `64MiB`, `1.5GB` or as bytes; durations `500ms`, `30s`, `10m`, `1h30m`, `400d`, `100y`.

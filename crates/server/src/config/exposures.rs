@@ -12,6 +12,9 @@ use super::tree::{Node, Shape};
 use super::value::{Scalar, Value, words};
 use crate::{account, routes};
 
+/// How old a page's samples may be at most.
+const MAX_AGE_MAX: Duration = Duration::from_secs(100 * 365 * 86_400);
+
 words! {
     Untyped, "gauge or unknown" { Gauge = "gauge", Unknown = "unknown" }
 }
@@ -26,7 +29,10 @@ impl Scalar for PagePath {
     fn parse(text: &str) -> Option<Self> {
         // As it stands in a request: nothing in it is decoded.
         let is_plain = |c: char| c.is_ascii_alphanumeric() || "/-._~".contains(c);
-        let good = text.is_empty() || text.starts_with('/') && text.len() > 1 && text.chars().all(is_plain);
+        // Clients take these out of a path before they ask for it.
+        let has_dots = text.split('/').any(|segment| matches!(segment, "." | ".."));
+        let is_path = text.starts_with('/') && text.len() > 1 && text.chars().all(is_plain) && !has_dots;
+        let good = text.is_empty() || is_path;
         good.then(|| Self(text.to_owned()))
     }
 
@@ -77,7 +83,7 @@ section! {
         selectors ["match"]: Selectors = "", Reload;
         /// Profiles (`Prefer: profile=…`) that see it: a list. Default: all.
         profiles: Vec<String> = "", Reload;
-        /// Series that have said nothing for this long are left out.
+        /// Series that have said nothing for this long are left out; 100 years at most.
         max_age: Duration = "1h", Reload;
         /// As what series are told whose type nobody knows: gauge or unknown.
         untyped_as: Untyped = "gauge", Reload;
@@ -101,6 +107,9 @@ impl Exposure {
         }
         if self.max_age == Duration::ZERO {
             return Some(("exposures.max_age", "must be more than 0"));
+        }
+        if self.max_age > MAX_AGE_MAX {
+            return Some(("exposures.max_age", "must be 100 years at most"));
         }
         None
     }

@@ -345,6 +345,12 @@ fn statsd_off_loopback_is_refused_unless_it_is_meant() {
 }
 
 #[test]
+fn a_key_that_stands_twice_is_told_in_plain_words() {
+    let twice = typed("storage:\n  retention: 1d\nstorage:\n  retention: 2d\n", &[]).unwrap_err();
+    assert_eq!(twice, ["weir.yaml:3: the key storage stands twice in one map"]);
+}
+
+#[test]
 fn exposures_are_checked() {
     let good = config(
         "exposures:\n  - path: /api/iacp/v3/metrics\n    match: ['{__name__=~\"a,b\"}', up]\n    profiles: [preview]\n  \
@@ -356,6 +362,7 @@ fn exposures_are_checked() {
     for (text, wanted) in [
         ("{match: up}", "configuration: exposures.path: is needed"),
         ("{path: /x, max_age: 0}", "configuration: exposures.max_age: must be more than 0"),
+        ("{path: /x, max_age: 101y}", "configuration: exposures.max_age: must be 100 years at most"),
     ] {
         assert_eq!(refused(&format!("exposures:\n  - {text}\n")), [wanted], "{text}");
     }
@@ -374,6 +381,10 @@ fn exposures_are_checked() {
         (
             "{path: metrics}",
             "weir.yaml:2: exposures.path: expected a path like /metrics/team-a, found \"metrics\"",
+        ),
+        (
+            "{path: /x/../metrics}",
+            "weir.yaml:2: exposures.path: expected a path like /metrics/team-a, found \"/x/../metrics\"",
         ),
         (
             "{path: '/a?b'}",

@@ -79,7 +79,12 @@ impl Node {
             Ok(typed) => Ok(placed(typed, &path, text)),
             Err(error) => {
                 let line = error.location().map_or(0, |location| location.line());
-                let message = error.without_snippet().to_string();
+                let message = match error.without_snippet() {
+                    serde_saphyr::Error::DuplicateMappingKey { key: Some(key), .. } => {
+                        format!("the key {key} stands twice in one map")
+                    }
+                    error => error.to_string(),
+                };
                 Err(Problem { origin: Origin::File { path, line }, key: String::new(), message })
             }
         }

@@ -283,7 +283,7 @@ fn types_are_those_under_which_names_stay() {
 fn buckets_far_apart_are_said_coarser() {
     let far = |schema, offset| Histogram {
         schema,
-        zero_threshold: 0.0,
+        zero_threshold: 0.001,
         sum: 1.0,
         reset_hint: ResetHint::Unknown,
         positive_spans: vec![Span { offset: 1 - offset / 2, length: 1 }, Span { offset, length: 1 }],
@@ -295,7 +295,7 @@ fn buckets_far_apart_are_said_coarser() {
     assert!(body.unsaid == 0 && body.bytes.len() < 1_000, "{} bytes", body.bytes.len());
     heard(&SPEAKER, &body, Settings::standard(), |batch| {
         // 60,002 buckets are 469 of 128 each: those from -30,000 on lie in -234, those of 30,002 in 235.
-        let wanted = "1 0 1 6 0 [(-234, 1), (235, 2)] [(1, 3)]";
+        let wanted = "1 0.001 1 6 0 [(-234, 1), (235, 2)] [(1, 3)]";
         assert_eq!(filled(&batch.histograms[0].histogram), wanted);
     });
     // What is nearer stays as it is.

@@ -142,7 +142,7 @@ fn prometheus_text() {
         ("", &[][..]),
         (
             "# Words.\n#x\n\n  # HELP a \tHas \\\\ and \\n.\n#\tTYPE a counter\na { b = \"c\" , } 1\t1700000000000\na 0x1p3\n",
-            &[],
+            &["line 7: value is not a number: a 0x1p3"],
         ),
         ("# HELP a\na NaN\n", &[]),
         (
