@@ -38,7 +38,7 @@ impl Clock for Paused {
 }
 
 /// What a page answers.
-type Answer = Result<(&'static str, String), ScrapeError>;
+type Answer = Result<(&'static str, Vec<u8>), ScrapeError>;
 
 /// Pages by URL.
 #[derive(Default)]
@@ -184,7 +184,11 @@ impl Rig {
     }
 
     fn page(&self, name: &str, page: &str) {
-        let answer = Ok(("text/plain; version=0.0.4", page.to_owned()));
+        self.answer(name, "text/plain; version=0.0.4", page.as_bytes().to_vec());
+    }
+
+    fn answer(&self, name: &str, media: &'static str, page: Vec<u8>) {
+        let answer = Ok((media, page));
         self.pages.answers.lock().unwrap().insert(format!("http://{name}/metrics"), answer);
     }
 
@@ -557,4 +561,44 @@ async fn more_targets_than_may_be_all_fail() {
         "{errors:?}"
     );
     assert_eq!(rig.pages.asked.lock().unwrap().len(), 0);
+}
+
+/// A field of a protobuf message.
+fn field(number: u8, bytes: &[u8]) -> Vec<u8> {
+    let mut field = vec![number << 3 | 2];
+    let mut length = bytes.len();
+    while length > 127 {
+        field.push(length as u8 | 0x80);
+        length >>= 7;
+    }
+    field.push(length as u8);
+    [&field, bytes].concat()
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_page_whose_texts_would_be_huge_fails_before_they_are_made() {
+    let label = field(1, &[field(1, b"a"), field(2, &[b'x'; 1000])].concat());
+    let page = |buckets: usize| {
+        let metric = field(4, &[label.clone(), field(7, &field(3, b"").repeat(buckets))].concat());
+        field(0, &[field(1, b"h"), vec![3 << 3, 4], metric].concat())[1..].to_vec()
+    };
+    let rig = Rig::start(terms(), Vec::new());
+    let media =
+        "application/vnd.google.protobuf; proto=io.prometheus.client.MetricFamily; encoding=delimited";
+    rig.answer("a", media, page(20_000));
+    rig.targets(&["a"]).await;
+    rig.scrape().await;
+    let taken = rig.taken();
+    assert!(taken.contains(&"up 0".to_owned()) && taken.len() == 4, "{taken:?}");
+    let count = taken.iter().find_map(|line| line.strip_prefix("scrape_samples_scraped ")).unwrap();
+    assert!(count.parse::<u32>().unwrap() < 5000, "nothing behind it is read: {count}");
+    let error = rig.shown.list().active[0].last().error;
+    assert!(error.starts_with("the page would be longer than "), "{error}");
+    rig.answer("a", media, page(10));
+    rig.scrape().await;
+    assert!(rig.taken().contains(&"up 1".to_owned()));
+    rig.page("a", &format!("x{{a=\"{}\"}} 1\n", "y".repeat(1 << 20)));
+    rig.scrape().await;
+    let error = rig.shown.list().active[0].last().error;
+    assert_eq!(error, "the labels of a series take 1048583 bytes, at most 1048576 are read");
 }
