@@ -71,6 +71,10 @@ struct Kept {
     metadata: Mutex<Vec<String>>,
     /// So many appends are refused.
     full: AtomicU32,
+    /// So many pages find no room among those that compute.
+    crowded: AtomicU32,
+    /// So many appends are taken, and do not become durable.
+    failing: AtomicU32,
     appends: AtomicU32,
     told: Mutex<Vec<String>>,
 }
@@ -98,6 +102,10 @@ impl Store for Kept {
             self.full.fetch_sub(1, Ordering::Relaxed);
             return Err(Lost::Full("queue"));
         }
+        if self.failing.load(Ordering::Relaxed) > 0 {
+            self.failing.fetch_sub(1, Ordering::Relaxed);
+            return Ok(Box::pin(async { Err(Lost::NotDurable) }));
+        }
         let (mut keys, mut samples) = (self.keys.lock().unwrap(), self.samples.lock().unwrap());
         for (index, series) in batch.series.iter().enumerate() {
             let made = batch.with_labels(index, |pairs| Labels::canonical(pairs, &Default::default()));
@@ -114,6 +122,10 @@ impl Store for Kept {
     }
 
     fn compute(&self, job: Box<dyn FnOnce() + Send>) -> Boxed<'_, Result<(), Lost>> {
+        if self.crowded.load(Ordering::Relaxed) > 0 {
+            self.crowded.fetch_sub(1, Ordering::Relaxed);
+            return Box::pin(async { Err(Lost::Full("decoding queue")) });
+        }
         job();
         Box::pin(async { Ok(()) })
     }
@@ -601,4 +613,71 @@ async fn a_page_whose_texts_would_be_huge_fails_before_they_are_made() {
     rig.scrape().await;
     let error = rig.shown.list().active[0].last().error;
     assert_eq!(error, "the labels of a series take 1048583 bytes, at most 1048576 are read");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_large_page_waits_for_its_turn_to_be_read() {
+    let rig = Rig::start(terms(), Vec::new());
+    rig.page("a", &format!("# {}\nx 1\n", "-".repeat(70_000)));
+    rig.kept.crowded.store(3, Ordering::Relaxed);
+    rig.targets(&["a"]).await;
+    rig.scrape().await;
+    assert_eq!(sorted(rig.taken()), with(&["x 1"], report(1, 1, 1, 1)));
+    assert_eq!(rig.pages.asked.lock().unwrap().len(), 1, "it is not fetched again");
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_did_not_become_durable_is_not_remembered() {
+    let rig = Rig::start(terms(), Vec::new());
+    rig.page("a", "# TYPE x gauge\nx 1\ny 2\n");
+    rig.targets(&["a"]).await;
+    rig.scrape().await;
+    rig.taken();
+    rig.kept.failing.store(1, Ordering::Relaxed);
+    rig.page("a", "# TYPE x gauge\nx 1\n");
+    rig.scrape().await;
+    rig.scrape().await;
+    assert_eq!(sorted(rig.taken()), with(&["x 1", "y stale"], report(1, 1, 1, 0)));
+    assert_eq!(*rig.kept.metadata.lock().unwrap(), ["x gauge", "x gauge"]);
+    // The same of markers that a failed scrape writes.
+    rig.kept.failing.store(1, Ordering::Relaxed);
+    rig.down("a");
+    rig.scrape().await;
+    rig.scrape().await;
+    assert_eq!(sorted(rig.taken()), with(&["x stale"], report(0, 0, 0, 0)));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_scrape_under_way_over_a_change_of_rules_is_remembered() {
+    let rig = Rig::start(terms(), Vec::new());
+    rig.page("a", "x 1\ny 2\n");
+    rig.targets(&["a"]).await;
+    rig.scrape().await;
+    rig.taken();
+    *rig.pages.takes.lock().unwrap() = INTERVAL / 2;
+    let asked = rig.pages.asked.lock().unwrap().len();
+    while rig.pages.asked.lock().unwrap().len() == asked {
+        sleep(Duration::from_millis(100)).await;
+    }
+    let rename = Parts { target_label: "env".into(), replacement: "two".into(), ..Parts::default() };
+    rig.page("a", "x 1\ny 2\nz 3\n");
+    rig.change(terms(), vec![rename]).await;
+    rig.scrape().await;
+    rig.taken();
+    rig.scrape().await;
+    let ends: Vec<_> = rig.taken().into_iter().filter(|line| line.ends_with("stale")).collect();
+    assert_eq!(ends, ["x stale", "y stale", "z stale"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_end_of_a_target_is_told_though_the_store_is_full() {
+    let rig = Rig::start(terms(), Vec::new());
+    rig.page("a", "x 1\n");
+    rig.targets(&["a"]).await;
+    rig.scrape().await;
+    rig.taken();
+    rig.kept.full.store(2, Ordering::Relaxed);
+    rig.targets(&[]).await;
+    sleep(INTERVAL * 3).await;
+    assert!(rig.taken().contains(&"x stale".to_owned()));
 }
