@@ -29,6 +29,17 @@ pub enum ScrapeError {
     /// Occurs when the labels of a series are none, or over a limit.
     #[error("{0}")]
     Labels(#[from] BadSeries),
+    /// Occurs when the text of a series is longer than any may be.
+    #[error("the labels of a series take {length} bytes, at most {limit} are read")]
+    SeriesLength {
+        /// Bytes found.
+        length: usize,
+        /// Bytes allowed.
+        limit: usize,
+    },
+    /// Occurs when a page in protobuf would be far longer as text: every bucket has all labels of its histogram there.
+    #[error("the page would be longer than {0} bytes as text")]
+    TextSize(usize),
     /// Occurs when there are more rows than `sample_limit`.
     #[error("sample limit exceeded")]
     SampleLimit,
@@ -62,7 +73,8 @@ impl ScrapeError {
             Self::Media(_) => "media_type",
             Self::Page(_) => "page",
             Self::Labels(BadSeries::Labels { .. } | BadSeries::Length { .. }) => "label_limit",
-            Self::Labels(_) => "labels",
+            Self::Labels(_) | Self::SeriesLength { .. } => "labels",
+            Self::TextSize(_) => "body_size_limit",
             Self::SampleLimit => "sample_limit",
             Self::BucketLimit => "bucket_limit",
             Self::TargetLimit { .. } => "target_limit",

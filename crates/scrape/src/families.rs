@@ -72,6 +72,11 @@ impl Families {
         (self.length, self.digest) = (bytes.len(), digest);
     }
 
+    /// The store may not have what it took: it is told again.
+    pub(crate) fn forget(&mut self) {
+        self.scrapes = TELL_AGAIN;
+    }
+
     /// What was said, in the order of the page.
     pub(crate) fn list(&self) -> Vec<(String, Metadata)> {
         let mut bytes = Vec::new();

@@ -120,6 +120,8 @@ impl Labelling {
     pub fn labels<'b>(&'b self, series: &'b str) -> Result<Option<LabelSet<'b>>, BadSeries> {
         let mut pairs: Vec<Pair<'b>> = Vec::with_capacity(16);
         scraped::labels(series, &mut pairs)?;
+        // By name, as the set has them: of equal names the order does not matter, for there may be none.
+        pairs.sort_unstable_by(|(a, _), (b, _)| a.cmp(b));
         if let Some(name) = repeated(&pairs) {
             return Err(LabelError::Duplicate(truncated(name)).into());
         }
@@ -211,12 +213,9 @@ fn is_word(byte: u8) -> bool {
     byte.is_ascii_alphanumeric() || byte == b'_'
 }
 
-/// A name that stands twice.
+/// A name that stands twice, in pairs by name.
 fn repeated<'p>(pairs: &'p [Pair<'_>]) -> Option<&'p str> {
-    let is_repeated = |(at, (name, _)): (usize, &'p Pair<'_>)| {
-        pairs[..at].iter().any(|(before, _)| before == name).then_some(name.as_ref())
-    };
-    pairs.iter().enumerate().find_map(is_repeated)
+    pairs.windows(2).find(|pair| pair[0].0 == pair[1].0).map(|pair| &*pair[0].0)
 }
 
 #[cfg(test)]

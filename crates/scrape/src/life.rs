@@ -18,7 +18,7 @@ use crate::labelling::Labelling;
 use crate::page::{Page, Terms};
 use crate::report::Health;
 use crate::seen::Seen;
-use crate::store::{Lost, Paid, Store, Told};
+use crate::store::{Durable, Lost, Paid, Store, Told};
 use crate::take::Work;
 use crate::target::Target;
 
@@ -71,17 +71,38 @@ pub struct Life {
     /// The target.
     pub target: Arc<Target>,
     pub(crate) labelling: Arc<Labelling>,
-    pub(crate) memory: Mutex<Memory>,
+    /// Of the same target under other rules, too: one that is being scraped when they change loses nothing.
+    pub(crate) memory: Arc<Memory>,
     last: Mutex<Last>,
-    running: AtomicBool,
     page_bytes: AtomicU32,
 }
 
-/// What a target has to remember.
+/// What a target has to remember. No lock is held while a page is read: whoever scrapes takes out what it needs.
 #[derive(Debug, Default)]
 pub(crate) struct Memory {
+    /// Taken out while a page is read.
+    seen: Mutex<Option<Seen>>,
+    pub(crate) families: Mutex<Families>,
+    running: AtomicBool,
+}
+
+/// What a page had the last time, taken out of a target's memory. It is put back when this is dropped.
+#[derive(Debug)]
+pub(crate) struct Out<'m> {
+    memory: &'m Memory,
     pub(crate) seen: Option<Seen>,
-    pub(crate) families: Families,
+}
+
+impl Memory {
+    pub(crate) fn take_out(&self) -> Out<'_> {
+        Out { memory: self, seen: lock(&self.seen).take() }
+    }
+}
+
+impl Drop for Out<'_> {
+    fn drop(&mut self) {
+        *lock(&self.memory.seen) = self.seen.take();
+    }
 }
 
 /// When a scrape is.
@@ -99,17 +120,15 @@ impl Life {
         Self {
             target,
             labelling,
-            memory: Mutex::default(),
+            memory: Arc::default(),
             last: Mutex::default(),
-            running: AtomicBool::new(false),
             page_bytes: AtomicU32::new(0),
         }
     }
 
     /// The same target under other rules, with what `before` remembers: series that are called otherwise now end.
     pub fn after(before: &Self, target: Arc<Target>, labelling: Arc<Labelling>) -> Self {
-        let life = Self::new(target, labelling);
-        *lock(&life.memory) = std::mem::take(&mut *lock(&before.memory));
+        let life = Self { memory: Arc::clone(&before.memory), ..Self::new(target, labelling) };
         *lock(&life.last) = before.last();
         life
     }
@@ -125,36 +144,49 @@ impl Life {
 
     /// What its page says of families.
     pub fn families(&self) -> Vec<(String, Metadata)> {
-        lock(&self.memory).families.list()
+        lock(&self.memory.families).list()
     }
 
     /// Marks the target as being scraped; `None` when it is.
     pub fn begin(self: &Arc<Self>) -> Option<Running> {
-        (!self.running.swap(true, Ordering::AcqRel)).then(|| Running(Arc::clone(self)))
+        (!self.memory.running.swap(true, Ordering::AcqRel)).then(|| Running(Arc::clone(self)))
     }
 
     /// Writes markers for everything that the target had: it is gone.
     pub async fn end(self: Arc<Self>, common: Arc<Common>, at_ms: i64) {
-        let durable = {
-            let Some(seed) = common.store.seed() else { return };
-            let memory = lock(&self.memory);
-            if lock(&self.last).at_ms == 0 {
-                return;
-            }
-            let seen = memory.seen.as_ref();
-            let page = Page::new(&common.terms, at_ms, &self.labelling, seen, "", Batch::new(seed));
-            let batch = page.end();
-            let samples = batch.samples.len() as u64;
-            let now_ms = common.env.clock.now_ms();
-            common.store.append(&common.tenant, &batch, now_ms).map_err(|why| (why, samples))
-        };
+        let deadline = Instant::now() + self.target.timeout;
+        // A scrape that is not over yet has what it remembers.
+        while self.memory.running.load(Ordering::Acquire) && Instant::now() < deadline {
+            sleep_until(Instant::now() + ASK_AGAIN).await;
+        }
+        let mut durable = self.append_end(&common, at_ms);
+        while matches!(durable, Err((Lost::Full(_), _))) && Instant::now() < deadline {
+            sleep_until(Instant::now() + ASK_AGAIN).await;
+            durable = self.append_end(&common, at_ms);
+        }
         let lost = match durable {
-            Ok(durable) => durable.await.err().map(|why| (why, 0)),
+            Ok(None) => None,
+            Ok(Some(durable)) => durable.await.err().map(|why| (why, 0)),
             Err(lost) => Some(lost),
         };
         if let Some((why, samples)) = lost {
             common.store.tell(Told::Lost { tenant: &common.tenant, why, samples });
         }
+    }
+
+    /// Gives the markers to the store, if there are any; or why that does not take them, and how many they are.
+    fn append_end(&self, common: &Common, at_ms: i64) -> Result<Option<Durable>, (Lost, u64)> {
+        let Some(seed) = common.store.seed() else { return Ok(None) };
+        if lock(&self.last).at_ms == 0 {
+            return Ok(None);
+        }
+        let memory = self.memory.take_out();
+        let page =
+            Page::new(&common.terms, at_ms, &self.labelling, memory.seen.as_ref(), "", Batch::new(seed));
+        let batch = page.end();
+        let samples = batch.samples.len() as u64;
+        let durable = common.store.append(&common.tenant, &batch, common.env.clock.now_ms());
+        durable.map(Some).map_err(|why| (why, samples))
     }
 }
 
@@ -164,7 +196,7 @@ pub struct Running(Arc<Life>);
 
 impl Drop for Running {
     fn drop(&mut self) {
-        self.0.running.store(false, Ordering::Release);
+        self.0.memory.running.store(false, Ordering::Release);
     }
 }
 
@@ -194,6 +226,7 @@ impl Running {
         if let Some(durable) = taken.durable
             && let Err(why) = durable.await
         {
+            work.undo(taken.before);
             common.store.tell(Told::Lost { tenant: &common.tenant, why, samples: taken.samples });
         }
     }

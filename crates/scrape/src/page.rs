@@ -15,6 +15,7 @@ use model::sample::STALE_NAN_BITS;
 use model::{Batch, Histogram, LabelError, Metadata, Sample, Temporality};
 
 use crate::error::ScrapeError;
+use crate::fetch::PAGE_BYTES_MAX;
 use crate::labelling::Labelling;
 use crate::report::{self, Extra, NAMES, Report};
 use crate::seen::{Beside, Known, Repeats, Seen, Tracking};
@@ -45,6 +46,14 @@ pub struct Terms {
     /// Which report is written.
     pub extra: Extra,
 }
+
+/// Longest text of a series. One that is longer has labels that no store takes.
+const SERIES_BYTES_MAX: usize = 1 << 20;
+
+/// Texts that are made of a page are no longer than so many times the page and [`MADE_BYTES_MIN`], and no longer than a
+/// page of text may be. In protobuf a bucket of a few bytes has a text with all labels of its histogram.
+const MADE_FACTOR: usize = 64;
+const MADE_BYTES_MIN: usize = 64 << 10;
 
 /// What stands on a page, counted.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -88,6 +97,7 @@ enum Text {
 struct Source<'p> {
     body: &'p str,
     made: String,
+    made_max: usize,
     last: String,
     texts: Vec<Text>,
     labelling: &'p Labelling,
@@ -100,15 +110,18 @@ impl Source<'_> {
         LabelSource::Made(self.texts.len() as u32 - 1)
     }
 
-    /// Takes the text of a row, which lies on the page or was made.
-    fn text(&mut self, series: &str) -> Text {
+    /// Takes the text of a row, which lies on the page or was made; `None` when too much was made of the page.
+    fn text(&mut self, series: &str) -> Option<Text> {
         let offset = (series.as_ptr() as usize).wrapping_sub(self.body.as_ptr() as usize);
         let length = series.len() as u32;
         if self.body.get(offset..).is_some_and(|rest| rest.len() >= series.len()) {
-            return Text::Page(offset as u32, length);
+            return Some(Text::Page(offset as u32, length));
+        }
+        if self.made.len() + series.len() > self.made_max {
+            return None;
         }
         self.made.push_str(series);
-        Text::Made((self.made.len() - series.len()) as u32, length)
+        Some(Text::Made((self.made.len() - series.len()) as u32, length))
     }
 
     fn get(&self, text: Text) -> &str {
@@ -185,6 +198,7 @@ impl<'p> Page<'p> {
             source: Source {
                 body,
                 made: String::new(),
+                made_max: MADE_BYTES_MIN,
                 last: String::new(),
                 texts: Vec::with_capacity(alike.map_or(64, Seen::len) + NAMES.len()),
                 labelling,
@@ -200,6 +214,8 @@ impl<'p> Page<'p> {
 
     /// Reads the page.
     pub(crate) fn read(&mut self, format: scraped::Format, bytes: &[u8], options: &scraped::Options) {
+        let made_max = bytes.len().saturating_mul(MADE_FACTOR).saturating_add(MADE_BYTES_MIN);
+        self.source.made_max = made_max.min(PAGE_BYTES_MAX as usize);
         if let Err(violation) = scraped::read(format, bytes, options, self) {
             self.fail(violation.into());
         }
@@ -378,8 +394,17 @@ impl scraped::Sink for Page<'_> {
         let timestamp_ms = row.timestamp_ms.filter(|_| self.terms.timestamps != Timestamps::Ignored);
         let is_untracked = timestamp_ms.is_some() && self.terms.timestamps == Timestamps::Honoured;
         let tracking = if is_untracked { Tracking::Untracked } else { Tracking::Tracked };
+        let length = row.series.len();
+        if length > SERIES_BYTES_MAX {
+            return self.fail(ScrapeError::SeriesLength { length, limit: SERIES_BYTES_MAX });
+        }
         let key = key128(self.seed, row.series.as_bytes());
-        let text = self.source.text(row.series);
+        // Of a page that failed nothing is asked.
+        let text = match self.failure {
+            None => self.source.text(row.series),
+            Some(_) => Some(Text::Made(0, 0)),
+        };
+        let Some(text) = text else { return self.fail(ScrapeError::TextSize(self.source.made_max)) };
         // Also of a row that is dropped: texts go with keys.
         let labels = self.source.push(text);
         let admitted = self.admit(row.series, key, tracking);
@@ -414,6 +439,10 @@ impl scraped::Sink for Page<'_> {
                 None => self.fail(ScrapeError::BucketLimit),
             },
         }
+    }
+
+    fn has_enough(&self) -> bool {
+        self.is_broken()
     }
 
     fn metadata(&mut self, family: &str, metadata: Metadata) {

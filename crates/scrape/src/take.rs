@@ -9,10 +9,10 @@ use model::Batch;
 use crate::error::ScrapeError;
 use crate::families::Said;
 use crate::fetch::Fetched;
-use crate::life::{Common, Last, Life, Memory, Moment, lock};
+use crate::life::{Common, Last, Life, Moment, lock};
 use crate::page::{Done, Next, Page};
 use crate::report::{Health, Report};
-use crate::seen::Ends;
+use crate::seen::{Ends, Seen};
 use crate::store::{Durable, Lost, Told};
 
 /// Pages up to this many bytes are read where they are; larger ones would keep the runtime from other sockets.
@@ -34,7 +34,19 @@ pub(crate) struct Taken {
     pub(crate) durable: Option<Durable>,
     /// Rows of the batch.
     pub(crate) samples: u64,
+    /// What is remembered otherwise now.
+    pub(crate) before: Before,
     fetched: Option<Fetched>,
+}
+
+/// What was remembered before a page was taken, where that is another thing than after it.
+pub(crate) enum Before {
+    /// The same page.
+    Same,
+    /// Another one.
+    Page(Option<Seen>),
+    /// The same one, whose series had not ended.
+    Open,
 }
 
 /// What was read, and given to the store if that took it.
@@ -61,6 +73,7 @@ impl Taken {
             lost: Some(why),
             durable: None,
             samples: 0,
+            before: Before::Same,
             fetched: None,
         }
     }
@@ -73,43 +86,60 @@ impl Work {
         if is_small {
             return self.take(fetched);
         }
+        // To be tried again, should there be no room among those that compute.
+        let kept = fetched.as_ref().ok().cloned();
         let (done, result) = tokio::sync::oneshot::channel();
         let work =
             Self { life: Arc::clone(&self.life), common: Arc::clone(&self.common), moment: self.moment };
         let job = Box::new(move || drop(done.send(work.take(fetched))));
         match self.common.store.compute(job).await {
             Ok(()) => result.await.unwrap_or_else(|_| Taken::nothing(Lost::Panicked)),
-            Err(why) => Taken::nothing(why),
+            Err(why) => Taken { fetched: kept, ..Taken::nothing(why) },
         }
     }
 
     fn take(&self, fetched: Result<Fetched, ScrapeError>) -> Taken {
         let (life, common) = (&*self.life, &*self.common);
         let Some(seed) = common.store.seed() else { return Taken::nothing(Lost::Closed) };
-        let mut memory = lock(&life.memory);
-        let Given { mut taken, next, said } = self.give(&memory, &fetched, Batch::new(seed));
+        let mut memory = life.memory.take_out();
+        let Given { mut taken, next, said } = self.give(memory.seen.as_ref(), &fetched, Batch::new(seed));
         if taken.lost.is_none() {
             match next {
                 Next::Again(entries) => memory.seen.as_mut().expect("it was beside it").again(&entries),
-                Next::Page(page) => memory.seen = Some(page),
-                Next::Ended => memory.seen.iter_mut().for_each(|seen| seen.ends = Ends::Marked),
+                Next::Page(page) => taken.before = Before::Page(memory.seen.replace(page)),
+                Next::Ended => {
+                    if let Some(seen) = memory.seen.as_mut().filter(|seen| seen.ends == Ends::Open) {
+                        seen.ends = Ends::Marked;
+                        taken.before = Before::Open;
+                    }
+                }
             }
             if taken.failure.is_none() {
-                memory.families.take(said);
+                lock(&life.memory.families).take(said);
             }
         }
         taken.fetched = fetched.ok();
         taken
     }
 
+    /// What was taken did not become durable: what was remembered before counts, and families are told again.
+    pub(crate) fn undo(&self, before: Before) {
+        let mut memory = self.life.memory.take_out();
+        match before {
+            Before::Same => {}
+            Before::Page(seen) => memory.seen = seen,
+            Before::Open => memory.seen.iter_mut().for_each(|seen| seen.ends = Ends::Open),
+        }
+        lock(&self.life.memory.families).forget();
+    }
+
     /// Reads the page beside the one before and gives its rows to the store.
-    fn give(&self, memory: &Memory, fetched: &Result<Fetched, ScrapeError>, batch: Batch<'_>) -> Given {
+    fn give(&self, last: Option<&Seen>, fetched: &Result<Fetched, ScrapeError>, batch: Batch<'_>) -> Given {
         let (life, common, at_ms) = (&*self.life, &*self.common, self.moment.at_ms);
         let body: &[u8] = fetched.as_ref().map_or(&[], |fetched| &fetched.body);
         // Texts of series are found again in the page where it is a text.
         let text = str::from_utf8(body).unwrap_or_default();
-        let mut page =
-            Page::new(&common.terms, at_ms, &life.labelling, memory.seen.as_ref(), text, batch.recycled());
+        let mut page = Page::new(&common.terms, at_ms, &life.labelling, last, text, batch.recycled());
         match fetched {
             Ok(fetched) => match scraped::format(fetched.content_type.as_deref(), common.fallback) {
                 Ok(format) => {
@@ -138,14 +168,18 @@ impl Work {
             sample_limit: common.terms.sample_limit,
             body_bytes: if matches!(fetched, Err(ScrapeError::BodySize)) { -1 } else { body.len() as i64 },
         };
-        let said = memory.families.beside(page.metadata());
+        let said = lock(&life.memory.families).beside(page.metadata());
         let Done { batch, failure, next } = page.done(&report, said.telling());
         let samples = (batch.samples.len() + batch.histograms.len()) as u64;
         let (durable, lost) = match common.store.append(&common.tenant, &batch, common.env.clock.now_ms()) {
             Ok(durable) => (Some(durable), None),
             Err(why) => (None, Some(why)),
         };
-        Given { taken: Taken { report, failure, lost, durable, samples, fetched: None }, next, said }
+        Given {
+            taken: Taken { report, failure, lost, durable, samples, before: Before::Same, fetched: None },
+            next,
+            said,
+        }
     }
 
     /// Tells how it went.

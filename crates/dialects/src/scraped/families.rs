@@ -32,16 +32,15 @@ impl<'a> Families<'a> {
     /// Takes a line that begins with `#`.
     pub(super) fn comment(&mut self, line: &'a str, format: Format) -> Result<Comment<'a>, &'static str> {
         // Without a blank behind the `#` it is words, whatever follows.
-        let blanks = [' ', '\t'];
-        let Some(text) = line[1..].strip_prefix(blanks) else { return Ok(Comment::Nothing) };
-        let text = text.trim_start_matches(blanks);
+        let Some(text) = line[1..].strip_prefix(BLANKS) else { return Ok(Comment::Nothing) };
+        let text = text.trim_start_matches(BLANKS);
         if format == Format::OpenMetrics && text.trim_end_matches([' ', '\t', '\r']) == "EOF" {
             return Ok(Comment::End);
         }
-        let Some((word @ ("HELP" | "TYPE" | "UNIT"), rest)) = text.split_once(blanks) else {
+        let Some((word @ ("HELP" | "TYPE" | "UNIT"), rest)) = text.split_once(BLANKS) else {
             return Ok(Comment::Nothing);
         };
-        let (name, text) = match family(rest.trim_start_matches(blanks)) {
+        let (name, text) = match family(rest.trim_start_matches(BLANKS)) {
             // Prometheus' text has no units: a line that is none of OpenMetrics is words.
             Err(_) if word == "UNIT" && format == Format::Prometheus => return Ok(Comment::Nothing),
             named => named?,
@@ -84,6 +83,16 @@ impl<'a> Families<'a> {
         self.all.into_iter().for_each(|(family, metadata)| sink.metadata(&family, metadata));
     }
 }
+
+/// The family and the type that a `# TYPE` line tells; `None` of any other line.
+pub(super) fn told_type(line: &str) -> Option<(Cow<'_, str>, MetricType)> {
+    let text = line.trim_start_matches(BLANKS).strip_prefix('#')?.strip_prefix(BLANKS)?;
+    let (word, rest) = text.trim_start_matches(BLANKS).split_once(BLANKS)?;
+    let (name, text) = family(rest.trim_start_matches(BLANKS)).ok().filter(|_| word == "TYPE")?;
+    Some((name, MetricType::from_name(text.trim_matches([' ', '\t', '\r']))?))
+}
+
+const BLANKS: [char; 2] = [' ', '\t'];
 
 /// The family's name, and the text behind the blank that follows it.
 fn family(text: &str) -> Result<(Cow<'_, str>, &str), &'static str> {

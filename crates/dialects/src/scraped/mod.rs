@@ -101,6 +101,11 @@ pub trait Sink {
     /// `_bucket` has no suffix, and that of a counter in OpenMetrics no `_total`.
     fn metadata(&mut self, family: &str, metadata: Metadata);
 
+    /// Whether nothing more is wanted. Reading ends then, without an error and without metadata.
+    fn has_enough(&self) -> bool {
+        false
+    }
+
     /// An exemplar that is against the rules and was left out of its row.
     fn bad_exemplar(&mut self, what: &'static str) {
         let _ = what;

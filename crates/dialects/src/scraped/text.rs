@@ -6,7 +6,7 @@ use model::MetricType;
 use model::batch::Exemplar;
 use model::labels::truncated;
 
-use super::created::Created;
+use super::created::{self, Created};
 use super::families::{Comment, Families};
 use super::{Format, Options, Place, Row, Sink, Value, Violation, bound, series};
 use crate::rows;
@@ -31,8 +31,11 @@ pub(super) fn read(
         families: Families::default(),
         family: Cow::Borrowed(""),
         kind: MetricType::Unknown,
-        created: Created::default(),
-        has_created: format == Format::OpenMetrics && options.start_timestamps && Created::on(body),
+        created: if format == Format::OpenMetrics && options.start_timestamps {
+            Created::on(body)
+        } else {
+            None
+        },
         ended: false,
         series: String::new(),
         one_line: String::new(),
@@ -48,7 +51,7 @@ pub(super) fn read(
                 None => std::str::from_utf8(&body[start..end]),
             };
             let taken = match line {
-                Ok(line) => page.line(line, &body[end..], sink),
+                Ok(line) => page.line(line, sink),
                 Err(_) if is_words(&body[start..end]) => Ok(()),
                 Err(_) => Err("text is not valid UTF-8"),
             };
@@ -60,6 +63,9 @@ pub(super) fn read(
             end = line_end(body, end + 1);
         };
         taken.map_err(|what| violation(number, &body[start..], what))?;
+        if sink.has_enough() {
+            return Ok(());
+        }
         start = end + 1;
         number += 1 + u64::from(line_feeds);
     }
@@ -99,8 +105,8 @@ struct Page<'a> {
     /// The family whose type was said last, and the type.
     family: Cow<'a, str>,
     kind: MetricType,
-    created: Created,
-    has_created: bool,
+    /// When series began, where the page says so.
+    created: Option<Created>,
     ended: bool,
     /// A series whose bound is not as on the page.
     series: String,
@@ -110,18 +116,12 @@ struct Page<'a> {
 }
 
 impl<'a> Page<'a> {
-    /// Takes a line; `rest` follows it.
-    fn line(&mut self, line: &'a str, rest: &[u8], sink: &mut dyn Sink) -> Result<(), &'static str> {
+    fn line(&mut self, line: &'a str, sink: &mut dyn Sink) -> Result<(), &'static str> {
         let text = line.trim_start_matches([' ', '\t']);
         if text.starts_with('#') && !self.ended {
             match self.families.comment(text, self.format)? {
                 Comment::End => self.ended = true,
-                Comment::Type(family, kind) => {
-                    if self.has_created {
-                        self.created.ahead(&family, kind, rest);
-                    }
-                    (self.family, self.kind) = (family, kind);
-                }
+                Comment::Type(family, kind) => (self.family, self.kind) = (family, kind),
                 Comment::Said | Comment::Nothing => {}
             }
             return Ok(());
@@ -150,11 +150,11 @@ impl<'a> Page<'a> {
 
     fn sample(&mut self, line: Line<'a>, sink: &mut dyn Sink) {
         let mut start_ms = 0;
-        if self.has_created {
-            if self.created.is_told_by(line.series, &self.family) {
+        if let Some(created) = &self.created {
+            if created::is_created(line.series, &self.family, self.kind) {
                 return;
             }
-            start_ms = self.created.of(line.series, &self.family);
+            start_ms = created.of(line.series, &self.family, self.kind);
         }
         self.exemplars.clear();
         if let Some(exemplar) = line.exemplar {

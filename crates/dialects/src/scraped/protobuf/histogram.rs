@@ -97,7 +97,7 @@ impl Rows<'_> {
         let histogram = parts.native(if is_gauge { ResetHint::Gauge } else { ResetHint::Unknown });
         let histogram = histogram.map_err(|what| Fault { what, offset: message.offset() })?;
         series::write(metric.family.name, "", &self.texts.labels, &mut self.texts.series);
-        self.give(metric, Value::Histogram(Arc::new(histogram)), parts.start_ms);
+        self.give(metric, Value::Histogram(Arc::new(histogram)), parts.start_ms)?;
         if self.options.classic_beside_native && parts.has_buckets {
             return self.classic(metric, &parts, message);
         }
@@ -107,8 +107,8 @@ impl Rows<'_> {
     fn classic(&mut self, metric: &Metric<'_, '_>, parts: &Parts, message: Reader<'_>) -> Result<(), Fault> {
         let start_ms = parts.start_ms;
         let count = either(parts.count, parts.count_float);
-        self.row(metric, "_count", Bound::None, count, start_ms, None);
-        self.row(metric, "_sum", Bound::None, parts.sum, start_ms, None);
+        self.row(metric, "_count", Bound::None, count, start_ms, None)?;
+        self.row(metric, "_sum", Bound::None, parts.sum, start_ms, None)?;
         // The last bucket is everything; it may be left out, and nothing follows it.
         let mut is_whole = false;
         each(message, BUCKET, |message| {
@@ -117,12 +117,12 @@ impl Rows<'_> {
                 is_whole = bucket.upper_bound == f64::INFINITY;
                 let below = either(bucket.count, bucket.count_float);
                 let bound = Bound::Of("le", bucket.upper_bound);
-                self.row(metric, "_bucket", bound, below, start_ms, bucket.exemplar);
+                self.row(metric, "_bucket", bound, below, start_ms, bucket.exemplar)?;
             }
             Ok(())
         })?;
         if !is_whole {
-            self.row(metric, "_bucket", Bound::Of("le", f64::INFINITY), count, start_ms, None);
+            self.row(metric, "_bucket", Bound::Of("le", f64::INFINITY), count, start_ms, None)?;
         }
         Ok(())
     }

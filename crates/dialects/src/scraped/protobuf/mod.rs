@@ -15,7 +15,7 @@ use model::{Metadata, MetricType};
 use super::{Options, Row, Sink, Value, bound, series};
 use exemplar::Found;
 
-/// Occurs when the bytes are no families.
+/// Occurs when the bytes are no families, or nothing more is wanted of them.
 pub(super) struct Fault {
     pub(super) what: String,
     pub(super) offset: usize,
@@ -38,7 +38,10 @@ pub(super) fn read(body: &[u8], options: &Options, sink: &mut dyn Sink) -> Resul
     let mut families = Reader::new(body);
     let mut rows = Rows { options: *options, sink, texts: Texts::default(), exemplars: Vec::new() };
     while !families.is_empty() {
-        rows.family(families.message()?)?;
+        match rows.family(families.message()?) {
+            Err(_) if rows.sink.has_enough() => return Ok(()),
+            read => read?,
+        }
     }
     Ok(())
 }
@@ -184,8 +187,7 @@ impl Rows<'_> {
                 _ => message.skip(key, known(&[1]))?,
             }
         }
-        self.row(metric, "", Bound::None, number, start_ms, exemplar);
-        Ok(())
+        self.row(metric, "", Bound::None, number, start_ms, exemplar)
     }
 
     /// Gives a row to the sink.
@@ -197,7 +199,7 @@ impl Rows<'_> {
         value: f64,
         start_ms: i64,
         exemplar: Option<Found<'_>>,
-    ) {
+    ) -> Result<(), Fault> {
         self.exemplars.clear();
         let at_ms = metric.timestamp_ms.unwrap_or(self.options.scraped_ms);
         if let Some(exemplar) = exemplar {
@@ -216,11 +218,11 @@ impl Rows<'_> {
             }
         };
         series::write(metric.family.name, suffix, labels, series);
-        self.give(metric, Value::Float(value), start_ms);
+        self.give(metric, Value::Float(value), start_ms)
     }
 
-    /// Gives the series and exemplars that were made to the sink.
-    fn give(&mut self, metric: &Metric<'_, '_>, value: Value, start_ms: i64) {
+    /// Gives the series and exemplars that were made to the sink. It is an error that nothing more is wanted.
+    fn give(&mut self, metric: &Metric<'_, '_>, value: Value, start_ms: i64) -> Result<(), Fault> {
         self.sink.row(Row {
             series: &self.texts.series,
             value,
@@ -228,6 +230,10 @@ impl Rows<'_> {
             start_ms: if self.options.start_timestamps { start_ms } else { 0 },
             exemplars: &self.exemplars,
         });
+        match self.sink.has_enough() {
+            true => Err(Fault { what: "nothing more is wanted".to_owned(), offset: 0 }),
+            false => Ok(()),
+        }
     }
 
     fn push_exemplar(&mut self, exemplar: Found<'_>, at_ms: i64) {

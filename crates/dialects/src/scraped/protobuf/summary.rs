@@ -21,15 +21,15 @@ impl Rows<'_> {
                 _ => message.skip(key, known(&[1, 2, 4]))?,
             }
         }
-        self.row(metric, "_count", Bound::None, count as f64, start_ms, None);
-        self.row(metric, "_sum", Bound::None, sum, start_ms, None);
+        self.row(metric, "_count", Bound::None, count as f64, start_ms, None)?;
+        self.row(metric, "_sum", Bound::None, sum, start_ms, None)?;
         while let Some(key) = quantiles.key()? {
             if key != QUANTILE {
                 quantiles.skip(key, known(&[3]))?;
                 continue;
             }
             let (quantile, value) = pair(quantiles.message()?)?;
-            self.row(metric, "", Bound::Of("quantile", quantile), value, start_ms, None);
+            self.row(metric, "", Bound::Of("quantile", quantile), value, start_ms, None)?;
         }
         Ok(())
     }
