@@ -25,6 +25,7 @@ mod pause;
 mod post;
 mod progress;
 mod reader;
+mod roster;
 mod settings;
 mod shard;
 mod shards;

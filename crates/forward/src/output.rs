@@ -3,7 +3,7 @@
 use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::PathBuf;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
@@ -27,9 +27,9 @@ use crate::status::Status;
 const STACK_BYTES: usize = 1 << 20;
 /// Bytes of the log that an output may be behind when nothing is configured.
 const LAG_BYTES_MAX: u64 = 10 << 30;
-/// After a panic, at first and at most.
-const RESTART: Duration = Duration::from_secs(1);
-const RESTART_MAX: Duration = Duration::from_secs(60);
+/// After a panic, or a start that failed, at first and at most.
+pub(crate) const RESTART: Duration = Duration::from_secs(1);
+pub(crate) const RESTART_MAX: Duration = Duration::from_secs(60);
 
 /// What outputs run in.
 #[derive(Clone)]
@@ -45,9 +45,11 @@ pub(crate) struct Context {
 pub(crate) struct Output {
     shared: Arc<Shared>,
     context: Context,
-    thread: Option<JoinHandle<()>>,
+    thread: Mutex<Option<JoinHandle<()>>>,
     /// What the file has.
     stored: Arc<Mutex<Cursor>>,
+    /// The file belongs to whoever comes next.
+    is_over: AtomicBool,
 }
 
 impl Output {
@@ -73,7 +75,8 @@ impl Output {
                 thread::Builder::new().name(format!("out-{}", settings.name)).stack_size(STACK_BYTES);
             thread.spawn(move || supervise(&shared, &context, &post, &stored))?
         };
-        Ok(Self { shared, context: context.clone(), thread: Some(thread), stored })
+        let (thread, is_over) = (Mutex::new(Some(thread)), AtomicBool::new(false));
+        Ok(Self { shared, context: context.clone(), thread, stored, is_over })
     }
 
     pub(crate) fn settings(&self) -> &Settings {
@@ -100,7 +103,7 @@ impl Output {
             shared.raise_floor(floor, Dropped::LagAge);
         }
         let behind = |position| store.log_bytes_behind(settings.stream(), position).unwrap_or(0);
-        let bytes_max = settings.lag_bytes_max.unwrap_or_else(|| self.usual_bytes_max());
+        let bytes_max = bytes_max(&self.context, settings);
         let lag_bytes = behind(cursor);
         shared.lag_bytes.store(lag_bytes, Ordering::Relaxed);
         if lag_bytes > bytes_max {
@@ -111,17 +114,12 @@ impl Output {
         }
     }
 
-    fn usual_bytes_max(&self) -> u64 {
-        let space = self.context.env.files.space(&self.context.data_dir);
-        space.map_or(LAG_BYTES_MAX, |space| LAG_BYTES_MAX.min(space.total / 5))
-    }
-
     /// Writes the cursor if it moved.
     fn store_cursor(&self) {
         let (shared, context) = (&self.shared, &self.context);
         let mut stored = self.stored.lock().unwrap_or_else(PoisonError::into_inner);
         let position = shared.progress.cursor();
-        if stored.position == position {
+        if stored.position == position || self.is_over.load(Ordering::Relaxed) {
             return;
         }
         let cursor = Cursor { marks: shared.marks(), ..Cursor::at(shared.settings.stream(), position) };
@@ -141,14 +139,17 @@ impl Output {
     }
 
     /// Waits for the end after [`Output::begin_stop`].
-    pub(crate) fn end(mut self) {
+    pub(crate) fn end(&self) {
         self.shared.stop();
-        if let Some(thread) = self.thread.take() {
+        let thread = self.thread.lock().unwrap_or_else(PoisonError::into_inner).take();
+        if let Some(thread) = thread {
             let _ = thread.join();
         }
         if !self.shared.settings.adds() {
             self.store_cursor();
         }
+        let _stored = self.stored.lock().unwrap_or_else(PoisonError::into_inner);
+        self.is_over.store(true, Ordering::Relaxed);
     }
 
     #[cfg(test)]
@@ -164,6 +165,15 @@ impl Output {
     pub(crate) fn status(&self) -> Status {
         Status::of(&self.shared, &self.context.store)
     }
+}
+
+/// Bytes of the log that an output may be behind.
+pub(crate) fn bytes_max(context: &Context, settings: &Settings) -> u64 {
+    let usual = || {
+        let space = context.env.files.space(&context.data_dir);
+        space.map_or(LAG_BYTES_MAX, |space| LAG_BYTES_MAX.min(space.total / 5))
+    };
+    settings.lag_bytes_max.unwrap_or_else(usual)
 }
 
 /// Where an output begins.

@@ -1,10 +1,11 @@
 //! All outputs of a Weir: started when the store is open, changed by reloads, stopped before it is closed.
+//!
+//! One thread writes cursors once a second, another one waits for outputs that end: a reload waits for no receiver.
 
-use std::collections::BTreeMap;
 use std::io;
 use std::path::PathBuf;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
@@ -13,8 +14,8 @@ use model::{TenantId, TenantName};
 use tokio::runtime::Handle;
 use tsdb::Store;
 
-use crate::cursor::{self, holder};
-use crate::output::{Context, Output};
+use crate::output::Context;
+use crate::roster::Roster;
 use crate::settings::Settings;
 use crate::status::Status;
 
@@ -28,10 +29,16 @@ pub(crate) const GRACE: Duration = Duration::from_secs(5);
 
 /// The outputs that run. Dropping it stops nothing; see [`Outputs::stop`].
 pub struct Outputs {
-    context: Context,
-    running: Arc<Mutex<BTreeMap<String, Output>>>,
-    stop: SyncSender<()>,
-    keeper: Mutex<Option<JoinHandle<()>>>,
+    roster: Arc<Roster>,
+    threads: Mutex<Option<Threads>>,
+}
+
+/// Each ends when its sender is gone.
+struct Threads {
+    keep: SyncSender<()>,
+    change: SyncSender<()>,
+    keeper: JoinHandle<()>,
+    changer: JoinHandle<()>,
 }
 
 impl std::fmt::Debug for Outputs {
@@ -53,81 +60,56 @@ impl Outputs {
         list: Vec<Settings>,
     ) -> io::Result<Self> {
         let context = Context { env, data_dir, store, runtime, instance, name_of };
-        let running = Arc::new(Mutex::new(BTreeMap::new()));
-        let (stop, stopped) = sync_channel(1);
-        let keeper = {
-            let running = Arc::clone(&running);
-            thread::Builder::new().name("out-cursors".to_owned()).spawn(move || keep(&running, &stopped))?
+        let roster = Arc::new(Roster::new(context));
+        roster.want(list);
+        roster.forget_others();
+        let ((keep, keeps), (change, changes)) = (sync_channel(1), sync_channel(1));
+        let thread = |name: &str, run: fn(&Roster, &Receiver<()>), wakes: Receiver<()>| {
+            let roster = Arc::clone(&roster);
+            thread::Builder::new().name(name.to_owned()).spawn(move || run(&roster, &wakes))
         };
-        let outputs = Self { context, running, stop, keeper: Mutex::new(Some(keeper)) };
-        outputs.apply(list);
-        Ok(outputs)
+        let keeper = thread("out-cursors", keep_all, keeps)?;
+        let changer = thread("out-changes", change_all, changes)?;
+        let threads = Threads { keep, change, keeper, changer };
+        Ok(Self { roster, threads: Mutex::new(Some(threads)) })
     }
 
     /// From now on these and no others. Those that are as they were go on undisturbed; one that cannot be started is told in
-    /// the log, and so is one that is gone with what it had not sent.
+    /// the log and tried again, and one that is gone is told with what it had not sent. New ones are started when this
+    /// returns; those that end, and those that come in their place, are not waited for.
     pub fn apply(&self, list: Vec<Settings>) {
-        let mut running = self.running();
-        let wanted: BTreeMap<String, Settings> =
-            list.into_iter().map(|settings| (settings.name.clone(), settings)).collect();
-        let goes = |name: &String, output: &mut Output| wanted.get(name) != Some(output.settings());
-        let gone: Vec<(String, Output)> = running.extract_if(.., goes).collect();
-        gone.iter().for_each(|(_, output)| output.begin_stop());
-        gone.into_iter().for_each(|(_, output)| output.end());
-        self.forget_others(&wanted);
-        for (name, settings) in wanted {
-            if running.contains_key(&name) {
-                continue;
-            }
-            match Output::start(&self.context, settings) {
-                Ok(output) => {
-                    tracing::info!(output = name, "output starts");
-                    running.insert(name, output);
-                }
-                Err(error) => tracing::error!(output = name, %error, "output cannot be started"),
-            }
+        self.roster.want(list);
+        if let Some(threads) = &*self.threads.lock().unwrap_or_else(PoisonError::into_inner) {
+            // When there is no room, it is about to look anyway.
+            let _ = threads.change.try_send(());
         }
     }
 
-    /// Removes the cursors of outputs that are not configured any more.
-    fn forget_others(&self, wanted: &BTreeMap<String, Settings>) {
-        let Context { env, data_dir, store, .. } = &self.context;
-        let names = cursor::names(&*env.files, data_dir).unwrap_or_default();
-        for name in names.iter().filter(|name| !wanted.contains_key(*name)) {
-            tracing::warn!(
-                output = name,
-                "output is not configured any more: what it had not sent is not sent"
-            );
-            store.release_log(&holder(name));
-            if let Err(error) = cursor::remove(&*env.files, data_dir, name) {
-                tracing::error!(output = name, %error, "an output's cursor cannot be removed");
-            }
-        }
-    }
-
-    /// How the outputs are, by name.
+    /// How the outputs are, by name. Waits for nothing.
     pub fn status(&self) -> Vec<Status> {
-        self.running().values().map(Output::status).collect()
+        self.roster.status()
     }
 
     /// Stops all: nothing more is read, requests under way may end, cursors are written.
     pub fn stop(&self) {
-        let _ = self.stop.try_send(());
-        if let Some(keeper) = self.keeper.lock().unwrap_or_else(PoisonError::into_inner).take() {
-            let _ = keeper.join();
+        self.roster.begin_stop();
+        let threads = self.threads.lock().unwrap_or_else(PoisonError::into_inner).take();
+        if let Some(Threads { keep, change, keeper, changer }) = threads {
+            drop((keep, change));
+            let _ = (keeper.join(), changer.join());
         }
-        let running = std::mem::take(&mut *self.running());
-        running.values().for_each(Output::begin_stop);
-        running.into_values().for_each(Output::end);
-    }
-
-    fn running(&self) -> MutexGuard<'_, BTreeMap<String, Output>> {
-        self.running.lock().unwrap_or_else(PoisonError::into_inner)
+        self.roster.end();
     }
 }
 
-fn keep(running: &Mutex<BTreeMap<String, Output>>, stopped: &Receiver<()>) {
-    while let Err(RecvTimeoutError::Timeout) = stopped.recv_timeout(KEPT) {
-        running.lock().unwrap_or_else(PoisonError::into_inner).values().for_each(Output::keep);
+fn keep_all(roster: &Roster, wakes: &Receiver<()>) {
+    while let Err(RecvTimeoutError::Timeout) = wakes.recv_timeout(KEPT) {
+        roster.keep();
+    }
+}
+
+fn change_all(roster: &Roster, wakes: &Receiver<()>) {
+    while let Ok(()) | Err(RecvTimeoutError::Timeout) = wakes.recv_timeout(KEPT) {
+        roster.change();
     }
 }

@@ -7,6 +7,7 @@ use serde::Serialize;
 use tsdb::Store;
 
 use crate::counts::Dropped;
+use crate::settings::Settings;
 use crate::shared::Shared;
 
 /// An output at a moment.
@@ -82,6 +83,30 @@ impl Status {
             last_failure_ms: contact.failure_ms,
             last_error: contact.error,
             is_failing: contact.is_failing,
+        }
+    }
+
+    /// Of an output that could not be started.
+    pub(crate) fn not_started(settings: &Settings, error: &str, at_ms: i64) -> Self {
+        Self {
+            name: settings.name.clone(),
+            kind: settings.speaker.name,
+            url: settings.url.to_string(),
+            sent: 0,
+            retried: 0,
+            bytes: 0,
+            dropped: Vec::new(),
+            requests: Vec::new(),
+            lost_frames: 0,
+            restarts: 0,
+            lag_seconds: 0.0,
+            lag_bytes: 0,
+            pending: 0,
+            shards: 0,
+            last_success_ms: 0,
+            last_failure_ms: at_ms,
+            last_error: format!("cannot be started: {error}"),
+            is_failing: true,
         }
     }
 }

@@ -1,6 +1,7 @@
 //! Outputs on a real store, before a receiver that answers by a script.
 
 mod adding;
+mod changing;
 mod receiver;
 mod sending;
 mod wholes;
