@@ -35,6 +35,10 @@ use crate::whole::Whole;
 
 /// How often windows are looked at while there is more to read.
 const LOOKED: Duration = Duration::from_secs(1);
+/// How often the file is written at least while there is nothing to send: the log is held from where it says.
+const KEPT: Duration = Duration::from_secs(1);
+/// Writing the file takes this part of the time at most, however much windows remember.
+const KEPT_PART: u32 = 20;
 /// How long it is believed what a series is.
 const BELIEVED: Duration = Duration::from_secs(60);
 /// Between tries to write the file.
@@ -69,6 +73,7 @@ pub(crate) fn run(shared: &Arc<Shared>, context: &Context, post: &Arc<dyn Post>,
             now: shared.now(),
         },
         read_to: cursor.position,
+        due: Duration::ZERO,
         follower,
     };
     // What is not sent when the output stops is in the file.
@@ -84,6 +89,8 @@ struct Adding<'o> {
     taker: Taker<'o>,
     /// Everything before it is in windows.
     read_to: Position,
+    /// When the file is written though there is nothing to send.
+    due: Duration,
 }
 
 /// Puts rows into windows.
@@ -134,7 +141,6 @@ impl Adding<'_> {
                     Read::InParts
                 }
             };
-            self.shared.progress.reach(self.read_to);
             if self.shared.now().saturating_sub(looked) >= LOOKED {
                 looked = self.shared.now();
                 self.close(read)?;
@@ -155,12 +161,21 @@ impl Adding<'_> {
         }
         self.taker.windows = all;
         if outbox.is_empty() {
-            return Ok(());
+            return self.keep();
         }
         self.taker.origin = Origin::SENDER;
         self.store(outbox.clone())?;
         self.send(&outbox)?;
         self.store(Vec::new())
+    }
+
+    /// Writes how far the log was read when there was nothing to send for a while.
+    fn keep(&mut self) -> Result<(), Stopped> {
+        let has_moved = self.shared.progress.cursor() != self.read_to;
+        match has_moved && self.shared.now() >= self.due {
+            true => self.store(Vec::new()),
+            false => Ok(()),
+        }
     }
 
     /// The requests of a window.
@@ -235,7 +250,8 @@ impl Adding<'_> {
     }
 
     /// Writes the file: before it is written nothing of `outbox` may be sent.
-    fn store(&self, outbox: Vec<Stored>) -> Result<(), Stopped> {
+    fn store(&mut self, outbox: Vec<Stored>) -> Result<(), Stopped> {
+        let began = self.shared.now();
         let Context { env, data_dir, store, .. } = self.context;
         let (name, stream) = (&self.shared.settings.name, self.shared.settings.stream());
         let cursor = Cursor {
@@ -253,6 +269,10 @@ impl Adding<'_> {
         }
         store.hold_log(&holder(name), stream, self.read_to);
         *self.stored.lock().unwrap_or_else(PoisonError::into_inner) = cursor;
+        // What was read and is in no file is read again after a crash: the output is behind by it.
+        self.shared.progress.reach(self.read_to);
+        let ended = self.shared.now();
+        self.due = ended + KEPT.max(KEPT_PART * ended.saturating_sub(began));
         Ok(())
     }
 }

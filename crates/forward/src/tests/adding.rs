@@ -3,8 +3,10 @@
 use dialects::Encoding;
 use dialects::outgoing::{Body, Options, Parcel, Parts, Repeated, Signal, Speaker, TokenPlace, usual};
 
+use crate::cursor::Cursor;
+
 use super::receiver::{Play, Receiver, Request};
-use super::{World, now_ms, settings};
+use super::{PATIENCE, World, now_ms, settings};
 
 /// A protocol of lines: name, start, time and value.
 pub(super) static LINES: Speaker = Speaker {
@@ -70,4 +72,29 @@ fn a_total_is_what_it_grew_by_and_a_cut_request_comes_again_as_it_was() {
     output.end();
     let cursor = world.cursor("a");
     assert_eq!((cursor.outbox.len(), cursor.position), (0, world.store.log_end(wal::Stream::Metrics)));
+}
+
+/// Waits until the output's file says `wanted`.
+fn wait_file(world: &World, wanted: impl Fn(&Cursor) -> bool) {
+    let clock = env::Env::real().clock;
+    let began = clock.monotonic();
+    while !wanted(&world.cursor("a")) {
+        assert!(clock.monotonic() - began < PATIENCE, "the file says {:?}", world.cursor("a"));
+        std::thread::yield_now();
+    }
+}
+
+#[test]
+fn the_log_is_let_go_though_there_is_nothing_to_send() {
+    let world = World::new();
+    let receiver = Receiver::playing([]);
+    let mut settings = settings("a");
+    settings.speaker = &LINES;
+    let output = world.start(settings, &receiver);
+    // One is all that there is of a total, the window of the other is not over.
+    world.push(&[("hits_total", now_ms() - 300_000, 5.0), ("level", now_ms() + 60_000, 1.0)]);
+    let end = world.store.log_end(wal::Stream::Metrics);
+    wait_file(&world, |cursor| cursor.position == end);
+    assert_eq!(receiver.wait(|_| true).len(), 0);
+    output.end();
 }
