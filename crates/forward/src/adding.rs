@@ -5,7 +5,7 @@
 //! sent, one after the other, until they are taken. A crash at any moment leaves either rows that are read again into the same
 //! windows, or requests that are sent again byte for byte: a receiver that knows repeated requests adds nothing twice.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::ops::Range;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -22,6 +22,7 @@ use tsdb::{Entry, Follower, Pairs, Step};
 use wal::Position;
 
 use crate::choose::{Chooser, Decision};
+use crate::content::Content;
 use crate::counts::{Counts, Dropped};
 use crate::cursor::{self, Cursor, Stored, holder};
 use crate::family::Families;
@@ -57,6 +58,7 @@ pub(crate) fn run(shared: &Arc<Shared>, context: &Context, post: &Arc<dyn Post>,
         BTreeMap::new()
     });
     let follower = context.store.follow(shared.settings.stream(), cursor.position);
+    let remembered = encode(&windows);
     let adding = Adding {
         shared,
         context,
@@ -74,10 +76,11 @@ pub(crate) fn run(shared: &Arc<Shared>, context: &Context, post: &Arc<dyn Post>,
         },
         read_to: cursor.position,
         due: Duration::ZERO,
+        remembered,
         follower,
     };
     // What is not sent when the output stops is in the file.
-    let _ = adding.run(&cursor.outbox);
+    let _ = adding.run(cursor.outbox);
 }
 
 struct Adding<'o> {
@@ -89,8 +92,17 @@ struct Adding<'o> {
     taker: Taker<'o>,
     /// Everything before it is in windows.
     read_to: Position,
-    /// When the file is written though there is nothing to send.
+    /// When the file is written next though there is nothing new to send.
     due: Duration,
+    /// What windows remembered when something was made of them.
+    remembered: Vec<u8>,
+}
+
+/// Rows for which a request had no place.
+#[derive(Default)]
+struct Left {
+    unsaid: u64,
+    too_old: u64,
 }
 
 /// Puts rows into windows.
@@ -107,10 +119,9 @@ struct Taker<'o> {
 }
 
 impl Adding<'_> {
-    fn run(mut self, outbox: &[Stored]) -> Result<(), Stopped> {
+    fn run(mut self, outbox: Vec<Stored>) -> Result<(), Stopped> {
         if !outbox.is_empty() {
             self.send(outbox)?;
-            self.store(Vec::new())?;
         }
         let mut looked = self.shared.now();
         while !self.shared.is_stopping() {
@@ -146,6 +157,7 @@ impl Adding<'_> {
                 self.close(read)?;
             }
         }
+        self.remember();
         self.store(Vec::new())
     }
 
@@ -164,16 +176,24 @@ impl Adding<'_> {
             return self.keep();
         }
         self.taker.origin = Origin::SENDER;
+        self.remember();
         self.store(outbox.clone())?;
-        self.send(&outbox)?;
-        self.store(Vec::new())
+        self.send(outbox)
+    }
+
+    /// What windows remember now is what the file gets.
+    fn remember(&mut self) {
+        self.remembered = encode(&self.taker.windows);
     }
 
     /// Writes how far the log was read when there was nothing to send for a while.
     fn keep(&mut self) -> Result<(), Stopped> {
         let has_moved = self.shared.progress.cursor() != self.read_to;
         match has_moved && self.shared.now() >= self.due {
-            true => self.store(Vec::new()),
+            true => {
+                self.remember();
+                self.store(Vec::new())
+            }
             false => Ok(()),
         }
     }
@@ -183,38 +203,61 @@ impl Adding<'_> {
         let rows_max = self.shared.settings.queues.rows_max;
         let new = |taker: &Taker<'_>| Load::new(taker.origin.clone(), taker.at, taker.now);
         let mut load = new(&self.taker);
-        let keeps_together = self.shared.settings.keeps_parts_together();
-        let whole = |row: &Row| keeps_together.then(|| Whole::of(row.labels.iter()));
-        let mut rows: Vec<(Option<Whole>, &Row)> = closed.rows.iter().map(|row| (whole(row), row)).collect();
+        let mut rows: Vec<(Option<Whole>, &Row)> =
+            closed.rows.iter().map(|row| (self.whole(row), row)).collect();
         rows.sort_by_key(|(whole, _)| *whole);
         for (whole, row) in rows {
             if load.ends_before(whole, rows_max) {
                 let full = std::mem::replace(&mut load, new(&self.taker));
-                self.cut(&full, outbox);
+                self.cut_whole(tenant, &full, outbox);
             }
-            let name = row.labels.metric_name().unwrap_or("");
-            let family = self.taker.families.of(tenant, name, self.taker.now);
-            let number = load.push_series(row.labels.iter(), family, row.temporality);
-            whole.into_iter().for_each(|whole| load.belongs(whole));
-            row.samples.iter().for_each(|sample| load.push_sample(number, *sample));
+            self.put(tenant, row, &mut load);
         }
-        self.cut(&load, outbox);
+        self.cut_whole(tenant, &load, outbox);
     }
 
-    /// Cuts a load into requests that the receiver takes.
-    fn cut(&self, load: &Load, outbox: &mut Vec<Stored>) {
-        let mut parts: Vec<Range<usize>> = std::iter::once(0..load.rows()).collect();
+    /// What a row goes together with.
+    fn whole(&self, row: &Row) -> Option<Whole> {
+        self.shared.settings.keeps_parts_together().then(|| Whole::of(row.labels.iter()))
+    }
+
+    /// Adds a series' part of a window to a load.
+    fn put(&mut self, tenant: TenantId, row: &Row, load: &mut Load) {
+        let name = row.labels.metric_name().unwrap_or("");
+        let family = self.taker.families.of(tenant, name, self.taker.now);
+        let number = load.push_series(row.labels.iter(), family, row.temporality);
+        self.whole(row).into_iter().for_each(|whole| load.belongs(whole));
+        row.samples.iter().for_each(|sample| load.push_sample(number, *sample));
+    }
+
+    fn cut_whole(&self, tenant: TenantId, load: &Load, outbox: &mut Vec<Stored>) {
+        let left = self.cut(tenant, load, std::iter::once(0..load.rows()).collect(), outbox);
+        self.shared.counts.drop(Dropped::Unsaid, left.unsaid);
+        self.shared.counts.drop(Dropped::SampleAge, left.too_old);
+    }
+
+    /// Cuts parts of a load, the last one first, into requests that the receiver takes.
+    fn cut(
+        &self,
+        tenant: TenantId,
+        load: &Load,
+        mut parts: Vec<Range<usize>>,
+        outbox: &mut Vec<Stored>,
+    ) -> Left {
+        let mut left = Left::default();
         while let Some(part) = parts.pop() {
             if part.is_empty() {
                 continue;
             }
             match self.shard.make(load, part.clone()) {
                 Ok(made) => {
-                    self.shared.counts.drop(Dropped::Unsaid, made.unsaid);
-                    self.shared.counts.drop(Dropped::SampleAge, made.too_old);
+                    left.unsaid += made.unsaid;
+                    left.too_old += made.too_old;
                     if !made.body.is_empty() {
                         let Made { rows, headers, body, .. } = made;
-                        outbox.push(Stored { rows, headers, body: body.to_vec() });
+                        let (parcel, _) = load.parcel(part, i64::MIN);
+                        let content = Content::of(tenant, &load.origin, &parcel).encode();
+                        outbox.push(Stored { rows, headers, body: body.to_vec(), content });
                     }
                 }
                 Err(why) if part.len() == 1 => self.shard.refused(1, &why),
@@ -225,28 +268,73 @@ impl Adding<'_> {
                 }
             }
         }
+        left
     }
 
-    /// Sends stored requests until they are taken.
-    fn send(&self, outbox: &[Stored]) -> Result<(), Stopped> {
-        for stored in outbox {
-            let made = Made {
-                headers: stored.headers.clone(),
-                body: stored.body.clone().into(),
-                version: Version::One,
-                rows: stored.rows,
-                unsaid: 0,
-                too_old: 0,
-            };
-            let unwanted = || self.shared.below_floor(self.read_to);
-            match self.context.runtime.block_on(self.shard.deliver(&made, &unwanted))? {
-                Tried::Settled => {}
-                // Its bytes are what makes it the same request.
-                Tried::Halve(why) => self.shard.refused(stored.rows, &why),
-                Tried::Downgrade => self.shard.refused(stored.rows, "the receiver knows no version of it"),
+    /// The rows of a request that its receiver finds too large, in requests that are smaller; a single one is dropped.
+    fn halve(&mut self, stored: &Stored, why: &str) -> Vec<Stored> {
+        let mut halves = Vec::new();
+        let Ok(content) = Content::decode(&stored.content) else {
+            self.shard.refused(stored.rows, why);
+            return halves;
+        };
+        let mut load = Load::new(content.origin, self.taker.at, self.taker.now);
+        content.rows.iter().for_each(|row| self.put(content.tenant, row, &mut load));
+        let rows = load.rows();
+        if rows < 2 {
+            self.shard.refused(stored.rows, why);
+            return halves;
+        }
+        let middle = load.middle(0..rows);
+        let left = self.cut(content.tenant, &load, vec![middle..rows, 0..middle], &mut halves);
+        // Some were left out of the request already, and counted then.
+        let known = (rows as u64).saturating_sub(stored.rows);
+        self.shared.counts.drop(Dropped::Unsaid, left.unsaid.saturating_sub(known));
+        let known = known.saturating_sub(left.unsaid);
+        self.shared.counts.drop(Dropped::SampleAge, left.too_old.saturating_sub(known));
+        halves
+    }
+
+    /// Sends stored requests until they are taken. What is not is in the file when the output stops.
+    fn send(&mut self, outbox: Vec<Stored>) -> Result<(), Stopped> {
+        let mut outbox = VecDeque::from(outbox);
+        while let Some(stored) = outbox.pop_front() {
+            match self.deliver(&stored) {
+                Ok(Tried::Settled) => {
+                    if self.shared.now() >= self.due {
+                        self.store(outbox.iter().cloned().collect())?;
+                    }
+                }
+                Ok(Tried::Halve(why)) => {
+                    for half in self.halve(&stored, &why).into_iter().rev() {
+                        outbox.push_front(half);
+                    }
+                    self.store(outbox.iter().cloned().collect())?;
+                }
+                Ok(Tried::Downgrade) => {
+                    self.shard.refused(stored.rows, "the receiver knows no version of it");
+                }
+                Err(Stopped) => {
+                    outbox.push_front(stored);
+                    self.store(outbox.into())?;
+                    return Err(Stopped);
+                }
             }
         }
-        Ok(())
+        self.store(Vec::new())
+    }
+
+    fn deliver(&self, stored: &Stored) -> Result<Tried, Stopped> {
+        let made = Made {
+            headers: stored.headers.clone(),
+            body: stored.body.clone().into(),
+            version: Version::One,
+            rows: stored.rows,
+            unsaid: 0,
+            too_old: 0,
+        };
+        let unwanted = || self.shared.below_floor(self.read_to);
+        self.context.runtime.block_on(self.shard.deliver(&made, &unwanted))
     }
 
     /// Writes the file: before it is written nothing of `outbox` may be sent.
@@ -256,7 +344,7 @@ impl Adding<'_> {
         let (name, stream) = (&self.shared.settings.name, self.shared.settings.stream());
         let cursor = Cursor {
             marks: self.shared.marks(),
-            windows: encode(&self.taker.windows),
+            windows: self.remembered.clone(),
             outbox,
             ..Cursor::at(stream, self.read_to)
         };
