@@ -10,7 +10,7 @@ use std::ops::Range;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use aggregation::added::{Closed, LATENESS_MS, Nature, Read, Row, Windows};
+use aggregation::added::{Closed, LATENESS_MS, Nature, Read, Row, Source, Windows};
 use codec::chunk::Corrupt;
 use codec::chunk::bytes::{Reader, put_bytes, put_varint};
 use codec::inflate::{Encoding, inflate};
@@ -21,7 +21,7 @@ use model::{Labels, Origin, Sample, SeriesId, TenantId};
 use tsdb::{Entry, Follower, Pairs, Step};
 use wal::Position;
 
-use crate::choose::{Chooser, Decision};
+use crate::choose::{Chooser, Decision, REMEMBERED};
 use crate::content::Content;
 use crate::counts::{Counts, Dropped};
 use crate::cursor::{self, Cursor, Stored, holder};
@@ -70,7 +70,7 @@ pub(crate) fn run(shared: &Arc<Shared>, context: &Context, post: &Arc<dyn Post>,
             families: Families::new(context.store.clone()),
             windows,
             series: HashMap::default(),
-            origin: Origin::SENDER,
+            swept: shared.now(),
             at: cursor.position,
             now: shared.now(),
         },
@@ -111,11 +111,21 @@ struct Taker<'o> {
     chooser: Chooser,
     families: Families,
     windows: BTreeMap<TenantId, Windows>,
-    series: HashMap<(TenantId, SeriesId), (Labels, Nature, Duration), foldhash::fast::RandomState>,
-    /// Of all rows since windows were closed: the ways of their requests' rows together.
-    origin: Origin,
+    series: HashMap<(TenantId, SeriesId), Known, foldhash::fast::RandomState>,
+    /// When series that give no rows any more were last forgotten.
+    swept: Duration,
     at: Position,
     now: Duration,
+}
+
+/// What is known of a series.
+struct Known {
+    labels: Labels,
+    nature: Nature,
+    /// When its nature was asked for.
+    asked: Duration,
+    /// When its last row came.
+    used: Duration,
 }
 
 impl Adding<'_> {
@@ -175,7 +185,6 @@ impl Adding<'_> {
         if outbox.is_empty() {
             return self.keep();
         }
-        self.taker.origin = Origin::SENDER;
         self.remember();
         self.store(outbox.clone())?;
         self.send(outbox)
@@ -201,7 +210,7 @@ impl Adding<'_> {
     /// The requests of a window.
     fn make(&mut self, tenant: TenantId, closed: &Closed, outbox: &mut Vec<Stored>) {
         let rows_max = self.shared.settings.queues.rows_max;
-        let new = |taker: &Taker<'_>| Load::new(taker.origin.clone(), taker.at, taker.now);
+        let new = |taker: &Taker<'_>| Load::new(closed.origin.clone(), taker.at, taker.now);
         let mut load = new(&self.taker);
         let mut rows: Vec<(Option<Whole>, &Row)> =
             closed.rows.iter().map(|row| (self.whole(row), row)).collect();
@@ -392,30 +401,37 @@ impl Taker<'_> {
         if let Some(reason) = reason {
             return self.shared.counts.drop(reason, 1);
         }
-        let decision = self.chooser.decide(tenant, id, self.now, || pairs.of(series));
+        self.sweep();
+        let (now, families) = (self.now, &mut self.families);
+        let decision = self.chooser.decide(tenant, id, now, || pairs.of(series));
         if *decision == Decision::Dropped {
             return;
         }
-        let (now, families) = (self.now, &mut self.families);
-        let (labels, nature, asked) = self.series.entry((tenant, id)).or_insert_with(|| {
+        let known = self.series.entry((tenant, id)).or_insert_with(|| {
             let labels = match decision {
                 Decision::Under(labels) => labels.clone(),
                 _ => Labels::from_pairs(pairs.of(series)),
             };
             // Asked before anything was known: asked again below.
-            (labels, Nature::Gauge, Duration::MAX)
+            Known { labels, nature: Nature::Gauge, asked: Duration::MAX, used: now }
         });
-        if *asked == Duration::MAX || now.saturating_sub(*asked) >= BELIEVED {
-            let name = labels.metric_name().unwrap_or("");
+        known.used = now;
+        if known.asked == Duration::MAX || now.saturating_sub(known.asked) >= BELIEVED {
+            let name = known.labels.metric_name().unwrap_or("");
             let family = families.of(tenant, name, now);
-            (*nature, *asked) = (Nature::of(name, family.map(|family| family.metadata.kind)), now);
+            known.nature = Nature::of(name, family.map(|family| family.metadata.kind));
+            known.asked = now;
         }
-        self.windows.entry(tenant).or_default().take(labels, sample, *nature);
-        if !origin.is_sender() {
-            self.origin.hops = self.origin.hops.max(origin.hops);
-            let new = origin.via.iter().filter(|instance| !self.origin.via.contains(instance));
-            let new: Vec<u64> = new.copied().collect();
-            self.origin.via.extend(new);
+        let source = Source { id, labels: &known.labels, origin };
+        self.windows.entry(tenant).or_default().take(&source, sample, known.nature);
+    }
+
+    /// Forgets series that gave no rows for long.
+    fn sweep(&mut self) {
+        let now = self.now;
+        if now.saturating_sub(self.swept) >= REMEMBERED {
+            self.swept = now;
+            self.series.retain(|_, known| now.saturating_sub(known.used) < REMEMBERED);
         }
     }
 }
@@ -471,7 +487,9 @@ mod tests {
             for step in 0..3 {
                 let timestamp_ms = 1_700_000_000_000 + step * 15_000 + series % 1_000;
                 let sample = Sample { timestamp_ms, value: (series * step) as f64, start_ms: 0 };
-                windows.take(&labels, &sample, Nature::Total);
+                let source =
+                    Source { id: SeriesId(series as u128), labels: &labels, origin: &Origin::SENDER };
+                windows.take(&source, &sample, Nature::Total);
             }
         }
         windows.encode(&mut plain);

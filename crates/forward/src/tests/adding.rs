@@ -2,12 +2,12 @@
 
 use dialects::Encoding;
 use dialects::outgoing::{Body, Options, Parcel, Parts, Repeated, Signal, Speaker, TokenPlace, usual};
-
-use crate::counts::Dropped;
-use crate::cursor::Cursor;
+use model::{Origin, TenantId};
 
 use super::receiver::{Play, Receiver, Request};
 use super::{PATIENCE, World, now_ms, settings};
+use crate::counts::Dropped;
+use crate::cursor::Cursor;
 
 /// A protocol of lines: name, start, time and value.
 pub(super) static LINES: Speaker = Speaker {
@@ -149,4 +149,21 @@ fn what_was_taken_is_not_sent_after_the_next_start() {
     output.end();
     let rows: Vec<u64> = world.cursor("a").outbox.iter().map(|stored| stored.rows).collect();
     assert_eq!(rows, [2]);
+}
+
+#[test]
+fn a_request_says_the_ways_of_its_own_window() {
+    let world = World::new();
+    let receiver = Receiver::playing([]);
+    let mut settings = settings("a");
+    settings.speaker = &LINES;
+    let output = world.start(settings, &receiver);
+    let begin = (now_ms() - 300_000) / 10_000 * 10_000;
+    let tenant = TenantId(1);
+    world.push_as(tenant, &Origin { hops: 2, via: vec![1] }, &[("level", begin, 1.0)]);
+    world.push_as(tenant, &Origin::SENDER, &[("level", begin + 10_000, 2.0)]);
+    let seen = receiver.wait(|seen| seen.len() >= 2);
+    let hops: Vec<_> = seen.iter().map(|request| request.header("x-weir-hops")).collect();
+    assert_eq!(hops, [Some("3"), Some("1")]);
+    output.end();
 }
