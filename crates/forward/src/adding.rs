@@ -40,6 +40,10 @@ const LOOKED: Duration = Duration::from_secs(1);
 const KEPT: Duration = Duration::from_secs(1);
 /// Writing the file takes this part of the time at most, however much windows remember.
 const KEPT_PART: u32 = 20;
+/// Bytes of requests, with what they were made of, that are stored and sent before more windows are looked at.
+const OUTBOX_BYTES_MAX: usize = 16 << 20;
+/// See `OUTBOX_BYTES_MAX`.
+const OUTBOX_REQUESTS_MAX: usize = 1_000;
 /// How long it is believed what a series is.
 const BELIEVED: Duration = Duration::from_secs(60);
 /// Between tries to write the file.
@@ -96,6 +100,14 @@ struct Adding<'o> {
     due: Duration,
     /// What windows remembered when something was made of them.
     remembered: Vec<u8>,
+}
+
+/// What was made of windows that are over.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Over {
+    All,
+    /// There may be more.
+    More,
 }
 
 /// Rows for which a request had no place.
@@ -164,30 +176,38 @@ impl Adding<'_> {
             };
             if self.shared.now().saturating_sub(looked) >= LOOKED {
                 looked = self.shared.now();
-                self.close(read)?;
+                while self.close(read)? == Over::More && !self.shared.is_stopping() {}
             }
         }
         self.remember();
         self.store(Vec::new())
     }
 
-    /// Sends what is over.
-    fn close(&mut self, read: Read) -> Result<(), Stopped> {
+    /// Sends what is over, as much as is stored at once.
+    fn close(&mut self, read: Read) -> Result<Over, Stopped> {
         let now_ms = self.shared.env.clock.now_ms();
-        let mut outbox = Vec::new();
+        let (mut outbox, mut bytes, mut over) = (Vec::new(), 0, Over::All);
         let mut all = std::mem::take(&mut self.taker.windows);
-        for (tenant, windows) in &mut all {
+        'tenants: for (tenant, windows) in &mut all {
             while let Some(closed) = windows.close(now_ms, read) {
+                let before = outbox.len();
                 self.make(*tenant, &closed, &mut outbox);
+                bytes += outbox[before..].iter().map(Stored::len).sum::<usize>();
+                if bytes >= OUTBOX_BYTES_MAX || outbox.len() >= OUTBOX_REQUESTS_MAX {
+                    over = Over::More;
+                    break 'tenants;
+                }
             }
         }
         self.taker.windows = all;
         if outbox.is_empty() {
-            return self.keep();
+            self.keep()?;
+            return Ok(over);
         }
         self.remember();
         self.store(outbox.clone())?;
-        self.send(outbox)
+        self.send(outbox)?;
+        Ok(over)
     }
 
     /// What windows remember now is what the file gets.

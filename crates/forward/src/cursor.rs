@@ -56,6 +56,13 @@ pub(crate) struct Stored {
     pub(crate) content: Vec<u8>,
 }
 
+impl Stored {
+    /// Bytes of the file that it takes, about.
+    pub(crate) fn len(&self) -> usize {
+        self.body.len() + self.content.len()
+    }
+}
+
 /// What stands in an output's place.
 #[derive(Debug)]
 pub(crate) enum Found {
