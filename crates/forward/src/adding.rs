@@ -38,7 +38,7 @@ use crate::whole::Whole;
 const LOOKED: Duration = Duration::from_secs(1);
 /// How often the file is written at least while there is nothing to send: the log is held from where it says.
 const KEPT: Duration = Duration::from_secs(1);
-/// Writing the file takes this part of the time at most, however much windows remember.
+/// Making and writing the file takes one of so many parts of the time at most, however much windows remember.
 const KEPT_PART: u32 = 20;
 /// Bytes of requests, with what they were made of, that are stored and sent before more windows are looked at.
 const OUTBOX_BYTES_MAX: usize = 16 << 20;
@@ -81,6 +81,7 @@ pub(crate) fn run(shared: &Arc<Shared>, context: &Context, post: &Arc<dyn Post>,
         read_to: cursor.position,
         due: Duration::ZERO,
         remembered,
+        encoded_in: Duration::ZERO,
         follower,
     };
     // What is not sent when the output stops is in the file.
@@ -100,6 +101,8 @@ struct Adding<'o> {
     due: Duration,
     /// What windows remembered when something was made of them.
     remembered: Vec<u8>,
+    /// How long it took to encode that.
+    encoded_in: Duration,
 }
 
 /// What was made of windows that are over.
@@ -212,7 +215,9 @@ impl Adding<'_> {
 
     /// What windows remember now is what the file gets.
     fn remember(&mut self) {
+        let began = self.shared.now();
         self.remembered = encode(&self.taker.windows);
+        self.encoded_in = self.shared.now().saturating_sub(began);
     }
 
     /// Writes how far the log was read when there was nothing to send for a while.
@@ -389,7 +394,7 @@ impl Adding<'_> {
         // What was read and is in no file is read again after a crash: the output is behind by it.
         self.shared.progress.reach(self.read_to);
         let ended = self.shared.now();
-        self.due = ended + KEPT.max(KEPT_PART * ended.saturating_sub(began));
+        self.due = ended + KEPT.max(KEPT_PART * (self.encoded_in + ended.saturating_sub(began)));
         Ok(())
     }
 }
