@@ -14,7 +14,7 @@ use crate::outputs::NameOf;
 use crate::settings::Settings;
 
 /// How long a series that gives no rows is remembered at least.
-const REMEMBERED: Duration = Duration::from_secs(3600);
+pub(crate) const REMEMBERED: Duration = Duration::from_secs(3600);
 
 /// What becomes of a series.
 #[derive(Clone, Debug, PartialEq)]

@@ -8,6 +8,7 @@
 //! length of what windows remember, and that, packed    empty where the receiver keeps what comes again
 //! requests that were made and not taken, each
 //!   rows · headers, each name and value · body          as it goes over the wire
+//!   length of what it was made of, and that             see `content`
 //! ```
 //! Where a file is damaged, its output begins with all that the log still has: what was sent comes twice and nothing is
 //! missing. One whose receiver adds what comes again begins at the end.
@@ -51,6 +52,15 @@ pub(crate) struct Stored {
     pub(crate) headers: Vec<(String, String)>,
     /// As it goes over the wire.
     pub(crate) body: Vec<u8>,
+    /// What it was made of.
+    pub(crate) content: Vec<u8>,
+}
+
+impl Stored {
+    /// Bytes of the file that it takes, about.
+    pub(crate) fn len(&self) -> usize {
+        self.body.len() + self.content.len()
+    }
 }
 
 /// What stands in an output's place.
@@ -151,6 +161,7 @@ fn encode(cursor: &Cursor) -> Vec<u8> {
             put_bytes(&mut out, value.as_bytes());
         }
         put_bytes(&mut out, &stored.body);
+        put_bytes(&mut out, &stored.content);
     }
     out
 }
@@ -169,14 +180,15 @@ fn decode(body: &[u8]) -> Result<Cursor, Corrupt> {
     }
     let windows = reader.bytes()?.to_vec();
     let mut outbox = Vec::new();
-    for _ in 0..reader.count_of(3)? {
+    for _ in 0..reader.count_of(4)? {
         let rows = reader.varint()?;
         let mut headers = Vec::new();
         for _ in 0..reader.count_of(2)? {
             let mut text = || String::from_utf8(reader.bytes()?.to_vec()).map_err(|_| Corrupt);
             headers.push((text()?, text()?));
         }
-        outbox.push(Stored { rows, headers, body: reader.bytes()?.to_vec() });
+        let (body, content) = (reader.bytes()?.to_vec(), reader.bytes()?.to_vec());
+        outbox.push(Stored { rows, headers, body, content });
     }
     Ok(Cursor { stream, position, marks: Marks::new(marks), windows, outbox })
 }
@@ -205,6 +217,7 @@ mod tests {
                 rows: 3,
                 headers: vec![("content-type".into(), "x/y".into())],
                 body: vec![0; 300],
+                content: vec![7; 5],
             }],
         }
     }

@@ -13,6 +13,7 @@
 mod adding;
 mod choose;
 pub mod config;
+mod content;
 mod counts;
 mod cursor;
 mod family;

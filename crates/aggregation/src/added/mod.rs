@@ -5,16 +5,20 @@
 //! floats. Other rows pass as they are, with their window. A window that was given away never comes again: what comes late
 //! counts in the oldest one that has not.
 //!
+//! A total grows from row to row of one series of the log. Several may go on under the same labels: what they grew by is then
+//! one sum, and what one has is never held against the other. A window also knows which ways its rows came, all together.
+//!
 //! All that is remembered, open windows among it, is written by [`Windows::encode`]: rows that are read from there on make the
 //! same windows byte for byte, so a request that was made of one can be made again, or not be made twice.
 //!
 //! ```
-//! use aggregation::added::{Nature, Read, Windows};
-//! use model::{Labels, Sample};
+//! use aggregation::added::{Nature, Read, Source, Windows};
+//! use model::{Labels, Origin, Sample, SeriesId};
 //! let hits = Labels::from_pairs([("__name__", "hits_total")]);
+//! let source = Source { id: SeriesId(7), labels: &hits, origin: &Origin::SENDER };
 //! let mut windows = Windows::default();
 //! for (timestamp_ms, value) in [(10_000, 5.0), (15_000, 7.0), (19_999, 8.0)] {
-//!     windows.take(&hits, &Sample { timestamp_ms, value, start_ms: 0 }, Nature::of("hits_total", None));
+//!     windows.take(&source, &Sample { timestamp_ms, value, start_ms: 0 }, Nature::of("hits_total", None));
 //! }
 //! assert!(windows.close(29_999, Read::ToItsEnd).is_none());
 //! let closed = windows.close(30_000, Read::ToItsEnd).unwrap();
@@ -26,10 +30,11 @@ mod state;
 #[cfg(test)]
 mod tests;
 
-use std::collections::BTreeSet;
+use std::collections::BTreeMap;
 
 use hashbrown::HashMap;
-use model::{Labels, MetricType, Sample, Temporality, is_stale};
+use hashbrown::hash_map::Entry;
+use model::{Labels, MetricType, Origin, Sample, SeriesId, Temporality, is_stale};
 
 pub use state::Unreadable;
 
@@ -41,6 +46,9 @@ pub const LATENESS_MS: i64 = 10_000;
 /// A total of which no row came for this long is forgotten, whatever time its rows speak of; one that began longer ago than
 /// this counts from its first row on.
 pub const REMEMBERED_MS: i64 = 3_600_000;
+
+/// How often it is looked for totals that are idle.
+const SWEPT_MS: i64 = 60_000;
 
 /// What a series' values are.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -56,6 +64,17 @@ impl Nature {
     pub fn of(name: &str, family: Option<MetricType>) -> Self {
         if family.unwrap_or_default().is_total(name) { Self::Total } else { Self::Gauge }
     }
+}
+
+/// Whose a row is.
+#[derive(Clone, Copy, Debug)]
+pub struct Source<'r> {
+    /// The series of the log: a total grows from row to row of one.
+    pub id: SeriesId,
+    /// The labels under which its rows go on.
+    pub labels: &'r Labels,
+    /// The way that the row came.
+    pub origin: &'r Origin,
 }
 
 /// How far the log was read.
@@ -74,6 +93,8 @@ pub struct Closed {
     pub start_ms: i64,
     /// The first one behind it.
     pub end_ms: i64,
+    /// The ways that its rows came, together.
+    pub origin: Origin,
     /// Its rows by series, in the order of their labels; totals before other rows of the same labels.
     pub rows: Vec<Row>,
 }
@@ -96,30 +117,44 @@ struct Last {
     value: f64,
 }
 
-/// What is remembered of a series.
-#[derive(Clone, Debug, Default, PartialEq)]
-struct Series {
-    /// Its newest row, if it is a total.
-    last: Option<Last>,
-    /// Since when no row came: when windows were first closed after its last one.
+/// What is remembered of a total.
+#[derive(Clone, Copy, Debug, PartialEq)]
+struct Total {
+    /// Its newest row.
+    last: Last,
+    /// Since when no row came: when it was first looked after its last one.
     idle_ms: Option<i64>,
-    /// What it grew by, by window.
-    grown: Vec<(i64, f64)>,
-    /// Other rows, and the windows that they go with.
-    held: Vec<(i64, Sample)>,
+}
+
+/// What goes on under some labels in a window.
+#[derive(Clone, Debug, Default, PartialEq)]
+struct Part {
+    /// What totals grew by.
+    grown: Option<f64>,
+    /// Other rows.
+    held: Vec<Sample>,
+}
+
+/// A window that is open.
+#[derive(Clone, Debug, Default, PartialEq)]
+struct Window {
+    origin: Origin,
+    parts: HashMap<Labels, Part, foldhash::fast::RandomState>,
 }
 
 /// The windows of one output.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Windows {
     lateness_ms: i64,
-    series: HashMap<Labels, Series, foldhash::fast::RandomState>,
-    /// Where those begin that have something in them.
-    filled: BTreeSet<i64>,
+    totals: HashMap<(SeriesId, Labels), Total, foldhash::fast::RandomState>,
+    /// Those that have something in them, by where they begin.
+    filled: BTreeMap<i64, Window>,
     /// Where the first window begins that was not given away.
     open_ms: i64,
     /// The newest timestamp of any row.
     newest_ms: i64,
+    /// When it was last looked for totals that are idle.
+    swept_ms: i64,
 }
 
 impl Default for Windows {
@@ -131,57 +166,62 @@ impl Default for Windows {
 impl Windows {
     /// None yet; they stay open for so long after their ends.
     pub fn new(lateness_ms: i64) -> Self {
-        let (series, filled) = (HashMap::default(), BTreeSet::new());
-        Self { lateness_ms, series, filled, open_ms: i64::MIN, newest_ms: i64::MIN }
+        let (totals, filled) = (HashMap::default(), BTreeMap::new());
+        Self { lateness_ms, totals, filled, open_ms: i64::MIN, newest_ms: i64::MIN, swept_ms: i64::MIN }
     }
 
-    /// Series that are remembered.
+    /// Totals that are remembered.
     pub fn len(&self) -> usize {
-        self.series.len()
+        self.totals.len()
     }
 
     /// Whether none is.
     pub fn is_empty(&self) -> bool {
-        self.series.is_empty()
+        self.totals.is_empty()
     }
 
     /// Takes a row. Rows of a series come in the order in which they were acknowledged; of a total, one that is not newer than
     /// the one before says nothing of what it grew by, and neither does one that is no number.
-    pub fn take(&mut self, labels: &Labels, sample: &Sample, nature: Nature) {
+    pub fn take(&mut self, source: &Source<'_>, sample: &Sample, nature: Nature) {
         self.newest_ms = self.newest_ms.max(sample.timestamp_ms);
-        let own = sample.timestamp_ms.saturating_sub(sample.timestamp_ms.rem_euclid(WINDOW_MS));
-        let window = own.max(self.open_ms);
         if nature == Nature::Gauge {
-            self.filled.insert(window);
-            return self.series(labels).held.push((window, *sample));
+            return self.part(source, sample).held.push(*sample);
         }
         if is_stale(sample.value) || !sample.value.is_finite() {
             return;
         }
-        let series = self.series(labels);
-        series.idle_ms = None;
-        let grown = match series.last {
-            Some(last) if sample.timestamp_ms <= last.timestamp_ms => return,
-            last => growth(last, sample),
-        };
-        series.last = Some(Last { timestamp_ms: sample.timestamp_ms, value: sample.value });
-        if let Some(grown) = grown {
-            match series.grown.iter_mut().find(|(other, _)| *other == window) {
-                Some((_, sum)) => *sum += grown,
-                None => {
-                    series.grown.push((window, grown));
-                    self.filled.insert(window);
+        if let Some(grown) = self.growth(source, sample) {
+            *self.part(source, sample).grown.get_or_insert(0.0) += grown;
+        }
+    }
+
+    /// What a total grew by since the row before.
+    fn growth(&mut self, source: &Source<'_>, sample: &Sample) -> Option<f64> {
+        let last = Last { timestamp_ms: sample.timestamp_ms, value: sample.value };
+        match self.totals.entry((source.id, source.labels.clone())) {
+            Entry::Vacant(place) => {
+                place.insert(Total { last, idle_ms: None });
+                growth(None, sample)
+            }
+            Entry::Occupied(mut total) => {
+                let total = total.get_mut();
+                total.idle_ms = None;
+                if sample.timestamp_ms <= total.last.timestamp_ms {
+                    return None;
                 }
+                growth(Some(std::mem::replace(&mut total.last, last)), sample)
             }
         }
     }
 
-    fn series(&mut self, labels: &Labels) -> &mut Series {
-        // Most are known.
-        if !self.series.contains_key(labels) {
-            self.series.insert(labels.clone(), Series::default());
+    /// Where a row goes on.
+    fn part(&mut self, source: &Source<'_>, sample: &Sample) -> &mut Part {
+        let own = sample.timestamp_ms.saturating_sub(sample.timestamp_ms.rem_euclid(WINDOW_MS));
+        let window = self.filled.entry(own.max(self.open_ms)).or_default();
+        if !source.origin.is_sender() {
+            window.came(source.origin);
         }
-        self.series.get_mut(labels).expect("it is there now")
+        window.parts.entry(source.labels.clone()).or_default()
     }
 
     /// Gives the oldest window away that has something in it, if it is over: by the wall clock `now_ms` where all of the log was
@@ -191,23 +231,25 @@ impl Windows {
             Read::ToItsEnd => now_ms,
             Read::InParts => self.newest_ms.min(now_ms),
         };
-        let start_ms = *self.filled.first()?;
+        let start_ms = *self.filled.first_key_value()?.0;
         let end_ms = start_ms.saturating_add(WINDOW_MS);
         if end_ms.saturating_add(self.lateness_ms) > clock_ms {
             return None;
         }
-        self.filled.pop_first();
-        let mut rows = Vec::new();
-        let forgotten_ms = clock_ms.saturating_sub(REMEMBERED_MS);
-        self.series.retain(|labels, series| {
-            series.give(start_ms, end_ms, labels, &mut rows);
-            let is_idle = *series.idle_ms.get_or_insert(clock_ms) < forgotten_ms || series.last.is_none();
-            !(is_idle && series.grown.is_empty() && series.held.is_empty())
-        });
-        // Of equal labels the total came first, and stays so.
-        rows.sort_by(|one: &Row, other| one.labels.cmp(&other.labels));
+        let (_, window) = self.filled.pop_first()?;
         self.open_ms = end_ms;
-        Some(Closed { start_ms, end_ms, rows })
+        self.sweep(clock_ms);
+        Some(window.closed(start_ms, end_ms))
+    }
+
+    /// Forgets totals that are idle.
+    fn sweep(&mut self, clock_ms: i64) {
+        if clock_ms.saturating_sub(self.swept_ms) < SWEPT_MS {
+            return;
+        }
+        self.swept_ms = clock_ms;
+        let forgotten_ms = clock_ms.saturating_sub(REMEMBERED_MS);
+        self.totals.retain(|_, total| *total.idle_ms.get_or_insert(clock_ms) >= forgotten_ms);
     }
 }
 
@@ -224,20 +266,31 @@ fn growth(last: Option<Last>, sample: &Sample) -> Option<f64> {
     }
 }
 
-impl Series {
-    /// Appends what it has of a window.
-    fn give(&mut self, start_ms: i64, end_ms: i64, labels: &Labels, rows: &mut Vec<Row>) {
-        if let Some(at) = self.grown.iter().position(|(window, _)| *window == start_ms) {
-            let (_, value) = self.grown.remove(at);
-            let samples = vec![Sample { timestamp_ms: end_ms, value, start_ms }];
-            rows.push(Row { labels: labels.clone(), samples, temporality: Temporality::Delta });
+impl Window {
+    /// A row came this way.
+    fn came(&mut self, origin: &Origin) {
+        self.origin.hops = self.origin.hops.max(origin.hops);
+        for instance in &origin.via {
+            if !self.origin.via.contains(instance) {
+                self.origin.via.push(*instance);
+            }
         }
-        if self.held.iter().any(|(window, _)| *window == start_ms) {
-            let (given, kept) = self.held.drain(..).partition(|(window, _)| *window == start_ms);
-            self.held = kept;
-            let given: Vec<(i64, Sample)> = given;
-            let samples = given.into_iter().map(|(_, sample)| sample).collect();
-            rows.push(Row { labels: labels.clone(), samples, temporality: Temporality::Cumulative });
+    }
+
+    /// All of it.
+    fn closed(self, start_ms: i64, end_ms: i64) -> Closed {
+        let mut parts: Vec<(Labels, Part)> = self.parts.into_iter().collect();
+        parts.sort_unstable_by(|(one, _), (other, _)| one.cmp(other));
+        let mut rows = Vec::with_capacity(parts.len());
+        for (labels, part) in parts {
+            if let Some(value) = part.grown {
+                let samples = vec![Sample { timestamp_ms: end_ms, value, start_ms }];
+                rows.push(Row { labels: labels.clone(), samples, temporality: Temporality::Delta });
+            }
+            if !part.held.is_empty() {
+                rows.push(Row { labels, samples: part.held, temporality: Temporality::Cumulative });
+            }
         }
+        Closed { start_ms, end_ms, origin: self.origin, rows }
     }
 }

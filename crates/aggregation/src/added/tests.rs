@@ -2,9 +2,9 @@
 
 use std::collections::BTreeMap;
 
-use model::{Labels, MetricType, STALE_NAN_BITS, Sample, Temporality};
+use model::{Labels, MetricType, Origin, STALE_NAN_BITS, Sample, SeriesId, Temporality};
 
-use super::{Closed, LATENESS_MS, Nature, REMEMBERED_MS, Read, Row, Unreadable, Windows};
+use super::{Closed, LATENESS_MS, Nature, REMEMBERED_MS, Read, Row, Source, Unreadable, Windows};
 use crate::WINDOW_MS;
 
 /// Numbers without a pattern that are the same each time.
@@ -23,6 +23,11 @@ fn labels(name: &str) -> Labels {
 
 fn at(timestamp_ms: i64, value: f64) -> Sample {
     Sample { timestamp_ms, value, start_ms: 0 }
+}
+
+/// A row of the only series with these labels.
+fn put(windows: &mut Windows, labels: &Labels, sample: &Sample, nature: Nature) {
+    windows.take(&Source { id: SeriesId(0), labels, origin: &Origin::SENDER }, sample, nature);
 }
 
 fn restarted(windows: &Windows) -> Windows {
@@ -98,7 +103,7 @@ impl Naive {
             samples,
             temporality: temporality(is_gauge),
         });
-        Some(Closed { start_ms, end_ms, rows: rows.collect() })
+        Some(Closed { start_ms, end_ms, origin: Origin::SENDER, rows: rows.collect() })
     }
 }
 
@@ -128,7 +133,7 @@ fn windows_are_those_of_the_naive_model_whenever_it_is_restarted() {
             let timestamp_ms = clock_ms - [0, 0, 0, 3_000, 45_000][dice.below(5) as usize];
             let start_ms = if dice.below(5) == 0 { timestamp_ms - dice.below(9_000) as i64 } else { 0 };
             let sample = Sample { timestamp_ms, value, start_ms };
-            windows.take(&names[which], &sample, nature);
+            put(&mut windows, &names[which], &sample, nature);
             naive.take(&names[which], sample, nature);
             if dice.below(6) == 0 {
                 windows = restarted(&windows);
@@ -151,7 +156,7 @@ fn all_windows_come_to_what_the_total_grew_by() {
     let (mut windows, name) = (Windows::default(), labels("a_total"));
     let (first, mut value, mut sum, mut bounds) = (13.0, 13.0, 0.0, Vec::new());
     for step in 0..5_000 {
-        windows.take(&name, &at(1_000_000 + step * 777, value), Nature::Total);
+        put(&mut windows, &name, &at(1_000_000 + step * 777, value), Nature::Total);
         value += dice.below(1_000) as f64;
         while let Some(closed) = windows.close(i64::MAX, Read::InParts) {
             sum += closed.rows[0].samples[0].value;
@@ -161,7 +166,7 @@ fn all_windows_come_to_what_the_total_grew_by() {
             windows = restarted(&windows);
         }
     }
-    windows.take(&name, &at(10_000_000, value), Nature::Total);
+    put(&mut windows, &name, &at(10_000_000, value), Nature::Total);
     while let Some(closed) = windows.close(i64::MAX, Read::ToItsEnd) {
         sum += closed.rows[0].samples[0].value;
         bounds.push(closed.start_ms);
@@ -175,7 +180,7 @@ fn a_total_that_began_lately_counts_whole_and_a_fall_is_a_beginning() {
     let grown = |samples: &[Sample]| {
         let mut windows = Windows::default();
         for sample in samples {
-            windows.take(&labels("a_total"), sample, Nature::Total);
+            put(&mut windows, &labels("a_total"), sample, Nature::Total);
         }
         let closed = std::iter::from_fn(|| windows.close(i64::MAX, Read::ToItsEnd));
         closed.map(|closed| closed.rows[0].samples[0].value).sum::<f64>()
@@ -196,8 +201,8 @@ fn a_total_that_began_lately_counts_whole_and_a_fall_is_a_beginning() {
 #[test]
 fn what_is_late_counts_in_the_oldest_open_window() {
     let (mut windows, total, gauge) = (Windows::default(), labels("a_total"), labels("g"));
-    windows.take(&total, &at(10_000, 1.0), Nature::Total);
-    windows.take(&gauge, &at(10_500, 5.0), Nature::Gauge);
+    put(&mut windows, &total, &at(10_000, 1.0), Nature::Total);
+    put(&mut windows, &gauge, &at(10_500, 5.0), Nature::Gauge);
     assert_eq!(windows.close(29_999, Read::ToItsEnd), None);
     let closed = windows.close(30_000, Read::ToItsEnd).unwrap();
     assert_eq!(
@@ -205,8 +210,8 @@ fn what_is_late_counts_in_the_oldest_open_window() {
         (10_000, 1),
         "a first row is only what the next is held against"
     );
-    windows.take(&total, &at(11_000, 3.0), Nature::Total);
-    windows.take(&gauge, &at(9_000, 6.0), Nature::Gauge);
+    put(&mut windows, &total, &at(11_000, 3.0), Nature::Total);
+    put(&mut windows, &gauge, &at(9_000, 6.0), Nature::Gauge);
     let closed = windows.close(40_000, Read::ToItsEnd).unwrap();
     let shown: Vec<_> = closed.rows.iter().map(|row| (row.temporality, row.samples.as_slice())).collect();
     let added = Sample { timestamp_ms: 30_000, value: 2.0, start_ms: 20_000 };
@@ -219,8 +224,8 @@ fn what_is_late_counts_in_the_oldest_open_window() {
 #[test]
 fn a_clock_that_runs_ahead_closes_nothing_too_soon() {
     let (mut windows, gauge) = (Windows::default(), labels("g"));
-    windows.take(&gauge, &at(10_000, 5.0), Nature::Gauge);
-    windows.take(&gauge, &at(900_000, 5.0), Nature::Gauge);
+    put(&mut windows, &gauge, &at(10_000, 5.0), Nature::Gauge);
+    put(&mut windows, &gauge, &at(900_000, 5.0), Nature::Gauge);
     assert_eq!(windows.close(15_000, Read::InParts), None);
     assert!(windows.close(900_000, Read::InParts).is_some());
     assert_eq!(windows.close(900_000, Read::InParts), None);
@@ -230,15 +235,15 @@ fn a_clock_that_runs_ahead_closes_nothing_too_soon() {
 fn an_idle_total_is_forgotten_and_counts_nothing_twice_when_it_comes_back() {
     let (mut windows, total, other) = (Windows::default(), labels("a_total"), labels("b_total"));
     let from = |timestamp_ms, value| Sample { timestamp_ms, value, start_ms: 1_000 };
-    windows.take(&total, &from(2_000, 5.0), Nature::Total);
+    put(&mut windows, &total, &from(2_000, 5.0), Nature::Total);
     for (timestamp_ms, remembered) in [(2_000, 2), (30_000, 2), (31_000 + REMEMBERED_MS, 1)] {
-        windows.take(&other, &at(timestamp_ms, 0.0), Nature::Total);
-        windows.take(&other, &at(timestamp_ms + 1, 0.0), Nature::Total);
+        put(&mut windows, &other, &at(timestamp_ms, 0.0), Nature::Total);
+        put(&mut windows, &other, &at(timestamp_ms + 1, 0.0), Nature::Total);
         windows = restarted(&windows);
         while windows.close(timestamp_ms + 20_000, Read::ToItsEnd).is_some() {}
         assert_eq!(windows.len(), remembered, "{timestamp_ms}");
     }
-    windows.take(&total, &from(3_000 + REMEMBERED_MS, 6.0), Nature::Total);
+    put(&mut windows, &total, &from(3_000 + REMEMBERED_MS, 6.0), Nature::Total);
     assert_eq!(windows.close(i64::MAX, Read::ToItsEnd), None);
 }
 
@@ -250,8 +255,8 @@ fn a_total_whose_rows_come_hours_late_keeps_what_it_grows_from() {
         let mut sum = 0.0;
         for step in 0..1_000 {
             let now_ms = 2 * late_ms + step * 15_000;
-            windows.take(&late, &at(now_ms - late_ms, step as f64), Nature::Total);
-            windows.take(&other, &at(now_ms, 1.0), Nature::Total);
+            put(&mut windows, &late, &at(now_ms - late_ms, step as f64), Nature::Total);
+            put(&mut windows, &other, &at(now_ms, 1.0), Nature::Total);
             while let Some(closed) = windows.close(now_ms, read) {
                 let grown = closed.rows.iter().filter(|row| row.labels == late);
                 sum += grown.map(|row| row.samples[0].value).sum::<f64>();
@@ -264,11 +269,57 @@ fn a_total_whose_rows_come_hours_late_keeps_what_it_grows_from() {
 #[test]
 fn how_late_rows_may_come_is_said_anew_and_not_by_the_state() {
     let (mut windows, mut bytes) = (Windows::new(3_600_000), Vec::new());
-    windows.take(&labels("g"), &at(10_000, 5.0), Nature::Gauge);
+    put(&mut windows, &labels("g"), &at(10_000, 5.0), Nature::Gauge);
     windows.encode(&mut bytes);
     let mut windows = Windows::decode(&bytes, 5_000).unwrap();
     assert_eq!(windows.close(24_999, Read::ToItsEnd), None);
     assert!(windows.close(25_000, Read::ToItsEnd).is_some());
+}
+
+#[test]
+fn series_that_go_on_under_the_same_labels_are_one_sum_of_what_each_grew_by() {
+    let (mut windows, labels) = (Windows::default(), labels("a_total"));
+    for step in 0..10 {
+        for (id, first) in [(1, 1_000_000.0), (2, 5.0), (3, 70.0)] {
+            let source = Source { id: SeriesId(id), labels: &labels, origin: &Origin::SENDER };
+            let sample = at(10_000 + step * 900, first + step as f64);
+            windows.take(&source, &sample, Nature::Total);
+        }
+        windows = restarted(&windows);
+    }
+    let closed = windows.close(i64::MAX, Read::ToItsEnd).unwrap();
+    assert_eq!((closed.rows.len(), closed.rows[0].samples[0].value), (1, 27.0));
+}
+
+#[test]
+fn a_window_knows_the_ways_of_its_own_rows() {
+    let (mut windows, labels) = (Windows::default(), labels("g"));
+    let origins = [(1, vec![7]), (3, vec![8, 7]), (2, vec![9])];
+    for ((hops, via), timestamp_ms) in origins.into_iter().zip([10_000, 11_000, 20_000]) {
+        let source = Source { id: SeriesId(0), labels: &labels, origin: &Origin { hops, via } };
+        windows.take(&source, &at(timestamp_ms, 1.0), Nature::Gauge);
+    }
+    put(&mut windows, &labels, &at(30_000, 1.0), Nature::Gauge);
+    windows = restarted(&windows);
+    let closed = std::iter::from_fn(|| windows.close(i64::MAX, Read::ToItsEnd));
+    let origins: Vec<Origin> = closed.map(|closed| closed.origin).collect();
+    let wanted = [(3, vec![7, 8]), (2, vec![9]), (0, vec![])];
+    assert_eq!(origins, wanted.map(|(hops, via)| Origin { hops, via }));
+}
+
+#[test]
+fn a_window_is_given_away_without_a_look_at_the_others() {
+    // With a look at each series and window it would take minutes.
+    let (mut windows, gauge) = (Windows::default(), labels("g"));
+    let names: Vec<Labels> = (0..20_000).map(|number| labels(&format!("t{number}_total"))).collect();
+    for name in &names {
+        put(&mut windows, name, &at(1_000, 1.0), Nature::Total);
+    }
+    for window in 0..20_000 {
+        put(&mut windows, &gauge, &at(window * WINDOW_MS, 1.0), Nature::Gauge);
+    }
+    let given = std::iter::from_fn(|| windows.close(200_000_000 + LATENESS_MS, Read::ToItsEnd)).count();
+    assert_eq!((given, windows.len()), (20_000, 20_000));
 }
 
 #[test]
@@ -293,8 +344,8 @@ fn types_tell_what_adds_up_and_names_where_there_is_none() {
 #[test]
 fn damaged_states_are_refused() {
     let (mut windows, mut bytes) = (Windows::default(), Vec::new());
-    windows.take(&labels("g"), &at(10_000, 5.0), Nature::Gauge);
-    windows.take(&labels("a_total"), &at(10_000, 5.0), Nature::Total);
+    put(&mut windows, &labels("g"), &at(10_000, 5.0), Nature::Gauge);
+    put(&mut windows, &labels("a_total"), &at(10_000, 5.0), Nature::Total);
     windows.encode(&mut bytes);
     for length in 0..bytes.len() {
         assert_eq!(Windows::decode(&bytes[..length], LATENESS_MS), Err(Unreadable::Damaged), "{length}");
@@ -303,6 +354,6 @@ fn damaged_states_are_refused() {
     assert_eq!(Windows::decode(&bytes, LATENESS_MS), Err(Unreadable::Damaged));
     bytes[0] = 1;
     assert_eq!(Windows::decode(&bytes, LATENESS_MS), Err(Unreadable::Damaged));
-    bytes[0] = 3;
-    assert_eq!(Windows::decode(&bytes, LATENESS_MS), Err(Unreadable::Newer(3)));
+    bytes[0] = 4;
+    assert_eq!(Windows::decode(&bytes, LATENESS_MS), Err(Unreadable::Newer(4)));
 }

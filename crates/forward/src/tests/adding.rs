@@ -2,9 +2,12 @@
 
 use dialects::Encoding;
 use dialects::outgoing::{Body, Options, Parcel, Parts, Repeated, Signal, Speaker, TokenPlace, usual};
+use model::{Origin, TenantId};
 
 use super::receiver::{Play, Receiver, Request};
-use super::{World, now_ms, settings};
+use super::{PATIENCE, World, now_ms, settings};
+use crate::counts::Dropped;
+use crate::cursor::Cursor;
 
 /// A protocol of lines: name, start, time and value.
 pub(super) static LINES: Speaker = Speaker {
@@ -70,4 +73,97 @@ fn a_total_is_what_it_grew_by_and_a_cut_request_comes_again_as_it_was() {
     output.end();
     let cursor = world.cursor("a");
     assert_eq!((cursor.outbox.len(), cursor.position), (0, world.store.log_end(wal::Stream::Metrics)));
+}
+
+/// Waits until the output's file says `wanted`.
+fn wait_file(world: &World, wanted: impl Fn(&Cursor) -> bool) {
+    let clock = env::Env::real().clock;
+    let began = clock.monotonic();
+    while !wanted(&world.cursor("a")) {
+        assert!(clock.monotonic() - began < PATIENCE, "the file says {:?}", world.cursor("a"));
+        std::thread::yield_now();
+    }
+}
+
+#[test]
+fn the_log_is_let_go_though_there_is_nothing_to_send() {
+    let world = World::new();
+    let receiver = Receiver::playing([]);
+    let mut settings = settings("a");
+    settings.speaker = &LINES;
+    let output = world.start(settings, &receiver);
+    // One is all that there is of a total, the window of the other is not over.
+    world.push(&[("hits_total", now_ms() - 300_000, 5.0), ("level", now_ms() + 60_000, 1.0)]);
+    let end = world.store.log_end(wal::Stream::Metrics);
+    wait_file(&world, |cursor| cursor.position == end);
+    assert_eq!(receiver.wait(|_| true).len(), 0);
+    output.end();
+}
+
+/// Rows of totals that all begin and grow in one window that is over.
+fn push_window(world: &World, totals: usize) {
+    let begin = (now_ms() - 300_000) / 10_000 * 10_000;
+    let names: Vec<String> = (0..totals).map(|number| format!("t{number}_total")).collect();
+    for (after_ms, value) in [(0, 5.0), (3_000, 7.0)] {
+        let rows: Vec<(&str, i64, f64)> =
+            names.iter().map(|name| (name.as_str(), begin + after_ms, value)).collect();
+        world.push(&rows);
+    }
+}
+
+#[test]
+fn what_is_too_large_comes_in_halves_that_are_in_the_file_first() {
+    let world = World::new();
+    let receiver = Receiver::playing([Play::Answer(413, &[])]);
+    receiver.always(Some(Play::Answer(503, &[])));
+    let mut settings = settings("a");
+    settings.speaker = &LINES;
+    let output = world.start(settings.clone(), &receiver);
+    push_window(&world, 4);
+    receiver.wait(|seen| seen.len() >= 2);
+    let rows: Vec<u64> = world.cursor("a").outbox.iter().map(|stored| stored.rows).collect();
+    assert_eq!(rows, [2, 2]);
+    output.end();
+    receiver.play([Play::Answer(413, &[]), Play::Answer(413, &[])]);
+    receiver.always(None);
+    let output = world.start(settings, &receiver);
+    let seen = receiver.wait(|seen| values(seen).len() >= 3);
+    let grown: Vec<f64> = values(&seen).into_iter().map(|(_, _, value)| value).collect();
+    assert_eq!(grown, [2.0; 3]);
+    wait_file(&world, |cursor| cursor.outbox.is_empty());
+    assert_eq!(output.dropped(Dropped::Refused), 1);
+    output.end();
+}
+
+#[test]
+fn what_was_taken_is_not_sent_after_the_next_start() {
+    let world = World::new();
+    let receiver = Receiver::playing([Play::Answer(204, &[])]);
+    receiver.always(Some(Play::Answer(503, &[])));
+    let mut settings = settings("a");
+    settings.speaker = &LINES;
+    settings.queues.rows_max = 2;
+    let output = world.start(settings, &receiver);
+    push_window(&world, 4);
+    receiver.wait(|seen| seen.len() >= 2);
+    output.end();
+    let rows: Vec<u64> = world.cursor("a").outbox.iter().map(|stored| stored.rows).collect();
+    assert_eq!(rows, [2]);
+}
+
+#[test]
+fn a_request_says_the_ways_of_its_own_window() {
+    let world = World::new();
+    let receiver = Receiver::playing([]);
+    let mut settings = settings("a");
+    settings.speaker = &LINES;
+    let output = world.start(settings, &receiver);
+    let begin = (now_ms() - 300_000) / 10_000 * 10_000;
+    let tenant = TenantId(1);
+    world.push_as(tenant, &Origin { hops: 2, via: vec![1] }, &[("level", begin, 1.0)]);
+    world.push_as(tenant, &Origin::SENDER, &[("level", begin + 10_000, 2.0)]);
+    let seen = receiver.wait(|seen| seen.len() >= 2);
+    let hops: Vec<_> = seen.iter().map(|request| request.header("x-weir-hops")).collect();
+    assert_eq!(hops, [Some("3"), Some("1")]);
+    output.end();
 }
