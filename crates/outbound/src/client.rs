@@ -182,6 +182,9 @@ impl Client {
         }
         let headers = self.headers(request, origin)?;
         let place = Place::of(&request.url);
+        // Looked at also when no connection is opened: a changed certificate ends those that wait.
+        let tls = self.tls_for(&request.url)?;
+        let age = self.0.pool.age();
         let waiting = self.0.pool.take(&place, self.0.clock.monotonic());
         let mut answered = None;
         if let Some(connection) = waiting {
@@ -192,7 +195,8 @@ impl Client {
         let answered = match answered {
             Some(answered) => answered,
             None => {
-                let connection = Connection::new(self.connect(&request.url, bounds.unreadable).await?);
+                let connection =
+                    Connection::new(self.connect(&request.url, bounds.unreadable, tls).await?, age);
                 self.exchange(connection, &place, request, headers, bounds, deadline).await
             }
         };
@@ -208,12 +212,14 @@ impl Client {
         }
     }
 
-    async fn connect(&self, url: &Url, unreadable: Unreadable) -> Result<Sender, SendError> {
+    async fn connect(
+        &self,
+        url: &Url,
+        unreadable: Unreadable,
+        tls: Option<Arc<ClientConfig>>,
+    ) -> Result<Sender, SendError> {
         let inner = &self.0;
         let proxy = inner.proxies.of(url);
-        let needs_tls =
-            url.scheme() == Scheme::Https || proxy.is_some_and(|proxy| proxy.scheme() == Scheme::Https);
-        let tls = if needs_tls { Some(self.tls()?) } else { None };
         let route = Route {
             reach: &inner.reach,
             proxy,
@@ -241,6 +247,16 @@ impl Client {
         let (sender, connection) = builder.handshake(io).await.map_err(failed)?;
         tokio::spawn(async { drop(connection.await) });
         Ok(Sender::One(sender))
+    }
+
+    /// What a connection to `url` needs for TLS, if it does. When that has changed, none that was opened before is kept.
+    fn tls_for(&self, url: &Url) -> Result<Option<Arc<ClientConfig>>, SendError> {
+        let is_secure = |url: &Url| url.scheme() == Scheme::Https;
+        if is_secure(url) || self.0.proxies.of(url).is_some_and(is_secure) {
+            self.tls().map(Some)
+        } else {
+            Ok(None)
+        }
     }
 
     fn tls(&self) -> Result<Arc<ClientConfig>, SendError> {

@@ -89,6 +89,15 @@ async fn weir_shows_its_certificate_and_reads_files_again() {
     is_tls(get(&client, peer.https("localhost", "/")).await);
     clock.advance(Duration::from_secs(31));
     assert_eq!(get(&client, peer.https("localhost", "/")).await.unwrap().status, 200);
+    // A changed one is noticed also while a connection waits.
+    assert_eq!(get(&client, peer.https("localhost", "/")).await.unwrap().status, 200);
+    let before = peer.connections();
+    let (cert, key) = clients.sign("weir");
+    write("cert", &cert);
+    write("key", &key);
+    clock.advance(Duration::from_secs(31));
+    assert_eq!(get(&client, peer.https("localhost", "/")).await.unwrap().status, 200);
+    assert_eq!(peer.connections(), before + 1);
     // Without one there is no answer.
     let nobody = crate::peers::client(|config| config.tls_config.ca = Some(authority.pem()));
     is_tls(get(&nobody, peer.https("localhost", "/")).await);
