@@ -17,7 +17,7 @@ use crate::body::{self, Wire};
 use crate::config::{ConfigError, HttpConfig};
 use crate::connect::{self, Route};
 use crate::credentials::{Credentials, header_value, sensitive};
-use crate::error::SendError;
+use crate::error::{self, SendError};
 use crate::given::{Fresh, Given};
 use crate::pool::{Connection, Place, Pool, Sender};
 use crate::proxy::Proxies;
@@ -228,7 +228,7 @@ impl Client {
         };
         let opened = connect::open(url, &route, tls).await?;
         let io = TokioIo::new(opened.stream);
-        let failed = |error: hyper::Error| SendError::broken(url, error.to_string());
+        let failed = |error: hyper::Error| SendError::broken_by(url, &error);
         // What ends a connection shows at its sender, so its task has nothing to say.
         if opened.is_http2 {
             let mut builder = hyper::client::conn::http2::Builder::new(TokioExecutor::new());
@@ -296,9 +296,9 @@ impl Client {
             // A server that closes an idle connection may cross a request; only a question can be asked again.
             let crossed = error.is_incomplete_message() || is_closing(&error);
             if unsent || (is_read && crossed) {
-                Failure::Stale(error.to_string())
+                Failure::Stale(error::whole(&error))
             } else {
-                Failure::Error(SendError::broken(&request.url, error.to_string()))
+                Failure::Error(SendError::broken_by(&request.url, &error))
             }
         };
         // Whoever gives up waiting drops this half way; the next request shall not wait at the same place.
@@ -306,14 +306,16 @@ impl Client {
         let answer = match &mut connection.sender {
             Sender::One(one) => {
                 let ready = tokio::time::timeout(READY, one.ready()).await;
-                if !matches!(ready, Ok(Ok(()))) {
-                    return Err(Failure::Stale("the connection takes no request".to_owned()));
+                match ready {
+                    Ok(Ok(())) => {}
+                    Ok(Err(error)) => return Err(Failure::Stale(error::whole(&error))),
+                    Err(_) => return Err(Failure::Stale("the connection takes no request".to_owned())),
                 }
                 let message = self.message(request, headers)?;
                 one.send_request(message).await.map_err(failed)?
             }
             Sender::Two(two) => {
-                two.ready().await.map_err(|error| Failure::Stale(error.to_string()))?;
+                two.ready().await.map_err(|error| Failure::Stale(error::whole(&error)))?;
                 let message = message_of_http2(request, headers)?;
                 two.send_request(message).await.map_err(failed)?
             }
