@@ -30,7 +30,7 @@ impl Wire {
     ) -> Result<(), SendError> {
         let declared = usize::try_from(hyper::body::Body::size_hint(body).lower()).unwrap_or(usize::MAX);
         while let Some(frame) = body.frame().await {
-            let frame = frame.map_err(|error| SendError::broken(url, error.to_string()))?;
+            let frame = frame.map_err(|error| SendError::broken_by(url, &error))?;
             let Ok(data) = frame.into_data() else { continue };
             let room = limit - self.len();
             self.add(data.slice(..data.len().min(room)), declared.min(limit));

@@ -17,7 +17,7 @@ use crate::body::{self, Wire};
 use crate::config::{ConfigError, HttpConfig};
 use crate::connect::{self, Route};
 use crate::credentials::{Credentials, header_value, sensitive};
-use crate::error::SendError;
+use crate::error::{self, SendError};
 use crate::given::{Fresh, Given};
 use crate::pool::{Connection, Place, Pool, Sender};
 use crate::proxy::Proxies;
@@ -182,6 +182,9 @@ impl Client {
         }
         let headers = self.headers(request, origin)?;
         let place = Place::of(&request.url);
+        // Looked at also when no connection is opened: a changed certificate ends those that wait.
+        let tls = self.tls_for(&request.url)?;
+        let age = self.0.pool.age();
         let waiting = self.0.pool.take(&place, self.0.clock.monotonic());
         let mut answered = None;
         if let Some(connection) = waiting {
@@ -192,7 +195,8 @@ impl Client {
         let answered = match answered {
             Some(answered) => answered,
             None => {
-                let connection = Connection::new(self.connect(&request.url, bounds.unreadable).await?);
+                let connection =
+                    Connection::new(self.connect(&request.url, bounds.unreadable, tls).await?, age);
                 self.exchange(connection, &place, request, headers, bounds, deadline).await
             }
         };
@@ -208,12 +212,14 @@ impl Client {
         }
     }
 
-    async fn connect(&self, url: &Url, unreadable: Unreadable) -> Result<Sender, SendError> {
+    async fn connect(
+        &self,
+        url: &Url,
+        unreadable: Unreadable,
+        tls: Option<Arc<ClientConfig>>,
+    ) -> Result<Sender, SendError> {
         let inner = &self.0;
         let proxy = inner.proxies.of(url);
-        let needs_tls =
-            url.scheme() == Scheme::Https || proxy.is_some_and(|proxy| proxy.scheme() == Scheme::Https);
-        let tls = if needs_tls { Some(self.tls()?) } else { None };
         let route = Route {
             reach: &inner.reach,
             proxy,
@@ -222,7 +228,7 @@ impl Client {
         };
         let opened = connect::open(url, &route, tls).await?;
         let io = TokioIo::new(opened.stream);
-        let failed = |error: hyper::Error| SendError::broken(url, error.to_string());
+        let failed = |error: hyper::Error| SendError::broken_by(url, &error);
         // What ends a connection shows at its sender, so its task has nothing to say.
         if opened.is_http2 {
             let mut builder = hyper::client::conn::http2::Builder::new(TokioExecutor::new());
@@ -241,6 +247,16 @@ impl Client {
         let (sender, connection) = builder.handshake(io).await.map_err(failed)?;
         tokio::spawn(async { drop(connection.await) });
         Ok(Sender::One(sender))
+    }
+
+    /// What a connection to `url` needs for TLS, if it does. When that has changed, none that was opened before is kept.
+    fn tls_for(&self, url: &Url) -> Result<Option<Arc<ClientConfig>>, SendError> {
+        let is_secure = |url: &Url| url.scheme() == Scheme::Https;
+        if is_secure(url) || self.0.proxies.of(url).is_some_and(is_secure) {
+            self.tls().map(Some)
+        } else {
+            Ok(None)
+        }
     }
 
     fn tls(&self) -> Result<Arc<ClientConfig>, SendError> {
@@ -280,9 +296,9 @@ impl Client {
             // A server that closes an idle connection may cross a request; only a question can be asked again.
             let crossed = error.is_incomplete_message() || is_closing(&error);
             if unsent || (is_read && crossed) {
-                Failure::Stale(error.to_string())
+                Failure::Stale(error::whole(&error))
             } else {
-                Failure::Error(SendError::broken(&request.url, error.to_string()))
+                Failure::Error(SendError::broken_by(&request.url, &error))
             }
         };
         // Whoever gives up waiting drops this half way; the next request shall not wait at the same place.
@@ -290,14 +306,16 @@ impl Client {
         let answer = match &mut connection.sender {
             Sender::One(one) => {
                 let ready = tokio::time::timeout(READY, one.ready()).await;
-                if !matches!(ready, Ok(Ok(()))) {
-                    return Err(Failure::Stale("the connection takes no request".to_owned()));
+                match ready {
+                    Ok(Ok(())) => {}
+                    Ok(Err(error)) => return Err(Failure::Stale(error::whole(&error))),
+                    Err(_) => return Err(Failure::Stale("the connection takes no request".to_owned())),
                 }
                 let message = self.message(request, headers)?;
                 one.send_request(message).await.map_err(failed)?
             }
             Sender::Two(two) => {
-                two.ready().await.map_err(|error| Failure::Stale(error.to_string()))?;
+                two.ready().await.map_err(|error| Failure::Stale(error::whole(&error)))?;
                 let message = message_of_http2(request, headers)?;
                 two.send_request(message).await.map_err(failed)?
             }

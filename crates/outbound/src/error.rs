@@ -90,6 +90,11 @@ impl SendError {
         Self::Broken { host: url.host_and_port(), message }
     }
 
+    /// With all that an error says about its causes: hyper's own words are "client error" and its like.
+    pub(crate) fn broken_by(url: &Url, error: &hyper::Error) -> Self {
+        Self::broken(url, whole(error))
+    }
+
     /// A word for metrics.
     pub fn reason(&self) -> &'static str {
         match self {
@@ -115,4 +120,19 @@ impl From<InflateError> for SendError {
             InflateError::Corrupt(_) => Self::Encoding(error.to_string()),
         }
     }
+}
+
+/// What an error says, and what its causes do.
+pub(crate) fn whole(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        let more = error.to_string();
+        if !text.ends_with(&more) {
+            text.push_str(": ");
+            text.push_str(&more);
+        }
+        cause = error.source();
+    }
+    text
 }

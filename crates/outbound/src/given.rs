@@ -1,7 +1,11 @@
 //! Small files that are given to Weir and change without a word: read again when they have, looked at every 30 seconds.
+//!
+//! They are read where the request runs that needs them, by the system's own calls: a few KiB every 30 seconds at most, and
+//! never with the lock held, so that on a file system that hangs one request waits for it and the others use what was read
+//! before. They are not Weir's own files, so the engine's `Env` does not have them.
 
 use std::path::{Path, PathBuf};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use env::real::{self, Stamp};
@@ -51,37 +55,46 @@ impl<T: Clone> Given<T> {
         now: Duration,
         make: impl FnOnce() -> Result<T, SendError>,
     ) -> Result<(T, Fresh), SendError> {
-        let mut last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(read) = last.as_mut() {
-            let is_recent = read.looked.is_some_and(|looked| now.saturating_sub(looked) < LOOK);
-            if is_recent || self.paths.is_empty() {
-                return Ok((read.made.clone(), Fresh::Kept));
+        let before = {
+            let mut last = self.lock();
+            if let Some(read) = last.as_mut() {
+                let is_recent = read.looked.is_some_and(|looked| now.saturating_sub(looked) < LOOK);
+                if is_recent || self.paths.is_empty() {
+                    return Ok((read.made.clone(), Fresh::Kept));
+                }
+                // Whoever asks meanwhile uses what there is.
+                read.looked = Some(now);
             }
-            let stamps = self.stamps();
-            read.looked = Some(now);
-            if stamps == read.stamps {
-                return Ok((read.made.clone(), Fresh::Kept));
-            }
-        }
+            last.as_ref().map(|read| (read.stamps.clone(), read.made.clone()))
+        };
         let stamps = self.stamps();
-        match (make(), last.as_mut()) {
-            (Ok(made), _) => {
-                *last = Some(Read { looked: Some(now), stamps, made: made.clone() });
-                Ok((made, Fresh::Made))
-            }
-            (Err(error), Some(read)) => {
-                tracing::warn!(%error, "a changed file cannot be used, what it held before is");
-                Ok((read.made.clone(), Fresh::Kept))
-            }
-            (Err(error), None) => Err(error),
+        match before {
+            Some((known, made)) if known == stamps => Ok((made, Fresh::Kept)),
+            Some((_, old)) => match make() {
+                Ok(made) => Ok((self.keep(now, stamps, made), Fresh::Made)),
+                Err(error) => {
+                    tracing::warn!(%error, "a changed file cannot be used, what it held before is");
+                    Ok((old, Fresh::Kept))
+                }
+            },
+            None => Ok((self.keep(now, stamps, make()?), Fresh::Made)),
         }
+    }
+
+    fn keep(&self, now: Duration, stamps: Vec<Option<Stamp>>, made: T) -> T {
+        *self.lock() = Some(Read { looked: Some(now), stamps, made: made.clone() });
+        made
     }
 
     /// Looks again at the next call, whenever that is.
     pub(crate) fn doubt(&self) {
-        if let Some(read) = self.last.lock().unwrap_or_else(PoisonError::into_inner).as_mut() {
+        if let Some(read) = self.lock().as_mut() {
             read.looked = None;
         }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Option<Read<T>>> {
+        self.last.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn stamps(&self) -> Vec<Option<Stamp>> {
@@ -102,4 +115,25 @@ pub(crate) fn text(path: &Path) -> Result<String, SendError> {
 
 pub(crate) fn unusable(path: &Path, message: String) -> SendError {
     SendError::Given { path: path.to_owned(), message }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Everyone who sent waited for the lock as long as one read a file that hung.
+    #[test]
+    fn files_are_read_without_the_lock() {
+        let folder = tempfile::tempdir().unwrap();
+        let given = Given::new(vec![folder.path().join("there is none")]);
+        assert_eq!(given.get(Duration::ZERO, || Ok(1)).unwrap(), (1, Fresh::Made));
+        given.lock().as_mut().unwrap().stamps.clear();
+        let later = LOOK * 2;
+        let made = given.get(later, || {
+            assert!(given.last.try_lock().is_ok(), "the lock is free while a file is read");
+            assert_eq!(given.get(later, || Ok(3)).unwrap(), (1, Fresh::Kept));
+            Ok(2)
+        });
+        assert_eq!(made.unwrap(), (2, Fresh::Made));
+    }
 }

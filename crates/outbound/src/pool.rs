@@ -60,13 +60,18 @@ pub(crate) enum Sender {
 #[derive(Debug)]
 pub(crate) struct Connection {
     pub sender: Sender,
+    age: Age,
     room: Option<Arc<OwnedSemaphorePermit>>,
 }
 
+/// How often a pool was cleared before a connection was opened.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Age(u64);
+
 impl Connection {
     /// One that was just opened.
-    pub(crate) fn new(sender: Sender) -> Self {
-        Self { sender, room: None }
+    pub(crate) fn new(sender: Sender, age: Age) -> Self {
+        Self { sender, age, room: None }
     }
 
     fn is_closed(&self) -> bool {
@@ -81,7 +86,7 @@ impl Connection {
         match &self.sender {
             Sender::One(_) => None,
             Sender::Two(sender) => {
-                Some(Self { sender: Sender::Two(sender.clone()), room: self.room.clone() })
+                Some(Self { sender: Sender::Two(sender.clone()), age: self.age, room: self.room.clone() })
             }
         }
     }
@@ -99,6 +104,7 @@ pub(crate) struct Pool {
 struct Waiting {
     places: HashMap<Place, Vec<(Connection, Duration)>>,
     swept: Duration,
+    age: Age,
 }
 
 impl Default for Pool {
@@ -138,6 +144,9 @@ impl Pool {
                 !connections.is_empty()
             });
         }
+        if connection.age != waiting.age {
+            return;
+        }
         let others = waiting.places.get(place).map_or(0, Vec::len);
         // Another request may have given back the same one, or opened a second.
         let is_one_more = matches!(connection.sender, Sender::Two(_)) && others > 0;
@@ -159,9 +168,17 @@ impl Pool {
         Leaving { pool: self, place, room }
     }
 
-    /// Closes all that wait: they were opened with a certificate or an authority that has changed.
+    /// The age of a connection that is opened now.
+    pub(crate) fn age(&self) -> Age {
+        self.lock().age
+    }
+
+    /// Closes all that wait, and those in use after their answers: they were opened with a certificate or an authority
+    /// that has changed.
     pub(crate) fn clear(&self) {
-        self.lock().places.clear();
+        let mut waiting = self.lock();
+        waiting.age.0 += 1;
+        waiting.places.clear();
     }
 
     fn lock(&self) -> MutexGuard<'_, Waiting> {
