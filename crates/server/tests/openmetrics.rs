@@ -112,6 +112,22 @@ fn types_units_and_helps_are_those_that_were_sent() {
 }
 
 #[test]
+fn start_times_of_samples_are_told_on_request() {
+    let weir = start();
+    let now = now_ms() - 10_000;
+    let body = format!(
+        r#"{{"resourceMetrics":[{{"scopeMetrics":[{{"metrics":[{{"name":"c","sum":{{"aggregationTemporality":2,
+        "isMonotonic":true,"dataPoints":[{{"asDouble":3,"startTimeUnixNano":"1700000000500000000",
+        "timeUnixNano":"{now}000000"}}]}}}}]}}]}}]}}"#
+    );
+    let json = "Content-Type: application/json\r\n";
+    let stored = weir.request("POST", "/v1/metrics", &weir.token, json, body.as_bytes());
+    assert_eq!(stored.status, 200, "{stored:?}");
+    let told = page(&weir, "?match[]=c_total&created=1", OPEN);
+    assert!(told.body.contains("c_total 3.0\nc_created 1.7000000005e+09\n"), "{told:?}");
+}
+
+#[test]
 fn what_is_too_old_or_over_is_not_told() {
     let weir = start();
     let now = now_ms();
