@@ -14,8 +14,8 @@ use super::fixed::group_of;
 use super::{Counts, TargetGroup, pause, tell};
 use crate::config::{HttpDiscovery, StaticGroup};
 
-const BODY_BYTES_MAX: usize = 64 << 20;
-const INFLATED_BYTES_MAX: usize = 256 << 20;
+const BODY_BYTES_MAX: usize = 32 << 20;
+const INFLATED_BYTES_MAX: usize = 32 << 20;
 
 /// A server that is asked.
 #[derive(Debug)]
@@ -46,6 +46,10 @@ impl Http {
             url: config.own.url.clone().ok_or_else(missing)?,
             refresh: config.own.refresh_interval,
         })
+    }
+
+    pub(super) fn place(&self) -> String {
+        format!("http {}", self.url)
     }
 
     pub(super) async fn run(self, sink: &watch::Sender<Vec<TargetGroup>>, counts: &Counts) {

@@ -90,13 +90,23 @@ impl Discovery {
         }
     }
 
+    /// Where it asks: what another one told that asked there is what this one would have told.
+    pub fn place(&self) -> String {
+        match &self.way {
+            Way::Fixed(_) => String::new(),
+            Way::File(file) => file.place(),
+            Way::Http(http) => http.place(),
+            Way::Dns(dns) => dns.place(),
+        }
+    }
+
     /// How often it was asked, from now on.
     pub fn counts(&self) -> Arc<Counts> {
         Arc::clone(&self.counts)
     }
 
     /// Tells its groups, all of them each time that they changed, until nobody listens. What `sink` holds before the first
-    /// change means nothing yet.
+    /// change was told at this place under another configuration, and stands for what cannot be found out.
     pub async fn run(self, sink: watch::Sender<Vec<TargetGroup>>) {
         let counts = &*self.counts;
         match self.way {
