@@ -75,7 +75,7 @@ impl Dns {
                     Err(error) => counts.failure("dns", name, &error),
                 }
             }
-            tell(sink, &mut last, groups.values().cloned().collect());
+            tell(sink, &mut last, counts, "dns", groups.values().cloned().collect());
             if pause(sink, self.config.refresh_interval).await.is_none() {
                 return;
             }

@@ -75,7 +75,13 @@ impl File {
                 until_refresh = self.refresh;
             }
             self.look(counts);
-            tell(sink, &mut last, self.known.values().flat_map(|known| known.groups.clone()).collect());
+            tell(
+                sink,
+                &mut last,
+                counts,
+                "file",
+                self.known.values().flat_map(|known| known.groups.clone()).collect(),
+            );
             if pause(sink, look).await.is_none() {
                 return;
             }

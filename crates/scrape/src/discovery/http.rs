@@ -57,7 +57,7 @@ impl Http {
         loop {
             counts.refresh();
             match self.ask().await {
-                Ok(groups) => tell(sink, &mut last, groups),
+                Ok(groups) => tell(sink, &mut last, counts, "http", groups),
                 Err(error) => counts.failure("http", &self.url.to_string(), &error),
             }
             if pause(sink, self.refresh).await.is_none() {

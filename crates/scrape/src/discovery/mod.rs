@@ -121,16 +121,28 @@ impl Discovery {
     }
 }
 
+/// Targets of one mechanism. More are a mistake, and are refused as one.
+const TARGETS_MAX: usize = 100_000;
+
 /// Tells groups if they are others than before, or the first.
 fn tell(
     sink: &watch::Sender<Vec<TargetGroup>>,
     last: &mut Option<Vec<TargetGroup>>,
+    counts: &Counts,
+    mechanism: &str,
     groups: Vec<TargetGroup>,
 ) {
-    if last.as_ref() != Some(&groups) {
-        sink.send_replace(groups.clone());
-        *last = Some(groups);
+    if last.as_ref() == Some(&groups) {
+        return;
     }
+    let targets: usize = groups.iter().map(|group| group.targets.len()).sum();
+    if targets > TARGETS_MAX {
+        let error = format!("{targets} targets, at most {TARGETS_MAX} are taken");
+        counts.failure(mechanism, "all", &error);
+    } else {
+        sink.send_replace(groups.clone());
+    }
+    *last = Some(groups);
 }
 
 /// Waits; `None` when nobody listens any more.

@@ -212,6 +212,25 @@ async fn a_server_is_asked_with_credentials_and_may_fail() {
     }
 }
 
+#[test]
+fn more_targets_than_may_be_change_nothing() {
+    let (sink, mut told) = watch::channel(Vec::new());
+    let (counts, mut last) = (Counts::default(), None);
+    let groups = |targets| {
+        vec![TargetGroup {
+            source: "a".to_owned(),
+            targets: vec![BTreeMap::new(); targets],
+            labels: BTreeMap::new(),
+        }]
+    };
+    for (targets, is_told, failures) in [(100_000, true, 0), (100_001, false, 1), (2, true, 1)] {
+        tell(&sink, &mut last, &counts, "http", groups(targets));
+        assert_eq!((told.has_changed().unwrap(), counts.failures()), (is_told, failures), "{targets}");
+        told.mark_unchanged();
+    }
+    assert_eq!(told.borrow()[0].targets.len(), 2);
+}
+
 /// A name server that answers over UDP, cut, and over TCP, whole.
 async fn name_server(records: Vec<(u16, &'static str)>) -> std::net::SocketAddr {
     let reply = move |question: &[u8], is_cut: bool| {
