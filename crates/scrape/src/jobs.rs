@@ -9,7 +9,7 @@ use std::sync::{Arc, PoisonError, RwLock};
 use env::Env;
 use model::TenantName;
 use outbound::ConfigError;
-use tokio::sync::{Semaphore, mpsc};
+use tokio::sync::{Semaphore, mpsc, watch};
 use tokio::task::{AbortHandle, JoinSet};
 
 use crate::config::ScrapeConfig;
@@ -17,6 +17,7 @@ use crate::discovery::{Counts, Discovery};
 use crate::job::{Command, Job, Listing, Shown};
 use crate::plan;
 use crate::store::Store;
+use crate::target::TargetGroup;
 
 /// Commands to a job that may wait.
 const COMMANDS_MAX: usize = 4;
@@ -79,6 +80,8 @@ struct Running {
     pool: Pool,
     commands: mpsc::Sender<Command>,
     discovery: AbortHandle,
+    /// What each of its mechanisms told last, by the place that it asks.
+    told: Vec<(String, watch::Receiver<Vec<TargetGroup>>)>,
 }
 
 impl Drop for Running {
@@ -138,6 +141,18 @@ impl Jobs {
             }
         };
         let counts = mechanisms.iter().map(|mechanism| (mechanism.mechanism(), mechanism.counts())).collect();
+        // A server that is down just when a job changes takes no targets along.
+        let told_before = |place: &str| {
+            let told = old.iter().flat_map(|old| &old.told).find(|(asked, _)| asked == place);
+            told.map(|(_, groups)| groups.borrow().clone()).unwrap_or_default()
+        };
+        let (mut told, mut finders) = (Vec::new(), Vec::new());
+        for mechanism in mechanisms {
+            let place = mechanism.place();
+            let (sink, groups) = watch::channel(told_before(&place));
+            told.push((place, groups));
+            finders.push((mechanism, sink));
+        }
         // Samples of another tenant are other series.
         let old = match old {
             Some(old) if old.pool.config.tenant != config.tenant => {
@@ -159,8 +174,8 @@ impl Jobs {
                 (shown, commands)
             }
         };
-        let finder = plan::find(Arc::clone(config), mechanisms, commands.clone());
+        let finder = plan::find(Arc::clone(config), finders, commands.clone());
         let discovery = self.tasks.spawn(finder);
-        Ok(Running { pool: Pool { config: Arc::clone(config), shown, counts }, commands, discovery })
+        Ok(Running { pool: Pool { config: Arc::clone(config), shown, counts }, commands, discovery, told })
     }
 }

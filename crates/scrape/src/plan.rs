@@ -90,14 +90,14 @@ const FIRST_WAIT: Duration = Duration::from_secs(2);
 /// Tells the job its targets, whenever one of the mechanisms finds others. Ends when the job does.
 pub(crate) async fn find(
     config: Arc<ScrapeConfig>,
-    mechanisms: Vec<Discovery>,
+    mechanisms: Vec<(Discovery, watch::Sender<Vec<TargetGroup>>)>,
     commands: mpsc::Sender<Command>,
 ) {
     let changed = Arc::new(Notify::new());
     let mut tasks = JoinSet::new();
     let mut groups = Vec::new();
-    for mechanism in mechanisms {
-        let (told, mut news) = watch::channel(Vec::new());
+    for (mechanism, told) in mechanisms {
+        let mut news = told.subscribe();
         groups.push(news.clone());
         tasks.spawn(mechanism.run(told));
         let changed = Arc::clone(&changed);

@@ -52,9 +52,19 @@ impl Dns {
         Self { servers: Some(servers), ..self }
     }
 
+    pub(super) fn place(&self) -> String {
+        let DnsDiscovery { names, kind, port, .. } = &self.config;
+        format!("dns {kind:?} {port} {names:?}")
+    }
+
     pub(super) async fn run(self, sink: &watch::Sender<Vec<TargetGroup>>, counts: &Counts) {
         let mut last = None;
-        let mut groups: BTreeMap<&str, TargetGroup> = BTreeMap::new();
+        let before = sink.borrow().clone();
+        let named = |group: TargetGroup| {
+            let name = self.config.names.iter().find(|name| **name == group.source)?;
+            Some((name.as_str(), group))
+        };
+        let mut groups: BTreeMap<&str, TargetGroup> = before.into_iter().filter_map(named).collect();
         loop {
             counts.refresh();
             for name in &self.config.names {
@@ -65,7 +75,7 @@ impl Dns {
                     Err(error) => counts.failure("dns", name, &error),
                 }
             }
-            tell(sink, &mut last, groups.values().cloned().collect());
+            tell(sink, &mut last, counts, "dns", groups.values().cloned().collect());
             if pause(sink, self.config.refresh_interval).await.is_none() {
                 return;
             }

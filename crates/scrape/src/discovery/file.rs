@@ -20,7 +20,10 @@ use crate::config::{FileDiscovery, StaticGroup};
 const LOOK: Duration = Duration::from_secs(3);
 
 /// 100,000 targets take some 10 MiB.
-const BYTES_MAX: u64 = 256 << 20;
+const BYTES_MAX: u64 = 32 << 20;
+
+/// The label that says in which file a target stands.
+const FILE_PATH: &str = "__meta_filepath";
 
 /// Files that are looked at.
 #[derive(Debug)]
@@ -51,8 +54,17 @@ impl File {
         Self { patterns: config.files.clone(), refresh: config.refresh_interval, known: BTreeMap::new() }
     }
 
+    pub(super) fn place(&self) -> String {
+        format!("file {:?}", self.patterns)
+    }
+
     pub(super) async fn run(mut self, sink: &watch::Sender<Vec<TargetGroup>>, counts: &Counts) {
         let mut last = None;
+        for group in sink.borrow().iter() {
+            let Some(path) = group.labels.get(FILE_PATH) else { continue };
+            let known = self.known.entry(path.into()).or_insert(Known { stamp: None, groups: Vec::new() });
+            known.groups.push(group.clone());
+        }
         let mut until_refresh = Duration::ZERO;
         let look = LOOK.min(self.refresh);
         loop {
@@ -63,7 +75,13 @@ impl File {
                 until_refresh = self.refresh;
             }
             self.look(counts);
-            tell(sink, &mut last, self.known.values().flat_map(|known| known.groups.clone()).collect());
+            tell(
+                sink,
+                &mut last,
+                counts,
+                "file",
+                self.known.values().flat_map(|known| known.groups.clone()).collect(),
+            );
             if pause(sink, look).await.is_none() {
                 return;
             }
@@ -144,7 +162,7 @@ fn read(path: &Path) -> Result<Vec<TargetGroup>, Unreadable> {
     let file = path.display().to_string();
     let group = |(at, group)| {
         let mut group = group_of(group, format!("{file}:{at}"));
-        group.labels.insert("__meta_filepath".to_owned(), file.clone());
+        group.labels.insert(FILE_PATH.to_owned(), file.clone());
         group
     };
     Ok(groups.into_iter().enumerate().map(group).collect())

@@ -14,8 +14,8 @@ use super::fixed::group_of;
 use super::{Counts, TargetGroup, pause, tell};
 use crate::config::{HttpDiscovery, StaticGroup};
 
-const BODY_BYTES_MAX: usize = 64 << 20;
-const INFLATED_BYTES_MAX: usize = 256 << 20;
+const BODY_BYTES_MAX: usize = 32 << 20;
+const INFLATED_BYTES_MAX: usize = 32 << 20;
 
 /// A server that is asked.
 #[derive(Debug)]
@@ -48,12 +48,16 @@ impl Http {
         })
     }
 
+    pub(super) fn place(&self) -> String {
+        format!("http {}", self.url)
+    }
+
     pub(super) async fn run(self, sink: &watch::Sender<Vec<TargetGroup>>, counts: &Counts) {
         let mut last = None;
         loop {
             counts.refresh();
             match self.ask().await {
-                Ok(groups) => tell(sink, &mut last, groups),
+                Ok(groups) => tell(sink, &mut last, counts, "http", groups),
                 Err(error) => counts.failure("http", &self.url.to_string(), &error),
             }
             if pause(sink, self.refresh).await.is_none() {

@@ -90,13 +90,23 @@ impl Discovery {
         }
     }
 
+    /// Where it asks: what another one told that asked there is what this one would have told.
+    pub fn place(&self) -> String {
+        match &self.way {
+            Way::Fixed(_) => String::new(),
+            Way::File(file) => file.place(),
+            Way::Http(http) => http.place(),
+            Way::Dns(dns) => dns.place(),
+        }
+    }
+
     /// How often it was asked, from now on.
     pub fn counts(&self) -> Arc<Counts> {
         Arc::clone(&self.counts)
     }
 
     /// Tells its groups, all of them each time that they changed, until nobody listens. What `sink` holds before the first
-    /// change means nothing yet.
+    /// change was told at this place under another configuration, and stands for what cannot be found out.
     pub async fn run(self, sink: watch::Sender<Vec<TargetGroup>>) {
         let counts = &*self.counts;
         match self.way {
@@ -111,16 +121,28 @@ impl Discovery {
     }
 }
 
+/// Targets of one mechanism. More are a mistake, and are refused as one.
+const TARGETS_MAX: usize = 100_000;
+
 /// Tells groups if they are others than before, or the first.
 fn tell(
     sink: &watch::Sender<Vec<TargetGroup>>,
     last: &mut Option<Vec<TargetGroup>>,
+    counts: &Counts,
+    mechanism: &str,
     groups: Vec<TargetGroup>,
 ) {
-    if last.as_ref() != Some(&groups) {
-        sink.send_replace(groups.clone());
-        *last = Some(groups);
+    if last.as_ref() == Some(&groups) {
+        return;
     }
+    let targets: usize = groups.iter().map(|group| group.targets.len()).sum();
+    if targets > TARGETS_MAX {
+        let error = format!("{targets} targets, at most {TARGETS_MAX} are taken");
+        counts.failure(mechanism, "all", &error);
+    } else {
+        sink.send_replace(groups.clone());
+    }
+    *last = Some(groups);
 }
 
 /// Waits; `None` when nobody listens any more.

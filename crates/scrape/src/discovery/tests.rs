@@ -95,6 +95,31 @@ async fn files_are_seen_to_change_come_and_go() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn what_was_told_before_a_change_stands_for_what_cannot_be_read() {
+    let folder = tempfile::tempdir().unwrap();
+    let write = |name: &str, text: &str| std::fs::write(folder.path().join(name), text).unwrap();
+    write("a.json", r#"[{"targets": ["a:1"]}, {"targets": ["a:2"]}]"#);
+    write("b.json", r#"[{"targets": ["b:1"]}]"#);
+    let mut block = JobBlock::default();
+    block.own.job_name = "a".to_owned();
+    block.own.file_sd_configs = vec![files(folder.path(), &["*.json"])];
+    let config = ScrapeConfig::resolve(block, &Global::default()).unwrap();
+    let mut before = Vec::new();
+    let mut places = Vec::new();
+    for wanted in [&["a:1", "a:2", "b:1"][..], &["a:1", "a:2"]] {
+        let discovery = Discovery::of(&config, &Env::real()).unwrap().remove(0);
+        places.push(discovery.place());
+        let (sink, mut told) = watch::channel(before);
+        tokio::spawn(discovery.run(sink));
+        assert_eq!(next(&mut told).await, wanted);
+        before = told.borrow().clone();
+        write("a.json", r#"[{"targets": ["a:"#);
+        std::fs::remove_file(folder.path().join("b.json")).unwrap_or_default();
+    }
+    assert_eq!(places[0], places[1]);
+}
+
+#[tokio::test(start_paused = true)]
 async fn strange_keys_in_yaml_and_wrong_json_are_mistakes() {
     let folder = tempfile::tempdir().unwrap();
     let write = |name: &str, text: &str| std::fs::write(folder.path().join(name), text).unwrap();
@@ -185,6 +210,25 @@ async fn a_server_is_asked_with_credentials_and_may_fail() {
     ] {
         assert!(question.contains(header), "{question}");
     }
+}
+
+#[test]
+fn more_targets_than_may_be_change_nothing() {
+    let (sink, mut told) = watch::channel(Vec::new());
+    let (counts, mut last) = (Counts::default(), None);
+    let groups = |targets| {
+        vec![TargetGroup {
+            source: "a".to_owned(),
+            targets: vec![BTreeMap::new(); targets],
+            labels: BTreeMap::new(),
+        }]
+    };
+    for (targets, is_told, failures) in [(100_000, true, 0), (100_001, false, 1), (2, true, 1)] {
+        tell(&sink, &mut last, &counts, "http", groups(targets));
+        assert_eq!((told.has_changed().unwrap(), counts.failures()), (is_told, failures), "{targets}");
+        told.mark_unchanged();
+    }
+    assert_eq!(told.borrow()[0].targets.len(), 2);
 }
 
 /// A name server that answers over UDP, cut, and over TCP, whole.

@@ -27,6 +27,12 @@ pub(crate) async fn run(app: Arc<App>, descriptors: Option<u64>, mut stopped: wa
     loop {
         reloaded.mark_unchanged();
         let configs = app.config().scrape.clone();
+        let authority = app.authority();
+        for config in configs.iter().filter(|config| authority.tenant(config.tenant.as_str()).is_none()) {
+            let (job, tenant) = (&config.job_name, &config.tenant);
+            tracing::warn!(job, %tenant, "the tenant of this job does not exist, what it scrapes is lost");
+        }
+        drop(authority);
         for (job, error) in jobs.apply(&configs).await {
             tracing::error!(job, %error, "this job is not scraped");
         }
