@@ -405,7 +405,7 @@ impl Taker<'_> {
             Entry::Sample { series, sample, origin } => self.sample(series, sample, origin, pairs),
             // Windows know floats only.
             Entry::Histogram { series, .. } | Entry::Exemplar { series, .. } => {
-                if self.chooser.has_tenant(series.tenant) {
+                if self.chooser.has_tenant(series.tenant, &self.shared.counts) {
                     self.shared.counts.drop(Dropped::Unsaid, 1);
                 }
             }
@@ -416,7 +416,7 @@ impl Taker<'_> {
 
     fn sample(&mut self, series: &tsdb::Series, sample: &Sample, origin: &Origin, pairs: &Pairs) {
         let (tenant, id) = (series.tenant, series.id);
-        if !self.chooser.has_tenant(tenant) {
+        if !self.chooser.has_tenant(tenant, &self.shared.counts) {
             return;
         }
         let reason = match self.shared.is_loop(origin) {

@@ -10,6 +10,7 @@ use std::time::Duration;
 use model::relabel::{LabelSet, Verdict};
 use model::{Labels, SeriesId, TenantId};
 
+use crate::counts::{Counts, Dropped};
 use crate::outputs::NameOf;
 use crate::settings::Settings;
 
@@ -38,13 +39,17 @@ impl Chooser {
         Self { settings, name_of, tenants, series, swept: Duration::ZERO }
     }
 
-    /// Whether a tenant's rows are sent. Numbers never come back under other names, so an answer holds.
-    pub(crate) fn has_tenant(&mut self, tenant: TenantId) -> bool {
+    /// Whether a tenant's row is sent; counts it when nobody can tell. Numbers never come back under other names, so an
+    /// answer holds.
+    pub(crate) fn has_tenant(&mut self, tenant: TenantId, counts: &Counts) -> bool {
         if let Some(chosen) = self.tenants.get(&tenant) {
             return *chosen;
         }
         // Of a tenant that is gone nothing is sent; one that is not known yet is asked for again.
-        let Some(name) = (self.name_of)(tenant) else { return false };
+        let Some(name) = (self.name_of)(tenant) else {
+            counts.drop(Dropped::NoTenant, 1);
+            return false;
+        };
         let chosen = self.settings.tenants.has(&name);
         self.tenants.insert(tenant, chosen);
         chosen

@@ -17,12 +17,21 @@ pub enum Dropped {
     Unsaid,
     /// They came through the receiver.
     Loop,
+    /// Their tenant has no name: it was removed.
+    NoTenant,
 }
 
 impl Dropped {
     /// Every reason.
-    pub const ALL: [Dropped; 6] =
-        [Self::Refused, Self::LagAge, Self::LagBytes, Self::SampleAge, Self::Unsaid, Self::Loop];
+    pub const ALL: [Dropped; 7] = [
+        Self::Refused,
+        Self::LagAge,
+        Self::LagBytes,
+        Self::SampleAge,
+        Self::Unsaid,
+        Self::Loop,
+        Self::NoTenant,
+    ];
 
     /// The value of the self-metrics' label `reason`.
     pub fn as_str(self) -> &'static str {
@@ -33,6 +42,7 @@ impl Dropped {
             Self::SampleAge => "sample_age",
             Self::Unsaid => "unsaid",
             Self::Loop => "loop",
+            Self::NoTenant => "no_tenant",
         }
     }
 }

@@ -124,7 +124,10 @@ pub(crate) fn load(files: &dyn Files, data_dir: &Path, name: &str) -> io::Result
 /// Replaces the file durably.
 pub(crate) fn store(files: &dyn Files, data_dir: &Path, name: &str, cursor: &Cursor) -> io::Result<()> {
     let directory = directory(data_dir);
-    files.create_dir(&directory)?;
+    if !files.exists(&directory)? {
+        files.create_dir(&directory)?;
+        files.sync_dir(data_dir)?;
+    }
     let bytes = envelope::wrap(MAGIC, VERSION, &encode(cursor));
     env::replace(files, &directory, &format!("{name}{ENDING}"), &bytes)
 }

@@ -233,6 +233,7 @@ fn run(shared: &Arc<Shared>, context: &Context, post: &Arc<dyn Post>) {
     let read = reader.run();
     let shards = reader.finish();
     // After a panic in a shard the others end at once: everything is read again from the cursor.
-    let grace = if read.is_ok() { crate::outputs::GRACE } else { Duration::ZERO };
+    let is_whole = read.is_ok() || shared.is_stopping();
+    let grace = if is_whole { crate::outputs::GRACE } else { Duration::ZERO };
     shards.end(grace);
 }

@@ -190,7 +190,7 @@ impl Dealer<'_> {
         push: impl FnOnce(&mut Load, u32),
     ) {
         let (tenant, id) = (series.tenant, series.id);
-        if !self.chooser.has_tenant(tenant) || self.is_unwanted(origin) {
+        if !self.chooser.has_tenant(tenant, &self.shared.counts) || self.is_unwanted(origin) {
             return;
         }
         let decision = self.chooser.decide(tenant, id, self.now, || pairs.of(series));
@@ -237,7 +237,7 @@ impl Dealer<'_> {
 
     fn line(&mut self, stream: Stream<'_>, origin: &Origin, push: impl FnOnce(&mut Load, u32)) {
         let Stream { tenant, labels: stream } = stream;
-        if !self.chooser.has_tenant(tenant) || self.is_unwanted(origin) {
+        if !self.chooser.has_tenant(tenant, &self.shared.counts) || self.is_unwanted(origin) {
             return;
         }
         let id = model::SeriesId(u128::from(foldhash::fast::FixedState::default().hash_one(stream)));

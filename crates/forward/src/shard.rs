@@ -176,7 +176,11 @@ impl Shard {
                 counts.drop(reason, made.rows + made.unsaid + made.too_old);
                 return Ok(Tried::Settled);
             }
-            let (why, wait) = match self.post.post(&headers, made.body.clone()).await {
+            let posted = tokio::select! {
+                posted = self.post.post(&headers, made.body.clone()) => posted,
+                () = self.shared.grace_over() => return Err(Stopped),
+            };
+            let (why, wait) = match posted {
                 Ok(answer) => match self.judged(&answer, made) {
                     Ok(tried) => return Ok(tried),
                     Err(why) => {

@@ -22,7 +22,7 @@ const WATCHED: Duration = Duration::from_secs(10);
 /// After so long without waiting there are fewer shards.
 const CALM: Duration = Duration::from_secs(300);
 
-/// Occurs when a shard is gone: its output stops, or it panicked.
+/// Occurs when a shard takes nothing any more: its output stops, or it panicked.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Closed;
 
@@ -83,7 +83,13 @@ impl Shards {
             Err(TrySendError::Closed(_)) => Err(Closed),
             Err(TrySendError::Full(load)) => {
                 let began = shared.now();
-                let given = self.senders[shard].blocking_send(load).map_err(|_| Closed);
+                // What a stop cuts off is not finished: it is read again after the next start.
+                let given = self.runtime.block_on(async {
+                    tokio::select! {
+                        sent = self.senders[shard].send(load) => sent.map_err(|_| Closed),
+                        () = shared.stopped() => Err(Closed),
+                    }
+                });
                 self.watch.waited += shared.now().saturating_sub(began);
                 given
             }
@@ -137,9 +143,16 @@ impl Shards {
     }
 }
 
-/// What they have is read again: nothing of it may arrive behind that.
+/// What they have is read again: nothing of it may arrive, or be finished, behind that.
 impl Drop for Shards {
     fn drop(&mut self) {
-        self.tasks.iter().for_each(JoinHandle::abort);
+        self.senders.clear();
+        let tasks: Vec<_> = self.tasks.drain(..).filter(|task| !task.is_finished()).collect();
+        tasks.iter().for_each(JoinHandle::abort);
+        self.runtime.block_on(async {
+            for task in tasks {
+                let _ = task.await;
+            }
+        });
     }
 }

@@ -11,6 +11,7 @@ use wal::Position;
 
 use crate::counts::{Counts, Dropped};
 use crate::lag::Marks;
+use crate::outputs::GRACE;
 use crate::progress::Progress;
 use crate::settings::Settings;
 
@@ -34,7 +35,8 @@ pub(crate) struct Shared {
     /// The receiver does not know the newer version of the protocol.
     downgraded: AtomicBool,
     live: Mutex<Live>,
-    stop: watch::Sender<bool>,
+    /// Until when requests may be under way, once the output stops.
+    stop: watch::Sender<Option<Duration>>,
 }
 
 #[derive(Default)]
@@ -69,7 +71,7 @@ impl Shared {
             receiver: AtomicU64::new(0),
             downgraded: AtomicBool::new(false),
             live: Mutex::new(Live { marks, ..Live::default() }),
-            stop: watch::Sender::new(false),
+            stop: watch::Sender::new(None),
         }
     }
 
@@ -78,17 +80,33 @@ impl Shared {
     }
 
     pub(crate) fn is_stopping(&self) -> bool {
-        *self.stop.borrow()
+        self.stop.borrow().is_some()
     }
 
     pub(crate) fn stop(&self) {
-        self.stop.send_replace(true);
+        let until = self.now() + GRACE;
+        self.stop.send_if_modified(|stop| match stop {
+            Some(_) => false,
+            None => stop.replace(until).is_none(),
+        });
     }
 
     /// Waits, unless the output stops before.
     pub(crate) async fn pause(&self, wait: Duration) {
         let mut stopped = self.stop.subscribe();
-        let _ = tokio::time::timeout(wait, stopped.wait_for(|stopped| *stopped)).await;
+        let _ = tokio::time::timeout(wait, stopped.wait_for(Option::is_some)).await;
+    }
+
+    /// Waits until the output stops.
+    pub(crate) async fn stopped(&self) {
+        let _ = self.stop.subscribe().wait_for(Option::is_some).await;
+    }
+
+    /// Waits until the output stops and nothing may be under way any more.
+    pub(crate) async fn grace_over(&self) {
+        self.stopped().await;
+        let until = self.stop.borrow().unwrap_or_default();
+        tokio::time::sleep(until.saturating_sub(self.now())).await;
     }
 
     pub(crate) fn is_downgraded(&self) -> bool {

@@ -42,13 +42,18 @@ const READY: Duration = Duration::from_secs(1);
 const SIGN_OF_LIFE: (Duration, Duration) = (Duration::from_secs(10), Duration::from_secs(5));
 
 /// Headers that go along when a redirect leaves the origin; any other may be a credential.
-const EVERYWHERE: [HeaderName; 6] = [
+const EVERYWHERE: [HeaderName; 10] = [
     header::ACCEPT,
     header::ACCEPT_ENCODING,
     header::USER_AGENT,
     header::CONTENT_TYPE,
     header::CONTENT_ENCODING,
     HeaderName::from_static("x-prometheus-scrape-timeout-seconds"),
+    HeaderName::from_static("x-prometheus-remote-write-version"),
+    HeaderName::from_static("retry-attempt"),
+    // Without them what goes round in a circle would not be noticed.
+    HeaderName::from_static("x-weir-hops"),
+    HeaderName::from_static("x-weir-via"),
 ];
 
 const USER_AGENT: HeaderValue = HeaderValue::from_static(concat!("Weir/", env!("CARGO_PKG_VERSION")));

@@ -69,19 +69,14 @@ pub(crate) fn start(app: &Arc<App>, store: &Store, runtime: Handle) -> io::Resul
 /// Who sent a request on, or why it goes no further.
 pub(crate) fn origin(app: &App, headers: &HeaderMap) -> Result<Origin, Refusal> {
     let text = |name| headers.get(name).and_then(|value: &HeaderValue| value.to_str().ok());
-    let (Some(hops), via) = (text(HOPS), text(VIA).unwrap_or("")) else {
-        return Ok(Origin::SENDER);
+    let (hops, via) = match (text(HOPS), text(VIA)) {
+        (None, None) => return Ok(Origin::SENDER),
+        (hops, via) => (hops, via.unwrap_or("")),
     };
     let refused = |what: String| {
         app.metrics.forward_refused_requests.add(1);
         Err(Refusal::Undecodable(what))
     };
-    let Ok(hops) = hops.trim().parse::<u8>() else {
-        return refused(format!("X-Weir-Hops: {:?} is no number", model::labels::truncated(hops)));
-    };
-    if hops >= HOPS_MAX {
-        return refused(format!("this was sent on {hops} times already: outputs go round in a circle"));
-    }
     let numbers = via.split(',').map(str::trim).filter(|number| !number.is_empty());
     let via: Result<Vec<u64>, _> = numbers.map(|number| u64::from_str_radix(number, 16)).collect();
     let Ok(via) = via else { return refused("X-Weir-Via is no list of numbers".to_owned()) };
@@ -90,6 +85,15 @@ pub(crate) fn origin(app: &App, headers: &HeaderMap) -> Result<Origin, Refusal> 
     }
     if via.contains(&app.instance) {
         return refused("this came through this very instance: outputs go round in a circle".to_owned());
+    }
+    // Whoever leaves the number out has come through those that are named.
+    let named = via.len().to_string();
+    let hops = hops.unwrap_or(&named);
+    let Ok(hops) = hops.trim().parse::<u8>() else {
+        return refused(format!("X-Weir-Hops: {:?} is no number", model::labels::truncated(hops)));
+    };
+    if hops >= HOPS_MAX {
+        return refused(format!("this was sent on {hops} times already: outputs go round in a circle"));
     }
     Ok(Origin { hops, via })
 }

@@ -277,6 +277,37 @@ fn a_receiver_that_does_not_answer_holds_up_nobody() {
 }
 
 #[test]
+fn a_stop_waits_for_the_grace_and_not_for_a_receiver_that_does_not_answer() {
+    let world = World::new();
+    let silent = Receiver::playing([]);
+    silent.always(Some(Play::Wait));
+    let mut settings = settings("a");
+    settings.timeout = Duration::from_secs(3600);
+    settings.queues.capacity = 10;
+    // Ten loads of ten rows, however slowly they come.
+    settings.queues.deadline = Duration::from_secs(3600);
+    let output = world.start(settings.clone(), &silent);
+    let now = now_ms();
+    // More than fits: the reader waits for room.
+    for i in 0..100 {
+        world.push(&[("m", now + i, i as f64)]);
+    }
+    let clock = env::Env::real().clock;
+    let began = clock.monotonic();
+    while output.status().pending < 20 {
+        assert!(clock.monotonic() - began < super::PATIENCE, "nothing was read");
+        std::thread::yield_now();
+    }
+    // Returns at all: the receiver never answers.
+    output.end();
+    silent.always(None);
+    let output = world.start(settings, &silent);
+    let values = by_series(silent.wait_rows(100));
+    assert_eq!(values["m"], (0..100).map(f64::from).collect::<Vec<_>>());
+    output.end();
+}
+
+#[test]
 fn a_damaged_cursor_sends_all_that_the_log_has() {
     let world = World::new();
     world.push(&[("m", now_ms(), 1.0)]);

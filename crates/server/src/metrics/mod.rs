@@ -157,7 +157,7 @@ registry! {
 
     tenant_queries: Counter "weir_tenant_queries" "" ["tenant"] "Questions to the query API that were asked of the store, by tenant.";
     forward_sent: Counter "weir_forward_sent_samples" "samples" ["output"] "Samples and log lines that an output's receiver took.";
-    forward_dropped: Counter "weir_forward_dropped_samples" "samples" ["output", "reason"] "Samples and log lines that an output did not send, or its receiver did not take, by reason (refused, lag_age, lag_bytes, sample_age, unsaid, loop).";
+    forward_dropped: Counter "weir_forward_dropped_samples" "samples" ["output", "reason"] "Samples and log lines that an output did not send, or its receiver did not take, by reason (refused, lag_age, lag_bytes, sample_age, unsaid, loop, no_tenant).";
     forward_retried: Counter "weir_forward_retried_samples" "samples" ["output"] "Samples and log lines in requests that were sent once more.";
     forward_bytes: Counter "weir_forward_sent_bytes" "bytes" ["output"] "Bytes of requests' bodies that were answered.";
     forward_requests: Counter "weir_forward_requests" "" ["output", "status"] "Requests of outputs by the class of the answer's status (none, 1xx to 5xx).";
