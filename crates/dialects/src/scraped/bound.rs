@@ -43,7 +43,7 @@ fn value_of(series: &str, name: &str) -> Option<std::ops::Range<usize>> {
     memchr::memchr(b'"', &bytes[start..]).map(|length| start..start + length)
 }
 
-/// Whether a number is surely written as [`write`] would write it: few digits around a point, without zeros to spare.
+/// Whether a number is surely written as [`write()`] would write it: few digits around a point, without zeros to spare.
 fn is_usual(text: &[u8]) -> bool {
     if text == b"+Inf" {
         return true;

@@ -1,6 +1,6 @@
 //! Whole families out of single series: what a store keeps as `h_bucket`, `h_sum` and `h_count` is told as one histogram.
 //!
-//! [`write`] takes each series with its newest sample, finds out by the metadata, else by the names, what it is a part
+//! [`write()`] takes each series with its newest sample, finds out by the metadata, else by the names, what it is a part
 //! of, and writes families as a strict reader of OpenMetrics takes them (the rules of `prometheus_client`'s parser). A
 //! family that breaks one of these rules is told as gauges, one for each name of its series: nothing is left out for it,
 //! and no page is broken by it. The steps are files: [`parts`] names what a series is part of, [`groups`] puts together
