@@ -5,11 +5,12 @@
 //! which it does for series that it does not know; here they are made once for a series that is new on the page, since
 //! labels that are none fail a scrape.
 
+use std::hash::{BuildHasher, Hasher};
 use std::sync::Arc;
 
 use codec::hash::key128;
 use dialects::scraped::{self, Row, Value};
-use model::batch::{HistogramSample, LabelSource, MakeLabels, MetadataRow, Pair, SeriesRow};
+use model::batch::{Exemplar, HistogramSample, LabelSource, MakeLabels, MetadataRow, Pair, SeriesRow};
 use model::histogram::{BucketCounts, CUSTOM_BOUNDS_SCHEMA};
 use model::sample::STALE_NAN_BITS;
 use model::{Batch, Histogram, LabelError, Metadata, Sample, Temporality};
@@ -18,7 +19,7 @@ use crate::error::ScrapeError;
 use crate::fetch::PAGE_BYTES_MAX;
 use crate::labelling::Labelling;
 use crate::report::{self, Extra, NAMES, Report};
-use crate::seen::{Beside, Known, Repeats, Seen, Tracking};
+use crate::seen::{Beside, Exemplars, Known, Repeats, Seen, Tracking};
 
 /// Whether times on a page are believed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
@@ -168,8 +169,8 @@ pub(crate) struct Done<'p> {
 
 /// What to remember of a page.
 pub(crate) enum Next {
-    /// The one before, with these marks.
-    Again(Vec<u64>),
+    /// The one before, with these marks and exemplars.
+    Again(Vec<u64>, Exemplars),
     /// It.
     Page(Seen),
     /// The one before, ended.
@@ -267,11 +268,12 @@ impl<'p> Page<'p> {
         let next = if failed {
             Next::Ended
         } else if is_same && is_alike {
-            Next::Again(self.beside.into_entries())
+            let (entries, exemplars) = self.beside.into_entries();
+            Next::Again(entries, exemplars)
         } else {
-            let entries = self.beside.into_entries();
+            let (entries, exemplars) = self.beside.into_entries();
             let texts = self.source.texts[..rows].iter().map(|text| self.source.get(*text));
-            Next::Page(Seen::new(entries, texts, Arc::clone(self.labelling)))
+            Next::Page(Seen::new(entries, exemplars, texts, Arc::clone(self.labelling)))
         };
         self.batch.source = Some(Box::new(self.source));
         Done { batch: self.batch, failure: self.failure, next }
@@ -423,7 +425,14 @@ impl scraped::Sink for Page<'_> {
         self.counts.added += u64::from(admitted == Admitted::New);
         let at_ms = timestamp_ms.unwrap_or(self.at_ms);
         let first = self.batch.exemplars.len();
-        self.batch.exemplars.extend_from_slice(row.exemplars);
+        for exemplar in row.exemplars {
+            // One that says no time has that of its row. It stands on the page until there is another one, and is stored
+            // once, as Prometheus does.
+            let is_timeless = exemplar.timestamp_ms == row.timestamp_ms.unwrap_or(self.at_ms);
+            if !is_timeless || !self.beside.had_exemplar(key, digest(exemplar)) {
+                self.batch.exemplars.push(exemplar.clone());
+            }
+        }
         let exemplars = first..self.batch.exemplars.len();
         match row.value {
             Value::Float(value) => self.push_float(labels, key, at_ms, value, row.start_ms, exemplars),
@@ -448,6 +457,19 @@ impl scraped::Sink for Page<'_> {
     fn metadata(&mut self, family: &str, metadata: Metadata) {
         self.metadata.push((family.to_owned(), metadata));
     }
+}
+
+/// Tells exemplars apart, whatever their times.
+fn digest(exemplar: &Exemplar) -> u64 {
+    let mut hash = foldhash::quality::FixedState::default().build_hasher();
+    for (name, value) in exemplar.labels.iter() {
+        for text in [name, value] {
+            hash.write_usize(text.len());
+            hash.write(text.as_bytes());
+        }
+    }
+    hash.write_u64(exemplar.value.to_bits());
+    hash.finish()
 }
 
 fn series<'p>(

@@ -37,7 +37,11 @@ pub(crate) struct Seen {
     pub(crate) labelling: Arc<Labelling>,
     /// Whether its series have ended.
     pub(crate) ends: Ends,
+    exemplars: Exemplars,
 }
+
+/// Digests of the exemplars without a time of their own that stood on a page, by the keys of their series.
+pub(crate) type Exemplars = HashMap<u64, u64, foldhash::fast::FixedState>;
 
 /// Texts of series, a line each: none has a line feed.
 #[derive(Debug, Default)]
@@ -70,6 +74,7 @@ impl Seen {
     /// Remembers a page.
     pub(crate) fn new<'t>(
         entries: Vec<u64>,
+        exemplars: Exemplars,
         texts: impl Iterator<Item = &'t str>,
         labelling: Arc<Labelling>,
     ) -> Self {
@@ -83,13 +88,19 @@ impl Seen {
         let texts = Packed { block: block.into(), length: lines.len() };
         let mut entries = entries;
         entries.shrink_to_fit();
-        Self { entries, texts, labelling, ends: Ends::Open }
+        Self { entries, texts, labelling, ends: Ends::Open, exemplars }
     }
 
     /// The same series again, at the same places.
-    pub(crate) fn again(&mut self, entries: &[u64]) {
+    pub(crate) fn again(&mut self, entries: &[u64], exemplars: Exemplars) {
         self.entries.copy_from_slice(entries);
+        self.exemplars = exemplars;
         self.ends = Ends::Open;
+    }
+
+    /// Its exemplars are not stored: they are given again.
+    pub(crate) fn forget_exemplars(&mut self) {
+        self.exemplars.clear();
     }
 
     /// How many rows the page had.
@@ -126,6 +137,8 @@ pub(crate) struct Beside<'l> {
     last: &'l [u64],
     now: Vec<u64>,
     table: Option<Table>,
+    last_exemplars: Option<&'l Exemplars>,
+    exemplars: Exemplars,
 }
 
 /// For pages that differ.
@@ -138,8 +151,10 @@ struct Table {
 impl<'l> Beside<'l> {
     /// A new page beside `last`, if that is known and its labels were made in the same way.
     pub(crate) fn new(last: Option<&'l Seen>) -> Self {
+        let last_exemplars = last.map(|seen| &seen.exemplars);
         let last = last.map_or(&[][..], |seen| &seen.entries);
-        Self { last, now: Vec::with_capacity(last.len()), table: None }
+        let now = Vec::with_capacity(last.len());
+        Self { last, now, table: None, last_exemplars, exemplars: Exemplars::default() }
     }
 
     /// Takes the next row: what is known of it, and whether it stood on this page already.
@@ -195,9 +210,16 @@ impl<'l> Beside<'l> {
         self.now.iter().map(|entry| entry & !MARKS).collect()
     }
 
-    /// The rows.
-    pub(crate) fn into_entries(self) -> Vec<u64> {
-        self.now
+    /// Whether the series with this key had an exemplar of this digest on the last page. Takes it for this one.
+    pub(crate) fn had_exemplar(&mut self, key: u128, digest: u64) -> bool {
+        let key = key as u64 & !MARKS;
+        self.exemplars.insert(key, digest);
+        self.last_exemplars.and_then(|last| last.get(&key)) == Some(&digest)
+    }
+
+    /// The rows, and their exemplars without a time.
+    pub(crate) fn into_entries(self) -> (Vec<u64>, Exemplars) {
+        (self.now, self.exemplars)
     }
 }
 

@@ -105,7 +105,9 @@ impl Work {
         let Given { mut taken, next, said } = self.give(memory.seen.as_ref(), &fetched, Batch::new(seed));
         if taken.lost.is_none() {
             match next {
-                Next::Again(entries) => memory.seen.as_mut().expect("it was beside it").again(&entries),
+                Next::Again(entries, exemplars) => {
+                    memory.seen.as_mut().expect("it was beside it").again(&entries, exemplars);
+                }
                 Next::Page(page) => taken.before = Before::Page(memory.seen.replace(page)),
                 Next::Ended => {
                     if let Some(seen) = memory.seen.as_mut().filter(|seen| seen.ends == Ends::Open) {
@@ -130,6 +132,7 @@ impl Work {
             Before::Page(seen) => memory.seen = seen,
             Before::Open => memory.seen.iter_mut().for_each(|seen| seen.ends = Ends::Open),
         }
+        memory.seen.iter_mut().for_each(Seen::forget_exemplars);
         lock(&self.life.memory.families).forget();
     }
 

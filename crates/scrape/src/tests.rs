@@ -69,6 +69,7 @@ struct Kept {
     keys: Mutex<HashMap<u128, String>>,
     samples: Mutex<BTreeMap<(String, i64), f64>>,
     metadata: Mutex<Vec<String>>,
+    exemplars: Mutex<Vec<f64>>,
     /// So many appends are refused.
     full: AtomicU32,
     /// So many pages find no room among those that compute.
@@ -112,6 +113,8 @@ impl Store for Kept {
             let made = made.expect("labels").to_string();
             let name = keys.entry(series.key).or_insert_with(|| made.clone());
             assert_eq!(*name, made, "equal keys have equal labels");
+            let exemplars = &batch.exemplars[series.exemplars.clone()];
+            self.exemplars.lock().unwrap().extend(exemplars.iter().map(|exemplar| exemplar.value));
             for sample in &batch.samples[series.samples.clone()] {
                 samples.insert((made.clone(), sample.timestamp_ms), sample.value);
             }
@@ -680,4 +683,28 @@ async fn the_end_of_a_target_is_told_though_the_store_is_full() {
     rig.targets(&[]).await;
     sleep(INTERVAL * 3).await;
     assert!(rig.taken().contains(&"x stale".to_owned()));
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_exemplar_without_a_time_is_stored_once() {
+    let rig = Rig::start(terms(), Vec::new());
+    let media = "application/openmetrics-text; version=1.0.0; charset=utf-8";
+    let page = |c: u8, y: &str| {
+        let text =
+            format!("# TYPE c counter\nc_total 1 # {{t=\"a\"}} {c}\n# TYPE d counter\nd_total 1{y}\n# EOF\n");
+        text.into_bytes()
+    };
+    rig.targets(&["a"]).await;
+    for (page, wanted) in [
+        (page(1, ""), &[1.0][..]),
+        (page(1, ""), &[]),
+        (page(2, " # {t=\"b\"} 7"), &[2.0, 7.0]),
+        (page(2, " # {t=\"b\"} 7"), &[]),
+        (page(2, " # {t=\"b\"} 8 1700000000"), &[8.0]),
+        (page(3, " # {t=\"b\"} 8 1700000000"), &[3.0, 8.0]),
+    ] {
+        rig.answer("a", media, page);
+        rig.scrape().await;
+        assert_eq!(std::mem::take(&mut *rig.kept.exemplars.lock().unwrap()), wanted);
+    }
 }
