@@ -171,7 +171,9 @@ impl Shard {
             return Ok(Tried::Settled);
         }
         let mut headers = made.headers.clone();
-        for attempt in 1.. {
+        let mut attempt: u32 = 0;
+        loop {
+            attempt = attempt.saturating_add(1);
             if let Some(reason) = unwanted() {
                 counts.drop(reason, made.rows + made.unsaid + made.too_old);
                 return Ok(Tried::Settled);
@@ -180,7 +182,7 @@ impl Shard {
                 posted = self.post.post(&headers, made.body.clone()) => posted,
                 () = self.shared.grace_over() => return Err(Stopped),
             };
-            let (why, wait) = match posted {
+            let (why, asked) = match posted {
                 Ok(answer) => match self.judged(&answer, made) {
                     Ok(tried) => return Ok(tried),
                     Err(why) => {
@@ -197,7 +199,7 @@ impl Shard {
             if self.shared.is_stopping() {
                 return Err(Stopped);
             }
-            let wait = wait.unwrap_or_else(|| self.shared.settings.pauses.before(attempt, &self.shared.env));
+            let wait = self.shared.settings.pauses.after(attempt, asked, &self.shared.env);
             self.shared.pause(wait).await;
             if self.shared.is_stopping() {
                 return Err(Stopped);
@@ -206,7 +208,6 @@ impl Shard {
             headers.retain(|(name, _)| name != "retry-attempt");
             headers.push(("retry-attempt".into(), attempt.to_string()));
         }
-        unreachable!("attempts do not end")
     }
 
     /// What an answer means; an error when the same is to be sent once more.
@@ -223,6 +224,10 @@ impl Shard {
             answer.headers.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect();
         let answered =
             Answered { status: answer.status, headers: &headers, body: &answer.body, version: made.version };
+        // The receiver is somewhere else: that is no word about the data.
+        if (300..400).contains(&answer.status) {
+            return Err(moved(answer));
+        }
         match (self.shared.settings.speaker.judge)(&answered) {
             Outcome::Taken => {
                 self.settled(made);
@@ -261,4 +266,21 @@ impl Shard {
         self.shared.counts.drop(Dropped::Refused, rows);
         self.shared.failed(why);
     }
+}
+
+/// Where a redirect that was not followed leads, without what may be a secret in it.
+fn moved(answer: &Answer) -> String {
+    let Some(location) = answer.header("location") else {
+        return format!("{}: the receiver leads elsewhere", answer.status);
+    };
+    let location = location.split(['?', '#']).next().unwrap_or_default();
+    let place = match location.split_once("://") {
+        Some((scheme, rest)) => {
+            let end = rest.find('/').unwrap_or(rest.len());
+            let host = rest[..end].rsplit('@').next().unwrap_or_default();
+            format!("{scheme}://{host}{}", &rest[end..])
+        }
+        None => location.to_owned(),
+    };
+    format!("{}: the receiver leads to {}", answer.status, model::labels::truncated(&place))
 }

@@ -142,6 +142,23 @@ fn a_receiver_that_does_not_know_version_two_gets_one_from_then_on() {
 }
 
 #[test]
+fn a_receiver_that_moved_loses_nothing_and_is_told_where_to() {
+    let world = World::new();
+    let elsewhere = [("location", "https://me:word@new.invalid/write?key=word")];
+    let receiver = Receiver::playing([Play::Answer(301, &[]), Play::Answer(304, NONE)]);
+    receiver.always(Some(Play::Answer(302, Box::leak(Box::new(elsewhere)))));
+    let output = world.start(settings("a"), &receiver);
+    world.push(&[("m", now_ms(), 1.0)]);
+    receiver.wait(|seen| seen.len() > 3);
+    assert_eq!(output.status().last_error, "302: the receiver leads to https://new.invalid/write");
+    receiver.always(None);
+    assert_eq!(receiver.wait_rows(1)[0].1.value, 1.0);
+    wait_done(&world, &output);
+    assert_eq!((output.dropped(Dropped::Refused), output.status().sent), (0, 1));
+    output.end();
+}
+
+#[test]
 fn what_is_refused_is_dropped_and_what_follows_is_sent() {
     let world = World::new();
     let receiver = Receiver::playing([Play::Answer(400, NONE)]);
@@ -175,11 +192,14 @@ fn labels_are_rewritten_and_tenants_chosen() {
     settings.relabel = Rules::new(vec![rule(drop), rule(rename)]);
     let output = world.start(settings, &receiver);
     world.push(&[("m", now_ms(), 1.0)]);
+    world.push_as(TenantId(3), &Origin::SENDER, &[("m", now_ms(), 1.0)]);
     world.push_as(TenantId(2), &Origin::SENDER, &[("x1", now_ms(), 2.0), ("m", now_ms(), 3.0)]);
     let rows = receiver.wait_rows(1);
     wait_done(&world, &output);
     let wanted = Labels::from_pairs([("__name__", "new_m"), ("job", "test"), ("region", "eu")]);
     assert_eq!((rows.len(), &rows[0].0, rows[0].1.value), (1, &wanted, 3.0));
+    // Nobody knows the name of the third.
+    assert_eq!(output.dropped(Dropped::NoTenant), 1);
     output.end();
 }
 
