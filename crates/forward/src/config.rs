@@ -31,7 +31,7 @@ const LAG_AGE_MAX: Duration = Duration::from_secs(24 * 3600);
 #[serde(default, deny_unknown_fields)]
 pub struct RemoteWrite {
     /// Where to.
-    #[serde(serialize_with = "outbound::hide_password")]
+    #[serde(serialize_with = "outbound::hide_password_and_query")]
     pub url: String,
     /// The output's name; made from the URL when there is none.
     #[serde(skip_serializing_if = "String::is_empty")]
@@ -40,7 +40,7 @@ pub struct RemoteWrite {
     #[serde(with = "outbound::duration")]
     pub remote_timeout: Duration,
     /// Headers of every request.
-    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    #[serde(skip_serializing_if = "BTreeMap::is_empty", serialize_with = "given::hide_values")]
     pub headers: BTreeMap<String, String>,
     /// What becomes of labels.
     #[serde(skip_serializing_if = "Vec::is_empty")]

@@ -18,7 +18,7 @@ pub struct Status {
     /// Its protocol.
     #[serde(rename = "type")]
     pub kind: &'static str,
-    /// Where it sends to, without credentials.
+    /// Where it sends to, without credentials and what its query says.
     pub url: String,
     /// Rows that were taken.
     pub sent: u64,
@@ -67,7 +67,7 @@ impl Status {
         Self {
             name: settings.name.clone(),
             kind: settings.speaker.name,
-            url: settings.url.to_string(),
+            url: outbound::without_query_values(&settings.url.to_string()),
             sent: counts.sent(),
             retried: counts.retried(),
             bytes: counts.bytes(),

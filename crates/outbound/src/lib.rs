@@ -36,4 +36,4 @@ pub use relabel::RelabelConfig;
 pub use request::{Bounds, Request, Response, Unreadable};
 pub use secret::{HIDDEN, Secret};
 pub use size::Size;
-pub use url::{Scheme, Url, UrlError, hide_password};
+pub use url::{Scheme, Url, UrlError, hide_password, hide_password_and_query, without_query_values};

@@ -291,14 +291,34 @@ impl Serialize for Url {
     }
 }
 
+/// A URL as it may be shown where its query may hold a key: without the values in it.
+pub fn without_query_values(url: &str) -> String {
+    let Some((before, query)) = url.split_once('?') else { return url.to_owned() };
+    let hidden = |parameter: &str| match parameter.split_once('=') {
+        Some((name, _)) => format!("{name}={HIDDEN}"),
+        None if parameter.is_empty() => String::new(),
+        None => HIDDEN.to_owned(),
+    };
+    let parameters: Vec<String> = query.split('&').map(hidden).collect();
+    format!("{before}?{}", parameters.join("&"))
+}
+
+/// For serde, of a URL that is kept as it was typed: without its password and the values of its query.
+pub fn hide_password_and_query<S: Serializer>(text: &str, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.serialize_str(&without_query_values(&shown(text)))
+}
+
 /// For serde, of a URL that is kept as it was typed: without user and password.
 pub fn hide_password<S: Serializer>(text: &str, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.serialize_str(&shown(text))
+}
+
+/// What was typed as a URL, without user and password.
+fn shown(text: &str) -> String {
     match Url::parse_any(text) {
-        Ok(Url { user: Some(_), .. }) | Err(_) if text.contains('@') => {
-            let shown = Url::parse_any(text).map_or_else(|_| HIDDEN.to_owned(), |url| url.to_string());
-            serializer.serialize_str(&shown)
-        }
-        _ => serializer.serialize_str(text),
+        Ok(url) if url.user.is_some() && text.contains('@') => url.to_string(),
+        Err(_) if text.contains('@') => HIDDEN.to_owned(),
+        _ => text.to_owned(),
     }
 }
 
