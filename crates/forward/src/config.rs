@@ -191,7 +191,7 @@ pub struct Output {
     /// The output's name.
     pub name: String,
     /// Where to.
-    #[serde(serialize_with = "outbound::hide_password")]
+    #[serde(serialize_with = "outbound::hide_password_and_query")]
     pub url: String,
     /// The receiver's token.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -203,7 +203,7 @@ pub struct Output {
     #[serde(with = "outbound::duration")]
     pub remote_timeout: Duration,
     /// As in `remote_write`.
-    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    #[serde(skip_serializing_if = "BTreeMap::is_empty", serialize_with = "given::hide_values")]
     pub headers: BTreeMap<String, String>,
     /// As in `remote_write`.
     #[serde(skip_serializing_if = "Vec::is_empty")]

@@ -167,15 +167,16 @@ refused! {
 
 #[cfg(test)]
 mod tests {
-    use crate::RemoteWriteConfig;
+    use crate::config::{Output, RemoteWrite};
 
     #[test]
     fn keys_in_queries_and_headers_are_not_shown() {
         let headers = serde_json::json!({ "X-Key": "canary", "x-scope-orgid": "acme" });
         for url in ["http://a/w?api_key=canary&canary", "http://u:canary@a/w?k=canary=", "canary@?x=canary"] {
             let given = serde_json::json!({ "url": url, "headers": headers });
-            let config: RemoteWriteConfig = serde_json::from_value(given).unwrap();
-            let shown = serde_json::to_string(&config).unwrap();
+            let output: Output = serde_json::from_value(given.clone()).unwrap();
+            let config: RemoteWrite = serde_json::from_value(given).unwrap();
+            let shown = serde_json::to_string(&(output, config)).unwrap();
             assert!(!shown.contains("canary"), "{shown}");
             assert!(shown.contains("acme") && shown.contains("X-Key"), "{shown}");
         }
