@@ -46,5 +46,5 @@ pub mod tls;
 pub mod unknown;
 pub mod upkeep;
 
-pub use run::{Pages, pages, run};
+pub use run::run;
 pub use serve::{ServeError, Server};

@@ -25,9 +25,6 @@ pub fn run(sources: Sources, config: Config) -> Result<(), ServeError> {
         // The message may quote what somebody sent.
         tracing::debug!("{panic}");
     }));
-    if config.passing.is_empty() {
-        pages(Pages::AsTheAllocatorLikes);
-    }
     let env = Env::real();
     let data_dir = config.data_dir.clone();
     let _lock = control::lock(&env, &data_dir).map_err(|error| locked(&data_dir, error))?;
@@ -63,24 +60,6 @@ pub fn run(sources: Sources, config: Config) -> Result<(), ServeError> {
     stopped?;
     tracing::info!(signal = name, "stopped");
     Ok(())
-}
-
-/// In what the process takes memory from now on.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Pages {
-    /// In small pages. Weir that sends on what comes holds little, in many places: a hundred thousand series take 16 MB
-    /// instead of 39 MB. To be asked for before anything is allocated.
-    Small,
-    /// In huge pages too: a store that answers queries goes through much memory, which they make cheaper.
-    AsTheAllocatorLikes,
-}
-
-/// Says in what the process takes memory from now on. Where that cannot be said, it is as it is.
-pub fn pages(pages: Pages) {
-    #[cfg(target_os = "linux")]
-    let _ = nix::sys::prctl::set_thp_disable(pages == Pages::Small);
-    #[cfg(not(target_os = "linux"))]
-    let _ = pages;
 }
 
 /// Waits for the signal to end; SIGHUP reloads meanwhile.

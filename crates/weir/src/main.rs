@@ -29,8 +29,6 @@ use arguments::{Arguments, Command};
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 fn main() -> ExitCode {
-    // A server takes it back once it knows what it is to be.
-    server::pages(server::Pages::Small);
     let arguments = Arguments::parse();
     let result = match arguments.command {
         None => serve::serve(&arguments.serve),

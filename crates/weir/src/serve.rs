@@ -13,8 +13,32 @@ pub(crate) fn serve(flags: &Serve) -> Result<(), Failure> {
     }
     let sources = sources(flags);
     let config = config(&sources)?;
+    if !config.passing.is_empty() {
+        sparingly();
+    }
     server::run(sources, config).map_err(|error| Failure::new(Code::Failed, error))
 }
+
+/// How the allocator is told to give memory back at once and to take it in small pages. It reads this when the process begins.
+const SPARING: [(&str, &str); 2] = [("MIMALLOC_ALLOW_THP", "0"), ("MIMALLOC_PURGE_DELAY", "0")];
+
+/// Begins this process anew with an allocator that is sparing, unless its user has said how it is to be. Weir that sends on
+/// what comes holds little, in many places: with a hundred thousand series 57 MB instead of 64 MB, and without huge pages far
+/// less than with them. A store that answers queries goes through much memory, and is better off otherwise. Where it cannot
+/// begin anew it goes on as it is.
+#[cfg(target_os = "linux")]
+fn sparingly() {
+    use std::os::unix::process::CommandExt;
+    if SPARING.iter().any(|(name, _)| std::env::var_os(name).is_some()) {
+        return;
+    }
+    let mut arguments = std::env::args_os();
+    let (Some(name), Ok(program)) = (arguments.next(), std::env::current_exe()) else { return };
+    let _cannot = std::process::Command::new(program).arg0(name).args(arguments).envs(SPARING).exec();
+}
+
+#[cfg(not(target_os = "linux"))]
+fn sparingly() {}
 
 /// Where the configuration comes from.
 pub(crate) fn sources(flags: &Serve) -> Sources {
