@@ -253,11 +253,6 @@ impl Follower {
         self.tail.position()
     }
 
-    /// The labels of its series.
-    pub fn pairs(&self) -> &Pairs {
-        &self.pairs
-    }
-
     /// Series that the segment before did not name, and that nobody holds, go.
     fn enter(&mut self, number: u64) {
         let before = self.segment;
@@ -401,7 +396,7 @@ fn of_slot(series: &[Option<(Arc<Series>, u64)>], place: Place, slot: u32) -> Op
 /// Labels of a follower's series, each kept once.
 #[derive(Debug, Default)]
 pub struct Pairs {
-    /// Name, its length before both: text of the pair, and how many series have it. Empty places have none.
+    /// Name and value in one text, the name's length, and how many series have the pair. Free places have an empty text.
     texts: Vec<(Box<str>, u32, u32)>,
     free: Vec<u32>,
     by_text: HashTable<u32>,

@@ -1,35 +1,15 @@
 //! The command line as scripts meet it: the real binary, its exit codes, what goes to stdout and what to stderr.
 
-use std::io::Write;
+mod run;
+
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::process::Command;
 use std::time::Duration;
 
 use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
+use run::Run;
 use xtask::load::http::free_address;
 use xtask::load::process::Process;
-
-/// What a run of the binary left.
-#[derive(Debug)]
-struct Run {
-    code: Option<i32>,
-    stdout: String,
-    stderr: String,
-}
-
-impl Run {
-    #[track_caller]
-    fn expect(self, code: i32) -> Self {
-        assert_eq!(self.code, Some(code), "{self:#?}");
-        self
-    }
-
-    #[track_caller]
-    fn says(self, text: &str) -> Self {
-        assert!(self.stderr.contains(text), "no {text:?} in {self:#?}");
-        self
-    }
-}
 
 /// A directory to run in, with nothing of the caller's environment.
 struct Place(tempfile::TempDir);
@@ -59,16 +39,7 @@ impl Place {
     fn run_with(&self, arguments: &[&str], input: &[u8], variables: &[(&str, &str)]) -> Run {
         let mut command = self.command(arguments);
         command.envs(variables.iter().copied());
-        command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
-        let mut child = command.spawn().expect("it runs");
-        // A command that fails at once has closed its input.
-        let _ = child.stdin.take().expect("a pipe").write_all(input);
-        let output = child.wait_with_output().expect("it ends");
-        Run {
-            code: output.status.code(),
-            stdout: String::from_utf8_lossy(&output.stdout).into_owned(),
-            stderr: String::from_utf8_lossy(&output.stderr).into_owned(),
-        }
+        Run::of(command, input)
     }
 
     fn write(&self, name: &str, text: &str) {

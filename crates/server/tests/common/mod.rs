@@ -11,6 +11,7 @@ pub(crate) mod pages;
 pub(crate) mod scalr;
 pub(crate) mod tls;
 
+use codec::inflate::{Encoding, inflate};
 use env::Env;
 use server::app::{App, Reload};
 use server::config::{Config, Machine, Settings, Sources};
@@ -149,6 +150,24 @@ impl Weir {
         let mut answer = Vec::new();
         let _ = stream.read_to_end(&mut answer);
         String::from_utf8_lossy(&answer).into_owned()
+    }
+
+    /// The body of an answer that was asked for packed, as it came: by gzip.
+    pub(crate) fn get_gzipped(&self, path: &str) -> String {
+        let head = format!(
+            "GET {path} HTTP/1.1\r\nHost: a\r\nConnection: close\r\nAccept-Encoding: gzip, deflate\r\n\
+             Authorization: Bearer {}\r\n\r\n",
+            self.token
+        );
+        let mut stream = self.connect();
+        stream.write_all(head.as_bytes()).unwrap();
+        let mut answer = Vec::new();
+        stream.read_to_end(&mut answer).unwrap();
+        let end = answer.windows(4).position(|part| part == b"\r\n\r\n").unwrap() + 4;
+        assert!(String::from_utf8_lossy(&answer[..end]).contains("content-encoding: gzip\r\n"));
+        let mut body = Vec::new();
+        inflate(Encoding::Gzip, &answer[end..], 1 << 20, &mut body).unwrap();
+        String::from_utf8(body).unwrap()
     }
 
     pub(crate) fn get(&self, path: &str, token: &str) -> Response {
