@@ -27,18 +27,18 @@ pub fn snappy(bytes: &[u8]) -> Result<Vec<u8>, TooLong> {
 
 /// Packs `bytes`, quickly rather than tightly. The same bytes are packed to the same bytes.
 pub fn pack(encoding: Encoding, bytes: &[u8]) -> Result<Vec<u8>, TooLong> {
-    let out = Vec::with_capacity(bytes.len() / 4);
+    let out = || Vec::with_capacity(bytes.len() / 4);
     let infallible = "memory takes what is written";
     Ok(match encoding {
         Encoding::Identity => bytes.to_vec(),
         Encoding::Snappy => snappy(bytes)?,
         Encoding::Zstd => zstd::bulk::compress(bytes, ZSTD_LEVEL).map_err(|_| TooLong(bytes.len()))?,
         Encoding::Gzip => {
-            let mut encoder = GzEncoder::new(out, Compression::fast());
+            let mut encoder = GzEncoder::new(out(), Compression::fast());
             encoder.write_all(bytes).and_then(|()| encoder.finish()).expect(infallible)
         }
         Encoding::Deflate => {
-            let mut encoder = ZlibEncoder::new(out, Compression::fast());
+            let mut encoder = ZlibEncoder::new(out(), Compression::fast());
             encoder.write_all(bytes).and_then(|()| encoder.finish()).expect(infallible)
         }
     })

@@ -61,6 +61,12 @@ fn read_bytewise(bytes: &[u8]) -> Result<(u64, usize), VarintError> {
     Err(if bytes.len() < LENGTH_MAX { VarintError::Truncated } else { VarintError::Overflow })
 }
 
+/// Bytes that `value` takes.
+#[inline]
+pub fn length(value: u64) -> usize {
+    (70 - (value | 1).leading_zeros() as usize) / 7
+}
+
 /// Appends `value`.
 pub fn write(mut value: u64, out: &mut Vec<u8>) {
     while value >= 0x80 {

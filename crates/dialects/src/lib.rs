@@ -21,7 +21,7 @@
 //! To add one: its folder, its line in [`ALL`], and requests in `cases/` (see `golden.rs`).
 //!
 //! [`statsd`] has lines instead of requests. [`remote_read`] and [`exposition`] go the other way: they are what other servers read from Weir;
-//! [`scraped`] is what Weir reads from targets.
+//! [`scraped`] is what Weir reads from targets; [`outgoing`] is what it sends on, [`signalfx`] among it, which it does not read.
 
 pub mod betterstack;
 pub mod collectd;

@@ -1,5 +1,5 @@
 //! The words that every part of Weir shares: labels, samples, native histograms, exemplars, metadata, batches with
-//! their rejections, matchers, tenants and limits.
+//! their rejections, matchers, relabelling rules, tenants and limits.
 //!
 //! Nothing here does I/O, knows a clock, or has a wire shape: a protocol's shape lives in its dialect, a file's shape
 //! in the store that writes it. Times are milliseconds since the Unix epoch in an `i64`, as in Prometheus; columns of

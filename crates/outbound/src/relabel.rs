@@ -71,7 +71,8 @@ mod tests {
         let config: RelabelConfig =
             serde_json::from_str(r#"{"source_labels":["a"],"target_label":"b","action":"Replace"}"#).unwrap();
         assert_eq!((config.regex.as_str(), config.replacement.as_str()), ("(.*)", "$1"));
-        assert_eq!(config.rule(Names::Utf8).unwrap().parts().separator, ";");
+        assert_eq!(config.separator, ";");
+        assert!(config.rule(Names::Utf8).is_ok());
         let error = serde_json::from_str::<RelabelConfig>(r#"{"action":"kep"}"#).unwrap_err().to_string();
         assert!(error.starts_with("unknown action \"kep\", there are replace, keep, drop,"), "{error}");
         let invalid = RelabelConfig { action: Action::HashMod, ..RelabelConfig::default() };

@@ -1,10 +1,8 @@
 //! Compressed answers: which coding a client likes best, and the packing.
 
-use std::io::{self, Write};
-
 use axum::body::Body;
-use flate2::Compression;
-use flate2::write::{GzEncoder, ZlibEncoder};
+use codec::inflate::Encoding;
+use codec::pack::pack;
 use http::{HeaderMap, HeaderValue, header};
 
 use crate::respond::Answer;
@@ -26,10 +24,7 @@ impl Coding {
     const ALL: [Self; 2] = [Self::Gzip, Self::Deflate];
 
     fn as_str(self) -> &'static str {
-        match self {
-            Self::Gzip => "gzip",
-            Self::Deflate => "deflate",
-        }
+        self.encoding().as_str()
     }
 
     /// What the client likes best, by `Accept-Encoding` (RFC 9110 12.5.3). None = as it is: also when the client
@@ -54,19 +49,10 @@ impl Coding {
         best.map(|(coding, _)| coding)
     }
 
-    fn pack(self, body: &[u8]) -> io::Result<Vec<u8>> {
-        let out = Vec::with_capacity(body.len() / 8);
+    fn encoding(self) -> Encoding {
         match self {
-            Self::Gzip => {
-                let mut encoder = GzEncoder::new(out, Compression::fast());
-                encoder.write_all(body)?;
-                encoder.finish()
-            }
-            Self::Deflate => {
-                let mut encoder = ZlibEncoder::new(out, Compression::fast());
-                encoder.write_all(body)?;
-                encoder.finish()
-            }
+            Self::Gzip => Encoding::Gzip,
+            Self::Deflate => Encoding::Deflate,
         }
     }
 }
@@ -86,7 +72,8 @@ pub(crate) fn json(body: String, coding: Option<Coding>) -> Answer {
 
 /// A body, packed when that is worth it.
 pub(crate) fn packed(content_type: HeaderValue, body: Vec<u8>, coding: Option<Coding>) -> Answer {
-    let packed = coding.filter(|_| body.len() >= BYTES_MIN).and_then(|c| Some((c, c.pack(&body).ok()?)));
+    let packed =
+        coding.filter(|_| body.len() >= BYTES_MIN).and_then(|c| Some((c, pack(c.encoding(), &body).ok()?)));
     let mut answer = match packed {
         Some((coding, packed)) => {
             drop(body);

@@ -4,6 +4,7 @@
 //! [`Corrupt`] where bytes are missing, so that decoders are chains of `?`.
 
 use super::Corrupt;
+pub(super) use crate::varint::length as varint_length;
 pub use crate::varint::{unzigzag, zigzag};
 use crate::{COUNTER_MAX, varint};
 
@@ -23,12 +24,6 @@ pub fn put_zigzag(out: &mut Vec<u8>, number: i64) {
 pub fn put_bytes(out: &mut Vec<u8>, bytes: &[u8]) {
     put_varint(out, bytes.len() as u64);
     out.extend_from_slice(bytes);
-}
-
-/// Bytes that a varint of this number takes.
-#[inline]
-pub(super) fn varint_length(number: u64) -> usize {
-    (70 - (number | 1).leading_zeros() as usize) / 7
 }
 
 /// Reads from the front of a slice.

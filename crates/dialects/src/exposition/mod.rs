@@ -3,6 +3,7 @@
 //! [`Format::negotiated`] reads what a scraper accepts, [`Writer`] takes one metric after the other, those of a family
 //! together, and [`Writer::finish`] gives the body. What a format cannot say is left out of it: native histograms with
 //! exponential buckets are in protobuf only, exemplars not in text 0.0.4. Names are escaped as the scraper asked for.
+//! [`whole`] puts classic histograms and summaries together before they are written.
 //!
 //! ```
 //! use dialects::exposition::{Family, Format, Metric, Value, Writer};
@@ -17,7 +18,7 @@ mod negotiate;
 mod openmetrics;
 mod protobuf;
 mod shape;
-mod text;
+pub(crate) mod text;
 pub mod whole;
 
 pub use escape::Escaping;

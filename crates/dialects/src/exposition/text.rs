@@ -67,8 +67,10 @@ pub(super) fn comment(what: &str, name: &str, out: &mut String) {
 }
 
 /// Whether a metric's name needs no quotes.
-fn is_bare(name: &str) -> bool {
-    is_legacy_name(&name.replace(':', "_"))
+pub(crate) fn is_bare(name: &str) -> bool {
+    !name.is_empty()
+        && !name.starts_with(|c: char| c.is_ascii_digit())
+        && name.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_' || b == b':')
 }
 
 fn push_name(name: &str, out: &mut String) {
@@ -103,11 +105,11 @@ pub(super) fn series(
     out.push_str(if separator == ',' { "} " } else { " " });
 }
 
-pub(super) fn push_label_name(name: &str, out: &mut String) {
+pub(crate) fn push_label_name(name: &str, out: &mut String) {
     if is_legacy_name(name) { out.push_str(name) } else { push_quoted(name, out) }
 }
 
-pub(super) fn push_quoted(text: &str, out: &mut String) {
+pub(crate) fn push_quoted(text: &str, out: &mut String) {
     out.push('"');
     push_escaped(text, |c| c == '\\' || c == '"', out);
     out.push('"');

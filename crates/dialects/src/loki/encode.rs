@@ -3,11 +3,9 @@
 //! Lines of a stream stay together and in order. Names of labels have letters, digits and underscores there: anything else becomes
 //! an underscore, and one is put before a digit at the beginning.
 
-use std::borrow::Cow;
-use std::collections::HashMap;
-
 use codec::proto::{write_bytes, write_message, write_number};
 use model::labels::is_legacy_name;
+use std::borrow::Cow;
 
 use crate::Encoding;
 use crate::outgoing::{
@@ -29,26 +27,11 @@ pub static SPEAKER: Speaker = Speaker {
 };
 
 fn encode(parcel: &Parcel<'_>, _: &Options) -> Body {
-    let rows = parcel.samples.len() + parcel.histograms.len() + parcel.exemplars.len();
-    let mut unsaid = rows as u64;
-    let mut streams: Vec<(String, Vec<&SentLine<'_>>)> = Vec::new();
-    let mut known: HashMap<&[(&str, &str)], usize> = HashMap::new();
-    for line in &parcel.lines {
-        if line.timestamp_ns <= 0 {
-            unsaid += 1;
-            continue;
-        }
-        let labels = parcel.stream_of(line);
-        let stream = *known.entry(labels).or_insert_with(|| {
-            streams.push((written(labels), Vec::new()));
-            streams.len() - 1
-        });
-        streams[stream].1.push(line);
-    }
+    let (streams, unsaid) = parcel.streams();
     let mut bytes = Vec::new();
-    for (labels, lines) in &streams {
+    for lines in &streams {
         write_message(1, &mut bytes, |out| {
-            write_bytes(1, labels.as_bytes(), out);
+            write_bytes(1, written(parcel.stream_of(lines[0])).as_bytes(), out);
             for line in lines {
                 write_message(2, out, |out| entry(line, parcel.fields_of(line), out));
             }

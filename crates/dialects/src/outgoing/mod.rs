@@ -3,12 +3,13 @@
 //! A [`Parcel`] has columns as a [`model::Batch`] does, the other way round: its labels are decoded, it is of one tenant,
 //! and whoever fills it decides how much goes into one. A [`Speaker`] is a protocol that Weir speaks outward: pure
 //! functions from a parcel to a request, and from an answer to what is done next. It stands in its dialect's folder, in
-//! `encode.rs`. Who sends, waits and tries again is `forward`'s business.
+//! `encode`. Who sends, waits and tries again is `forward`'s business.
 
 #[cfg(test)]
 pub(crate) mod exercise;
 mod whole;
 
+use std::collections::HashMap;
 use std::ops::Range;
 
 use model::batch::{Exemplar, HistogramSample};
@@ -99,9 +100,9 @@ pub struct Series<'p> {
     pub temporality: Temporality,
 }
 
-impl Series<'_> {
+impl<'p> Series<'p> {
     /// The metric's name; empty when it has none.
-    pub fn name(&self) -> &str {
+    pub fn name(&self) -> &'p str {
         self.label(model::labels::METRIC_NAME).unwrap_or("")
     }
 
@@ -124,7 +125,7 @@ impl Series<'_> {
     }
 
     /// The value of a label.
-    pub fn label(&self, name: &str) -> Option<&str> {
+    pub fn label(&self, name: &str) -> Option<&'p str> {
         self.labels.iter().find(|(other, _)| *other == name).map(|(_, value)| *value)
     }
 }
@@ -150,6 +151,26 @@ impl<'a> Parcel<'a> {
     /// Fields of a line.
     pub fn fields_of(&self, line: &SentLine<'a>) -> &[(&'a str, &'a str)] {
         &self.pairs[line.fields.clone()]
+    }
+
+    /// Lines by their streams, as those are met; and how many rows are in none: those that are no lines, and lines at or
+    /// before 1970.
+    pub(crate) fn streams(&self) -> (Vec<Vec<&SentLine<'a>>>, u64) {
+        let mut beside = (self.rows() - self.lines.len()) as u64;
+        let mut streams: Vec<Vec<&SentLine<'a>>> = Vec::new();
+        let mut known: HashMap<&[(&str, &str)], usize> = HashMap::new();
+        for line in &self.lines {
+            if line.timestamp_ns <= 0 {
+                beside += 1;
+                continue;
+            }
+            let stream = *known.entry(self.stream_of(line)).or_insert_with(|| {
+                streams.push(Vec::new());
+                streams.len() - 1
+            });
+            streams[stream].push(line);
+        }
+        (streams, beside)
     }
 
     /// Rows of all kinds.

@@ -108,9 +108,8 @@ impl Part {
             MetricType::Unknown => (true, true),
             _ => return None,
         };
-        let label = |wanted: &str| series.labels.iter().find(|(name, _)| *name == wanted);
-        let number = |wanted: &str| label(wanted).and_then(|(_, text)| codec::float::parse(text));
-        let (_, name) = *label(METRIC_NAME)?;
+        let number = |wanted: &str| series.label(wanted).and_then(codec::float::parse);
+        let name = series.label(METRIC_NAME)?;
         if is_histogram && let (Some(base), Some(bound)) = (name.strip_suffix("_bucket"), number("le")) {
             return (!bound.is_nan()).then_some((Self::Bucket(bound), base));
         }

@@ -101,14 +101,14 @@ fn one(parcel: &Parcel<'_>, options: &Options) -> (Vec<u8>, u64) {
         }
         scratch.clear();
         for (name, value) in series.labels {
-            label(1, name, value, &mut scratch);
+            label(name, value, &mut scratch);
         }
         for row in said.samples {
             sample(row, 0, &mut scratch);
         }
         for row in said.exemplars {
             write_message(3, &mut scratch, |out| {
-                row.labels.iter().for_each(|(name, value)| label(1, name, value, out));
+                row.labels.iter().for_each(|(name, value)| label(name, value, out));
                 write_double(2, row.value, out);
                 write_number(3, row.timestamp_ms as u64, out);
             });
@@ -210,9 +210,9 @@ fn exemplar<'p>(row: &'p Exemplar, symbols: &mut Symbols<'p>, out: &mut Vec<u8>)
 }
 
 /// A label of two texts, whose length is known before it is written.
-fn label(field: u32, name: &str, value: &str, out: &mut Vec<u8>) {
-    let of = |text: &str| 1 + varint_bytes(text.len() as u64) + text.len();
-    out.push(key(field, LEN) as u8);
+fn label(name: &str, value: &str, out: &mut Vec<u8>) {
+    let of = |text: &str| 1 + varint::length(text.len() as u64) + text.len();
+    out.push(key(1, LEN) as u8);
     varint::write((of(name) + of(value)) as u64, out);
     write_bytes(1, name.as_bytes(), out);
     write_bytes(2, value.as_bytes(), out);
@@ -222,10 +222,10 @@ fn label(field: u32, name: &str, value: &str, out: &mut Vec<u8>) {
 #[inline]
 fn sample(row: &Sample, start_ms: i64, out: &mut Vec<u8>) {
     let time = row.timestamp_ms as u64;
-    let start = if start_ms == 0 { 0 } else { 1 + varint_bytes(start_ms as u64) };
+    let start = if start_ms == 0 { 0 } else { 1 + varint::length(start_ms as u64) };
     out.extend_from_slice(&[
         key(2, LEN) as u8,
-        (10 + varint_bytes(time) + start) as u8,
+        (10 + varint::length(time) + start) as u8,
         key(1, FIXED64) as u8,
     ]);
     out.extend_from_slice(&row.value.to_le_bytes());
@@ -234,10 +234,4 @@ fn sample(row: &Sample, start_ms: i64, out: &mut Vec<u8>) {
     if start_ms != 0 {
         write_number(3, start_ms as u64, out);
     }
-}
-
-/// Bytes of a varint.
-#[inline]
-fn varint_bytes(value: u64) -> usize {
-    (64 - (value | 1).leading_zeros() as usize).div_ceil(7)
 }

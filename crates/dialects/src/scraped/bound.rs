@@ -1,6 +1,16 @@
 //! Bounds of classic histograms and quantiles of summaries: one number may be written in several ways, and is one series.
 
 use codec::float;
+use model::MetricType;
+
+/// The label whose values are numbers in families of this type; empty where there is none.
+pub(super) fn label_of(kind: MetricType) -> &'static str {
+    match kind {
+        MetricType::Histogram => "le",
+        MetricType::Summary => "quantile",
+        _ => "",
+    }
+}
 
 /// Writes `series` into `out` with the value of its label `name` as OpenMetrics writes numbers (`1.0`, `1e+06`); false
 /// when it has no such label, or the value is written so already, or is no number.

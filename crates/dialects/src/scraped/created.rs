@@ -10,7 +10,7 @@ use codec::hash::key128;
 use memchr::memmem::{self, Finder};
 use model::MetricType;
 
-use super::families;
+use super::{bound, families};
 use crate::text::format;
 use crate::text::line;
 
@@ -71,11 +71,7 @@ pub(super) fn is_created(series: &str, family: &str, kind: MetricType) -> bool {
 
 /// A key of a family and of the labels that tell its metrics apart, in whatever order they stand, if the name is right.
 fn key_of(series: &str, family: &str, kind: MetricType, is_right: impl Fn(&str) -> bool) -> Option<u128> {
-    let part = match kind {
-        MetricType::Histogram => "le",
-        MetricType::Summary => "quantile",
-        _ => "",
-    };
+    let part = bound::label_of(kind);
     let (mut key, mut named) = (key128(1, family.as_bytes()), false);
     line::unescape_series(series, |label, value| {
         if label == model::labels::METRIC_NAME {

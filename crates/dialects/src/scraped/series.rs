@@ -3,8 +3,9 @@
 use std::borrow::Cow;
 
 use model::LabelError;
-use model::labels::{METRIC_NAME, is_legacy_name};
+use model::labels::METRIC_NAME;
 
+use crate::exposition::text::{is_bare, push_label_name, push_quoted};
 use crate::text::line;
 
 /// Appends the labels of a row's series to `pairs`, `__name__` first, the others as on the page: in no order, the same name
@@ -35,11 +36,7 @@ pub(super) fn escaped(series: &str) -> String {
 /// Appends a label with a comma before it.
 pub(super) fn push_label(name: &str, value: &str, out: &mut String) {
     out.push(',');
-    if is_legacy_name(name) {
-        out.push_str(name)
-    } else {
-        push_quoted(name, out)
-    }
+    push_label_name(name, out);
     out.push('=');
     push_quoted(value, out);
 }
@@ -47,10 +44,7 @@ pub(super) fn push_label(name: &str, value: &str, out: &mut String) {
 /// Writes `name` and `suffix` with `labels`, which [`push_label`] wrote.
 pub(super) fn write(name: &str, suffix: &str, labels: &str, out: &mut String) {
     out.clear();
-    let bare = name.split(':').all(|part| part.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_'))
-        && !name.starts_with(|c: char| c.is_ascii_digit())
-        && !name.is_empty();
-    if bare {
+    if is_bare(name) {
         out.push_str(name);
         out.push_str(suffix);
         if let Some(labels) = labels.strip_prefix(',') {
@@ -59,28 +53,10 @@ pub(super) fn write(name: &str, suffix: &str, labels: &str, out: &mut String) {
             out.push('}');
         }
     } else {
-        out.push_str("{\"");
-        push_escaped(name, out);
-        out.push_str(suffix);
-        out.push('"');
+        out.push('{');
+        push_quoted(&format!("{name}{suffix}"), out);
         out.push_str(labels);
         out.push('}');
-    }
-}
-
-fn push_quoted(text: &str, out: &mut String) {
-    out.push('"');
-    push_escaped(text, out);
-    out.push('"');
-}
-
-fn push_escaped(text: &str, out: &mut String) {
-    for c in text.chars() {
-        match c {
-            '\n' => out.push_str("\\n"),
-            '\\' | '"' => out.extend(['\\', c]),
-            c => out.push(c),
-        }
     }
 }
 

@@ -169,11 +169,7 @@ impl<'a> Page<'a> {
             self.one_line = series::escaped(series);
             series = &self.one_line;
         }
-        let label = match self.kind {
-            MetricType::Histogram => "le",
-            MetricType::Summary => "quantile",
-            _ => "",
-        };
+        let label = bound::label_of(self.kind);
         let anew = !label.is_empty() && bound::rewrite(series, label, &mut self.series);
         sink.row(Row {
             series: if anew { &self.series } else { series },

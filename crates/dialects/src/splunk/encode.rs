@@ -48,10 +48,9 @@ fn encode(parcel: &Parcel<'_>, options: &Options) -> Body {
     let mut unsaid = parcel.lines.len() as u64;
     let mut events: Vec<Event<'_>> = Vec::new();
     let mut known: HashMap<(i64, Pairs<'_>), usize> = HashMap::new();
-    for (series, sent) in parcel.series().zip(&parcel.series) {
+    for series in parcel.series() {
         unsaid += series.beside_floats();
-        let labels = &parcel.pairs[sent.labels.clone()];
-        let name = labels.iter().find(|(label, _)| *label == METRIC_NAME).map_or("", |(_, name)| *name);
+        let (labels, name) = (series.labels, series.name());
         let can_be_said = !name.is_empty() && !labels.iter().any(|(label, _)| fields::is_of_metric(label));
         for sample in series.samples {
             if !can_be_said || !sample.value.is_finite() || sample.timestamp_ms <= 0 {

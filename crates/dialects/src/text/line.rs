@@ -91,7 +91,7 @@ pub(crate) fn parse(text: &str, format: Format) -> Result<Line<'_>, &'static str
 }
 
 /// Splits a series without escapes, as [`parse`] checked it, into its labels.
-pub(crate) fn parse_series<'a>(
+pub(super) fn parse_series<'a>(
     bytes: &'a [u8],
     pairs: &mut Vec<(&'a str, &'a str)>,
 ) -> Result<(), LabelError> {
@@ -168,7 +168,7 @@ fn resolve(text: &str, meant: impl Fn(u8) -> Option<char>) -> String {
 }
 
 /// Reads the family's name at the start of a `HELP`, `TYPE` or `UNIT` line: the name, and what follows it.
-pub(crate) fn family(text: &str) -> Result<(Cow<'_, str>, &str), &'static str> {
+pub(super) fn family(text: &str) -> Result<(Cow<'_, str>, &str), &'static str> {
     name(text).map(|(name, rest)| (name, rest.trim_start_matches([' ', '\t'])))
 }
 

@@ -30,11 +30,6 @@ impl Pattern {
         Ok(Self { text: text.to_owned(), anchored, captures })
     }
 
-    /// As it was written.
-    pub(super) fn as_str(&self) -> &str {
-        &self.text
-    }
-
     /// Whether the whole of `value` matches.
     pub(super) fn is_match(&self, value: &str) -> bool {
         self.anchored.is_match(value)

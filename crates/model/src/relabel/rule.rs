@@ -201,19 +201,6 @@ impl Rule {
         })
     }
 
-    /// What the rule was made of.
-    pub fn parts(&self) -> Parts {
-        Parts {
-            source_labels: self.source_labels.clone(),
-            separator: self.separator.clone(),
-            regex: self.pattern.as_str().to_owned(),
-            modulus: self.modulus,
-            target_label: self.target.as_str().to_owned(),
-            replacement: self.replacement.as_str().to_owned(),
-            action: self.action,
-        }
-    }
-
     /// Does to `labels` what the rule says.
     pub fn apply(&self, labels: &mut LabelSet<'_>) -> Verdict {
         let dropped_if = |dropped: bool| if dropped { Verdict::Dropped } else { Verdict::Kept };

@@ -13,14 +13,6 @@ impl<'a> LabelSet<'a> {
         Self::default()
     }
 
-    /// The same memory for other labels: none is left.
-    pub fn recycled<'b>(self) -> LabelSet<'b> {
-        let mut pairs = self.0;
-        pairs.clear();
-        // An empty vector of the same layout is collected in place.
-        LabelSet(pairs.into_iter().map(|_| unreachable!("it was cleared")).collect())
-    }
-
     /// The value of the label `name`; empty when there is none.
     pub fn get(&self, name: &str) -> &str {
         self.place(name).map_or("", |at| &self.0[at].1)

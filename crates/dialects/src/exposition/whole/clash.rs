@@ -5,7 +5,8 @@ use std::collections::HashMap;
 
 use model::MetricType;
 
-use super::super::Syntax;
+use super::super::shape::Shape;
+use super::super::{Syntax, openmetrics};
 use super::{Whole, groups};
 
 /// The families without clashes.
@@ -39,17 +40,14 @@ pub(super) fn settle(mut families: Vec<Whole<'_>>, syntax: Syntax) -> Vec<Whole<
 
 /// The names that a reader takes for a family's.
 fn claimed(family: &Whole<'_>, syntax: Syntax) -> Vec<String> {
-    let name = family.name;
     let is_open = matches!(syntax, Syntax::OpenMetrics(_));
-    let (base, suffixes): (&str, &[&str]) = match family.metadata.kind {
-        MetricType::Histogram => (name, &["", "_bucket", "_sum", "_count", "_created"]),
-        MetricType::GaugeHistogram => (name, &["", "_bucket", "_gsum", "_gcount", "_sum", "_count"]),
-        MetricType::Summary => (name, &["", "_sum", "_count", "_created"]),
-        MetricType::Counter if is_open => {
-            (name.strip_suffix("_total").unwrap_or(name), &["", "_total", "_created"])
-        }
-        MetricType::Info if is_open => (name.strip_suffix("_info").unwrap_or(name), &["", "_info"]),
-        _ => (name, &[""]),
+    let shape = match family.metadata.kind {
+        MetricType::Histogram => Shape::Histogram,
+        MetricType::GaugeHistogram => Shape::GaugeHistogram,
+        MetricType::Summary => Shape::Summary,
+        MetricType::Counter if is_open => Shape::Counter,
+        MetricType::Info if is_open => Shape::Info,
+        _ => Shape::Gauge,
     };
-    suffixes.iter().map(|suffix| format!("{base}{suffix}")).collect()
+    openmetrics::claimed(family.name, shape)
 }

@@ -3,8 +3,6 @@
 //! A stream is a resource: labels that Weir's own decoder, and Loki's, make of a resource's attributes are said as those, others
 //! under their own names. What a record has a place for stands there, all other fields are its attributes.
 
-use std::collections::HashMap;
-
 use codec::proto::{write_bytes, write_message, write_number};
 
 use super::super::logs::{INDEXED, INDEXED_JOB};
@@ -31,21 +29,7 @@ pub static LOGS_SPEAKER: Speaker = Speaker {
 const SEVERITY_MAX: u64 = 24;
 
 fn encode(parcel: &Parcel<'_>, _: &Options) -> Body {
-    let rows = parcel.samples.len() + parcel.histograms.len() + parcel.exemplars.len();
-    let mut unsaid = rows as u64;
-    let mut streams: Vec<Vec<&SentLine<'_>>> = Vec::new();
-    let mut known: HashMap<&[(&str, &str)], usize> = HashMap::new();
-    for line in &parcel.lines {
-        if line.timestamp_ns <= 0 {
-            unsaid += 1;
-            continue;
-        }
-        let stream = *known.entry(parcel.stream_of(line)).or_insert_with(|| {
-            streams.push(Vec::new());
-            streams.len() - 1
-        });
-        streams[stream].push(line);
-    }
+    let (streams, unsaid) = parcel.streams();
     let mut bytes = Vec::new();
     for lines in &streams {
         write_message(1, &mut bytes, |out| {

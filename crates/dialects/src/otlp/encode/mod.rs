@@ -15,7 +15,6 @@ mod tests;
 use std::collections::HashMap;
 
 use model::histogram::CUSTOM_BOUNDS_SCHEMA;
-use model::labels::METRIC_NAME;
 use model::{Metadata, MetricType, Temporality, is_stale};
 
 use super::names::{self, Kind};
@@ -149,12 +148,12 @@ impl<'p> Said<'p> {
 
     /// Says a series' floats; where the last of them stands.
     fn samples(&mut self, series: &Series<'p>, samples: &[model::Sample]) -> Option<Place> {
-        let has_name = !samples.is_empty() && can_be_named(name(series));
+        let has_name = !samples.is_empty() && can_be_named(series.name());
         let sayable = samples.iter().filter(|sample| has_name && sample.timestamp_ms > 0);
         self.unsaid += (samples.len() - sayable.clone().count()) as u64;
         sayable.clone().next()?;
         let metadata = series.family.map(|(_, metadata)| metadata);
-        let metric = self.metric(series.labels, name(series), data_of(series, samples), metadata);
+        let metric = self.metric(series.labels, series.name(), data_of(series, samples), metadata);
         sayable.map(|sample| self.push(metric, Point::of_sample(series.labels, sample))).last()
     }
 
@@ -162,7 +161,7 @@ impl<'p> Said<'p> {
     fn natives(&mut self, series: &Series<'p>, options: &Options) -> Option<Place> {
         let mut place = None;
         for row in series.histograms.iter().filter(|_| options.native_histograms) {
-            let can_be_said = can_be_named(name(series)) && row.timestamp_ms > 0;
+            let can_be_said = can_be_named(series.name()) && row.timestamp_ms > 0;
             let point = Point::of_histogram(series.labels, row).filter(|_| can_be_said);
             let Some(point) = point else {
                 self.unsaid += 1;
@@ -173,7 +172,7 @@ impl<'p> Said<'p> {
                 _ => Data::Exponential(series.temporality),
             };
             let metadata = series.family.map(|(_, metadata)| metadata);
-            let metric = self.metric(series.labels, name(series), data, metadata);
+            let metric = self.metric(series.labels, series.name(), data, metadata);
             place = Some(self.push(metric, point));
         }
         place
@@ -215,10 +214,6 @@ impl<'p> Said<'p> {
         points.push(point);
         (metric, points.len() - 1)
     }
-}
-
-fn name<'p>(series: &Series<'p>) -> &'p str {
-    series.labels.iter().find(|(name, _)| *name == METRIC_NAME).map_or("", |(_, value)| *value)
 }
 
 /// Whether a receiver makes any name of it.

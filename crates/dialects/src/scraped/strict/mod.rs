@@ -30,7 +30,7 @@ use super::{Format, Options, Place, Row, Sink, Violation};
 use families::Families;
 use metadata::Metadata;
 
-use crate::text::format::has_exemplar;
+use crate::text::format::{Format as Rules, has_exemplar};
 
 /// The first `most` breaches of the rules of `format`; of protobuf, whose rules are those of its messages, the first one.
 pub fn check(format: Format, body: &[u8], most: usize) -> Vec<Violation> {
@@ -72,13 +72,6 @@ struct Nobody;
 impl Sink for Nobody {
     fn row(&mut self, _: Row<'_>) {}
     fn metadata(&mut self, _: &str, _: model::Metadata) {}
-}
-
-/// Whose rules hold.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Rules {
-    Prometheus,
-    OpenMetrics,
 }
 
 /// What was found so far.
